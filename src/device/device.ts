@@ -1,0 +1,41 @@
+// The contract every device keeps: image file, block device, row of nodes, and the simulated one in tests.
+// test/contract/device.ts holds the suite that proves it.
+
+/** What was being done when a device failed. */
+export type DeviceOperation = "open" | "lock" | "read" | "write" | "flush" | "discard" | "close";
+
+/** A device said no. `code` is the system's error name (EIO, ENOSPC, …), `device` what the operator called it. */
+export class DeviceError extends Error {
+  override readonly name = "DeviceError";
+  readonly device: string;
+  readonly operation: DeviceOperation;
+  readonly offsetBytes: number;
+  readonly code: string;
+
+  constructor(device: string, operation: DeviceOperation, offsetBytes: number, code: string, detail?: string) {
+    super(`${device}: ${operation} at byte ${offsetBytes} failed: ${detail ?? code}`);
+    this.device = device;
+    this.operation = operation;
+    this.offsetBytes = offsetBytes;
+    this.code = code;
+  }
+}
+
+/**
+ * A linear, writable range of bytes. Calls may overlap in time; overlapping ranges in flight are the caller's mistake.
+ * A resolved `write` is not durable until a `flush` that started after it has resolved (I1, I2).
+ */
+export interface BlockDevice {
+  /** What the operator called it, for messages. */
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Fills all `targets`, in order, from consecutive bytes at `offsetBytes`. A short read is an error. */
+  read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void>;
+  /** Writes all `sources`, in order, to consecutive bytes. The caller leaves the bytes alone until it resolves. */
+  write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void>;
+  /** Makes every write that resolved before this call durable. */
+  flush(): Promise<void>;
+  /** Says that a range holds nothing of value; it may read as zero or as before. A hint: errors are not reported. */
+  discard(offsetBytes: number, lengthBytes: number): Promise<void>;
+  close(): Promise<void>;
+}

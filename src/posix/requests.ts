@@ -1,0 +1,129 @@
+// What a transport may ask of the filesystem: requests by node id (= inode number), with the semantics of Linux.
+// Each answers at once when everything it needs is in memory, otherwise with a promise; it throws or rejects with FsError.
+
+import type { Timespec } from "../base/clock.ts";
+
+/** A value now, or a promise of it. */
+export type Eventually<T> = T | Promise<T>;
+
+/** Who asks. `groups` is filled in only where the transport knows them. */
+export interface Caller {
+  readonly uid: number;
+  readonly gid: number;
+  readonly pid: number;
+  readonly umask: number;
+}
+
+export interface Attributes {
+  readonly ino: number;
+  readonly generation: number;
+  readonly size: number;
+  /** Units of 512 bytes, as st_blocks. */
+  readonly blocks: number;
+  readonly atime: Timespec;
+  readonly mtime: Timespec;
+  readonly ctime: Timespec;
+  readonly btime: Timespec;
+  /** Type and permissions, as st_mode. */
+  readonly mode: number;
+  readonly nlink: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly rdevMajor: number;
+  readonly rdevMinor: number;
+}
+
+/** Fields absent are left alone; "now" is the filesystem's own clock. */
+export interface AttributeChange {
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly size?: number;
+  readonly atime?: Timespec | "now";
+  readonly mtime?: Timespec | "now";
+  readonly ctime?: Timespec;
+  /** The kernel asks that setuid/setgid bits be cleared with this change (FATTR_KILL_SUIDGID). */
+  readonly killPrivileges?: boolean;
+}
+
+export interface DirectoryEntry {
+  readonly name: Uint8Array;
+  readonly ino: number;
+  /** d_type. */
+  readonly type: number;
+  /** Position to continue after this entry; stable while the directory changes. */
+  readonly cookie: number;
+}
+
+export interface FileSystemStatistics {
+  readonly blockBytes: number;
+  readonly blocks: number;
+  readonly blocksFree: number;
+  readonly blocksAvailable: number;
+  readonly files: number;
+  readonly filesFree: number;
+  readonly nameMaxBytes: number;
+}
+
+export const RenameFlag = { NOREPLACE: 1, EXCHANGE: 2 } as const;
+export const XattrFlag = { CREATE: 1, REPLACE: 2 } as const;
+export const FallocateMode = { KEEP_SIZE: 0x01, PUNCH_HOLE: 0x02, ZERO_RANGE: 0x10 } as const;
+export const Seek = { DATA: 3, HOLE: 4 } as const;
+
+/** Bytes of a read: pieces in order; a piece may be part of a cached block and must be copied before the next request. */
+export interface ReadResult {
+  readonly pieces: readonly Uint8Array[];
+  readonly lengthBytes: number;
+}
+
+export interface FileSystemRequests {
+  /** Undefined when there is no such name. Counts one lookup of the inode, to be given back by `forget`. */
+  lookup(parent: number, name: Uint8Array): Eventually<Attributes | undefined>;
+  /** Gives back `count` lookups; an inode without names goes with the last. */
+  forget(ino: number, count: number): void;
+  getAttributes(ino: number): Eventually<Attributes>;
+  setAttributes(ino: number, change: AttributeChange, caller: Caller): Eventually<Attributes>;
+  readlink(ino: number): Eventually<Uint8Array>;
+  /** Any kind but directories and symlinks; `mode` has the type bits. Counts a lookup. */
+  makeNode(parent: number, name: Uint8Array, mode: number, rdevMajor: number, rdevMinor: number, caller: Caller): Eventually<Attributes>;
+  makeDirectory(parent: number, name: Uint8Array, mode: number, caller: Caller): Eventually<Attributes>;
+  makeSymlink(parent: number, name: Uint8Array, target: Uint8Array, caller: Caller): Eventually<Attributes>;
+  /** An unnamed file (O_TMPFILE) in `parent`. Counts a lookup. */
+  makeTemporary(parent: number, mode: number, caller: Caller): Eventually<Attributes>;
+  link(ino: number, newParent: number, newName: Uint8Array): Eventually<Attributes>;
+  unlink(parent: number, name: Uint8Array, caller: Caller): Eventually<void>;
+  removeDirectory(parent: number, name: Uint8Array, caller: Caller): Eventually<void>;
+  rename(parent: number, name: Uint8Array, newParent: number, newName: Uint8Array, flags: number, caller: Caller): Eventually<void>;
+  read(ino: number, offset: number, lengthBytes: number): Eventually<ReadResult>;
+  /**
+   * Takes the bytes of `data` over until the returned value (or promise) is there; the transport may reuse them after that.
+   * `append` writes at the end of the file; `killPrivileges` clears setuid/setgid; `cached` is a write-back of the kernel's page
+   * cache (times are then the kernel's business). Returns the bytes written.
+   */
+  write(ino: number, offset: number, data: Uint8Array, options: { append?: boolean; killPrivileges?: boolean; cached?: boolean }): Eventually<number>;
+  /** Everything completed before is durable when it resolves. */
+  sync(): Promise<void>;
+  /** As `sync`, and reports an earlier lost write of this inode (once for every way it was opened is not needed: it is sticky). */
+  syncFile(ino: number): Promise<void>;
+  fallocate(ino: number, offset: number, lengthBytes: number, mode: number): Eventually<void>;
+  seek(ino: number, offset: number, whence: number): Eventually<number>;
+  copyRange(ino: number, offset: number, toIno: number, toOffset: number, lengthBytes: number): Eventually<number>;
+  /**
+   * Calls `emit` for entries after `cookie` (0 = from the start, "." and ".." first) until it returns false (that entry is then not
+   * taken) or the directory ends. With `withAttributes`, `emit` gets them too and each entry but "." and ".." counts a lookup
+   * when it was taken. May call `emit` again from the start of the list after a miss: `reset` is called before each run.
+   */
+  readDirectory(
+    ino: number,
+    cookie: number,
+    withAttributes: boolean,
+    reset: () => void,
+    emit: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
+  ): Eventually<void>;
+  getXattr(ino: number, name: string): Eventually<Uint8Array>;
+  /** Full names, in no particular order. */
+  listXattrs(ino: number): Eventually<readonly string[]>;
+  setXattr(ino: number, name: string, value: Uint8Array, flags: number, caller: Caller, killSgid: boolean): Eventually<void>;
+  removeXattr(ino: number, name: string, caller: Caller): Eventually<void>;
+  statistics(): FileSystemStatistics;
+}
