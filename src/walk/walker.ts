@@ -1,0 +1,134 @@
+// The one walker of the block tree. It starts from the roots given, goes depth first in key order, and reads blocks in
+// batches, so that adjacent blocks come in one device call and memory stays bounded: a batch, plus the refs still
+// to be met on the way down. Visitors (verify, later resync, scrub, reclaim) decide what is read and entered.
+// Levels fall strictly inside a tree and trees nest to a fixed depth (I12); a visitor that claims blocks bounds the time.
+
+import { BLOCKREF_BYTES, refMirrorTid, refModifyTid, RefType } from "../format/blockref.ts";
+import { KIB } from "../format/geometry.ts";
+import { type Arrival, type BlockReader, readBatch } from "./read-batch.ts";
+import { pointerInRange, readRun, type RuleReport, type Run, type VolumeBounds } from "./rules.ts";
+import { refsIn, subtrees, WalkNode, type WalkTree } from "./tree.ts";
+
+export interface WalkVisitor {
+  /** A structural rule is broken. */
+  readonly fault: RuleReport;
+  /** A ref is met, in key order within its tree. False: its block is neither read nor entered. */
+  meet(node: WalkNode): boolean;
+  /** Its block is here (or the ref has none), in the order of `meet`. False: nothing below it is entered. */
+  arrive(node: WalkNode, arrival: Arrival): boolean;
+  /** A tree below an item is about to be entered. False: not now; the visitor may walk it later. */
+  enter(tree: WalkTree): boolean;
+}
+
+export interface WalkOptions {
+  /** Read and verify every copy's block, not only one that serves. Nothing is repaired then. */
+  readonly everyCopy: boolean;
+  readonly batchBlocks?: number;
+  readonly batchBytes?: number;
+  readonly signal?: AbortSignal;
+}
+
+const KEY_LIMIT = Number.MAX_SAFE_INTEGER + 1;
+
+export class Walker {
+  readonly #reader: BlockReader;
+  readonly #bounds: VolumeBounds;
+  readonly #visitor: WalkVisitor;
+  readonly #options: WalkOptions;
+  /** Refs still to be met, the next one last. */
+  readonly #pending: WalkNode[] = [];
+
+  constructor(reader: BlockReader, bounds: VolumeBounds, visitor: WalkVisitor, options: WalkOptions) {
+    this.#reader = reader;
+    this.#bounds = bounds;
+    this.#visitor = visitor;
+    this.#options = options;
+  }
+
+  /** Walks the trees given, one after another. Rejects with the signal's reason when aborted. */
+  async walk(trees: readonly WalkTree[]): Promise<void> {
+    for (const tree of trees) {
+      this.#pushTree(tree);
+      while (this.#pending.length > 0) {
+        this.#options.signal?.throwIfAborted();
+        await this.#step();
+      }
+    }
+  }
+
+  #pushTree(tree: WalkTree): number {
+    const { holder, view, at, refs } = tree;
+    return this.#push({ tree, parent: holder, view, at, refs, level: -1, keyStart: 0, keyEnd: KEY_LIMIT });
+  }
+
+  /** Queues the refs of a run; returns the greatest mirrorTid in it, NaN when one is out of bounds. */
+  #push(run: Run): number {
+    const nodes = readRun(run, this.#bounds, this.#visitor.fault);
+    for (let i = nodes.length - 1; i >= 0; i--) this.#pending.push(nodes[i] as WalkNode);
+    return greatestMirrorTid(run.view, run.at, run.refs);
+  }
+
+  async #step(): Promise<void> {
+    const batch: WalkNode[] = [];
+    const limit = this.#options.batchBlocks ?? 256;
+    let budget = this.#options.batchBytes ?? 4 << 20;
+    while (batch.length < limit && budget > 0) {
+      const node = this.#pending.pop();
+      if (node === undefined) break;
+      if (!this.#visitor.meet(node)) continue;
+      batch.push(node);
+      budget -= node.sizeBytes;
+    }
+    const { copyKib } = this.#bounds;
+    const arrivals = await readBatch(this.#reader, batch, this.#options.everyCopy, (node, copy, kib) =>
+      pointerInRange(kib, node.sizeBytes / KIB, copyKib[copy] ?? 0),
+    );
+    // Children are met in key order: they go on the stack from the last block of the batch to the first.
+    const below: WalkNode[][] = [];
+    batch.forEach((node, i) => {
+      const arrival = arrivals[i] as Arrival;
+      const mark = this.#pending.length;
+      if (this.#visitor.arrive(node, arrival) && arrival.block !== undefined) this.#expand(node, arrival.block);
+      below.push(this.#pending.splice(mark));
+    });
+    for (let i = below.length - 1; i >= 0; i--) for (const node of below[i] as WalkNode[]) this.#pending.push(node);
+  }
+
+  #expand(node: WalkNode, block: DataView): void {
+    let newest = refModifyTid(node.view, node.at);
+    if (node.type === RefType.INDIRECT) {
+      const { tree, level, key, keyEnd } = node;
+      const run = { tree, parent: node, view: block, at: 0, refs: refsIn(node.sizeBytes) };
+      newest = Math.max(newest, this.#push({ ...run, level: level - 1, keyStart: key, keyEnd }));
+    } else {
+      // Pushed backwards, because the last one pushed is met first.
+      for (const tree of subtrees(node, block).reverse()) {
+        if (this.#visitor.enter(tree)) newest = Math.max(newest, this.#pushTree(tree));
+        else newest = Math.max(newest, greatestMirrorTid(tree.view, tree.at, tree.refs));
+      }
+    }
+    const mirror = refMirrorTid(node.view, node.at);
+    if (mirror !== newest && !Number.isNaN(newest)) {
+      this.#visitor.fault(
+        "mirror-tid",
+        node.tree,
+        node.at,
+        `mirrorTid is ${mirror}, the newest below is ${newest}`,
+        -1,
+      );
+    }
+  }
+}
+
+function greatestMirrorTid(view: DataView, at: number, refs: number): number {
+  let newest = 0;
+  for (let i = 0; i < refs; i++) {
+    try {
+      newest = Math.max(newest, refMirrorTid(view, at + i * BLOCKREF_BYTES));
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      return NaN;
+    }
+  }
+  return newest;
+}
