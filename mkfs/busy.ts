@@ -1,0 +1,46 @@
+// Tells whether the system uses a device or an image right now: mounted, swapped to, or attached to a loop device.
+
+import { readdirSync, readFileSync, type Stats } from "node:fs";
+
+/** How `path` is in use, in words; undefined when it is not. `stat` is that of the file behind it. */
+export function usedBySystem(path: string, stat: Stats): string | undefined {
+  if (stat.isBlockDevice()) {
+    const major = Math.floor(stat.rdev / 256) % 4096;
+    const number = `${major}:${stat.rdev % 256}`;
+    const mount = lines("/proc/self/mountinfo").find((line) => line.split(" ")[2] === number);
+    if (mount !== undefined) return `mounted on ${mount.split(" ")[4]}`;
+    if (holders(number).length > 0) return `in use by ${holders(number).join(", ")}`;
+  }
+  if (lines("/proc/swaps").some((line) => line.split(/\s+/)[0] === path)) return "in use as swap";
+  return stat.isFile() ? loopDeviceOf(path) : undefined;
+}
+
+// Device mapper, md and the like list themselves as holders of a disk or of one of its partitions.
+function holders(number: string): string[] {
+  return names(`/sys/dev/block/${number}/holders`);
+}
+
+function loopDeviceOf(path: string): string | undefined {
+  for (const name of names("/sys/block")) {
+    if (name.startsWith("loop") && lines(`/sys/block/${name}/loop/backing_file`)[0] === path) {
+      return `attached to /dev/${name}`;
+    }
+  }
+  return undefined;
+}
+
+function lines(path: string): string[] {
+  try {
+    return readFileSync(path, "utf8").split("\n");
+  } catch {
+    return [];
+  }
+}
+
+function names(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}

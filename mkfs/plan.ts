@@ -1,0 +1,145 @@
+// Looks at every target before anything is touched and says what will be made of it, or refuses. Nothing here writes.
+
+import { closeSync, constants, openSync, readFileSync, realpathSync, statSync, type Stats } from "node:fs";
+import { dirname, basename, join, resolve } from "node:path";
+import { formatByteSize } from "../src/base/byte-size.ts";
+import { alignDown } from "../src/base/integers.ts";
+import { NODE_HEADER_MAGIC } from "../src/format/node-header.ts";
+import { COPY_MIN_BYTES, NODE_ALIGNMENT_BYTES, NODE_HEADER_AREA_BYTES } from "../src/format/geometry.ts";
+import { usedBySystem } from "./busy.ts";
+import type { MkfsOptions } from "./options.ts";
+import { existingSignature } from "./signatures.ts";
+
+/** A target can't be formatted; the message names it and says what to do. */
+export class RefusedError extends Error {
+  override readonly name = "RefusedError";
+}
+
+export interface PlannedNode {
+  /** Resolved path. */
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly kind: "new file" | "file" | "block device";
+  /** The file has another size now and is to get `sizeBytes`. */
+  readonly resize: boolean;
+  /** What -f overwrites. */
+  readonly overwrites: string | undefined;
+}
+
+export interface PlannedTarget {
+  readonly target: string;
+  readonly nodes: readonly PlannedNode[];
+  /** Copies put on this target. */
+  readonly copies: number;
+}
+
+/** One entry for each TARGET, in order. Throws {@link RefusedError} for the first that can't be formatted. */
+export function planTargets(options: MkfsOptions): PlannedTarget[] {
+  const seen = new Map<string, string>();
+  const copies = options.targets.length === 1 ? (options.copies ?? 1) : 1;
+  return options.targets.map((target) => {
+    const names = target.split("+");
+    if (names.includes("")) throw new RefusedError(`${target}: a node between the + signs has no name`);
+    if (copies > 1 && names.length > 1)
+      throw new RefusedError(`${target}: -n ${copies} goes with one device, not a row`);
+    const nodes = names.map((name) => planNode(name, options, seen));
+    for (const node of nodes) {
+      const usable = alignDown(node.sizeBytes, NODE_ALIGNMENT_BYTES) - NODE_HEADER_AREA_BYTES;
+      if (usable < NODE_ALIGNMENT_BYTES)
+        throw new RefusedError(`${node.path}: ${formatByteSize(node.sizeBytes)} is too small for a node`);
+    }
+    const usable = nodes.reduce(
+      (sum, n) => sum + alignDown(n.sizeBytes, NODE_ALIGNMENT_BYTES) - NODE_HEADER_AREA_BYTES,
+      0,
+    );
+    if (usable / copies < COPY_MIN_BYTES) {
+      const least = (COPY_MIN_BYTES + NODE_ALIGNMENT_BYTES) * copies + NODE_HEADER_AREA_BYTES * nodes.length;
+      throw new RefusedError(
+        `${target}: ${formatByteSize(nodes.reduce((sum, n) => sum + n.sizeBytes, 0))} is too small for ` +
+          `${copies === 1 ? "a copy" : `${copies} copies`}; it takes at least ${Math.ceil(least / 1024 / 1024)}M`,
+      );
+    }
+    return { target, nodes, copies };
+  });
+}
+
+function planNode(name: string, options: MkfsOptions, seen: Map<string, string>): PlannedNode {
+  let stat: Stats | undefined;
+  try {
+    stat = statSync(name);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "ENOENT") throw new RefusedError(`${name}: ${reason(error)}`);
+  }
+  if (stat && !stat.isFile() && !stat.isBlockDevice()) {
+    throw new RefusedError(`${name}: is ${stat.isDirectory() ? "a folder" : "neither a file nor a block device"}`);
+  }
+  const path = stat ? realpathSync(name) : futurePath(name);
+  const identity = stat ? (stat.isBlockDevice() ? `device ${stat.rdev}` : `file ${stat.dev} ${stat.ino}`) : path;
+  const twin = seen.get(identity);
+  if (twin !== undefined)
+    throw new RefusedError(
+      `${name}: given twice${twin === name ? "" : ` (it is the same as ${twin})`}; give each target once, or -n for several copies on one`,
+    );
+  seen.set(identity, name);
+  if (!stat) {
+    if (options.sizeBytes === undefined) throw new RefusedError(`${name}: does not exist; give -s SIZE to create it`);
+    return { path, sizeBytes: options.sizeBytes, kind: "new file", resize: false, overwrites: undefined };
+  }
+  const used = usedBySystem(path, stat);
+  if (used !== undefined) throw new RefusedError(`${name}: is ${used}; nothing was changed`);
+  const overwrites = readSignature(name, stat);
+  if (overwrites !== undefined && !options.force) {
+    throw new RefusedError(`${name}: holds ${article(overwrites)}; use -f to overwrite it`);
+  }
+  if (stat.isBlockDevice()) {
+    if (options.sizeBytes !== undefined)
+      throw new RefusedError(`${name}: -s is for image files; a block device has its size`);
+    return { path, sizeBytes: blockDeviceBytes(name, stat), kind: "block device", resize: false, overwrites };
+  }
+  if (stat.size === 0 && options.sizeBytes === undefined) throw new RefusedError(`${name}: is empty; give -s SIZE`);
+  const sizeBytes = options.sizeBytes ?? stat.size;
+  return { path, sizeBytes, kind: "file", resize: sizeBytes !== stat.size, overwrites };
+}
+
+function futurePath(name: string): string {
+  try {
+    return join(realpathSync(dirname(resolve(name))), basename(name));
+  } catch {
+    throw new RefusedError(`${name}: its folder does not exist; create it first`);
+  }
+}
+
+function readSignature(name: string, stat: Stats): string | undefined {
+  let fd: number;
+  try {
+    fd = openSync(name, constants.O_RDONLY);
+  } catch (error) {
+    throw new RefusedError(`${name}: ${reason(error)}`);
+  }
+  try {
+    return existingSignature(fd, name, stat.isFile(), NODE_HEADER_MAGIC);
+  } catch (error) {
+    throw new RefusedError(`${name}: ${reason(error)}`);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function blockDeviceBytes(name: string, stat: Stats): number {
+  const major = Math.floor(stat.rdev / 256) % 4096;
+  try {
+    return Number(readFileSync(`/sys/dev/block/${major}:${stat.rdev % 256}/size`, "utf8")) * 512;
+  } catch (error) {
+    throw new RefusedError(`${name}: its size can't be read: ${reason(error)}`);
+  }
+}
+
+const article = (what: string): string =>
+  /^(data|signatures)/.test(what) ? what : `${/^([aeiou]|XFS|NTFS|LVM|MBR|md|h2ts)/i.test(what) ? "an" : "a"} ${what}`;
+
+function reason(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "EACCES" || code === "EPERM") return "permission denied; run mkfs as a user who may write to it";
+  return code === "EIO" ? "can't be read (input/output error)" : message;
+}

@@ -1,0 +1,65 @@
+// A command's end of the control socket.
+
+import { existsSync } from "node:fs";
+import { createConnection, type Socket } from "node:net";
+import { createInterface } from "node:readline";
+import { controlPaths } from "./control-path.ts";
+import { ControlReply, type ControlRequest } from "./messages.ts";
+
+export class ControlClient {
+  readonly #socket: Socket;
+  readonly #waiting: ((reply: ControlReply | undefined) => void)[] = [];
+  #closed = false;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    const lines = createInterface({ input: socket });
+    lines.on("line", (line) => this.#waiting.shift()?.(parseReply(line)));
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => {
+      this.#closed = true;
+      for (const waiting of this.#waiting.splice(0)) waiting(undefined);
+    });
+  }
+
+  /** Connects to the daemon of the mount with this device number; undefined when none listens. */
+  static async connect(deviceKey: string): Promise<ControlClient | undefined> {
+    for (const path of controlPaths(deviceKey)) {
+      if (!existsSync(path)) continue;
+      const socket = await new Promise<Socket | undefined>((resolve) => {
+        const candidate = createConnection(path);
+        candidate.once("connect", () => resolve(candidate));
+        candidate.once("error", () => resolve(undefined));
+      });
+      if (socket) return new ControlClient(socket);
+    }
+    return undefined;
+  }
+
+  /** Sends one request; one at a time. Undefined when the daemon hung up without one. */
+  call(call: ControlRequest["call"]): Promise<ControlReply | undefined> {
+    if (this.#closed) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.#socket.write(`${JSON.stringify({ call })}\n`);
+    });
+  }
+
+  /** Resolves when the daemon has closed its end, at the latest as it exits. */
+  closed(): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    return new Promise((resolve) => this.#socket.once("close", () => resolve()));
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+function parseReply(line: string): ControlReply {
+  try {
+    return ControlReply.parse(JSON.parse(line));
+  } catch {
+    return { error: "the daemon's answer makes no sense; is it of another version?" };
+  }
+}

@@ -1,0 +1,89 @@
+// The supervisor's end of the control socket: JSON lines in, JSON lines out. Whatever comes in is checked; a line that
+// is no request gets an error, a connection that never ends its line is closed. Nothing here can stop the mount.
+
+import { chmodSync, rmSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { ControlRequest, type ControlReply } from "./messages.ts";
+
+const LINE_MAX_CHARS = 65536;
+
+export type ControlAnswer = (request: ControlRequest) => Promise<ControlReply>;
+
+export class ControlServer {
+  readonly path: string;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(path: string, server: Server) {
+    this.path = path;
+    this.#server = server;
+  }
+
+  /** Listens on `path`, taking the place of a socket a dead daemon left there. */
+  static async listen(path: string, answer: ControlAnswer): Promise<ControlServer> {
+    rmSync(path, { force: true });
+    const server = createServer();
+    const control = new ControlServer(path, server);
+    server.on("connection", (socket) => control.#serve(socket, answer));
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(path, () => {
+        server.off("error", reject);
+        resolve();
+      });
+    });
+    server.on("error", () => {});
+    chmodSync(path, 0o600);
+    return control;
+  }
+
+  #serve(socket: Socket, answer: ControlAnswer): void {
+    this.#sockets.add(socket);
+    socket.setEncoding("utf8");
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => this.#sockets.delete(socket));
+    let pending = "";
+    socket.on("data", (chunk: string) => {
+      pending += chunk;
+      for (let end = pending.indexOf("\n"); end >= 0; end = pending.indexOf("\n")) {
+        const line = pending.slice(0, end);
+        pending = pending.slice(end + 1);
+        void replyTo(line, answer).then((reply) => {
+          if (!socket.destroyed) socket.write(`${JSON.stringify(reply)}\n`);
+        });
+      }
+      if (pending.length > LINE_MAX_CHARS) socket.destroy();
+    });
+  }
+
+  /** Removes the socket and resolves when every answer under way has been sent. */
+  async close(): Promise<void> {
+    rmSync(this.path, { force: true });
+    const ended = [...this.#sockets].map(
+      (socket) =>
+        new Promise<void>((resolve) => {
+          socket.once("close", () => resolve());
+          socket.end();
+          // A client that does not hang up must not hold the daemon.
+          setTimeout(() => socket.destroy(), 1000).unref();
+        }),
+    );
+    await Promise.all([...ended, new Promise<void>((resolve) => this.#server.close(() => resolve()))]);
+  }
+}
+
+async function replyTo(line: string, answer: ControlAnswer): Promise<ControlReply> {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return { error: "not a JSON line" };
+  }
+  const request = ControlRequest.safeParse(value);
+  if (!request.success) return { error: "unknown request" };
+  try {
+    return await answer(request.data);
+  } catch (error) {
+    return { error: error instanceof Error ? error.message : String(error) };
+  }
+}

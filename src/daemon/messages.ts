@@ -1,0 +1,78 @@
+// What the processes of one mount say to each other, validated on arrival: the mount command starts the supervisor, the
+// supervisor starts the worker, both over Node's IPC channel; commands reach the supervisor over its control socket,
+// one JSON object a line. The supervisor serves nothing itself, so it outlives whatever befalls the worker.
+
+import { z } from "zod";
+import { MountOptions } from "./mount-options.ts";
+import { VolumeReport } from "./volume-report.ts";
+
+/** Everything needed to mount one volume; all paths are absolute. */
+export const MountRequest = z.strictObject({
+  /** What the mount table shows. */
+  source: z.string(),
+  targets: z.array(z.string()).min(1),
+  directory: z.string(),
+  options: MountOptions,
+});
+export type MountRequest = z.infer<typeof MountRequest>;
+
+/** Exit codes of the mount commands, after mount(8). */
+export const MountExit = { OK: 0, USAGE: 1, SYSTEM: 2, FAILURE: 32 } as const;
+
+const Failed = z.object({ type: z.literal("failed"), message: z.string(), exitCode: z.number() });
+
+/** From the supervisor to the mount command. */
+export const StartReport = z.discriminatedUnion("type", [z.object({ type: z.literal("ready") }), Failed]);
+export type StartReport = z.infer<typeof StartReport>;
+
+/** From the supervisor to the worker. */
+export const WorkerOrder = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("start"), request: MountRequest, fuseFd: z.number().optional() }),
+  /** The kernel knows the mount now: serve it. */
+  z.object({ type: z.literal("serve") }),
+  z.object({ type: z.literal("status"), id: z.number() }),
+  z.object({ type: z.literal("sync"), id: z.number() }),
+  /** Unmount yourself, if you mounted yourself, and end in order. */
+  z.object({ type: z.literal("stop") }),
+]);
+export type WorkerOrder = z.infer<typeof WorkerOrder>;
+
+/** From the worker to the supervisor. */
+export const WorkerReport = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("opened"), volumeUuid: z.string() }),
+  z.object({ type: z.literal("serving") }),
+  Failed,
+  z.object({
+    type: z.literal("answer"),
+    id: z.number(),
+    error: z.string().optional(),
+    volume: VolumeReport.optional(),
+  }),
+  /** The last word: the mount is gone and this is how the final commit went. */
+  z.object({ type: z.literal("ended"), error: z.string().optional() }),
+]);
+export type WorkerReport = z.infer<typeof WorkerReport>;
+
+/** From a command to the control socket. */
+export const ControlRequest = z.object({ call: z.enum(["ping", "status", "sync", "waitForExit"]) });
+export type ControlRequest = z.infer<typeof ControlRequest>;
+
+export const DaemonReport = z.object({
+  supervisorPid: z.number(),
+  workerPid: z.number(),
+  transport: z.string(),
+  directory: z.string(),
+  source: z.string(),
+  targets: z.array(z.string()),
+});
+export type DaemonReport = z.infer<typeof DaemonReport>;
+
+/** From the control socket to a command. */
+export const ControlReply = z.object({
+  error: z.string().optional(),
+  daemon: DaemonReport.optional(),
+  volume: VolumeReport.optional(),
+  /** Recent lines of the log, oldest first. */
+  notes: z.array(z.string()).optional(),
+});
+export type ControlReply = z.infer<typeof ControlReply>;

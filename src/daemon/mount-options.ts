@@ -1,0 +1,130 @@
+// The -o options of a mount, read once and validated, so that everything behind works with plain typed values.
+// Generic options that say nothing to a filesystem are dropped, as every mount helper does; an unknown one is an error.
+
+import { z } from "zod";
+import { parseByteSize } from "../base/byte-size.ts";
+
+export const CACHE_DEFAULT_BYTES = 256 * 1024 * 1024;
+const CACHE_MIN_BYTES = 32 * 1024 * 1024;
+const COMMIT_DEFAULT_SECONDS = 5;
+
+/** The operator used a command or an option wrongly (exit code 1 of the mount commands). */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+export const TransportName = z.enum(["kernel", "fuse-native"]);
+export type TransportName = z.infer<typeof TransportName>;
+
+export const MountOptions = z.strictObject({
+  cacheBytes: z.number().int(),
+  commitSeconds: z.number(),
+  readOnly: z.boolean(),
+  remount: z.boolean(),
+  transport: TransportName,
+  /** Undefined: on for root, off for everybody else. */
+  allowOther: z.boolean().optional(),
+  /** Absolute path of the daemon's log. */
+  logPath: z.string().optional(),
+  /** Flags for the kernel's VFS, by their mount(8) names (nosuid, nodev, noatime, …). */
+  vfsFlags: z.array(z.string()),
+});
+export type MountOptions = z.infer<typeof MountOptions>;
+
+const DROPPED = new Set([
+  "defaults",
+  "auto",
+  "noauto",
+  "nofail",
+  "user",
+  "nouser",
+  "users",
+  "group",
+  "owner",
+  "_netdev",
+  "async",
+  "silent",
+  "loud",
+  "default_permissions",
+  "mand",
+  "nomand",
+  "iversion",
+  "noiversion",
+]);
+
+/** What a word does to the set of VFS flags: the flags it takes out, and the one it puts in. */
+const VFS_WORDS: Readonly<Record<string, { drop: readonly string[]; add?: string }>> = {
+  suid: { drop: ["nosuid"] },
+  nosuid: { drop: [], add: "nosuid" },
+  dev: { drop: ["nodev"] },
+  nodev: { drop: [], add: "nodev" },
+  exec: { drop: ["noexec"] },
+  noexec: { drop: [], add: "noexec" },
+  sync: { drop: [], add: "sync" },
+  dirsync: { drop: [], add: "dirsync" },
+  atime: { drop: ["noatime"] },
+  noatime: { drop: ["relatime", "strictatime"], add: "noatime" },
+  diratime: { drop: ["nodiratime"] },
+  nodiratime: { drop: [], add: "nodiratime" },
+  relatime: { drop: ["noatime", "strictatime"], add: "relatime" },
+  norelatime: { drop: ["relatime"] },
+  strictatime: { drop: ["noatime", "relatime"], add: "strictatime" },
+  nostrictatime: { drop: ["strictatime"] },
+  lazytime: { drop: [], add: "lazytime" },
+  nolazytime: { drop: ["lazytime"] },
+};
+
+const CacheSize = z
+  .string()
+  .transform((text) => parseByteSize(text) ?? Number.NaN)
+  .refine((bytes) => bytes >= CACHE_MIN_BYTES, "takes a size of at least 32M, such as 256M or 1G");
+const CommitSeconds = z.coerce.number().refine((s) => s >= 1 && s <= 300, "takes seconds from 1 to 300");
+const LogPath = z.string().regex(/^\//, "takes an absolute path");
+
+function valueOf<T>(word: string, text: string | undefined, schema: z.ZodType<T>): T {
+  if (text === undefined || text === "") throw new UsageError(`mount option '${word}' needs a value: ${word}=…`);
+  const parsed = schema.safeParse(text);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  const message = issue?.code === "invalid_value" ? `takes one of ${issue.values.join(", ")}` : issue?.message;
+  throw new UsageError(`mount option '${word}=${text}': ${word} ${message}`);
+}
+
+/**
+ * Reads option texts, each a comma-separated list; a later word overrides an earlier one. `sloppy` passes over unknown
+ * words, as mount -s asks. Throws {@link UsageError}.
+ */
+export function parseMountOptions(texts: readonly string[], sloppy = false): MountOptions {
+  const options: MountOptions = {
+    cacheBytes: CACHE_DEFAULT_BYTES,
+    commitSeconds: COMMIT_DEFAULT_SECONDS,
+    readOnly: false,
+    remount: false,
+    transport: "kernel",
+    vfsFlags: [],
+  };
+  // Whoever can write to the images could otherwise plant a setuid root program or a device node in them.
+  const flags = new Set(["nosuid", "nodev"]);
+  for (const item of texts.flatMap((text) => text.split(","))) {
+    if (item === "") continue;
+    const equals = item.indexOf("=");
+    const word = equals < 0 ? item : item.slice(0, equals);
+    const value = equals < 0 ? undefined : item.slice(equals + 1);
+    const vfs = value === undefined ? VFS_WORDS[word] : undefined;
+    if (vfs) {
+      for (const flag of vfs.drop) flags.delete(flag);
+      if (vfs.add) flags.add(vfs.add);
+    } else if (word === "cache") options.cacheBytes = valueOf(word, value, CacheSize);
+    else if (word === "commit") options.commitSeconds = valueOf(word, value, CommitSeconds);
+    else if (word === "transport") options.transport = valueOf(word, value, TransportName);
+    else if (word === "log") options.logPath = valueOf(word, value, LogPath);
+    else if (value === undefined && word === "ro") options.readOnly = true;
+    else if (value === undefined && word === "rw") options.readOnly = false;
+    else if (value === undefined && word === "remount") options.remount = true;
+    else if (value === undefined && word === "allow_other") options.allowOther = true;
+    else if (!DROPPED.has(word) && !/^x-/i.test(word) && !sloppy) {
+      throw new UsageError(`unknown mount option '${item}'`);
+    }
+  }
+  return { ...options, vfsFlags: [...flags] };
+}
