@@ -1,0 +1,114 @@
+// Operations on file contents: read, write, fsync, fallocate, lseek, copy_file_range; the end of an open file; ioctl.
+
+import { assert } from "../../base/assert.ts";
+import { FsError } from "../../base/errno.ts";
+import type { Eventually, ReadResult } from "../../posix/requests.ts";
+import { O_APPEND, Opcode, WriteFlag } from "./abi.ts";
+import { NO_BODY, type Operation, type OperationContext, operation } from "./operation.ts";
+import type { Reply } from "./reply.ts";
+import type { Request } from "./request.ts";
+import { CopyFileRangeIn, FallocateIn, LseekIn, ReadIn, WriteIn } from "./structures.ts";
+
+/** Node of the mount's root folder; its fsync is the barrier for the whole volume. */
+const ROOT_NODE = 1;
+
+function encodeRead(reply: Reply, result: ReadResult, request: Request): number {
+  const limit = Math.min(request.u32(ReadIn.size), reply.bodyLimitBytes);
+  assert(result.lengthBytes <= limit, `read of ${limit} bytes was answered with ${result.lengthBytes}`);
+  let at = reply.body;
+  for (const piece of result.pieces) {
+    reply.bytes.set(piece, at);
+    at += piece.length;
+  }
+  return result.lengthBytes;
+}
+
+function write({ fs }: OperationContext, request: Request): Eventually<number> {
+  const data = request.data(WriteIn.sizeBytes, request.u32(WriteIn.size));
+  const flags = request.u32(WriteIn.writeFlags);
+  const cached = (flags & WriteFlag.CACHE) !== 0;
+  return fs.write(request.nodeid, request.u64(WriteIn.offset, "EFBIG"), data, {
+    // A page written back has its place; the flags of whoever opened the file say nothing about it.
+    append: !cached && (request.u32(WriteIn.flags) & O_APPEND) !== 0,
+    killPrivileges: (flags & WriteFlag.KILL_SUIDGID) !== 0,
+    cached,
+  });
+}
+
+function copyRange({ fs }: OperationContext, request: Request): Eventually<number> {
+  return fs.copyRange(
+    request.nodeid,
+    request.u64(CopyFileRangeIn.offIn, "EFBIG"),
+    request.u64(CopyFileRangeIn.nodeidOut),
+    request.u64(CopyFileRangeIn.offOut, "EFBIG"),
+    // Copying less than asked is allowed; the answer to the older opcode has 32 bits.
+    Math.min(request.u64(CopyFileRangeIn.len), 0x7fff_f000),
+  );
+}
+
+function synchronize({ fs }: OperationContext, request: Request): Promise<void> {
+  return request.nodeid === ROOT_NODE ? fs.sync() : fs.syncFile(request.nodeid);
+}
+
+const SYNCHRONIZE = operation<void>({ bodyBytes: 0, run: synchronize, encode: NO_BODY });
+const COPY_RANGE = operation<number>({
+  bodyBytes: CopyFileRangeIn.sizeBytes,
+  run: copyRange,
+  encode: (reply, copied) => reply.u64(copied),
+});
+// Only files made by TMPFILE have a handle at all, and it stands for nothing.
+const RELEASE = operation<void>({ bodyBytes: 0, run: () => undefined, encode: NO_BODY });
+
+export const DATA_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, Operation>([
+  [
+    Opcode.READ,
+    operation<ReadResult>({
+      bodyBytes: ReadIn.sizeBytes,
+      run: ({ fs }, request) => fs.read(request.nodeid, request.u64(ReadIn.offset), request.u32(ReadIn.size)),
+      encode: encodeRead,
+    }),
+  ],
+  [
+    Opcode.WRITE,
+    operation<number>({ bodyBytes: WriteIn.sizeBytes, run: write, encode: (reply, written) => reply.u64(written) }),
+  ],
+  [Opcode.FSYNC, SYNCHRONIZE],
+  [Opcode.FSYNCDIR, SYNCHRONIZE],
+  [Opcode.SYNCFS, operation<void>({ bodyBytes: 0, run: ({ fs }) => fs.sync(), encode: NO_BODY })],
+  [Opcode.RELEASE, RELEASE],
+  [Opcode.RELEASEDIR, RELEASE],
+  [
+    Opcode.FALLOCATE,
+    operation<void>({
+      bodyBytes: FallocateIn.sizeBytes,
+      run: ({ fs }, request) =>
+        fs.fallocate(
+          request.nodeid,
+          request.u64(FallocateIn.offset, "EFBIG"),
+          request.u64(FallocateIn.length, "EFBIG"),
+          request.u32(FallocateIn.mode),
+        ),
+      encode: NO_BODY,
+    }),
+  ],
+  [
+    Opcode.LSEEK,
+    operation<number>({
+      bodyBytes: LseekIn.sizeBytes,
+      run: ({ fs }, request) => fs.seek(request.nodeid, request.u64(LseekIn.offset), request.u32(LseekIn.whence)),
+      encode: (reply, offset) => reply.u64(offset),
+    }),
+  ],
+  [Opcode.COPY_FILE_RANGE, COPY_RANGE],
+  [Opcode.COPY_FILE_RANGE_64, COPY_RANGE],
+  [
+    Opcode.IOCTL,
+    operation<void>({
+      bodyBytes: 0,
+      run() {
+        throw new FsError("ENOTTY", "no ioctl is known");
+      },
+      encode: NO_BODY,
+    }),
+  ],
+]);

@@ -1,0 +1,68 @@
+// What is mounted where, from /proc/self/mountinfo: asked there and not by stat, which would wait for the filesystem itself.
+
+import { readFileSync, realpathSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+
+/** Filesystem type under which every mount of ours is known. */
+export const FILESYSTEM_TYPE = "fuse.h2ts";
+
+export interface MountEntry {
+  /** Device number as `MAJ:MIN`, the name of the mount's backing device info in sysfs. */
+  readonly device: string;
+  readonly directory: string;
+  readonly options: readonly string[];
+  readonly type: string;
+  readonly source: string;
+}
+
+/** Undoes the octal escapes of blanks, tabs, line feeds and backslashes. */
+function unescape(field: string): string {
+  const bytes = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+  return Buffer.from(bytes, "latin1").toString();
+}
+
+/** Parses the text of a mountinfo file; lines that are not understood are left out. */
+export function parseMountInfo(text: string): MountEntry[] {
+  const entries: MountEntry[] = [];
+  for (const line of text.split("\n")) {
+    const fields = line.split(" ");
+    const dash = fields.indexOf("-", 6);
+    const [, , device, , directory, options] = fields;
+    const type = fields[dash + 1];
+    const source = fields[dash + 2];
+    if (dash < 0 || device === undefined || directory === undefined || options === undefined) continue;
+    if (type === undefined || source === undefined) continue;
+    entries.push({
+      device,
+      directory: unescape(directory),
+      options: options.split(","),
+      type,
+      source: unescape(source),
+    });
+  }
+  return entries;
+}
+
+/** Everything mounted in this process's view, oldest first. */
+export function mountedFileSystems(): MountEntry[] {
+  return parseMountInfo(readFileSync("/proc/self/mountinfo", "latin1"));
+}
+
+/** The directory's own name, absolute, without asking the filesystem that may be mounted on it. */
+export function mountPointPath(directory: string): string {
+  const absolute = resolve(directory);
+  if (absolute === "/") return absolute;
+  return join(realpathSync(dirname(absolute)), basename(absolute));
+}
+
+/** What is mounted on `directory` (the newest where several are stacked); undefined when it is not a mount point. */
+export function mountAt(directory: string): MountEntry | undefined {
+  const path = mountPointPath(directory);
+  return mountedFileSystems().findLast((entry) => entry.directory === path);
+}
+
+/** The h2ts mount on `directory`, if there is one. */
+export function ownMountAt(directory: string): MountEntry | undefined {
+  const entry = mountAt(directory);
+  return entry?.type === FILESYSTEM_TYPE ? entry : undefined;
+}

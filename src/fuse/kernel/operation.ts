@@ -1,0 +1,31 @@
+// What the dispatch table holds: how one opcode is carried out and how its result becomes an answer.
+// `run` may end at once or with a promise; `encode` is called in the same step that sends the answer.
+
+import type { Eventually, FileSystemRequests } from "../../posix/requests.ts";
+import type { Negotiated } from "./negotiation.ts";
+import type { Reply } from "./reply.ts";
+import type { Request } from "./request.ts";
+
+/** What an operation may use of the session it runs in. */
+export interface OperationContext {
+  readonly fs: FileSystemRequests;
+  /** Settled by INIT. */
+  negotiated: Negotiated | undefined;
+}
+
+export interface Operation<T = unknown> {
+  /** Size of the fixed structure; a request with a shorter body is malformed. */
+  readonly bodyBytes: number;
+  run(context: OperationContext, request: Request): Eventually<T>;
+  /** Writes the body of the answer and returns its length. Absent: the kernel expects no answer. */
+  readonly encode: ((reply: Reply, value: T, request: Request) => number) | undefined;
+  /** The caller was gone before the answer: gives back what only the kernel could have given back. */
+  readonly undelivered?: (context: OperationContext, value: T, request: Request) => void;
+}
+
+/** Types one operation, then forgets the type of its result: only its own `encode` ever sees it. */
+export function operation<T>(definition: Operation<T>): Operation {
+  return definition as unknown as Operation;
+}
+
+export const NO_BODY = (): number => 0;

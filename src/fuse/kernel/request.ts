@@ -1,0 +1,128 @@
+// One FUSE request, read straight from the buffer it arrived in. The object and its buffer are reused: whatever it hands out
+// (names, data) is a view that is valid until the reply was sent. It is also the Caller the filesystem is given.
+
+import { FsError } from "../../base/errno.ts";
+import type { Caller } from "../../posix/requests.ts";
+import { Extension, Limit } from "./abi.ts";
+import { ExtensionHeader, InHeader } from "./structures.ts";
+
+const TWO_32 = 0x1_0000_0000;
+const NO_GROUPS: readonly number[] = Object.freeze([]);
+
+/** Size a request buffer must have: the kernel refuses to deliver anything into a smaller one. */
+export const REQUEST_BUFFER_BYTES = Limit.requestHeaderBytes + Limit.maxWriteBytes;
+
+export class Request implements Caller {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Where the operation's own structure begins. */
+  readonly body = InHeader.sizeBytes;
+  opcode = 0;
+  uniqueLow = 0;
+  uniqueHigh = 0;
+  /** Node the request is about. */
+  nodeid = 0;
+  uid = 0;
+  gid = 0;
+  pid = 0;
+  /** Set by operations whose structure carries one; 0 otherwise. */
+  umask = 0;
+  /** End of the operation's structure, names and data; extensions follow. */
+  end = 0;
+  #total = 0;
+
+  constructor(bytes: Uint8Array = new Uint8Array(REQUEST_BUFFER_BYTES)) {
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  /**
+   * Takes in the header of a request of `lengthBytes`. False when there is not even a whole header (nothing can be answered);
+   * a header that contradicts the length leaves an empty body, so that every operation with one refuses it.
+   */
+  accept(lengthBytes: number): boolean {
+    if (lengthBytes < InHeader.sizeBytes) return false;
+    const view = this.view;
+    this.opcode = view.getUint32(InHeader.opcode, true);
+    this.uniqueLow = view.getUint32(InHeader.unique, true);
+    this.uniqueHigh = view.getUint32(InHeader.unique + 4, true);
+    this.nodeid = view.getUint32(InHeader.nodeid, true) + view.getUint32(InHeader.nodeid + 4, true) * TWO_32;
+    this.uid = view.getUint32(InHeader.uid, true);
+    this.gid = view.getUint32(InHeader.gid, true);
+    this.pid = view.getUint32(InHeader.pid, true);
+    this.umask = 0;
+    this.#total = lengthBytes;
+    this.end = lengthBytes - view.getUint16(InHeader.totalExtlen, true) * 8;
+    if (view.getUint32(InHeader.len, true) !== lengthBytes || this.end < this.body) {
+      this.end = this.body;
+      this.#total = this.body;
+    }
+    return true;
+  }
+
+  get bodyBytes(): number {
+    return this.end - this.body;
+  }
+
+  u32(field: number): number {
+    return this.view.getUint32(this.body + field, true);
+  }
+
+  i32(field: number): number {
+    return this.view.getInt32(this.body + field, true);
+  }
+
+  /** A u64 that must not exceed 2^53-1; beyond, the request is refused with `code`. */
+  u64(field: number, code: "EINVAL" | "EFBIG" = "EINVAL"): number {
+    const at = this.body + field;
+    const high = this.view.getUint32(at + 4, true);
+    if (high > 0x1f_ffff) throw new FsError(code, `64-bit value out of range in FUSE request ${this.opcode}`);
+    return high * TWO_32 + this.view.getUint32(at, true);
+  }
+
+  /** A signed number of seconds. */
+  seconds(field: number): number {
+    const at = this.body + field;
+    const high = this.view.getInt32(at + 4, true);
+    if (high > 0x1f_ffff || high < -0x20_0000) throw new FsError("EINVAL", "time out of range in FUSE request");
+    return high * TWO_32 + this.view.getUint32(at, true);
+  }
+
+  /** The NUL-terminated string at byte `field` of the body, without its NUL. */
+  name(field: number): Uint8Array {
+    const from = this.body + field;
+    const nul = this.bytes.indexOf(0, from);
+    if (nul < 0 || nul >= this.end) throw new FsError("EINVAL", `unterminated name in FUSE request ${this.opcode}`);
+    return this.bytes.subarray(from, nul);
+  }
+
+  /** `lengthBytes` bytes at byte `field` of the body. */
+  data(field: number, lengthBytes: number): Uint8Array {
+    const from = this.body + field;
+    if (from + lengthBytes > this.end) throw new FsError("EINVAL", `FUSE request ${this.opcode} is cut short`);
+    return this.bytes.subarray(from, from + lengthBytes);
+  }
+
+  /** Groups of the caller that matter for this creation (CREATE_SUPP_GROUP); empty when the kernel sent none. */
+  get groups(): readonly number[] {
+    let at = this.end;
+    while (at + ExtensionHeader.sizeBytes <= this.#total) {
+      const size = this.view.getUint32(at + ExtensionHeader.size, true);
+      const type = this.view.getUint32(at + ExtensionHeader.type, true);
+      if (size < ExtensionHeader.sizeBytes || at + size > this.#total) break;
+      if (type === Extension.GROUPS) return this.#groupsAt(at + ExtensionHeader.sizeBytes, at + size);
+      at += Math.ceil(size / 8) * 8;
+    }
+    return NO_GROUPS;
+  }
+
+  #groupsAt(at: number, limit: number): number[] {
+    const count = Math.min(this.view.getUint32(at, true), Math.floor((limit - at - 4) / 4));
+    return Array.from({ length: Math.max(0, count) }, (_, index) => this.view.getUint32(at + 4 + 4 * index, true));
+  }
+
+  /** Room in this request's own buffer that a reply may be prepared in: the part no request without data reaches. */
+  get scratch(): Uint8Array {
+    return this.bytes.subarray(Limit.requestHeaderBytes);
+  }
+}

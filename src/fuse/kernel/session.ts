@@ -1,0 +1,170 @@
+// Takes requests off a channel one at a time, has them carried out and answers each exactly once.
+//
+// A result that is there at once is answered before the next request is read. One that is a promise keeps its request buffer until
+// it settles; another buffer from a bounded pool takes its place. Whatever a handler throws becomes an errno: FsError its own,
+// anything else EIO and a report to `onFault`. Malformed and unknown requests are answered EINVAL and ENOSYS.
+
+import { Errno, FsError } from "../../base/errno.ts";
+import type { FileSystemRequests } from "../../posix/requests.ts";
+import { Notification } from "./abi.ts";
+import type { Channel } from "./channel.ts";
+import type { Negotiated } from "./negotiation.ts";
+import type { Operation, OperationContext } from "./operation.ts";
+import { OPERATIONS } from "./operations.ts";
+import { Reply } from "./reply.ts";
+import { Request } from "./request.ts";
+
+/** Requests being carried out together at most; each holds a buffer, of which only the touched part takes memory. */
+const REQUESTS_IN_FLIGHT = 64;
+
+/** What one step found: a request; none waiting; all buffers taken; the mount gone. */
+export type Step = "served" | "idle" | "full" | "closed";
+
+export interface SessionOptions {
+  /** Told of everything thrown that is not an FsError, and of answers the kernel would not take. */
+  readonly onFault: (error: unknown) => void;
+  /** Given when a live mount is taken over: its INIT was answered by another process. */
+  readonly negotiated?: Negotiated | undefined;
+}
+
+export class Session implements OperationContext {
+  readonly fs: FileSystemRequests;
+  negotiated: Negotiated | undefined;
+  readonly #channel: Channel;
+  readonly #onFault: (error: unknown) => void;
+  readonly #reply = new Reply();
+  readonly #spare: Request[] = [new Request()];
+  #buffers = 1;
+  #inFlight = 0;
+  #closed = false;
+  #whenQuiet: (() => void)[] = [];
+
+  constructor(channel: Channel, fs: FileSystemRequests, options: SessionOptions) {
+    this.#channel = channel;
+    this.fs = fs;
+    this.#onFault = options.onFault;
+    this.negotiated = options.negotiated;
+  }
+
+  /** Requests taken off the channel and not answered yet. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Resolves when no request is in flight. */
+  quiet(): Promise<void> {
+    if (this.#inFlight === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#whenQuiet.push(resolve));
+  }
+
+  /** Reads one request and carries it out, or starts to. */
+  step(): Step {
+    if (this.#closed) return "closed";
+    const request = this.#spareRequest();
+    if (request === undefined) return "full";
+    const lengthBytes = this.#channel.read(request.bytes);
+    if (lengthBytes < 0) {
+      this.#spare.push(request);
+      return this.#readFailed(-lengthBytes);
+    }
+    // What has no whole header cannot be answered, and the kernel never sends it.
+    if (!request.accept(lengthBytes)) this.#spare.push(request);
+    else this.#carryOut(request);
+    return "served";
+  }
+
+  /** Asks the kernel for every request again that it sent and that nobody has answered (after a worker died). */
+  resend(): void {
+    const result = this.#channel.write(this.#reply.bytes, this.#reply.notification(Notification.RESEND));
+    if (result < 0)
+      throw new FsError("EOPNOTSUPP", "the kernel does not resend FUSE requests (Linux 6.9 or later does)");
+  }
+
+  /** Last in, first out, so that few buffers stay warm and the others untouched. */
+  #spareRequest(): Request | undefined {
+    const spare = this.#spare.pop();
+    if (spare !== undefined || this.#buffers === REQUESTS_IN_FLIGHT) return spare;
+    this.#buffers++;
+    return new Request();
+  }
+
+  #readFailed(errno: number): Step {
+    switch (errno) {
+      case Errno.EAGAIN:
+        return "idle";
+      case Errno.EINTR:
+      case Errno.ENOENT: // The request was withdrawn while we took it.
+        return "served";
+      case Errno.ENODEV: // Unmounted, or the connection was aborted.
+        break;
+      default:
+        this.#onFault(new Error(`reading /dev/fuse failed with errno ${errno}`));
+    }
+    this.#closed = true;
+    return "closed";
+  }
+
+  #carryOut(request: Request): void {
+    const operation = OPERATIONS[request.opcode];
+    if (operation === undefined) return this.#refuse(request, Errno.ENOSYS);
+    if (request.bodyBytes < operation.bodyBytes) return this.#refuse(request, Errno.EINVAL);
+    let result: unknown;
+    try {
+      result = operation.run(this, request);
+    } catch (error) {
+      return this.#fail(request, operation, error);
+    }
+    if (result instanceof Promise) this.#await(request, operation, result);
+    else this.#answer(request, operation, result);
+  }
+
+  #await(request: Request, operation: Operation, promise: Promise<unknown>): void {
+    this.#inFlight++;
+    const settled = (finish: () => void): void => {
+      this.#inFlight--;
+      finish();
+      if (this.#inFlight === 0) for (const resolve of this.#whenQuiet.splice(0)) resolve();
+    };
+    promise.then(
+      (value) => settled(() => this.#answer(request, operation, value)),
+      (error: unknown) => settled(() => this.#fail(request, operation, error)),
+    );
+  }
+
+  #answer(request: Request, operation: Operation, value: unknown): void {
+    if (operation.encode !== undefined) {
+      let bodyBytes: number;
+      try {
+        bodyBytes = operation.encode(this.#reply, value, request);
+      } catch (error) {
+        return this.#fail(request, operation, error);
+      }
+      if (!this.#send(request, 0, bodyBytes)) operation.undelivered?.(this, value, request);
+    }
+    this.#spare.push(request);
+  }
+
+  #fail(request: Request, operation: Operation, error: unknown): void {
+    if (!(error instanceof FsError)) this.#onFault(error);
+    if (operation.encode === undefined) this.#spare.push(request);
+    else this.#refuse(request, error instanceof FsError ? error.errno : Errno.EIO);
+  }
+
+  #refuse(request: Request, errno: number): void {
+    this.#send(request, errno, 0);
+    this.#spare.push(request);
+  }
+
+  /** False when nobody waits for this answer any more. */
+  #send(request: Request, errno: number, bodyBytes: number): boolean {
+    const lengthBytes = this.#reply.header(request, errno, bodyBytes);
+    const result = this.#channel.write(this.#reply.bytes, lengthBytes);
+    if (result >= 0) return true;
+    if (-result === Errno.ENODEV) this.#closed = true;
+    else if (-result !== Errno.ENOENT) {
+      this.#onFault(new Error(`the kernel refused the answer to FUSE opcode ${request.opcode} with errno ${-result}`));
+      if (errno === 0) this.#send(request, Errno.EIO, 0);
+    }
+    return false;
+  }
+}

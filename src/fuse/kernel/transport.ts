@@ -1,0 +1,57 @@
+// The kernel transport: /dev/fuse spoken directly. Mounting and serving can be done together (Transport.mount) or apart: a
+// supervisor calls mount() of mount.ts and keeps the descriptor, a worker that inherited it calls serveDevice().
+
+import { closeSync } from "node:fs";
+import type { FileSystemRequests } from "../../posix/requests.ts";
+import type { Mounted, ServeOptions, Transport, TransportMount } from "../transport.ts";
+import { DeviceChannel } from "./channel.ts";
+import { Wakeup } from "./event-loop.ts";
+import { ServeLoop } from "./loop.ts";
+import { mount, unmount } from "./mount.ts";
+import type { Negotiated } from "./negotiation.ts";
+import { Session } from "./session.ts";
+
+export interface DeviceOptions extends ServeOptions {
+  /** What an earlier process agreed on with the kernel; without it the mount is new and INIT is still to come. */
+  readonly negotiated?: Negotiated | undefined;
+}
+
+/** One process's service of an open, mounted /dev/fuse. The descriptor stays open; whoever opened it closes it. */
+export interface DeviceService {
+  readonly session: Session;
+  /** Resolves when the mount is gone or after `stop`, and nothing is in flight any more. */
+  readonly closed: Promise<void>;
+  /** Takes no further request: another process may go on with the descriptor. */
+  stop(): void;
+}
+
+/** Serves the mount behind `fd` on this process's main thread. */
+export function serveDevice(fd: number, fs: FileSystemRequests, options: DeviceOptions): DeviceService {
+  const session = new Session(new DeviceChannel(fd), fs, options);
+  if (options.negotiated !== undefined) session.resend();
+  const wakeup = new Wakeup(fd);
+  const loop = new ServeLoop(session);
+  const closed = loop
+    .run()
+    .finally(() => wakeup.close())
+    .then(() => session.quiet());
+  return { session, closed, stop: () => loop.stop() };
+}
+
+export const kernelTransport: Transport = {
+  name: "kernel",
+  capabilities: {
+    callerIdentity: true,
+    nanosecondTimes: true,
+    linuxExtensions: true,
+    anyNames: true,
+    cleanUnlink: true,
+    survivesRestart: true,
+  },
+  async mount(request: TransportMount, fs: FileSystemRequests, options: ServeOptions): Promise<Mounted> {
+    const { fd, directory } = mount(request);
+    const service = serveDevice(fd, fs, options);
+    const closed = service.closed.finally(() => closeSync(fd));
+    return Promise.resolve({ directory, closed, unmount: (lazy) => unmount(directory, lazy) });
+  },
+};

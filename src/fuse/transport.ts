@@ -1,0 +1,49 @@
+// The small interface both transports keep, so that the daemon and the mount tests need not know which one they use.
+
+import type { FileSystemRequests } from "../posix/requests.ts";
+
+/** What a transport can carry beyond the common ground; the mount tests and the README's table follow it. */
+export interface TransportCapabilities {
+  /** Requests carry the caller's uid and gid. */
+  readonly callerIdentity: boolean;
+  /** Nanosecond times, separate atime and mtime. */
+  readonly nanosecondTimes: boolean;
+  /** rename2 flags, fallocate, SEEK_HOLE, copy_file_range, O_TMPFILE. */
+  readonly linuxExtensions: boolean;
+  /** Names that are not UTF-8. */
+  readonly anyNames: boolean;
+  /** An unlinked file that is still open keeps no visible name. */
+  readonly cleanUnlink: boolean;
+  /** The mount outlives the process that serves it. */
+  readonly survivesRestart: boolean;
+}
+
+export interface TransportMount {
+  /** As mount(8) shows it. */
+  readonly source: string;
+  readonly directory: string;
+  /** Generic option words of mount(8). */
+  readonly options?: readonly string[];
+  readonly allowOther?: boolean;
+}
+
+export interface ServeOptions {
+  /** Told of everything thrown that is not an FsError; the daemon goes read-only on an AssertionError. */
+  readonly onFault: (error: unknown) => void;
+}
+
+/** One live mount being served. */
+export interface Mounted {
+  readonly directory: string;
+  /** Resolves once the mount is gone and nothing is in flight any more. */
+  readonly closed: Promise<void>;
+  /** Unmounts; resolves when the kernel has taken it out of the tree. Rejects while it is in use, unless `lazy`. */
+  unmount(lazy?: boolean): Promise<void>;
+}
+
+export interface Transport {
+  readonly name: "kernel" | "fuse-native";
+  readonly capabilities: TransportCapabilities;
+  /** Mounts and serves; resolves when the mount is live. */
+  mount(mount: TransportMount, fs: FileSystemRequests, options: ServeOptions): Promise<Mounted>;
+}
