@@ -25,8 +25,10 @@ export interface Fault {
 /** Who looks at the content of what is verified. */
 export interface VerifyConsumer {
   fault(fault: Fault): void;
-  /** A ref whose block is good on some copy, or that has none. `block` is that block. */
-  item(node: WalkNode, block: DataView | undefined): void;
+  /** A ref whose block is good on some copy, or that has none. `block` is that block. False: leave what is below. */
+  item(node: WalkNode, block: DataView | undefined): boolean;
+  /** A block was met before, on every copy: neither it nor what is below it is visited again. */
+  repeated(node: WalkNode): void;
   /** False: the tree is left out for now; walk it later with `walk`. */
   enter(tree: WalkTree): boolean;
   /** Blocks were verified: for a progress display. */
@@ -74,6 +76,7 @@ export class Verifier implements WalkVisitor {
       else this.#report("block-shared", node, copy, `KiB ${kib} is named by something else too`);
     }
     // A block met before on every copy is not entered again: that bounds a walk by the size of the copies (I12).
+    if (!fresh) this.#consumer.repeated(node);
     return fresh;
   }
 
@@ -83,8 +86,7 @@ export class Verifier implements WalkVisitor {
       this.#consumer.progress?.(1, node.sizeBytes);
       if (arrival.block === undefined) return false;
     }
-    this.#consumer.item(node, arrival.block);
-    return true;
+    return this.#consumer.item(node, arrival.block);
   }
 
   enter(tree: WalkTree): boolean {

@@ -1,0 +1,328 @@
+// Looks at everything the verifier hands over: PFS and inode blocks, data, xattrs, orphan marks, freemap leaves; and
+// in a second walk, when all inodes are known, directories. Remembers where the tree could not be followed, because
+// what is missing there must not be taken for a fault elsewhere, and nothing may be freed on such evidence.
+
+import {
+  RefType,
+  refCheckType,
+  refFreeChunks,
+  refFreeKib,
+  refPointer,
+  REF_CHECK_OFFSET,
+} from "../src/format/blockref.ts";
+import { CHECK_BYTES_MAX } from "../src/format/check.ts";
+import { entryTypeOf } from "../src/format/dirent.ts";
+import { COPIES_MAX } from "../src/format/geometry.ts";
+import {
+  PFS,
+  PFS_BYTES,
+  PFS_MAGIC,
+  pfsId,
+  pfsInodeCount,
+  pfsMagic,
+  pfsNextIno,
+  ROOT_PFS_ID,
+} from "../src/format/pfs.ts";
+import { firstDirtyReserved } from "../src/format/structure.ts";
+import { nodePlace, treeOwner, type WalkNode, type WalkTree } from "../src/walk/tree.ts";
+import type { Fault, VerifyConsumer, VerifyRule } from "../src/walk/verify.ts";
+import { checkData, xattrFault } from "./check-data.ts";
+import { type Entry, HashNeighbours, keyFits, nameFault, printableName, readEntry } from "./check-entry.ts";
+import { checkInode } from "./check-inode.ts";
+import type { FindingList, FindingPlace } from "./finding-list.ts";
+import type { FindingName } from "./findings.ts";
+import { InodeRecord } from "./inode-record.ts";
+import type { Repair } from "./repair-plan.ts";
+
+/** Faults after which the block concerned, and all below it, was not seen. */
+const LEAVES_A_GAP: ReadonlySet<VerifyRule> = new Set<VerifyRule>([
+  "block-lost",
+  "ref-number",
+  "ref-type",
+  "ref-level",
+  "ref-size",
+  "ref-methods",
+  "run-gap",
+  "empty-indirect",
+]);
+
+/** A freemap leaf as it was found. */
+export interface FoundLeaf {
+  readonly words: Uint32Array;
+  readonly freeKib: number;
+  readonly freeChunks: number;
+}
+
+export class Content implements VerifyConsumer {
+  readonly inodes = new Map<number, InodeRecord>();
+  /** Inode numbers with an orphan mark. */
+  readonly marks = new Set<number>();
+  /** Leaves by copy index and leaf index. */
+  readonly leaves: readonly Map<number, FoundLeaf>[] = Array.from(
+    { length: COPIES_MAX },
+    () => new Map<number, FoundLeaf>(),
+  );
+  /** Directory trees, to be walked when all inodes are known. */
+  readonly directories: WalkTree[] = [];
+  pfs: { readonly inodeCount: number; readonly nextIno: number } | undefined;
+  /** Something could not be followed at all. */
+  gap = false;
+  /** Some inodes, or some orphan marks, were not seen. */
+  inodeGap = false;
+  markGap = false;
+  /** Some entries were not seen, so names can't be counted. */
+  entryGap = false;
+  readonly #list: FindingList;
+  readonly #sequence: number;
+  readonly #onProgress: ((bytes: number) => void) | undefined;
+  readonly #neighbours = new Map<number, HashNeighbours>();
+  #enterDirectories = false;
+
+  constructor(list: FindingList, sequence: number, onProgress?: (bytes: number) => void) {
+    this.#list = list;
+    this.#sequence = sequence;
+    this.#onProgress = onProgress;
+  }
+
+  /** From now on directory trees are entered, not set aside. */
+  beginDirectories(): WalkTree[] {
+    this.#enterDirectories = true;
+    return this.directories;
+  }
+
+  progress(_blocks: number, bytes: number): void {
+    this.#onProgress?.(bytes);
+  }
+
+  fault(fault: Fault): void {
+    const { rule, tree, node, copy, detail } = fault;
+    const place: { copy?: number; ino?: number; repair?: Repair } = {};
+    if (copy >= 0) place.copy = copy;
+    const ino = inodeOf(tree, node);
+    if (ino !== undefined) place.ino = ino;
+    if (rule === "block-bad" && node !== undefined) place.repair = blockRepair(node, copy);
+    this.#list.add(rule, `${node === undefined ? treeOwner(tree) : nodePlace(node)}: ${detail}`, place);
+    if (LEAVES_A_GAP.has(rule)) this.#noteGap(tree, node);
+  }
+
+  repeated(node: WalkNode): void {
+    this.#noteGap(node.tree, node);
+  }
+
+  enter(tree: WalkTree): boolean {
+    if (tree.kind !== "directory" || this.#enterDirectories) return true;
+    this.directories.push(tree);
+    return false;
+  }
+
+  item(node: WalkNode, block: DataView | undefined): boolean {
+    if (node.type === RefType.INDIRECT) return true;
+    switch (node.tree.kind) {
+      case "super-root":
+        return block !== undefined && this.#pfs(node, block);
+      case "inodes":
+        return block !== undefined && this.#inode(node, block);
+      case "orphans":
+        this.marks.add(node.key);
+        return true;
+      case "data":
+        if (block !== undefined) this.#data(node, block);
+        return true;
+      case "xattrs":
+        if (block !== undefined) this.#xattrs(node, block);
+        return true;
+      case "directory":
+        this.#entry(node, block);
+        return true;
+      case "freemap":
+        if (block !== undefined) this.#leaf(node, block);
+        return true;
+    }
+  }
+
+  #noteGap(tree: WalkTree, node: WalkNode | undefined): void {
+    this.gap = true;
+    switch (tree.kind) {
+      case "super-root":
+      case "inodes":
+        this.inodeGap = true;
+        this.entryGap = true;
+        if (tree.kind === "super-root") this.markGap = true;
+        return;
+      case "orphans":
+        this.markGap = true;
+        return;
+      case "directory":
+        this.entryGap = true;
+        this.#incomplete(tree.owner);
+        return;
+      case "data":
+      case "xattrs":
+        // An unreadable data block still counts as used space; an indirect block hides what is below it.
+        if (node !== undefined && node.level === 0) this.#count(tree.owner, node.sizeBytes);
+        else this.#incomplete(tree.owner);
+        return;
+      case "freemap":
+        return;
+    }
+  }
+
+  #incomplete(ino: number): void {
+    const inode = this.inodes.get(ino);
+    if (inode !== undefined) inode.incomplete = true;
+  }
+
+  #count(ino: number, bytes: number): void {
+    const inode = this.inodes.get(ino);
+    if (inode !== undefined) inode.foundKib += bytes / 1024;
+  }
+
+  #pfs(node: WalkNode, v: DataView): boolean {
+    const bytes = new Uint8Array(v.buffer, v.byteOffset, PFS_BYTES);
+    const wrong = (detail: string): void => this.#list.add("pfs-fields", `PFS ${node.key}: ${detail}`);
+    try {
+      if (node.key !== ROOT_PFS_ID) wrong("this version knows one PFS only, number 1");
+      else if (pfsMagic(v) !== PFS_MAGIC) wrong("its block is not a PFS");
+      else if (pfsId(v) !== node.key) wrong(`its block says it is PFS ${pfsId(v)}`);
+      else {
+        if (firstDirtyReserved(PFS, bytes) !== undefined || v.getUint32(4, true) !== 0)
+          wrong("reserved bytes or flags are not zero");
+        this.pfs = { inodeCount: pfsInodeCount(v), nextIno: pfsNextIno(v) };
+        return true;
+      }
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      wrong(error.message);
+    }
+    this.#noteGap(node.tree, node);
+    return false;
+  }
+
+  #inode(node: WalkNode, v: DataView): boolean {
+    const ino = node.key;
+    const { record, faults } = checkInode(v, ino, this.#sequence);
+    for (const { name, detail } of faults) {
+      const place: FindingPlace = { ino, repair: { kind: "drop-inode", ino } };
+      this.#list.add(name, `inode ${ino}: ${detail}`, place);
+    }
+    if (record === undefined) {
+      // It is there, so names of it do not dangle; but nobody knows what it is.
+      this.#noteGap(node.tree, node);
+      return false;
+    }
+    this.inodes.set(ino, record);
+    return true;
+  }
+
+  #data(node: WalkNode, block: DataView): void {
+    const inode = this.inodes.get(node.tree.owner);
+    if (inode === undefined) return;
+    inode.foundKib += node.sizeBytes / 1024;
+    checkData(node, block, inode, (name, detail) =>
+      this.#inodeFinding(name, inode.ino, detail, { kind: "trim", ino: inode.ino }),
+    );
+  }
+
+  #xattrs(node: WalkNode, block: DataView): void {
+    const ino = node.tree.owner;
+    this.#count(ino, node.sizeBytes);
+    const wrong = xattrFault(block);
+    if (wrong !== undefined) this.#inodeFinding("xattr-block", ino, `xattrs: ${wrong}`, { kind: "drop-xattrs", ino });
+  }
+
+  #inodeFinding(name: FindingName, ino: number, detail: string, repair: Repair): void {
+    this.#list.add(name, `inode ${ino}: ${detail}`, { ino, repair });
+  }
+
+  #entry(node: WalkNode, block: DataView | undefined): void {
+    const directory = this.inodes.get(node.tree.owner);
+    if (directory === undefined) return;
+    directory.foundEntries++;
+    const entry = readEntry(node, block);
+    if (typeof entry === "string") {
+      this.#entryFinding("entry-name", node, entry);
+      return;
+    }
+    const label = printableName(entry.name);
+    const illegal = nameFault(entry.name);
+    if (illegal !== undefined) this.#entryFinding("entry-name", node, illegal);
+    else if (!keyFits(entry.name, node.key))
+      this.#entryFinding("entry-hash", node, `the name ${label} belongs under another key`);
+    else if (this.#repeats(directory.ino, node.key, entry.name)) {
+      this.#entryFinding("entry-duplicate", node, `the name ${label} is there twice`);
+    }
+    this.#target(node, directory, entry, label);
+  }
+
+  #repeats(directory: number, key: number, name: Uint8Array): boolean {
+    let neighbours = this.#neighbours.get(directory);
+    if (neighbours === undefined) this.#neighbours.set(directory, (neighbours = new HashNeighbours()));
+    return neighbours.repeats(key, name);
+  }
+
+  #target(node: WalkNode, directory: InodeRecord, entry: Entry, label: string): void {
+    const target = this.inodes.get(entry.ino);
+    if (target === undefined) {
+      if (!this.inodeGap)
+        this.#entryFinding("entry-dangling", node, `${label} names inode ${entry.ino}, which does not exist`);
+      return;
+    }
+    target.names++;
+    if (target.isDirectory) {
+      directory.foundDirectories++;
+      if (target.foundIn >= 0) {
+        this.#entryFinding(
+          "directory-names",
+          node,
+          `${label} names directory ${entry.ino}, which is in directory ${target.foundIn} already`,
+        );
+      }
+    }
+    if (target.foundIn < 0) target.foundIn = directory.ino;
+    const type = entryTypeOf(target.mode);
+    if (entry.type === type) return;
+    this.#list.add(
+      "entry-type",
+      `${nodePlace(node)}: ${label} is said to be of type ${entry.type}, inode ${entry.ino} is of type ${type}`,
+      {
+        ino: directory.ino,
+        repair: { kind: "entry-type", directory: directory.ino, key: node.key, type },
+      },
+    );
+  }
+
+  #entryFinding(name: FindingName, node: WalkNode, detail: string): void {
+    const directory = node.tree.owner;
+    this.#list.add(name, `${nodePlace(node)}: ${detail}`, {
+      ino: directory,
+      repair: { kind: "remove-entry", directory, key: node.key },
+    });
+  }
+
+  #leaf(node: WalkNode, block: DataView): void {
+    const words = new Uint32Array(block.byteLength / 4);
+    for (let i = 0; i < words.length; i++) words[i] = block.getUint32(i * 4, true);
+    const { view, at } = node;
+    const leaf = { words, freeKib: refFreeKib(view, at), freeChunks: refFreeChunks(view, at) };
+    this.leaves[node.tree.owner]?.set(node.key, leaf);
+  }
+}
+
+function inodeOf(tree: WalkTree, node: WalkNode | undefined): number | undefined {
+  if (tree.kind === "data" || tree.kind === "directory" || tree.kind === "xattrs") return tree.owner;
+  return tree.kind === "inodes" && node?.level === 0 ? node.key : undefined;
+}
+
+function blockRepair(node: WalkNode, copy: number): Repair {
+  const { view, at } = node;
+  const checkAt = view.byteOffset + at + REF_CHECK_OFFSET;
+  return {
+    kind: "block",
+    copy,
+    pointers: Array.from({ length: COPIES_MAX }, (_, index) => refPointer(view, at, index)),
+    checkType: refCheckType(view, at),
+    check: new Uint8Array(view.buffer.slice(checkAt, checkAt + CHECK_BYTES_MAX)),
+    sizeBytes: node.sizeBytes,
+    metadata: node.tree.kind !== "data" || node.level > 0,
+  };
+}

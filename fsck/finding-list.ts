@@ -1,0 +1,58 @@
+// What one check found, in the order it was found. Bounded, so that a crafted image can't fill memory (I12).
+
+import { FINDINGS, type FindingName, findingId, type Severity } from "./findings.ts";
+import type { Repair } from "./repair-plan.ts";
+
+export interface Finding {
+  /** Stable id of the kind, such as H2F-079-link-count. */
+  readonly id: string;
+  readonly name: FindingName;
+  readonly severity: Severity;
+  readonly repairable: boolean;
+  /** One line that names the place and what is wrong. */
+  readonly message: string;
+  /** Copy concerned; absent when the fault is in what all copies share. */
+  readonly copy?: number;
+  readonly ino?: number;
+  /** What would put it right; absent when it takes no step of its own. */
+  readonly repair?: Repair;
+}
+
+export interface FindingPlace {
+  readonly copy?: number;
+  readonly ino?: number;
+  readonly repair?: Repair;
+}
+
+const KEPT_PER_KIND = 10_000;
+
+export class FindingList {
+  readonly findings: Finding[] = [];
+  readonly #counts = new Map<FindingName, number>();
+
+  add(name: FindingName, message: string, place: FindingPlace = {}): void {
+    const count = (this.#counts.get(name) ?? 0) + 1;
+    this.#counts.set(name, count);
+    if (count > KEPT_PER_KIND) return;
+    const { severity, repair } = FINDINGS[name];
+    this.findings.push({ id: findingId(name), name, severity, repairable: repair !== "none", message, ...place });
+  }
+
+  /** How often a kind was found, those not kept included. */
+  count(name: FindingName): number {
+    return this.#counts.get(name) ?? 0;
+  }
+
+  /** Says which kinds were cut short. */
+  close(): readonly Finding[] {
+    for (const [name, count] of [...this.#counts]) {
+      if (count > KEPT_PER_KIND) this.add("truncated", `${count - KEPT_PER_KIND} more of ${findingId(name)}`);
+    }
+    return this.findings;
+  }
+}
+
+/** True when nothing but notes was found. */
+export function isClean(findings: readonly Finding[]): boolean {
+  return findings.every((finding) => finding.severity === "note");
+}

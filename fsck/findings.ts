@@ -1,0 +1,113 @@
+// Every kind of thing fsck.h2ts can find, with an id that never changes its meaning. docs/fsck.md lists the same table;
+// a test holds the two together. Numbers are never given out twice; new kinds take a new number.
+
+/** note: worth saying, no damage. error: the volume breaks a rule. loss: bytes that no copy can give back. */
+export type Severity = "note" | "error" | "loss";
+
+/** safe: done by -p and -y. full: done by -y only. none: nothing fsck can do. */
+export type RepairClass = "safe" | "full" | "none";
+
+export interface FindingKind {
+  readonly number: number;
+  readonly severity: Severity;
+  readonly repair: RepairClass;
+  readonly meaning: string;
+}
+
+const kind = (number: number, severity: Severity, repair: RepairClass, meaning: string): FindingKind =>
+  Object.freeze({ number, severity, repair, meaning });
+
+export const FINDINGS = Object.freeze({
+  "node-header": kind(1, "error", "safe", "one of the two headers of a device is damaged"),
+  "root-slot": kind(2, "error", "safe", "a root block in the ring, or its duplicate, is damaged"),
+  "root-chain": kind(3, "error", "safe", "the versions in the root ring do not chain in the order of their sequences"),
+  "root-behind": kind(4, "note", "safe", "the newest root of a copy is older than the volume's"),
+  "root-content": kind(5, "error", "none", "a field of the root block is out of bounds"),
+  "copy-absent": kind(6, "error", "none", "a copy of the volume was not given or can't be opened"),
+  "anchor-slot": kind(7, "error", "none", "the anchor slot holds a root although no copy is being caught up"),
+
+  "block-bad": kind(10, "error", "safe", "a block is unreadable or fails its check on one copy; another copy has it"),
+  "block-lost": kind(11, "loss", "full", "a block is unreadable or fails its check on every copy"),
+  "block-shared": kind(12, "error", "none", "two blockrefs name the same place"),
+
+  "run-gap": kind(20, "error", "none", "blockrefs are not packed at the front of their run"),
+  "empty-indirect": kind(21, "error", "none", "an indirect block holds nothing"),
+  "ref-number": kind(22, "error", "none", "a 64-bit field of a blockref is beyond 2^53-1"),
+  "ref-type": kind(23, "error", "none", "a blockref of a type that does not belong in its tree"),
+  "ref-level": kind(24, "error", "none", "a blockref of the wrong level"),
+  "ref-size": kind(25, "error", "none", "a block size that does not fit the type of the blockref"),
+  "ref-methods": kind(26, "error", "none", "an unknown check code or compression"),
+  "ref-flags": kind(27, "error", "none", "flags of a blockref that can't be set on media"),
+  "ref-missing": kind(28, "error", "none", "a missing bit for a copy that lacks nothing"),
+  "ref-reserved": kind(29, "error", "none", "unused bytes of a blockref are not zero"),
+  "ref-tid": kind(30, "error", "none", "transaction ids of a blockref out of order, or above the root's sequence"),
+  "mirror-tid": kind(31, "error", "none", "mirrorTid is not the newest transaction at or below the block"),
+  "key-order": kind(32, "error", "none", "keys of a run do not rise strictly"),
+  "key-range": kind(33, "error", "none", "a key outside the range of the indirect block it is in"),
+  "pointer-range": kind(
+    34,
+    "error",
+    "none",
+    "a pointer outside the usable part of a copy, or not aligned to its block",
+  ),
+  "pointer-null": kind(35, "error", "none", "a block without a place on one of the copies"),
+  "pointer-stray": kind(36, "error", "none", "a pointer to a copy the volume does not have"),
+
+  "pfs-fields": kind(40, "error", "none", "a PFS block with a wrong magic, number, name or reserved bytes"),
+  "pfs-inode-count": kind(41, "error", "safe", "the PFS counts another number of inodes than there are"),
+  "pfs-next-ino": kind(42, "error", "safe", "the next inode number of the PFS is not above all in use"),
+  "pfs-root-directory": kind(43, "loss", "none", "the PFS has no root directory"),
+
+  "inode-magic": kind(50, "error", "none", "a block in the inode index is not an inode"),
+  "inode-number": kind(51, "error", "full", "an inode holds another number than its key"),
+  "inode-mode": kind(52, "error", "full", "an inode of unknown type"),
+  "inode-reserved": kind(53, "error", "full", "reserved bytes or unknown flags of an inode are not zero"),
+  "inode-field": kind(54, "error", "full", "a number in an inode is out of bounds"),
+  "inode-time": kind(55, "error", "full", "a time in an inode has more than 999,999,999 nanoseconds"),
+  "inode-content": kind(56, "error", "full", "an inode has content that its type can't have"),
+  "inode-used": kind(57, "error", "safe", "usedKib of an inode is not the size of its blocks"),
+  "inode-property": kind(58, "error", "full", "a property of an inode that this version does not know"),
+
+  "data-alignment": kind(60, "error", "none", "a data block not aligned to its size, or crossing a 64 KiB window"),
+  "data-overlap": kind(61, "error", "none", "two data blocks of one file overlap"),
+  "data-past-end": kind(62, "error", "full", "a data block past the end of a file that is not being trimmed"),
+  "data-tail": kind(63, "error", "full", "bytes after the end of a file are not zero"),
+  "symlink-target": kind(64, "error", "none", "a symbolic link with an empty, too long or incomplete target"),
+  "xattr-block": kind(65, "error", "full", "an xattr block breaks its own rules"),
+
+  "entry-name": kind(70, "error", "full", "a directory entry with a name that can't be one"),
+  "entry-hash": kind(71, "error", "full", "a directory entry under a key its name does not hash to"),
+  "entry-duplicate": kind(72, "error", "full", "two entries of one directory have the same name"),
+  "entry-dangling": kind(73, "error", "full", "a directory entry names an inode that does not exist"),
+  "entry-type": kind(74, "error", "safe", "a directory entry tells another type than its inode"),
+  "directory-size": kind(75, "error", "safe", "entries or size of a directory do not match what is in it"),
+  "directory-parent": kind(76, "error", "safe", "a directory holds another parent than the directory it is in"),
+  "directory-names": kind(77, "error", "full", "a directory has more than one name"),
+  "directory-cycle": kind(78, "error", "full", "directories that contain each other and hang from nothing"),
+  "link-count": kind(79, "error", "safe", "the link count of an inode is not the number of its names"),
+  unreachable: kind(80, "error", "full", "an inode that no directory names"),
+
+  "orphan-unmarked": kind(85, "error", "safe", "an inode without names or to be trimmed is not in the orphan tree"),
+  "orphan-stale": kind(86, "error", "safe", "an orphan mark for an inode that needs none"),
+  "orphan-dangling": kind(87, "error", "safe", "an orphan mark for an inode that does not exist"),
+  "orphan-pending": kind(
+    88,
+    "note",
+    "safe",
+    "an unlinked or truncated file still has blocks to release; the next mount does it",
+  ),
+
+  "freemap-leaked": kind(90, "error", "safe", "space is marked as used that nothing refers to"),
+  "freemap-lost": kind(91, "error", "full", "space is marked as free although a block lies there"),
+  "freemap-counts": kind(92, "error", "safe", "the free counts of a freemap leaf do not match its bits"),
+  "freemap-range": kind(93, "error", "safe", "a freemap leaf beyond the end of its copy"),
+
+  truncated: kind(99, "note", "none", "more findings of one kind than are listed"),
+});
+
+export type FindingName = keyof typeof FINDINGS;
+
+/** The stable id, such as H2F-079-link-count. */
+export function findingId(name: FindingName): string {
+  return `H2F-${String(FINDINGS[name].number).padStart(3, "0")}-${name}`;
+}

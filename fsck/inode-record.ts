@@ -1,0 +1,78 @@
+// What a check remembers of each inode: what the inode says of itself, and what was really found.
+
+/** Type bits of st_mode. */
+export const S_IFMT = 0o170000;
+export const FileType = {
+  FIFO: 0o010000,
+  CHARACTER: 0o020000,
+  DIRECTORY: 0o040000,
+  BLOCK: 0o060000,
+  REGULAR: 0o100000,
+  SYMLINK: 0o120000,
+  SOCKET: 0o140000,
+} as const;
+const KNOWN_TYPES: readonly number[] = Object.values(FileType);
+
+export function isKnownType(mode: number): boolean {
+  return mode <= 0o177777 && KNOWN_TYPES.includes(mode & S_IFMT);
+}
+
+export class InodeRecord {
+  readonly ino: number;
+  readonly mode: number;
+  readonly nlink: number;
+  readonly size: number;
+  readonly usedKib: number;
+  readonly entries: number;
+  readonly parent: number;
+  /** Blocks past its size wait to be released. */
+  readonly trim: boolean;
+  /** KiB of data and xattr blocks met. */
+  foundKib = 0;
+  /** First byte after the data blocks met so far. */
+  dataEnd = 0;
+  /** Entries met that name it. */
+  names = 0;
+  /** The directory an entry of which named it first; -1 while there is none. */
+  foundIn = -1;
+  /** Directory: entries met in it, and those of them that are directories. */
+  foundEntries = 0;
+  foundDirectories = 0;
+  /** Its blocks could not all be read or followed, so counts of what is below mean nothing. */
+  incomplete = false;
+  marked = false;
+  /** Hangs from the root directory; decided at the end. */
+  attached: boolean | undefined;
+
+  constructor(
+    ino: number,
+    mode: number,
+    nlink: number,
+    size: number,
+    usedKib: number,
+    entries: number,
+    parent: number,
+    trim: boolean,
+  ) {
+    this.ino = ino;
+    this.mode = mode;
+    this.nlink = nlink;
+    this.size = size;
+    this.usedKib = usedKib;
+    this.entries = entries;
+    this.parent = parent;
+    this.trim = trim;
+  }
+
+  get isDirectory(): boolean {
+    return (this.mode & S_IFMT) === FileType.DIRECTORY;
+  }
+
+  get isRegular(): boolean {
+    return (this.mode & S_IFMT) === FileType.REGULAR;
+  }
+
+  get isSymlink(): boolean {
+    return (this.mode & S_IFMT) === FileType.SYMLINK;
+  }
+}
