@@ -45,29 +45,37 @@ export interface MountedDevice {
   readonly directory: string;
 }
 
-/** Mounts as root does, or through fusermount3 when we are not root. Returns before anybody serves. */
-export function mount(request: MountRequest): MountedDevice {
+/** True when this process mounts by itself; otherwise fusermount3 does, which opens /dev/fuse itself. */
+export function mountsByItself(): boolean {
+  return process.geteuid?.() === 0;
+}
+
+/**
+ * Mounts as root does, or through fusermount3 when we are not root. Returns before anybody serves. Root may give `device`,
+ * a descriptor of {@link openDevice}, so that whoever is to serve can inherit it before anything is mounted.
+ */
+export function mount(request: MountRequest, device?: number): MountedDevice {
   const directory = mountPointPath(request.directory);
   if (!statSync(directory).isDirectory()) throw new Error(`${request.directory} is not a directory`);
-  const privileged = process.geteuid?.() === 0;
-  const fd = privileged ? mountPrivileged(request, directory) : mountUnprivileged(request, directory);
+  const fd = mountsByItself() ? mountPrivileged(request, directory, device) : mountUnprivileged(request, directory);
   raiseReadAhead(directory);
   return { fd, directory };
 }
 
-function mountPrivileged(request: MountRequest, directory: string): number {
+function mountPrivileged(request: MountRequest, directory: string, device: number | undefined): number {
   const flags = mountFlags(request.options ?? []);
-  const fd = openDevice();
+  const fd = device ?? openDevice();
   const words = [`fd=${fd}`, "rootmode=40000", "user_id=0", "group_id=0", "default_permissions"];
   words.push(`max_read=${Limit.maxWriteBytes}`);
   if (request.allowOther !== false) words.push("allow_other");
   if (mountCall(request.source, directory, FILESYSTEM_TYPE, flags, words.join(",")) === 0) return fd;
   const error = systemError(`mount on ${request.directory}`);
-  closeSync(fd);
+  if (device === undefined) closeSync(fd);
   throw error;
 }
 
-function openDevice(): number {
+/** /dev/fuse, not mounted yet. */
+export function openDevice(): number {
   try {
     // Node opens everything close-on-exec.
     return openSync("/dev/fuse", constants.O_RDWR | constants.O_NONBLOCK);
