@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { parseByteSize } from "../base/byte-size.ts";
+import { isGenericMountOption } from "../fuse/kernel/mount-options.ts";
 
 export const CACHE_DEFAULT_BYTES = 256 * 1024 * 1024;
 const CACHE_MIN_BYTES = 32 * 1024 * 1024;
@@ -26,8 +27,8 @@ export const MountOptions = z.strictObject({
   allowOther: z.boolean().optional(),
   /** Absolute path of the daemon's log. */
   logPath: z.string().optional(),
-  /** Flags for the kernel's VFS, by their mount(8) names (nosuid, nodev, noatime, …). */
-  vfsFlags: z.array(z.string()),
+  /** Generic words for the kernel (nosuid, noatime, …), in the order given; a later one overrides an earlier one. */
+  vfsWords: z.array(z.string()),
 });
 export type MountOptions = z.infer<typeof MountOptions>;
 
@@ -51,28 +52,6 @@ const DROPPED = new Set([
   "iversion",
   "noiversion",
 ]);
-
-/** What a word does to the set of VFS flags: the flags it takes out, and the one it puts in. */
-const VFS_WORDS: Readonly<Record<string, { drop: readonly string[]; add?: string }>> = {
-  suid: { drop: ["nosuid"] },
-  nosuid: { drop: [], add: "nosuid" },
-  dev: { drop: ["nodev"] },
-  nodev: { drop: [], add: "nodev" },
-  exec: { drop: ["noexec"] },
-  noexec: { drop: [], add: "noexec" },
-  sync: { drop: [], add: "sync" },
-  dirsync: { drop: [], add: "dirsync" },
-  atime: { drop: ["noatime"] },
-  noatime: { drop: ["relatime", "strictatime"], add: "noatime" },
-  diratime: { drop: ["nodiratime"] },
-  nodiratime: { drop: [], add: "nodiratime" },
-  relatime: { drop: ["noatime", "strictatime"], add: "relatime" },
-  norelatime: { drop: ["relatime"] },
-  strictatime: { drop: ["noatime", "relatime"], add: "strictatime" },
-  nostrictatime: { drop: ["strictatime"] },
-  lazytime: { drop: [], add: "lazytime" },
-  nolazytime: { drop: ["lazytime"] },
-};
 
 const CacheSize = z
   .string()
@@ -101,20 +80,14 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
     readOnly: false,
     remount: false,
     transport: "kernel",
-    vfsFlags: [],
+    vfsWords: [],
   };
-  // Whoever can write to the images could otherwise plant a setuid root program or a device node in them.
-  const flags = new Set(["nosuid", "nodev"]);
   for (const item of texts.flatMap((text) => text.split(","))) {
     if (item === "") continue;
     const equals = item.indexOf("=");
     const word = equals < 0 ? item : item.slice(0, equals);
     const value = equals < 0 ? undefined : item.slice(equals + 1);
-    const vfs = value === undefined ? VFS_WORDS[word] : undefined;
-    if (vfs) {
-      for (const flag of vfs.drop) flags.delete(flag);
-      if (vfs.add) flags.add(vfs.add);
-    } else if (word === "cache") options.cacheBytes = valueOf(word, value, CacheSize);
+    if (word === "cache") options.cacheBytes = valueOf(word, value, CacheSize);
     else if (word === "commit") options.commitSeconds = valueOf(word, value, CommitSeconds);
     else if (word === "transport") options.transport = valueOf(word, value, TransportName);
     else if (word === "log") options.logPath = valueOf(word, value, LogPath);
@@ -122,9 +95,10 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
     else if (value === undefined && word === "rw") options.readOnly = false;
     else if (value === undefined && word === "remount") options.remount = true;
     else if (value === undefined && word === "allow_other") options.allowOther = true;
+    else if (value === undefined && isGenericMountOption(word)) options.vfsWords.push(word);
     else if (!DROPPED.has(word) && !/^x-/i.test(word) && !sloppy) {
       throw new UsageError(`unknown mount option '${item}'`);
     }
   }
-  return { ...options, vfsFlags: [...flags] };
+  return options;
 }

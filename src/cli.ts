@@ -1,0 +1,30 @@
+#!/usr/bin/env node
+// The h2ts command: one verb a file.
+
+import { Command, CommanderError } from "commander";
+import { reportFailure } from "./cli/failure.ts";
+import { addMount } from "./cli/mount.ts";
+import { addStatus } from "./cli/status.ts";
+import { addSync } from "./cli/sync.ts";
+import { addUmount } from "./cli/umount.ts";
+import { packageVersion } from "./cli/version.ts";
+import { UsageError } from "./daemon/mount-options.ts";
+
+const program = new Command("h2ts")
+  .description("Mount and look after h2ts volumes.")
+  .version(packageVersion(), "-V, --version")
+  .exitOverride()
+  .configureOutput({ writeErr: () => {} });
+// Each verb is made by the program, so that it inherits the settings above.
+for (const add of [addMount, addUmount, addSync, addStatus]) add(program);
+
+try {
+  if (process.argv.length <= 2) program.outputHelp();
+  else await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) process.exitCode = reportFailure("h2ts", error);
+  else if (error.exitCode !== 0) {
+    const line = error.message.replace(/^error: /, "");
+    process.exitCode = reportFailure("h2ts", new UsageError(`${line}; see h2ts --help`));
+  }
+}

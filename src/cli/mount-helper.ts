@@ -1,0 +1,69 @@
+#!/usr/bin/env node
+// mount.h2ts, also installed as mount.fuse.h2ts: what mount(8) and fstab call. SPEC is the targets joined by commas.
+// Options may stand before or after SPEC and DIR. Prints nothing on success; exit codes after mount(8).
+
+import { parseArgs } from "node:util";
+import { MountExit } from "../daemon/messages.ts";
+import { parseMountOptions, UsageError } from "../daemon/mount-options.ts";
+import { startDetached } from "../daemon/start-mount.ts";
+import { reportFailure } from "./failure.ts";
+import { prepareMount } from "./mount-preparation.ts";
+import { remount } from "./remount.ts";
+import { packageVersion } from "./version.ts";
+
+const USAGE = "usage: mount.h2ts SPEC DIR [-sfnv] [-o OPTIONS]   (SPEC: the targets of the copies, joined by commas)";
+
+interface Words {
+  readonly spec: string;
+  readonly directory: string;
+  readonly options: readonly string[];
+  readonly dryRun: boolean;
+  readonly sloppy: boolean;
+}
+
+function parseWords(words: readonly string[]): Words {
+  let parsed;
+  try {
+    parsed = parseArgs({
+      args: [...words],
+      allowPositionals: true,
+      options: {
+        options: { type: "string", short: "o", multiple: true },
+        type: { type: "string", short: "t" },
+        namespace: { type: "string", short: "N" },
+        sloppy: { type: "boolean", short: "s" },
+        fake: { type: "boolean", short: "f" },
+        "no-mtab": { type: "boolean", short: "n" },
+        verbose: { type: "boolean", short: "v" },
+        "read-only": { type: "boolean", short: "r" },
+        "read-write": { type: "boolean", short: "w" },
+      },
+    });
+  } catch (error) {
+    throw new UsageError(`${error instanceof Error ? error.message.split(". ")[0] : String(error)}; ${USAGE}`);
+  }
+  const { values, positionals } = parsed;
+  const [spec, directory, ...rest] = positionals;
+  if (spec === undefined || directory === undefined || rest.length > 0) throw new UsageError(USAGE);
+  const options = [...(values.options ?? []), ...(values["read-only"] ? ["ro"] : [])];
+  return { spec, directory, options, dryRun: values.fake ?? false, sloppy: values.sloppy ?? false };
+}
+
+async function main(): Promise<void> {
+  if (process.argv.includes("-V") || process.argv.includes("--version")) return console.log(packageVersion());
+  if (process.argv.includes("--help")) return console.log(USAGE);
+  const { spec, directory, options: texts, dryRun, sloppy } = parseWords(process.argv.slice(2));
+  const options = parseMountOptions(texts, sloppy);
+  if (options.remount) return dryRun ? undefined : remount(directory, options);
+  const targets = spec.split(",").filter((target) => target !== "");
+  if (targets.length === 0) throw new UsageError(USAGE);
+  const request = await prepareMount(targets, directory, options, spec);
+  if (!dryRun) await startDetached(request);
+}
+
+try {
+  await main();
+  process.exitCode = MountExit.OK;
+} catch (error) {
+  process.exitCode = reportFailure("mount.h2ts", error);
+}

@@ -1,0 +1,89 @@
+// Checks what a mount command was given before any daemon starts, so that mistakes cost one clear line and nothing else.
+
+import { realpathSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { ControlClient } from "../daemon/control-client.ts";
+import type { MountRequest } from "../daemon/messages.ts";
+import type { MountOptions } from "../daemon/mount-options.ts";
+import { mountedVolumeAt, mountedVolumes } from "../daemon/mount-table.ts";
+import { MountError } from "../daemon/start-mount.ts";
+
+/** The absolute form of a target: every node of the row resolved. Throws {@link MountError} when one is missing. */
+export function resolveTarget(target: string): string {
+  return target
+    .split("+")
+    .map((name) => {
+      if (name === "") throw new MountError(`${target}: a node between the + signs has no name`);
+      try {
+        return realpathSync(name);
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException;
+        if (code === "ENOENT") throw new MountError(`${name}: does not exist; is its disk attached?`);
+        throw new MountError(`${name}: ${message}`);
+      }
+    })
+    .join("+");
+}
+
+/** The absolute form of a mount point. Throws {@link MountError} when it is none. */
+export function resolveDirectory(directory: string): string {
+  try {
+    const path = realpathSync(directory);
+    if (!statSync(path).isDirectory()) throw new MountError(`${directory}: is not a folder`);
+    return path;
+  } catch (error) {
+    if (error instanceof MountError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") throw new MountError(`${directory}: the mount point does not exist; create it with mkdir`);
+    if (code === "ENOTCONN")
+      throw new MountError(`${directory}: a daemon that died is still mounted here; umount it first`);
+    throw new MountError(`${directory}: ${message}`);
+  }
+}
+
+/** Where a volume that uses `target` (absolute) is mounted; undefined when no live daemon has it. */
+export async function directoryServing(target: string): Promise<string | undefined> {
+  const nodes = new Set(target.split("+"));
+  for (const mount of mountedVolumes()) {
+    const client = await ControlClient.connect(mount.deviceKey);
+    const reply = await client?.call("ping");
+    client?.close();
+    if (reply?.daemon?.targets.some((other) => other.split("+").some((node) => nodes.has(node))))
+      return mount.directory;
+  }
+  return undefined;
+}
+
+/** Everything the daemon needs, with absolute paths. Throws {@link MountError}. */
+export async function prepareMount(
+  targets: readonly string[],
+  directory: string,
+  options: MountOptions,
+  source?: string,
+): Promise<MountRequest> {
+  const point = resolveDirectory(directory);
+  const resolved = targets.map(resolveTarget);
+  const twin = resolved.find((target, i) => resolved.indexOf(target) < i);
+  if (twin !== undefined) throw new MountError(`${twin}: given twice; give each target once`);
+  const occupant = mountedVolumeAt(point);
+  if (occupant) throw new MountError(`${directory}: an h2ts volume (${occupant.source}) is already mounted here`);
+  for (const target of resolved) {
+    const where = await directoryServing(target);
+    if (where !== undefined) throw new MountError(`${target}: is already mounted on ${where}`);
+  }
+  return {
+    source:
+      source ??
+      targets
+        .map((t) =>
+          t
+            .split("+")
+            .map((n) => resolve(n))
+            .join("+"),
+        )
+        .join(","),
+    targets: resolved,
+    directory: point,
+    options,
+  };
+}

@@ -1,0 +1,50 @@
+// h2ts mount: serves a volume on a folder; returns once programs can use it.
+
+import type { Command } from "commander";
+import { parseMountOptions, UsageError } from "../daemon/mount-options.ts";
+import { startDetached } from "../daemon/start-mount.ts";
+import { prepareMount } from "./mount-preparation.ts";
+import { remount } from "./remount.ts";
+
+interface Flags {
+  readonly options: string[];
+  readonly foreground?: boolean;
+  readonly transport?: string;
+}
+
+const HELP = `
+Options of -o, separated by commas:
+  cache=SIZE           memory for blocks (default 256M)
+  commit=SECONDS       longest time between two commits (default 5)
+  ro, rw               read-only, or not (default rw)
+  transport=NAME       kernel (default) or fuse-native, as --transport
+  log=FILE             append the daemon's log to FILE (absolute path)
+  allow_other          let other users in (always on when root mounts)
+  suid, dev, noexec, noatime, relatime, strictatime, ...   as for mount(8); nosuid and nodev are the default
+  remount              change ro, rw and the flags above of a live mount`;
+
+export function addMount(program: Command): void {
+  program
+    .command("mount")
+    .description("mount a volume; returns once it is live")
+    .usage("[-o OPTIONS] [--foreground] [--transport kernel|fuse-native] TARGET... DIR")
+    .argument("<words...>", "the targets of the volume's copies, then the mount point")
+    .option("-o, --options <OPTIONS>", "mount options", (text: string, all: string[]) => [...all, text], [])
+    .option("--foreground", "stay in the foreground and log to stderr")
+    .option("--transport <NAME>", "kernel or fuse-native")
+    .addHelpText("after", HELP)
+    .action(async (words: string[], flags: Flags) => {
+      const options = parseMountOptions([
+        ...flags.options,
+        ...(flags.transport === undefined ? [] : [`transport=${flags.transport}`]),
+      ]);
+      const directory = words.at(-1) as string;
+      if (options.remount) return remount(directory, options);
+      if (words.length < 2) throw new UsageError("give the targets and then the mount point: h2ts mount TARGET... DIR");
+      const request = await prepareMount(words.slice(0, -1), directory, options);
+      if (!flags.foreground) return startDetached(request);
+      // Loaded here only: the other verbs do not need the supervisor.
+      const { superviseInForeground } = await import("../daemon/supervisor-main.ts");
+      return superviseInForeground(request);
+    });
+}

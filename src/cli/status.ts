@@ -1,0 +1,58 @@
+// h2ts status: the state of a mounted volume, of volumes at rest by their targets, or of all mounts.
+
+import { statSync } from "node:fs";
+import type { Command } from "commander";
+import { ControlClient } from "../daemon/control-client.ts";
+import { mountedVolumeAt, mountedVolumes, type MountedVolume } from "../daemon/mount-table.ts";
+import { readVolumeReport } from "../daemon/open-volume.ts";
+import { MountError } from "../daemon/start-mount.ts";
+import { directoryServing, resolveDirectory, resolveTarget } from "./mount-preparation.ts";
+import { mountedReport, type StatusReport } from "./status-report.ts";
+import { statusText } from "./status-text.ts";
+
+const HELP = `
+With a mount point: the volume mounted there. With targets: the volume on them, mounted or not.
+Without either: every mounted volume. -j prints one JSON object, or an array of them for all mounts.`;
+
+export function addStatus(program: Command): void {
+  program
+    .command("status")
+    .description("show the state of volumes and their copies")
+    .usage("[-j] [DIR | TARGET...]")
+    .argument("[DIR | TARGET...]")
+    .option("-j, --json", "print JSON")
+    .addHelpText("after", HELP)
+    .action(async (words: string[], flags: { json?: boolean }) => {
+      if (words.length > 0) {
+        const report = await reportOf(words);
+        return console.log(flags.json ? JSON.stringify(report, null, 2) : statusText(report));
+      }
+      const reports = await Promise.all(mountedVolumes().map(reportOfMount));
+      if (flags.json) return console.log(JSON.stringify(reports, null, 2));
+      console.log(reports.length === 0 ? "no h2ts volumes are mounted" : reports.map(statusText).join("\n\n"));
+    });
+}
+
+async function reportOf(words: readonly string[]): Promise<StatusReport> {
+  const [first] = words as [string];
+  if (words.length === 1 && statSync(first, { throwIfNoEntry: false })?.isDirectory()) {
+    const point = resolveDirectory(first);
+    const mount = mountedVolumeAt(point);
+    if (!mount) throw new MountError(`${first}: no h2ts volume is mounted here`);
+    return reportOfMount(mount);
+  }
+  const targets = words.map(resolveTarget);
+  const where = await directoryServing(targets[0] as string);
+  const mount = where === undefined ? undefined : mountedVolumeAt(where);
+  if (mount) return reportOfMount(mount);
+  return { ...(await readVolumeReport(targets)), notes: [] };
+}
+
+async function reportOfMount(mount: MountedVolume): Promise<StatusReport> {
+  const client = await ControlClient.connect(mount.deviceKey);
+  if (!client) throw new MountError(`${mount.directory}: its daemon can't be reached (is it another user's?)`);
+  const reply = await client.call("status");
+  client.close();
+  if (!reply?.volume) throw new MountError(`${mount.directory}: ${reply?.error ?? "its daemon ended"}`);
+  return mountedReport(reply, reply.volume);
+}

@@ -1,0 +1,66 @@
+// The supervisor's hold on /dev/fuse. Root opens the device first and mounts when the volume is open, so that a mistake
+// never shows in the mount table; for an ordinary user fusermount3 does both at once, before the worker starts.
+
+import { closeSync } from "node:fs";
+import { mount, mountsByItself, openDevice, unmount } from "../fuse/kernel/mount.ts";
+import { MountExit, type MountRequest } from "./messages.ts";
+import { MountError } from "./start-mount.ts";
+
+export class KernelConnection {
+  /** For the worker to inherit. While the supervisor holds it too, the mount outlives the worker. */
+  readonly fd: number;
+  readonly #request: MountRequest;
+  #mounted: boolean;
+  #closed = false;
+
+  private constructor(request: MountRequest, fd: number, mounted: boolean) {
+    this.#request = request;
+    this.fd = fd;
+    this.#mounted = mounted;
+  }
+
+  /** Throws {@link MountError}. */
+  static open(request: MountRequest): KernelConnection {
+    return orMountError(() => {
+      if (mountsByItself()) return new KernelConnection(request, openDevice(), false);
+      return new KernelConnection(request, mount(mountWords(request)).fd, true);
+    });
+  }
+
+  /** Puts the mount in the mount table, unless it is there. Throws {@link MountError}. */
+  mount(): void {
+    if (this.#mounted) return;
+    orMountError(() => mount(mountWords(this.#request), this.fd));
+    this.#mounted = true;
+  }
+
+  /** Takes the mount away again after a failed start; nobody can be using it. */
+  async abandon(): Promise<void> {
+    // Closed first: requests waiting for an answer are aborted instead of holding the unmount up.
+    this.close();
+    if (this.#mounted) await unmount(this.#request.directory, true).catch(() => {});
+  }
+
+  close(): void {
+    if (!this.#closed) closeSync(this.fd);
+    this.#closed = true;
+  }
+}
+
+function mountWords({ source, directory, options }: MountRequest): Parameters<typeof mount>[0] {
+  const words = [options.readOnly ? "ro" : "rw", ...options.vfsWords];
+  return {
+    source,
+    directory,
+    options: words,
+    ...(options.allowOther === undefined ? {} : { allowOther: options.allowOther }),
+  };
+}
+
+function orMountError<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw new MountError(error instanceof Error ? error.message : String(error), MountExit.SYSTEM);
+  }
+}

@@ -1,0 +1,75 @@
+// Entry of the supervisor's process, and the same life in the foreground of `h2ts mount --foreground`.
+
+import { realpathSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { DaemonLog } from "./daemon-log.ts";
+import { MountExit, MountRequest, type StartReport } from "./messages.ts";
+import { MountError } from "./start-mount.ts";
+import { Supervisor } from "./supervisor.ts";
+
+const now = (): Date => new Date();
+
+async function live(supervisor: Supervisor, log: DaemonLog): Promise<number> {
+  let stopping = false;
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      if (!stopping) supervisor.stop();
+      stopping = true;
+    });
+  }
+  const { error } = await supervisor.ended;
+  await supervisor.close();
+  if (error !== undefined) log.line(`ending: ${error}`);
+  return error === undefined ? MountExit.OK : MountExit.FAILURE;
+}
+
+// Nothing that goes wrong in here may take a working mount down with it.
+function survive(log: DaemonLog): void {
+  process.on("uncaughtException", (error) => log.line(`supervisor: ${error.stack ?? error.message}`));
+  process.on("unhandledRejection", (error) => log.line(`supervisor: ${String(error)}`));
+}
+
+/** Runs a mount to its end, logging to stderr. Throws {@link MountError} when it can't start. */
+export async function superviseInForeground(request: MountRequest): Promise<void> {
+  const { logPath } = request.options;
+  const log = logPath === undefined ? DaemonLog.toStderr(now) : openLog(logPath);
+  const supervisor = await Supervisor.start(request, log);
+  survive(log);
+  process.exitCode = await live(supervisor, log);
+}
+
+function openLog(path: string): DaemonLog {
+  try {
+    return DaemonLog.toFile(path, now);
+  } catch (error) {
+    throw new MountError(`log=${path}: ${error instanceof Error ? error.message : String(error)}`, MountExit.SYSTEM);
+  }
+}
+
+async function superviseDetached(request: MountRequest): Promise<void> {
+  const report = (message: StartReport): Promise<void> =>
+    new Promise((resolve) => {
+      // The command that started us may have been interrupted; the mount lives on.
+      if (process.send && process.connected) process.send(message, undefined, undefined, () => resolve());
+      else resolve();
+    });
+  let supervisor: Supervisor;
+  let log: DaemonLog;
+  try {
+    const { logPath } = request.options;
+    log = logPath === undefined ? DaemonLog.inMemory(now) : openLog(logPath);
+    supervisor = await Supervisor.start(request, log);
+  } catch (error) {
+    const known = error instanceof MountError;
+    const message = error instanceof Error ? error.message : String(error);
+    await report({ type: "failed", message, exitCode: known ? error.exitCode : MountExit.SYSTEM });
+    process.exit(MountExit.FAILURE);
+  }
+  survive(log);
+  await report({ type: "ready" });
+  process.exit(await live(supervisor, log));
+}
+
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  process.once("message", (message) => void superviseDetached(MountRequest.parse(message)));
+}

@@ -1,0 +1,129 @@
+// The supervisor's view of its worker: starts the process, passes orders and answers, tells how it ended. What the worker
+// prints goes to the log, so that even a crash of the runtime itself leaves its last words there.
+
+import { spawn, type ChildProcess } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { MountExit, WorkerReport, type MountRequest, type WorkerOrder } from "./messages.ts";
+import type { DaemonLog } from "./daemon-log.ts";
+import { MountError } from "./start-mount.ts";
+import type { VolumeReport } from "./volume-report.ts";
+
+const WORKER = fileURLToPath(new URL("./worker-main.js", import.meta.url));
+/** Where the worker finds the descriptor of /dev/fuse: after stdin, stdout, stderr and the channel. */
+const FUSE_FD = 4;
+// Device calls run on libuv's threads: with its four, one hung disk would stop every other copy.
+const THREADS = "64";
+
+export interface WorkerEnding {
+  /** Undefined when the worker committed everything and ended in order. */
+  readonly error: string | undefined;
+}
+
+type Answer = { error?: string | undefined; volume?: VolumeReport | undefined };
+
+export class WorkerProcess {
+  readonly pid: number;
+  /** Resolves when the process is reaped; never rejects. */
+  readonly ended: Promise<WorkerEnding>;
+  readonly #child: ChildProcess;
+  readonly #log: DaemonLog;
+  readonly #answers = new Map<number, (answer: Answer) => void>();
+  readonly #milestones = new Map<WorkerReport["type"], () => void>();
+  #nextId = 1;
+  #lastLine = "";
+  #failed: MountError | undefined;
+  #farewell: WorkerEnding | undefined;
+
+  constructor(request: MountRequest, fuseFd: number | undefined, log: DaemonLog) {
+    this.#log = log;
+    const child = spawn(process.execPath, [WORKER, request.directory], {
+      cwd: "/",
+      env: { ...process.env, UV_THREADPOOL_SIZE: THREADS },
+      stdio: ["ignore", "pipe", "pipe", "ipc", ...(fuseFd === undefined ? [] : [fuseFd])],
+    });
+    this.#child = child;
+    this.pid = child.pid ?? 0;
+    for (const stream of [child.stdout, child.stderr]) this.#logLines(stream);
+    child.on("message", (message) => this.#take(message));
+    this.ended = new Promise((resolve) => {
+      const settle = (error: string | undefined): void => {
+        for (const answer of this.#answers.values()) answer({ error: error ?? "the volume is unmounted" });
+        this.#answers.clear();
+        resolve({ error });
+      };
+      child.on("error", (error) => settle(`the worker can't be started: ${error.message}`));
+      child.on("close", (code, signal) => {
+        if (this.#farewell && code === 0) settle(this.#farewell.error);
+        else
+          settle(
+            `the worker died (${signal ?? `exit code ${code}`})${this.#lastLine === "" ? "" : `: ${this.#lastLine}`}`,
+          );
+      });
+    });
+    this.#send({ type: "start", request, ...(fuseFd === undefined ? {} : { fuseFd: FUSE_FD }) });
+  }
+
+  #logLines(stream: NodeJS.ReadableStream | null): void {
+    let pending = "";
+    stream?.setEncoding("utf8").on("data", (chunk: string) => {
+      const lines = (pending + chunk).split("\n");
+      pending = (lines.pop() ?? "").slice(-4096);
+      for (const line of lines) {
+        if (line.trim() === "") continue;
+        this.#lastLine = line;
+        this.#log.line(line);
+      }
+    });
+  }
+
+  #take(message: unknown): void {
+    const parsed = WorkerReport.safeParse(message);
+    if (!parsed.success) return this.#log.line("the worker sent a message that makes no sense");
+    const report = parsed.data;
+    if (report.type === "answer") {
+      this.#answers.get(report.id)?.(report);
+      this.#answers.delete(report.id);
+    } else if (report.type === "ended") this.#farewell = { error: report.error };
+    else if (report.type === "failed") this.#failed = new MountError(report.message, report.exitCode);
+    this.#milestones.get(report.type)?.();
+  }
+
+  #send(order: WorkerOrder): void {
+    // A worker that just died can't be told anything; its end is reported by `ended`.
+    if (this.#child.connected) this.#child.send(order, () => {});
+  }
+
+  /** Resolves when the worker reports `milestone`; throws {@link MountError} when it fails or dies before. */
+  async reach(milestone: "opened" | "serving"): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#milestones.set(milestone, resolve);
+      this.#milestones.set("failed", () => reject(this.#failed as MountError));
+      void this.ended.then(({ error }) =>
+        reject(this.#failed ?? new MountError(error ?? "the mount ended while starting", MountExit.SYSTEM)),
+      );
+    });
+  }
+
+  serve(): void {
+    this.#send({ type: "serve" });
+  }
+
+  /** Asks the worker to unmount what it mounted itself and to end. */
+  stop(): void {
+    this.#send({ type: "stop" });
+  }
+
+  /** Asks for a report of the volume or for a barrier. */
+  ask(type: "status" | "sync"): Promise<Answer> {
+    if (!this.#child.connected) return Promise.resolve({ error: "the worker is gone" });
+    const id = this.#nextId++;
+    return new Promise((resolve) => {
+      this.#answers.set(id, resolve);
+      this.#send({ type, id });
+    });
+  }
+
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+}
