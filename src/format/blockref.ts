@@ -39,7 +39,11 @@ export const BLOCKREF = declareStructure(
   BLOCKREF_BYTES,
   "Names one block on every copy, or is itself a directory entry or an orphan mark.",
   [
-    { name: "type", type: "u8", meaning: "0 empty, 1 indirect, 2 data, 3 inode, 4 dirent, 5 freemap, 6 pfs, 7 xattr, 8 orphan" },
+    {
+      name: "type",
+      type: "u8",
+      meaning: "0 empty, 1 indirect, 2 data, 3 inode, 4 dirent, 5 freemap, 6 pfs, 7 xattr, 8 orphan",
+    },
     { name: "methods", type: "u8", meaning: "low four bits: check code; high four bits: compression (0 none)" },
     { name: "level", type: "u8", meaning: "0 for an item; an indirect block has one more than what it holds" },
     { name: "sizeBits", type: "u8", meaning: "log2 of the block's bytes, 10–16; 0 when there is no block" },
@@ -47,12 +51,32 @@ export const BLOCKREF = declareStructure(
     { name: "flags", type: "u8", meaning: "bit 0 narrow; bit 7 dirty, in memory only" },
     { name: "nameBytes", type: "u8", meaning: "dirent: length of the name, 1–255; otherwise 0" },
     { name: "entryType", type: "u8", meaning: "dirent: type of what it names, as d_type (DT_DIR = 4, DT_REG = 8, …)" },
-    { name: "key", type: "u64", meaning: "file offset, inode number, name hash, leaf index; in an indirect block's ref: no key below is smaller" },
+    {
+      name: "key",
+      type: "u64",
+      meaning: "file offset, inode number, name hash, leaf index; in an indirect block's ref: no key below is smaller",
+    },
     { name: "modifyTid", type: "u64", meaning: "transaction that gave the block its present content" },
     { name: "mirrorTid", type: "u64", meaning: "newest modifyTid at or below this block" },
-    { name: "check", type: "bytes", sizeBytes: 32, meaning: "check code of the block, zero-padded; in a dirent without a block, the name begins here" },
-    { name: "pointers", type: "u48", count: COPIES_MAX, meaning: "place of the block on each copy in KiB, 0 = none; in a dirent without a block, the name goes on here" },
-    { name: "embedded", type: "bytes", sizeBytes: 16, meaning: "dirent: inode number (u64); freemap: free KiB (u16) and free 64 KiB chunks (u16) of the leaf; otherwise 0" },
+    {
+      name: "check",
+      type: "bytes",
+      sizeBytes: 32,
+      meaning: "check code of the block, zero-padded; in a dirent without a block, the name begins here",
+    },
+    {
+      name: "pointers",
+      type: "u48",
+      count: COPIES_MAX,
+      meaning: "place of the block on each copy in KiB, 0 = none; in a dirent without a block, the name goes on here",
+    },
+    {
+      name: "embedded",
+      type: "bytes",
+      sizeBytes: 16,
+      meaning:
+        "dirent: inode number (u64); freemap: free KiB (u16) and free 64 KiB chunks (u16) of the leaf; otherwise 0",
+    },
   ],
 );
 
@@ -97,7 +121,14 @@ export const refEntryInode = (v: DataView, at: number): number => readU64(v, at 
 export const refFreeKib = (v: DataView, at: number): number => v.getUint16(at + EMBEDDED, true);
 export const refFreeChunks = (v: DataView, at: number): number => v.getUint16(at + EMBEDDED + 2, true);
 
-export function setRefHead(v: DataView, at: number, type: number, level: number, sizeBits: number, checkType: number): void {
+export function setRefHead(
+  v: DataView,
+  at: number,
+  type: number,
+  level: number,
+  sizeBits: number,
+  checkType: number,
+): void {
   v.setUint8(at + TYPE, type);
   v.setUint8(at + METHODS, checkType);
   v.setUint8(at + LEVEL, level);

@@ -43,10 +43,15 @@ export const INODE = declareStructure("inode", INODE_BYTES, "One file, directory
   { name: "entries", type: "u64", meaning: "directory: number of entries" },
   { name: "copies", type: "u8", meaning: "property copies=K, 0 = on every copy; inherited" },
   { name: "compression", type: "u8", meaning: "compression for new data, 0 = none" },
-  { name: "reserved1", type: "reserved", sizeBytes: 118, meaning: "zero" },
+  { name: "reserved1", type: "reserved", sizeBytes: 126, meaning: "zero" },
   { name: "xattrs", type: BLOCKREF, meaning: "block with the extended attributes; empty when there are none" },
   { name: "reserved2", type: "reserved", sizeBytes: 128, meaning: "zero" },
-  { name: "content", type: BLOCKREF, count: BLOCKSET_REFS, meaning: "root of the data or directory tree; with flag bit 0, data" },
+  {
+    name: "content",
+    type: BLOCKREF,
+    count: BLOCKSET_REFS,
+    meaning: "root of the data or directory tree; with flag bit 0, data",
+  },
 ]);
 
 const at = (name: string): number => offsetOf(INODE, name);

@@ -22,7 +22,12 @@ export const PFS = declareStructure("pfs", PFS_BYTES, "A mountable root: its ino
   { name: "inodeCount", type: "u64", meaning: "inodes in the index, orphans included" },
   { name: "reserved", type: "reserved", sizeBytes: 912, meaning: "zero" },
   { name: "inodes", type: BLOCKREF, count: BLOCKSET_REFS, meaning: "inode index: inode blocks by number" },
-  { name: "orphans", type: BLOCKREF, count: BLOCKSET_REFS, meaning: "marks, by inode number, of inodes to be removed or trimmed" },
+  {
+    name: "orphans",
+    type: BLOCKREF,
+    count: BLOCKSET_REFS,
+    meaning: "marks, by inode number, of inodes to be removed or trimmed",
+  },
 ]);
 
 const MAGIC = offsetOf(PFS, "magic");

@@ -5,7 +5,18 @@
 import { assert } from "../base/assert.ts";
 
 /** Little-endian integers, raw bytes (identifiers, checks, text, zero-padded), nested structures, or reserved zeros. */
-export type FieldType = "u8" | "u16" | "u32" | "u48" | "u64" | "i64" | "bytes" | "uuid" | "text" | "reserved" | Structure;
+export type FieldType =
+  | "u8"
+  | "u16"
+  | "u32"
+  | "u48"
+  | "u64"
+  | "i64"
+  | "bytes"
+  | "uuid"
+  | "text"
+  | "reserved"
+  | Structure;
 
 export interface Field {
   readonly name: string;

@@ -1,0 +1,276 @@
+// The allocator of one copy: aligned power-of-two runs out of its free-space bitmap.
+// Keeps I3 (what a root on media names is held back until that root is overwritten; what no root ever named is free at
+// once) and I10 (the last wholly free chunks are kept for what deleting needs).
+// Leaves are brought in by the `source` it is given, which throws MISS while one is being loaded.
+
+import { assert } from "../base/assert.ts";
+import { FREEMAP_LEAF_KIB, leafCount, usableRange } from "../format/freemap.ts";
+import { BLOCK_MAX_KIB } from "../format/geometry.ts";
+import { LEAF_WORDS, Leaf, NO_RUN, popcount } from "./leaf.ts";
+
+/** How deep an allocation may dip into the reserve. */
+export const Claim = {
+  /** New data and names. */
+  ORDINARY: 0,
+  /** What deleting needs: copies of the blocks on the path. */
+  DELETING: 1,
+  /** The commit itself: bitmap leaves and what leads to them. */
+  COMMIT: 2,
+} as const;
+export type Claim = (typeof Claim)[keyof typeof Claim];
+
+/** Result of an allocation that found no room. */
+export const NO_ROOM = 0;
+
+interface Extent {
+  readonly kib: number;
+  readonly sizeKib: number;
+}
+
+/** Gives the on-media words of a leaf, or undefined when it is not in the tree (all free); may throw MISS. */
+export type LeafSource = (index: number) => Uint32Array | undefined;
+
+const CHUNK_KIB = BLOCK_MAX_KIB;
+/** Clean leaves kept in memory per copy (4 KiB each). */
+const LEAVES_KEPT = 512;
+
+export class Freemap {
+  readonly copy: number;
+  readonly sizeKib: number;
+  /** Wholly free chunks kept back from ordinary and from deleting claims. */
+  readonly reserveChunks: number;
+  readonly #source: LeafSource;
+  readonly #leaves = new Map<number, Leaf>();
+  /** Per leaf: KiB and whole chunks that could be given out. */
+  readonly #freeKib: Uint16Array;
+  readonly #freeChunks: Uint16Array;
+  #totalKib = 0;
+  #totalChunks = 0;
+  /** Where each class of sizes goes on searching: KiB. Apart from each other, so that large runs stay whole. */
+  readonly #cursorKib = [0, 0, 0];
+  /** Freed in the open transaction, still named by a root on media: applied to the leaves when it is sealed. */
+  #pending: Extent[] = [];
+  #pendingKib = 0;
+  /** Held since transaction t, freed in it: let go when two later roots are durable. */
+  #held: { tid: number; extents: Extent[] }[] = [];
+  #heldKib = 0;
+
+  constructor(copy: number, sizeKib: number, source: LeafSource) {
+    this.copy = copy;
+    this.sizeKib = sizeKib;
+    this.#source = source;
+    const leaves = leafCount(sizeKib);
+    this.#freeKib = new Uint16Array(leaves);
+    this.#freeChunks = new Uint16Array(leaves);
+    // 1/32 of the copy, at least 1 MiB and at most 512 MiB: several commits' worth of metadata.
+    this.reserveChunks = Math.min(8192, Math.max(16, Math.floor(sizeKib / CHUNK_KIB / 32)));
+    for (let index = 0; index < leaves; index++) {
+      const [start, end] = this.#usable(index);
+      this.setLeafSummary(index, end - start, Math.floor(end / CHUNK_KIB) - Math.ceil(start / CHUNK_KIB));
+    }
+    const third = Math.floor(leaves / 3) * FREEMAP_LEAF_KIB;
+    this.#cursorKib[1] = third;
+    this.#cursorKib[2] = third * 2;
+  }
+
+  /** Records what the ref of a leaf says about it, before the leaf itself is loaded. */
+  setLeafSummary(index: number, freeKib: number, freeChunks: number): void {
+    this.#totalKib += freeKib - (this.#freeKib[index] as number);
+    this.#totalChunks += freeChunks - (this.#freeChunks[index] as number);
+    this.#freeKib[index] = freeKib;
+    this.#freeChunks[index] = freeChunks;
+  }
+
+  /** KiB that are free or will be once the roots that hold them are overwritten; the reserve is not counted. */
+  get freeKib(): number {
+    return Math.max(0, this.unusedKib - this.reserveChunks * CHUNK_KIB);
+  }
+
+  /** KiB not in use, the reserve and what is held included. */
+  get unusedKib(): number {
+    return this.#totalKib + this.#heldKib + this.#pendingKib;
+  }
+
+  /** True when forced commits could make room: something freed is not reusable yet. */
+  get hasDeferred(): boolean {
+    return this.#pending.length > 0 || this.#held.length > 0;
+  }
+
+  /** Usable range within leaf `index`, in KiB from the leaf's start. */
+  #usable(index: number): readonly [number, number] {
+    const [start, end] = usableRange(this.sizeKib);
+    const base = index * FREEMAP_LEAF_KIB;
+    return [Math.min(FREEMAP_LEAF_KIB, Math.max(0, start - base)), Math.max(0, Math.min(FREEMAP_LEAF_KIB, end - base))];
+  }
+
+  /** The leaf in memory; may throw MISS. */
+  leaf(index: number): Leaf {
+    const known = this.#leaves.get(index);
+    if (known !== undefined) return known;
+    const words = this.#source(index) ?? new Uint32Array(LEAF_WORDS);
+    return this.#adopt(new Leaf(index, words));
+  }
+
+  #adopt(leaf: Leaf): Leaf {
+    const [start, end] = this.#usable(leaf.index);
+    for (let kib = 0; kib < start; kib += CHUNK_KIB) leaf.hold(kib, CHUNK_KIB);
+    for (let kib = end; kib < FREEMAP_LEAF_KIB; kib += CHUNK_KIB) leaf.hold(kib, CHUNK_KIB);
+    if (this.#leaves.size >= LEAVES_KEPT) this.#forgetOne();
+    this.#leaves.set(leaf.index, leaf);
+    return leaf;
+  }
+
+  #forgetOne(): void {
+    for (const leaf of this.#leaves.values()) {
+      if (leaf.changed || leaf.heldRuns > 0) continue;
+      this.#leaves.delete(leaf.index);
+      return;
+    }
+  }
+
+  /**
+   * Takes an aligned run of `sizeKib` (1–64, a power of two) and returns its first KiB, or NO_ROOM. May throw MISS
+   * before anything changed.
+   */
+  allocate(sizeKib: number, claim: Claim): number {
+    const reserve =
+      claim === Claim.ORDINARY ? this.reserveChunks : claim === Claim.DELETING ? this.reserveChunks >>> 1 : 0;
+    const sparing = this.#totalChunks <= reserve;
+    const sizeClass = sizeKib === BLOCK_MAX_KIB ? 2 : sizeKib >= 4 ? 1 : 0;
+    const cursor = this.#cursorKib[sizeClass] as number;
+    const leaves = this.#freeKib.length;
+    const first = Math.min(leaves - 1, Math.floor(cursor / FREEMAP_LEAF_KIB));
+    // The cursor's leaf from the cursor on, then the others, then the part of the first before the cursor.
+    for (let turn = 0; turn <= leaves; turn++) {
+      const index = (first + turn) % leaves;
+      if (!this.#mayHold(index, sizeKib, sparing)) continue;
+      const leaf = this.leaf(index);
+      const from = turn === 0 ? (cursor % FREEMAP_LEAF_KIB) >>> 5 : 0;
+      const at = leaf.find(sizeKib, from, sparing);
+      if (at === NO_RUN) continue;
+      const kib = index * FREEMAP_LEAF_KIB + at;
+      this.#take(leaf, at, sizeKib);
+      this.#cursorKib[sizeClass] = kib;
+      return kib;
+    }
+    return NO_ROOM;
+  }
+
+  #mayHold(index: number, sizeKib: number, sparing: boolean): boolean {
+    const chunks = this.#freeChunks[index] as number;
+    if (chunks > 0 && !sparing) return true;
+    return sizeKib < BLOCK_MAX_KIB && (this.#freeKib[index] as number) - chunks * CHUNK_KIB >= sizeKib;
+  }
+
+  #take(leaf: Leaf, at: number, sizeKib: number): void {
+    if (leaf.chunkIsFree(at)) this.#count(leaf.index, 0, -1);
+    leaf.use(at, sizeKib);
+    leaf.changed = true;
+    this.#count(leaf.index, -sizeKib, 0);
+  }
+
+  #count(index: number, kib: number, chunks: number): void {
+    this.#freeKib[index] = (this.#freeKib[index] as number) + kib;
+    this.#freeChunks[index] = (this.#freeChunks[index] as number) + chunks;
+    this.#totalKib += kib;
+    this.#totalChunks += chunks;
+  }
+
+  /** Frees a run that no root and no log record ever named: reusable now. Its leaf is in memory: it was just taken. */
+  freeNow(kib: number, sizeKib: number): void {
+    const leaf = this.leaf(Math.floor(kib / FREEMAP_LEAF_KIB));
+    const at = kib % FREEMAP_LEAF_KIB;
+    assert(leaf.isUsed(at, sizeKib), `copy ${this.copy}: ${sizeKib} KiB at ${kib} freed, but not in use`);
+    leaf.clear(at, sizeKib);
+    leaf.changed = true;
+    this.#count(leaf.index, sizeKib, leaf.chunkIsFree(at) ? 1 : 0);
+  }
+
+  /** Frees a run that a root on media may name (I3). */
+  freeLater(kib: number, sizeKib: number): void {
+    this.#pending.push({ kib, sizeKib });
+    this.#pendingKib += sizeKib;
+  }
+
+  /** Number of frees recorded so far in the open transaction, for `forgetPending`. */
+  get pendingCount(): number {
+    return this.#pending.length;
+  }
+
+  /** Takes back all `freeLater` calls after the first `count`: their operation was rolled back. */
+  forgetPending(count: number): void {
+    while (this.#pending.length > count) this.#pendingKib -= (this.#pending.pop() as Extent).sizeKib;
+  }
+
+  /**
+   * Clears the bits of everything freed in transaction `tid` and holds the runs back. May throw MISS; what is done
+   * by then stays done.
+   */
+  applyPending(tid: number): void {
+    let generation = this.#held.at(-1);
+    while (this.#pending.length > 0) {
+      const extent = this.#pending.at(-1) as Extent;
+      const leaf = this.leaf(Math.floor(extent.kib / FREEMAP_LEAF_KIB));
+      const at = extent.kib % FREEMAP_LEAF_KIB;
+      assert(leaf.isUsed(at, extent.sizeKib), `copy ${this.copy}: ${extent.sizeKib} KiB at ${extent.kib} freed twice`);
+      this.#pending.pop();
+      this.#pendingKib -= extent.sizeKib;
+      leaf.clear(at, extent.sizeKib);
+      leaf.hold(at, extent.sizeKib);
+      leaf.heldRuns++;
+      leaf.changed = true;
+      if (generation?.tid !== tid) this.#held.push((generation = { tid, extents: [] }));
+      generation.extents.push(extent);
+      this.#heldKib += extent.sizeKib;
+    }
+  }
+
+  /** Holds back a run that is free, but named by an older root still in the ring (found at mount). */
+  holdFree(tid: number, kib: number, sizeKib: number): void {
+    const leaf = this.leaf(Math.floor(kib / FREEMAP_LEAF_KIB));
+    const at = kib % FREEMAP_LEAF_KIB;
+    if (leaf.chunkIsFree(at)) this.#count(leaf.index, 0, -1);
+    leaf.hold(at, sizeKib);
+    leaf.heldRuns++;
+    this.#count(leaf.index, -sizeKib, 0);
+    let generation = this.#held.at(-1);
+    if (generation?.tid !== tid) this.#held.push((generation = { tid, extents: [] }));
+    generation.extents.push({ kib, sizeKib });
+    this.#heldKib += sizeKib;
+  }
+
+  /** Root `tid` is durable, so the ring holds tid, tid-1 and tid-2: what tid-2 had already freed can be used again. */
+  rootDurable(tid: number): void {
+    while (this.#held.length > 0 && (this.#held[0] as { tid: number }).tid <= tid - 2) {
+      const generation = this.#held.shift() as { extents: Extent[] };
+      for (const { kib, sizeKib } of generation.extents) {
+        const leaf = this.#leaves.get(Math.floor(kib / FREEMAP_LEAF_KIB));
+        assert(leaf !== undefined, "a leaf with held runs left memory");
+        const at = kib % FREEMAP_LEAF_KIB;
+        leaf.letGo(at, sizeKib);
+        leaf.heldRuns--;
+        this.#count(leaf.index, sizeKib, leaf.chunkIsFree(at) ? 1 : 0);
+        this.#heldKib -= sizeKib;
+      }
+    }
+  }
+
+  /** Leaves that differ from media, in the order they were loaded. */
+  *changedLeaves(): Generator<Leaf> {
+    for (const leaf of this.#leaves.values()) if (leaf.changed) yield leaf;
+  }
+
+  /** Free KiB and wholly free chunks as the leaf's ref records them: by its bits alone, within the usable range. */
+  recordedFree(leaf: Leaf): { freeKib: number; freeChunks: number } {
+    const [start, end] = this.#usable(leaf.index);
+    let freeKib = end - start;
+    let freeChunks = 0;
+    for (let word = start >>> 5; word < end >>> 5; word += 2) {
+      const a = leaf.words[word] as number;
+      const b = leaf.words[word + 1] as number;
+      if (a === 0 && b === 0) freeChunks++;
+      else freeKib -= popcount(a) + popcount(b);
+    }
+    return { freeKib, freeChunks };
+  }
+}

@@ -1,0 +1,111 @@
+// One leaf of a free-space bitmap in memory: what the next root will say (`words`), and over it what may not be used
+// yet although it is free (`held`): blocks that a root still on media names (I3), and the ring areas.
+
+import { FREEMAP_LEAF_BYTES } from "../format/freemap.ts";
+
+export const LEAF_WORDS = FREEMAP_LEAF_BYTES / 4;
+
+/** Found no room in this leaf. */
+export const NO_RUN = -1;
+
+export class Leaf {
+  readonly index: number;
+  readonly words: Uint32Array;
+  /** Bits that are neither in use nor to be given out; undefined when there are none. */
+  held: Uint32Array | undefined;
+  /** Its bits differ from those on media. */
+  changed = false;
+  /** The transaction that already gave it a new place; it moves once in each. */
+  relocatedIn = 0;
+  /** Runs held until a root is overwritten; such a leaf stays in memory. */
+  heldRuns = 0;
+
+  constructor(index: number, words: Uint32Array) {
+    this.index = index;
+    this.words = words;
+  }
+
+  /** In use or held. */
+  taken(word: number): number {
+    const used = this.words[word] as number;
+    return this.held === undefined ? used : (used | (this.held[word] as number)) >>> 0;
+  }
+
+  /**
+   * First KiB (within the leaf) of an aligned free run of `sizeKib` at or after word `from`, or NO_RUN.
+   * With `sparing`, runs that would break into a wholly free 64 KiB chunk don't count.
+   */
+  find(sizeKib: number, from: number, sparing: boolean): number {
+    if (sizeKib === 64) {
+      if (sparing) return NO_RUN;
+      for (let word = from & ~1; word < LEAF_WORDS; word += 2) {
+        if (this.taken(word) === 0 && this.taken(word + 1) === 0) return word * 32;
+      }
+      return NO_RUN;
+    }
+    const runMask = sizeKib === 32 ? 0xffffffff : (1 << sizeKib) - 1;
+    for (let word = from; word < LEAF_WORDS; word++) {
+      const taken = this.taken(word);
+      if (taken === 0xffffffff) continue;
+      if (sparing && taken === 0 && this.taken(word ^ 1) === 0) continue;
+      for (let shift = 0; shift < 32; shift += sizeKib) {
+        if ((taken & (runMask << shift)) === 0) return word * 32 + shift;
+      }
+    }
+    return NO_RUN;
+  }
+
+  /** Wholly free 64 KiB chunks among those that the run [kib, kib + sizeKib) touches: one at most, runs are aligned. */
+  chunkIsFree(kib: number): boolean {
+    const word = (kib >>> 6) * 2;
+    return this.taken(word) === 0 && this.taken(word + 1) === 0;
+  }
+
+  isUsed(kib: number, sizeKib: number): boolean {
+    return every(this.words, kib, sizeKib);
+  }
+
+  use(kib: number, sizeKib: number): void {
+    set(this.words, kib, sizeKib);
+  }
+
+  clear(kib: number, sizeKib: number): void {
+    unset(this.words, kib, sizeKib);
+  }
+
+  hold(kib: number, sizeKib: number): void {
+    this.held ??= new Uint32Array(LEAF_WORDS);
+    set(this.held, kib, sizeKib);
+  }
+
+  letGo(kib: number, sizeKib: number): void {
+    if (this.held !== undefined) unset(this.held, kib, sizeKib);
+  }
+}
+
+function mask(sizeKib: number, kib: number): number {
+  return sizeKib >= 32 ? 0xffffffff : ((1 << sizeKib) - 1) << (kib & 31);
+}
+
+function set(words: Uint32Array, kib: number, sizeKib: number): void {
+  for (let at = kib; at < kib + sizeKib; at += 32) words[at >>> 5] = (words[at >>> 5] as number) | mask(sizeKib, at);
+}
+
+function unset(words: Uint32Array, kib: number, sizeKib: number): void {
+  for (let at = kib; at < kib + sizeKib; at += 32) words[at >>> 5] = (words[at >>> 5] as number) & ~mask(sizeKib, at);
+}
+
+function every(words: Uint32Array, kib: number, sizeKib: number): boolean {
+  for (let at = kib; at < kib + sizeKib; at += 32) {
+    const bits = mask(sizeKib, at);
+    if (((words[at >>> 5] as number) & bits) !== bits >> 0) return false;
+  }
+  return true;
+}
+
+/** Set bits of a word (Hamming weight by halves, quarters, nibbles: Warren, Hacker's Delight §5-1). */
+export function popcount(word: number): number {
+  let x = word - ((word >>> 1) & 0x55555555);
+  x = (x & 0x33333333) + ((x >>> 2) & 0x33333333);
+  return Math.imul((x + (x >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}

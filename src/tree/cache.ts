@@ -1,0 +1,68 @@
+// The verified block cache: blocks by their place on media, bounded in bytes, evicted by second chance in order of
+// arrival (a Map keeps that order). Dirty blocks, blocks being written and pinned ones stay.
+
+import type { Block } from "./block.ts";
+import type { BufferPool } from "./buffer-pool.ts";
+
+export class BlockCache {
+  readonly #pool: BufferPool;
+  readonly #blocks = new Map<number, Block>();
+  readonly #limitBytes: number;
+  #bytes = 0;
+
+  constructor(pool: BufferPool, limitBytes: number) {
+    this.#pool = pool;
+    this.#limitBytes = limitBytes;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(key: number): Block | undefined {
+    const block = this.#blocks.get(key);
+    if (block !== undefined) block.referenced = true;
+    return block;
+  }
+
+  has(key: number): boolean {
+    return this.#blocks.has(key);
+  }
+
+  add(key: number, block: Block): void {
+    const stale = this.#blocks.get(key);
+    if (stale !== undefined) this.remove(stale);
+    block.cacheKey = key;
+    this.#blocks.set(key, block);
+    this.#bytes += block.sizeBytes;
+    if (this.#bytes > this.#limitBytes) this.#evict();
+  }
+
+  /** Takes a block out; its buffer stays with the caller, who calls `recycle` once nobody can need it. */
+  remove(block: Block): void {
+    if (this.#blocks.get(block.cacheKey) !== block) return;
+    this.#blocks.delete(block.cacheKey);
+    this.#bytes -= block.sizeBytes;
+  }
+
+  /** Gives the buffer of a removed block back, unless it is still being written or waited for. */
+  recycle(block: Block): void {
+    if (block.writing === 0 && block.pins === 0) this.#pool.give(block.buffer);
+  }
+
+  #evict(): void {
+    let chances = Math.min(this.#blocks.size, 256);
+    for (const [key, block] of this.#blocks) {
+      if (this.#bytes <= this.#limitBytes || chances-- === 0) return;
+      if (!block.dirty && block.writing === 0 && block.pins === 0 && !block.referenced) {
+        this.remove(block);
+        this.#pool.give(block.buffer);
+        continue;
+      }
+      block.referenced = false;
+      // Deleting and setting again moves it behind the newest.
+      this.#blocks.delete(key);
+      this.#blocks.set(key, block);
+    }
+  }
+}

@@ -1,0 +1,160 @@
+// Brings missing blocks into memory. Synchronous code queues what it lacks and throws MISS; the engine then calls
+// `load`, which reads everything queued in one go, verifies it (I5) and holds it to the rules of its type (I12).
+// Requests for a block that is already on its way share one read.
+
+import {
+  BLOCKREF_BYTES,
+  BLOCKSET_BYTES,
+  REF_CHECK_OFFSET,
+  RefType,
+  firstPointerCopy,
+  refCheckType,
+  refKey,
+  refLevel,
+  refPointer,
+  refSizeBytes,
+  refType,
+} from "../format/blockref.ts";
+import { CHECK_BYTES_MAX } from "../format/check.ts";
+import type { BlockRead } from "../copies/copy-set.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
+import { Block, ROOT_IMAGE } from "./block.ts";
+import type { BufferPool } from "./buffer-pool.ts";
+import type { BlockExpectation, BlockRules } from "./validate.ts";
+
+/** Reads and verifies; `error` is set on those that no copy could give. Implemented by src/copies. */
+export interface BlockSource {
+  readBlocks(requests: readonly BlockRead[]): Promise<void>;
+}
+
+interface Load {
+  readonly key: number;
+  readonly block: Block;
+  readonly read: BlockRead;
+  readonly expected: BlockExpectation;
+  readonly name: string;
+}
+
+/** Cache key of the block named by the ref at `at`: its first pointer and the copy it is on. */
+export function cacheKeyOf(view: DataView, at: number): number {
+  const copy = firstPointerCopy(view, at);
+  return refPointer(view, at, copy) * COPIES_MAX + copy;
+}
+
+export class Loader {
+  readonly #source: BlockSource;
+  readonly #rules: BlockRules;
+  readonly #pool: BufferPool;
+  #queue: Load[] = [];
+  readonly #underWay = new Map<number, Promise<void>>();
+  readonly #failed = new Map<number, Error>();
+
+  constructor(source: BlockSource, rules: BlockRules, pool: BufferPool) {
+    this.#source = source;
+    this.#rules = rules;
+    this.#pool = pool;
+  }
+
+  /** True when something waits for `load`. */
+  get hasQueued(): boolean {
+    return this.#queue.length > 0;
+  }
+
+  /** True while a read of this block is on its way. */
+  isUnderWay(key: number): boolean {
+    return this.#underWay.has(key);
+  }
+
+  /** Resolves when all reads now on their way are over, repairs they led to included. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([...this.#underWay.values()]);
+  }
+
+  /** The error with which the last load of this block ended; told once, so that a later attempt reads again. */
+  takeFailure(key: number): Error | undefined {
+    if (this.#failed.size === 0) return undefined;
+    const error = this.#failed.get(key);
+    if (error !== undefined) this.#failed.delete(key);
+    return error;
+  }
+
+  /** Queues the block named by the ref at byte `at` of `holder`. */
+  queue(key: number, holder: Block, at: number, itemType: number): void {
+    if (this.#underWay.has(key) || this.#queue.some((load) => load.key === key)) return;
+    const view = holder.view;
+    const pointers: number[] = [];
+    for (let copy = 0; copy < COPIES_MAX; copy++) pointers.push(refPointer(view, at, copy));
+    const type = refType(view, at);
+    const sizeBytes = refSizeBytes(view, at);
+    const block = new Block(type, this.#pool.take(sizeBytes));
+    block.itemType = itemType;
+    block.cacheKey = key;
+    this.#queue.push({
+      key,
+      block,
+      read: {
+        pointers,
+        checkType: refCheckType(view, at),
+        check: holder.bytes.slice(at + REF_CHECK_OFFSET, at + REF_CHECK_OFFSET + CHECK_BYTES_MAX),
+        target: block.bytes,
+        metadata: type !== RefType.DATA,
+      },
+      expected: {
+        type,
+        sizeBytes,
+        key: refKey(view, at),
+        level: refLevel(view, at),
+        itemType,
+        keyEnd: keyEndOf(holder, at),
+      },
+      name: `block of type ${type}, key ${refKey(view, at)}`,
+    });
+  }
+
+  /**
+   * Reads everything queued, and waits for `key` if it was on its way already. Good blocks go to `arrived`; a bad
+   * one's error is kept for `takeFailure`.
+   */
+  async load(arrived: (block: Block) => void): Promise<void> {
+    const loads = this.#queue;
+    this.#queue = [];
+    const others = [...this.#underWay.values()];
+    if (loads.length > 0) {
+      const done = this.#read(loads, arrived);
+      for (const load of loads) this.#underWay.set(load.key, done);
+      others.push(done);
+    }
+    await Promise.all(others);
+  }
+
+  async #read(loads: readonly Load[], arrived: (block: Block) => void): Promise<void> {
+    try {
+      await this.#source.readBlocks(loads.map((load) => load.read));
+    } finally {
+      for (const load of loads) this.#underWay.delete(load.key);
+    }
+    for (const load of loads) {
+      const error = load.read.error ?? this.#broken(load);
+      if (error === undefined) arrived(load.block);
+      else this.#failed.set(load.key, error);
+    }
+  }
+
+  #broken(load: Load): Error | undefined {
+    try {
+      load.block.count = this.#rules.content(load.block.bytes, load.block.view, load.expected);
+      return undefined;
+    } catch (error) {
+      return error instanceof Error ? new Error(`${load.name}: ${error.message}`, { cause: error }) : undefined;
+    }
+  }
+}
+
+/** First key that may not be below the ref at `at`: its right neighbour's in the same run, if there is one. */
+function keyEndOf(holder: Block, at: number): number {
+  const next = at + BLOCKREF_BYTES;
+  const runEnds = holder.type === RefType.INDIRECT ? next === holder.bytes.length : next % BLOCKSET_BYTES === 0;
+  if (refLevel(holder.view, at) === 0 || runEnds || holder.type === ROOT_IMAGE) return Number.MAX_SAFE_INTEGER;
+  if (refType(holder.view, next) === RefType.EMPTY) return Number.MAX_SAFE_INTEGER;
+  return refKey(holder.view, next);
+}

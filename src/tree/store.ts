@@ -1,0 +1,382 @@
+// Blocks in memory over a verified cache, changed by copy-on-write inside one open transaction. All synchronous: a
+// block that is not here is queued and MISS thrown. A changed block has its new place at once, on every copy, so an
+// allocation that fails does so in the operation that needs it (I10) and a commit allocates for the bitmaps only.
+// Keeps I1/I2 with src/volume: a place named by any root or written under way is never given out again early (I3).
+
+import { assert } from "../base/assert.ts";
+import {
+  BLOCKREF_BYTES,
+  RefFlag,
+  RefType,
+  refFlags,
+  refIsDirty,
+  refKey,
+  refLevel,
+  refModifyTid,
+  refPointer,
+  refSizeBytes,
+  refType,
+  setRefFlags,
+  setRefHead,
+  setRefMirrorTid,
+  setRefModifyTid,
+  setRefPointer,
+  setRefSizeBits,
+} from "../format/blockref.ts";
+import { type CheckType, writeCheck } from "../format/check.ts";
+import { REF_CHECK_OFFSET } from "../format/blockref.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
+import { ROOT_SUPER_OFFSET } from "../format/root-block.ts";
+import { Claim, type Freemap, NO_ROOM } from "../freemap/freemap.ts";
+import { Block, itemTypeAt } from "./block.ts";
+import { BufferPool } from "./buffer-pool.ts";
+import { BlockCache } from "./cache.ts";
+import { ChangeSet } from "./change-set.ts";
+import { type BlockSource, Loader, cacheKeyOf } from "./loader.ts";
+import { MISS, NoSpace } from "./miss.ts";
+import type { BlockRules } from "./validate.ts";
+
+/** A block on its way to media: where on each copy, and the bytes, which do not change until it is there. */
+export interface PendingWrite {
+  readonly pointers: readonly number[];
+  readonly bytes: Uint8Array;
+  readonly block: Block;
+}
+
+export interface BlockStoreOptions {
+  readonly source: BlockSource;
+  readonly rules: BlockRules;
+  readonly checkType: CheckType;
+  readonly cacheBytes: number;
+}
+
+export class BlockStore {
+  readonly checkType: CheckType;
+  readonly pool = new BufferPool();
+  /** Allocators of the copies that new blocks go to, by copy index. */
+  readonly freemaps: (Freemap | undefined)[] = [];
+  /** The open transaction; its root's sequence. */
+  tid = 1;
+  /** How deep the operation at hand may dip into the reserve. */
+  claim: Claim = Claim.ORDINARY;
+  readonly #cache: BlockCache;
+  readonly #loader: Loader;
+  readonly #changes: ChangeSet;
+  #serial = 1;
+  #open = false;
+  readonly #pendingCounts: number[] = [];
+  #dirtyBytes = 0;
+  /** Full blocks written in this operation, submitted when it stands. */
+  #early: PendingWrite[] = [];
+  #submit: (writes: PendingWrite[]) => void = () => undefined;
+
+  constructor(options: BlockStoreOptions) {
+    this.checkType = options.checkType;
+    this.#cache = new BlockCache(this.pool, options.cacheBytes);
+    this.#loader = new Loader(options.source, options.rules, this.pool);
+    this.#changes = new ChangeSet(this.pool);
+  }
+
+  /** Where early writes go, in batches of one operation. */
+  onEarlyWrites(submit: (writes: PendingWrite[]) => void): void {
+    this.#submit = submit;
+  }
+
+  /** Bytes of blocks changed in the open transaction and not written yet. */
+  get dirtyBytes(): number {
+    return this.#dirtyBytes;
+  }
+
+  get cachedBytes(): number {
+    return this.#cache.bytes;
+  }
+
+  // ---- reading
+
+  /** The block named by the ref at byte `at` of `holder`. Throws MISS, or why no copy has it. */
+  block(holder: Block, at: number): Block {
+    const found = this.want(holder, at);
+    if (found === undefined) throw MISS;
+    return found;
+  }
+
+  /** As `block`, but undefined instead of MISS, so that several can be asked for before giving up. */
+  want(holder: Block, at: number): Block | undefined {
+    const key = cacheKeyOf(holder.view, at);
+    const block = this.#cache.get(key);
+    if (block !== undefined) return block;
+    const failure = this.#loader.takeFailure(key);
+    if (failure !== undefined) throw failure;
+    this.#loader.queue(key, holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET));
+    return undefined;
+  }
+
+  /** Queues a block that will be wanted soon. */
+  prefetch(holder: Block, at: number): void {
+    const key = cacheKeyOf(holder.view, at);
+    if (!this.#cache.has(key)) this.#loader.queue(key, holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET));
+  }
+
+  get hasQueuedLoads(): boolean {
+    return this.#loader.hasQueued;
+  }
+
+  /** Loads what is queued; the blocks that arrive are pinned and added to `pinned`. */
+  async load(pinned: Block[]): Promise<void> {
+    await this.#loader.load((block) => {
+      block.pins++;
+      pinned.push(block);
+      // Meanwhile an operation may have freed the block; nobody will ask for its place, and it is evicted in time.
+      if (!this.#cache.has(block.cacheKey)) this.#cache.add(block.cacheKey, block);
+    });
+  }
+
+  unpin(pinned: Block[]): void {
+    for (const block of pinned) block.pins--;
+    pinned.length = 0;
+  }
+
+  /** Resolves when no read or repair begun before is under way. */
+  readsSettled(): Promise<void> {
+    return this.#loader.settled();
+  }
+
+  // ---- one operation
+
+  /** Runs `body` so that it happens wholly or not at all. */
+  attempt<T>(claim: Claim, body: () => T): T {
+    assert(!this.#open, "operations do not nest");
+    this.#open = true;
+    this.#serial++;
+    this.claim = claim;
+    for (const freemap of this.freemaps) if (freemap) this.#pendingCounts[freemap.copy] = freemap.pendingCount;
+    const dirtyBytes = this.#dirtyBytes;
+    try {
+      const result = body();
+      this.#keep();
+      return result;
+    } catch (error) {
+      this.#rollBack();
+      this.#dirtyBytes = dirtyBytes;
+      throw error;
+    } finally {
+      this.#changes.clear();
+      this.#open = false;
+    }
+  }
+
+  #keep(): void {
+    for (const { copy, kib, sizeKib } of this.#changes.freedNow) this.#freemap(copy).freeNow(kib, sizeKib);
+    for (const { block } of this.#changes.displaced) this.#cache.recycle(block);
+    if (this.#early.length > 0) {
+      const writes = this.#early;
+      this.#early = [];
+      this.#submit(writes);
+    }
+  }
+
+  #rollBack(): void {
+    for (const write of this.#early) write.block.writing--;
+    this.#early = [];
+    this.#changes.restore();
+    for (const block of this.#changes.created) {
+      block.dirty = false;
+      this.#cache.remove(block);
+      this.#cache.recycle(block);
+    }
+    for (const { block, wasDirty } of this.#changes.displaced) {
+      if (block.createdIn === this.#serial) continue;
+      block.dirty = wasDirty;
+      this.#cache.add(block.cacheKey, block);
+    }
+    for (const { copy, kib, sizeKib } of this.#changes.allocated) this.#freemap(copy).freeNow(kib, sizeKib);
+    for (const freemap of this.freemaps) freemap?.forgetPending(this.#pendingCounts[freemap.copy] ?? 0);
+  }
+
+  #freemap(copy: number): Freemap {
+    const freemap = this.freemaps[copy];
+    assert(freemap !== undefined, `copy ${copy} has no allocator`);
+    return freemap;
+  }
+
+  // ---- changing
+
+  /** Says that `block`, which is writable, is about to be changed in place. */
+  touch(block: Block): void {
+    assert(block.dirty && this.#open, "a block is changed outside an operation or before it is writable");
+    if (block.touchedIn === this.#serial) return;
+    block.touchedIn = this.#serial;
+    const usedBytes = block.type === RefType.INDIRECT ? block.count * BLOCKREF_BYTES : block.sizeBytes;
+    this.#changes.save(block, usedBytes);
+  }
+
+  /** True when the block named there can be changed in place: it was made or copied in the open transaction. */
+  fresh(holder: Block, at: number): boolean {
+    return refIsDirty(holder.view, at);
+  }
+
+  /** The block named there, writable: copied to a new place unless that was done in this transaction already. */
+  edit(holder: Block, at: number): Block {
+    const old = this.block(holder, at);
+    if (old.dirty) {
+      this.touch(old);
+      return old;
+    }
+    return this.#move(holder, at, old, old.sizeBytes);
+  }
+
+  /** As `edit`, in a block of `sizeBytes`: what fits of the content, the rest zero. */
+  resize(holder: Block, at: number, sizeBytes: number): Block {
+    const old = this.block(holder, at);
+    if (old.sizeBytes === sizeBytes) return this.edit(holder, at);
+    return this.#move(holder, at, old, sizeBytes);
+  }
+
+  #move(holder: Block, at: number, old: Block, sizeBytes: number): Block {
+    this.touch(holder);
+    const buffer = this.pool.take(sizeBytes);
+    const block = new Block(old.type, buffer);
+    if (sizeBytes >= old.sizeBytes) {
+      buffer.bytes.set(old.bytes);
+      buffer.bytes.fill(0, old.sizeBytes);
+    } else {
+      buffer.bytes.set(old.bytes.subarray(0, sizeBytes));
+    }
+    block.count = old.count;
+    block.itemType = old.itemType;
+    this.#drop(holder.view, at, old);
+    this.#place(holder, at, block);
+    return block;
+  }
+
+  /** A new, zeroed block of `sizeBytes` named by the ref at `at`, whose key is set; what else the ref says is filled in. */
+  create(holder: Block, at: number, type: number, sizeBytes: number): Block {
+    this.touch(holder);
+    const buffer = this.pool.take(sizeBytes);
+    buffer.bytes.fill(0);
+    return this.#install(holder, at, new Block(type, buffer));
+  }
+
+  /** A new block with exactly the content `bytes` (a power of two long), written early: it is clean at once. */
+  createFrom(holder: Block, at: number, type: number, bytes: Uint8Array): void {
+    this.touch(holder);
+    const buffer = this.pool.take(bytes.length);
+    buffer.bytes.set(bytes);
+    this.#install(holder, at, new Block(type, buffer));
+    this.writeEarly(holder, at);
+  }
+
+  #install(holder: Block, at: number, block: Block): Block {
+    const view = holder.view;
+    const level = block.type === RefType.INDIRECT ? refLevel(view, at) : 0;
+    setRefHead(view, at, block.type, level, 31 - Math.clz32(block.sizeBytes), this.checkType);
+    if (block.type === RefType.INDIRECT) block.itemType = itemTypeAt(holder, at, ROOT_SUPER_OFFSET);
+    try {
+      this.#place(holder, at, block);
+    } catch (error) {
+      this.pool.give(block.buffer);
+      throw error;
+    }
+    return block;
+  }
+
+  /** Allocates on every copy, points the ref there and enters the block as dirty. */
+  #place(holder: Block, at: number, block: Block): void {
+    const view = holder.view;
+    const sizeKib = block.sizeBytes / 1024;
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      const freemap = this.freemaps[copy];
+      let kib = 0;
+      if (freemap !== undefined) {
+        kib = freemap.allocate(sizeKib, this.claim);
+        if (kib === NO_ROOM) this.#noRoom(view, at, copy, sizeKib);
+        this.#changes.allocated.push({ copy, kib, sizeKib });
+      }
+      setRefPointer(view, at, copy, kib);
+    }
+    setRefSizeBits(view, at, 31 - Math.clz32(block.sizeBytes));
+    setRefFlags(view, at, refFlags(view, at) | RefFlag.DIRTY);
+    setRefModifyTid(view, at, this.tid);
+    setRefMirrorTid(view, at, this.tid);
+    block.dirty = true;
+    block.touchedIn = this.#serial;
+    block.createdIn = this.#serial;
+    this.#dirtyBytes += block.sizeBytes;
+    this.#changes.created.push(block);
+    this.#cache.add(cacheKeyOf(view, at), block);
+  }
+
+  /** Gives back what the copies before `copy` had room for, since an operation may go on with a smaller block. */
+  #noRoom(view: DataView, at: number, copy: number, sizeKib: number): never {
+    for (let earlier = 0; earlier < copy; earlier++) {
+      const kib = refPointer(view, at, earlier);
+      if (kib !== 0) this.#changes.freedNow.push({ copy: earlier, kib, sizeKib });
+      setRefPointer(view, at, earlier, 0);
+    }
+    throw new NoSpace(copy);
+  }
+
+  /** Frees the block named there. The ref itself stays as it is: the caller removes or refills it. */
+  release(holder: Block, at: number): void {
+    if (refSizeBytes(holder.view, at) === 0) return;
+    this.touch(holder);
+    this.#drop(holder.view, at, this.#cache.get(cacheKeyOf(holder.view, at)));
+    setRefFlags(holder.view, at, refFlags(holder.view, at) & ~RefFlag.DIRTY);
+  }
+
+  /** Frees the places a ref names (I3) and takes the block, if it is in memory, out of the cache. */
+  #drop(view: DataView, at: number, block: Block | undefined): void {
+    const sizeKib = refSizeBytes(view, at) / 1024;
+    const busy =
+      block === undefined ? this.#loader.isUnderWay(cacheKeyOf(view, at)) : block.writing > 0 || block.pins > 0;
+    // Only what no root ever named is free at once, and only when no read, repair or write of it is under way.
+    const neverNamed = refModifyTid(view, at) === this.tid && !busy;
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      const kib = refPointer(view, at, copy);
+      if (kib === 0) continue;
+      if (neverNamed) this.#changes.freedNow.push({ copy, kib, sizeKib });
+      else this.#freemap(copy).freeLater(kib, sizeKib);
+    }
+    if (block === undefined) return;
+    this.#changes.displaced.push({ block, wasDirty: block.dirty });
+    if (block.dirty) this.#dirtyBytes -= block.sizeBytes;
+    block.dirty = false;
+    this.#cache.remove(block);
+  }
+
+  /** Checks a finished block now and has it written when the operation stands: a commit then need not. */
+  writeEarly(holder: Block, at: number): void {
+    const block = this.block(holder, at);
+    if (!block.dirty) return;
+    this.touch(holder);
+    this.touch(block);
+    this.#early.push(this.seal(holder, at, block));
+  }
+
+  /** Makes a dirty block clean: its check code goes into its ref. Returns the write it needs. */
+  seal(holder: Block, at: number, block: Block): PendingWrite {
+    assert(block.dirty && refIsDirty(holder.view, at), "only a dirty block is sealed");
+    writeCheck(this.checkType, block.bytes, holder.view, at + REF_CHECK_OFFSET);
+    setRefFlags(holder.view, at, refFlags(holder.view, at) & ~RefFlag.DIRTY);
+    block.dirty = false;
+    block.writing++;
+    this.#dirtyBytes -= block.sizeBytes;
+    const pointers: number[] = [];
+    for (let copy = 0; copy < COPIES_MAX; copy++) pointers.push(refPointer(holder.view, at, copy));
+    return { pointers, bytes: block.bytes, block };
+  }
+
+  /** The write of a sealed block is over. */
+  written(writes: readonly PendingWrite[]): void {
+    for (const { block } of writes) {
+      block.writing--;
+      // Freed while it was written: nobody else will give its buffer back.
+      if (block.writing === 0 && this.#cache.get(block.cacheKey) !== block) this.#cache.recycle(block);
+    }
+  }
+
+  /** For messages: what the ref at `at` names. */
+  describe(holder: Block, at: number): string {
+    return `block of type ${refType(holder.view, at)}, key ${refKey(holder.view, at)}`;
+  }
+}

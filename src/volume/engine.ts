@@ -1,0 +1,169 @@
+// The engine (DESIGN §6): synchronous code over verified blocks in memory, run again after a miss. A request that finds
+// everything in memory is answered without a promise; one that does not waits for its blocks, pinned, and repeats all
+// its checks. An operation happens wholly or not at all. Room: what is freed becomes usable only after later roots
+// (I3), so an operation short of room forces up to three commits before it is refused with ENOSPC.
+
+import { AssertionError } from "../base/assert.ts";
+import { FsError } from "../base/errno.ts";
+import { Claim } from "../freemap/freemap.ts";
+import { execute } from "../ops/execute.ts";
+import { type Operation, type OperationResult, givesSpaceBack } from "../ops/operation.ts";
+import type { Block } from "../tree/block.ts";
+import { MISS, NoSpace } from "../tree/miss.ts";
+import type { PfsState } from "../tree/pfs-state.ts";
+import type { Committer } from "./committer.ts";
+
+/** A value now, or a promise of it. */
+export type Eventually<T> = T | Promise<T>;
+
+const FORCED_COMMITS_MAX = 3;
+/** Data on its way to the copies above which writers wait. */
+const EARLY_BYTES_MAX = 32 * 1024 * 1024;
+
+export interface EngineLimits {
+  /** Dirty bytes at which a commit begins, and at which writers wait for it. */
+  readonly commitBytes: number;
+  readonly stallBytes: number;
+}
+
+export class Engine {
+  readonly #state: PfsState;
+  readonly #committer: Committer;
+  readonly #limits: EngineLimits;
+  /** Why nothing may be changed any more. */
+  readonly #refusal: () => FsError | undefined;
+  readonly #onBroken: (error: Error) => void;
+
+  constructor(
+    state: PfsState,
+    committer: Committer,
+    limits: EngineLimits,
+    refusal: () => FsError | undefined,
+    onBroken: (error: Error) => void,
+  ) {
+    this.#state = state;
+    this.#committer = committer;
+    this.#limits = limits;
+    this.#refusal = refusal;
+    this.#onBroken = onBroken;
+  }
+
+  /** Runs a read-only `body` over the live state, again after every miss. */
+  view<T>(body: (state: PfsState) => T): Eventually<T> {
+    try {
+      const result = body(this.#state);
+      if (this.#state.store.hasQueuedLoads) this.#readAhead();
+      return result;
+    } catch (error) {
+      if (error === MISS) return this.#viewLater(body);
+      throw this.#asFsError(error);
+    }
+  }
+
+  async #viewLater<T>(body: (state: PfsState) => T): Promise<T> {
+    const pinned: Block[] = [];
+    try {
+      for (;;) {
+        await this.#state.store.load(pinned);
+        try {
+          return body(this.#state);
+        } catch (error) {
+          if (error !== MISS) throw this.#asFsError(error);
+        }
+      }
+    } finally {
+      this.#state.store.unpin(pinned);
+    }
+  }
+
+  /** Loads what was queued for later; nobody waits for it. */
+  #readAhead(): void {
+    const pinned: Block[] = [];
+    const { store } = this.#state;
+    store.load(pinned).then(
+      () => store.unpin(pinned),
+      (error: unknown) => this.#asFsError(error),
+    );
+  }
+
+  /** Carries out one operation, atomically. */
+  apply(operation: Operation): Eventually<OperationResult> {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) throw refusal;
+    if (this.#mustWait()) return this.#applyLater(operation, undefined);
+    try {
+      return this.#attempt(operation);
+    } catch (error) {
+      if (error === MISS || error instanceof NoSpace) return this.#applyLater(operation, error);
+      throw this.#asFsError(error);
+    }
+  }
+
+  async #applyLater(operation: Operation, reason: unknown): Promise<OperationResult> {
+    const pinned: Block[] = [];
+    let forced = 0;
+    try {
+      for (let why = reason; ; ) {
+        if (why === MISS) await this.#state.store.load(pinned);
+        else if (why instanceof NoSpace) {
+          if (forced++ === FORCED_COMMITS_MAX || !this.#hasDeferred()) throw new FsError("ENOSPC");
+          await this.#durably(() => this.#committer.force());
+        }
+        while (this.#mustWait()) await this.#wait();
+        const refusal = this.#refusal();
+        if (refusal !== undefined) throw refusal;
+        try {
+          return this.#attempt(operation);
+        } catch (error) {
+          if (error !== MISS && !(error instanceof NoSpace)) throw this.#asFsError(error);
+          why = error;
+        }
+      }
+    } finally {
+      this.#state.store.unpin(pinned);
+    }
+  }
+
+  #attempt(operation: Operation): OperationResult {
+    const { store } = this.#state;
+    const claim = givesSpaceBack(operation) ? Claim.DELETING : Claim.ORDINARY;
+    const result = store.attempt(claim, () => execute(this.#state, operation));
+    this.#committer.noteChange();
+    if (store.dirtyBytes > this.#limits.commitBytes && !this.#committer.isRunning) {
+      this.#committer.barrier().catch(() => undefined); // The failure is kept and turns the volume read-only.
+    }
+    return result;
+  }
+
+  #hasDeferred(): boolean {
+    return this.#state.store.freemaps.some((freemap) => freemap?.hasDeferred);
+  }
+
+  #mustWait(): boolean {
+    return this.#state.store.dirtyBytes > this.#limits.stallBytes || this.#committer.earlyBytes > EARLY_BYTES_MAX;
+  }
+
+  async #wait(): Promise<void> {
+    if (this.#refusal() !== undefined) throw this.#refusal();
+    if (this.#committer.earlyBytes > EARLY_BYTES_MAX) await this.#committer.someEarlyWrite();
+    else await this.#durably(() => this.#committer.barrier());
+  }
+
+  async #durably(commit: () => Promise<void>): Promise<void> {
+    try {
+      await commit();
+    } catch (error) {
+      throw new FsError("EIO", error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** Turns what went wrong into an errno; an assertion means that we are wrong, and ends writing. */
+  #asFsError(error: unknown): Error {
+    if (error instanceof FsError) return error;
+    if (error instanceof NoSpace) return new FsError("ENOSPC");
+    if (error instanceof AssertionError || error instanceof TypeError || error instanceof RangeError) {
+      this.#onBroken(error);
+    }
+    return new FsError("EIO", error instanceof Error ? error.message : String(error));
+  }
+}

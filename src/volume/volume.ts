@@ -1,0 +1,217 @@
+// A volume in use: the live state in memory, the engine that changes it, the commits that make it durable.
+// Opened by src/volume/open.ts, made by src/volume/format-volume.ts.
+
+import type { Clock, Timer } from "../base/clock.ts";
+import { AssertionError } from "../base/assert.ts";
+import { FsError } from "../base/errno.ts";
+import { type Uuid, formatUuid } from "../base/uuid.ts";
+import type { CopySet } from "../copies/copy-set.ts";
+import { rootLabel, rootSequence, rootVolumeUuid } from "../format/root-block.ts";
+import { KIB, RING_AREA_KIB } from "../format/geometry.ts";
+import { pfsInodeCount } from "../format/pfs.ts";
+import type { Operation, OperationResult } from "../ops/operation.ts";
+import type { Block } from "../tree/block.ts";
+import type { PfsState } from "../tree/pfs-state.ts";
+import type { BlockStore } from "../tree/store.ts";
+import { Committer, type RootWriter } from "./committer.ts";
+import { Engine, type Eventually } from "./engine.ts";
+
+export interface VolumeOptions {
+  readonly clock: Clock;
+  /** Bytes of blocks kept in memory; default 256 MiB. */
+  readonly cacheBytes?: number;
+  readonly readOnly?: boolean;
+  /** Longest time between a change and the commit that makes it durable; default 5 s, 0 = only when asked. */
+  readonly commitMs?: number;
+}
+
+export const CACHE_BYTES_DEFAULT = 256 * 1024 * 1024;
+export const CACHE_BYTES_MIN = 8 * 1024 * 1024;
+const COMMIT_MS_DEFAULT = 5000;
+
+export interface CopySpace {
+  readonly index: number;
+  readonly sizeKib: number;
+  readonly usedKib: number;
+  /** What ordinary writes can still take; the reserve is not counted. */
+  readonly freeKib: number;
+}
+
+export interface SpaceReport {
+  readonly copies: readonly CopySpace[];
+  /** Of the copy with the least room. */
+  readonly totalKib: number;
+  readonly freeKib: number;
+  readonly inodeCount: number;
+}
+
+/** What makes up an open volume. */
+export interface VolumeParts {
+  readonly copies: CopySet;
+  readonly store: BlockStore;
+  readonly state: PfsState;
+  readonly rootImage: Block;
+  readonly roots: RootWriter;
+}
+
+export class Volume {
+  readonly copies: CopySet;
+  readonly store: BlockStore;
+  readonly state: PfsState;
+  readonly #rootImage: Block;
+  readonly #committer: Committer;
+  readonly #engine: Engine;
+  readonly #clock: Clock;
+  readonly #commitMs: number;
+  #timer: Timer | undefined;
+  #readOnlyReason: string | undefined;
+  readonly #openedReadOnly: boolean;
+  #inodeCount = 0;
+
+  constructor(parts: VolumeParts, options: VolumeOptions) {
+    this.copies = parts.copies;
+    this.store = parts.store;
+    this.state = parts.state;
+    this.#rootImage = parts.rootImage;
+    this.#clock = options.clock;
+    this.#commitMs = options.commitMs ?? COMMIT_MS_DEFAULT;
+    this.#openedReadOnly = options.readOnly ?? false;
+    const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
+    this.#committer = new Committer(parts.store, parts.copies, parts.roots, parts.rootImage, (error) =>
+      this.#turnReadOnly(error),
+    );
+    this.#engine = new Engine(
+      parts.state,
+      this.#committer,
+      { commitBytes: cacheBytes / 8, stallBytes: cacheBytes / 3 },
+      () => this.#refusal(),
+      (error) => this.#turnReadOnly(error),
+    );
+  }
+
+  get uuid(): Uuid {
+    return rootVolumeUuid(this.#rootImage.view);
+  }
+
+  get label(): string {
+    return rootLabel(this.#rootImage.view);
+  }
+
+  /** Sequence of the newest sealed root. */
+  get sequence(): number {
+    return rootSequence(this.#rootImage.view);
+  }
+
+  /** Why nothing may be written any more; undefined while all is well. */
+  get readOnly(): string | undefined {
+    return this.#readOnlyReason ?? (this.#openedReadOnly ? "mounted read-only" : undefined);
+  }
+
+  /** True when it turned read-only by itself. */
+  get failed(): boolean {
+    return this.#readOnlyReason !== undefined;
+  }
+
+  #turnReadOnly(error: Error): void {
+    if (this.#readOnlyReason !== undefined) return;
+    const bug = error instanceof AssertionError || error instanceof TypeError || error instanceof RangeError;
+    this.#readOnlyReason = bug ? `internal error: ${error.stack ?? error.message}` : error.message;
+  }
+
+  #refusal(): FsError | undefined {
+    return this.readOnly === undefined ? undefined : new FsError("EROFS", this.readOnly);
+  }
+
+  /** Turns read-only for a reason found elsewhere, such as a fault in a transport. */
+  failWith(error: Error): void {
+    this.#turnReadOnly(error);
+  }
+
+  /** Runs a read-only `body` over the live state; it may run several times. */
+  view<T>(body: (state: PfsState) => T): Eventually<T> {
+    return this.#engine.view(body);
+  }
+
+  /** Carries out one operation wholly or not at all; the bytes it refers to stay untouched until the answer is there. */
+  apply(operation: Operation): Eventually<OperationResult> {
+    const result = this.#engine.apply(operation);
+    this.#scheduleCommit();
+    return result;
+  }
+
+  #scheduleCommit(): void {
+    if (this.#timer !== undefined || this.#commitMs === 0) return;
+    this.#timer = this.#clock.after(this.#commitMs, () => {
+      this.#timer = undefined;
+      if (this.#readOnlyReason === undefined) this.#committer.barrier().catch(() => undefined);
+    });
+  }
+
+  /** Everything completed before is durable on all copies; rejects with EIO when that can't be. */
+  async barrier(): Promise<void> {
+    if (this.#readOnlyReason !== undefined) throw new FsError("EIO", this.#readOnlyReason);
+    if (this.#openedReadOnly) return;
+    try {
+      await this.#committer.barrier();
+    } catch (error) {
+      throw new FsError("EIO", error instanceof Error ? error.message : String(error));
+    }
+    if (this.failed) throw new FsError("EIO", this.#readOnlyReason);
+  }
+
+  /** A commit even when nothing changed: fills the next slot of the root ring. */
+  async forceCommit(): Promise<void> {
+    await this.#committer.force();
+  }
+
+  /** Commits what is left and stops; the copies stay open. Rejects when something completed could not be made durable. */
+  async close(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    await this.barrier();
+  }
+
+  statfs(): SpaceReport {
+    const copies: CopySpace[] = [];
+    for (const freemap of this.store.freemaps) {
+      if (freemap === undefined) continue;
+      const { sizeKib } = freemap;
+      const usableKib = sizeKib - 2 * RING_AREA_KIB;
+      copies.push({
+        index: freemap.copy,
+        sizeKib,
+        usedKib: Math.max(0, usableKib - freemap.unusedKib),
+        freeKib: freemap.freeKib,
+      });
+    }
+    const tightest = copies.reduce((least, copy) => (copy.freeKib < least.freeKib ? copy : least));
+    return {
+      copies,
+      totalKib: tightest.sizeKib - 2 * RING_AREA_KIB,
+      freeKib: tightest.freeKib,
+      inodeCount: this.#countInodes(),
+    };
+  }
+
+  /** The number is in the PFS block, which is nearly always in memory; otherwise the last one known is good enough. */
+  #countInodes(): number {
+    const count = this.view((state) => pfsInodeCount(state.pfs().view));
+    if (typeof count === "number") this.#inodeCount = count;
+    else count.then((value) => (this.#inodeCount = value)).catch(() => undefined);
+    return this.#inodeCount;
+  }
+
+  /** One line for messages: label or UUID. */
+  get title(): string {
+    return this.label === "" ? formatUuid(this.uuid) : this.label;
+  }
+
+  /** Bytes of the in-memory cache in use. */
+  get cachedBytes(): number {
+    return this.store.cachedBytes;
+  }
+
+  get sizeBytes(): number {
+    return Math.min(...this.copies.copies.map((copy) => copy.sizeKib)) * KIB;
+  }
+}
