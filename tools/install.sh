@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Puts the commands where mount(8), fsck(8), fstab and people find them: links into this checkout. Run as root.
+# With --remove the links go again.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+[ "$(id -u)" -eq 0 ] || die "run this as root: it makes links in /sbin and /usr/local/bin"
+links=(
+  "/usr/local/bin/h2ts dist/src/cli.js"
+  "/sbin/mkfs.h2ts dist/mkfs/main.js"
+  "/sbin/fsck.h2ts dist/fsck/main.js"
+  "/sbin/fsck.fuse.h2ts dist/fsck/main.js"
+  "/sbin/mount.h2ts dist/src/cli/mount-helper.js"
+  "/sbin/mount.fuse.h2ts dist/src/cli/mount-helper.js"
+)
+if [ "${1:-}" = --remove ]; then
+  for link in "${links[@]}"; do rm -f "${link% *}"; done
+  exit
+fi
+need_node
+need_build
+for link in "${links[@]}"; do
+  ln -sfn "$PWD/${link#* }" "${link% *}"
+  say "${link% *}"
+done
