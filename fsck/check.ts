@@ -58,11 +58,26 @@ export async function checkInto(
       for (const root of roots) {
         if (seen.has(root.sequence)) continue;
         seen.add(root.sequence);
-        await checkTrees(copies, root, list, options);
+        await checkOlderRoot(copies, root, list, options);
       }
     }
   }
   return checked;
+}
+
+/** An older root is checked like the newest, but nothing is repaired in it: the ring moves on. */
+async function checkOlderRoot(
+  copies: CheckedCopies,
+  root: RootImage,
+  list: FindingList,
+  options: CheckOptions,
+): Promise<void> {
+  const older = new FindingList();
+  await checkTrees(copies, root, older, options);
+  for (const { name, severity, message, copy } of older.findings) {
+    if (severity === "note") continue;
+    list.add(name, `root ${root.sequence}: ${message}`, copy === undefined ? {} : { copy });
+  }
 }
 
 /** What the newest root says of the copies, against the copies at hand. */
@@ -134,9 +149,12 @@ async function checkTrees(
   begin("freemap");
   await verifier.walk(freemapTrees(view));
   for (let copy = 0; copy < COPIES_MAX; copy++) {
-    const claims = verifier.claims[copy];
-    if (claims === undefined) continue;
     const leaves = content.leaves[copy] as Content["leaves"][number];
+    const claims = verifier.claims[copy];
+    if (claims === undefined && leaves.size > 0)
+      list.add("freemap-range", `freemap of copy ${copy}: there is no such copy`, { copy });
+    // What a lost leaf marked is unknown: there is nothing to compare.
+    if (claims === undefined || content.freemapGaps.has(copy)) continue;
     checkFreemap({ copy, copyKib: bounds.copyKib[copy] as number, leaves, claims, gap: content.gap }, list);
   }
   begin("links");

@@ -72,6 +72,8 @@ export class Content implements VerifyConsumer {
   markGap = false;
   /** Some entries were not seen, so names can't be counted. */
   entryGap = false;
+  /** Copies whose freemap could not be read as a whole. */
+  readonly freemapGaps = new Set<number>();
   readonly #list: FindingList;
   readonly #sequence: number;
   readonly #onProgress: ((bytes: number) => void) | undefined;
@@ -101,6 +103,7 @@ export class Content implements VerifyConsumer {
     const ino = inodeOf(tree, node);
     if (ino !== undefined) place.ino = ino;
     if (rule === "block-bad" && node !== undefined) place.repair = blockRepair(node, copy);
+    else if (tree.kind === "freemap") place.repair = { kind: "freemap" };
     this.#list.add(rule, `${node === undefined ? treeOwner(tree) : nodePlace(node)}: ${detail}`, place);
     if (LEAVES_A_GAP.has(rule)) this.#noteGap(tree, node);
   }
@@ -141,7 +144,8 @@ export class Content implements VerifyConsumer {
   }
 
   #noteGap(tree: WalkTree, node: WalkNode | undefined): void {
-    this.gap = true;
+    // A lost freemap block hides a bitmap, and itself is all there is to be leaked.
+    if (tree.kind !== "freemap") this.gap = true;
     switch (tree.kind) {
       case "super-root":
       case "inodes":
@@ -163,6 +167,7 @@ export class Content implements VerifyConsumer {
         else this.#incomplete(tree.owner);
         return;
       case "freemap":
+        this.freemapGaps.add(tree.owner);
         return;
     }
   }
