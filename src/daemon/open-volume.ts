@@ -1,0 +1,62 @@
+// Opens the copies named by targets as a volume, for the worker and for a look at a volume at rest.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { SystemClock } from "../base/clock.ts";
+import { SystemRandom } from "../base/random.ts";
+import { assemble } from "../copies/assemble.ts";
+import type { CopySet } from "../copies/copy-set.ts";
+import { DeviceError } from "../device/device.ts";
+import { openVolume as openOn } from "../volume/open.ts";
+import type { Volume } from "../volume/volume.ts";
+import { describeVolume } from "./describe-volume.ts";
+import type { MountRequest } from "./messages.ts";
+import type { VolumeReport } from "./volume-report.ts";
+
+// umount(8) returns before the daemon has committed and let go of its images; who mounts next waits that long for them.
+const LOCK_WAIT_MS = 10_000;
+const LOCK_RETRY_MS = 100;
+const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
+
+/** Opens the volume of a mount. Throws with one line that names what is wrong. */
+export async function openVolume({ targets, options }: MountRequest): Promise<Volume> {
+  const copies = await assembleWhenFree(targets, options.readOnly);
+  try {
+    return await openOn(copies, {
+      clock: new SystemClock(),
+      random: new SystemRandom(),
+      cacheBytes: options.cacheBytes,
+      commitMs: options.commitSeconds * 1000,
+      readOnly: options.readOnly,
+    });
+  } catch (error) {
+    await copies.close();
+    throw error;
+  }
+}
+
+async function assembleWhenFree(targets: readonly string[], readOnly: boolean): Promise<CopySet> {
+  for (let waitedMs = 0; ; waitedMs += LOCK_RETRY_MS) {
+    try {
+      return await assemble(targets, { readOnly });
+    } catch (error) {
+      if (!(error instanceof DeviceError) || error.operation !== "lock" || waitedMs >= LOCK_WAIT_MS) throw error;
+    }
+    await sleep(LOCK_RETRY_MS);
+  }
+}
+
+/** The report of a volume that is not mounted; opens it for reading only and changes nothing. */
+export async function readVolumeReport(targets: readonly string[]): Promise<VolumeReport> {
+  const copies = await assemble(targets, { readOnly: true });
+  try {
+    const options = {
+      clock: new SystemClock(),
+      random: new SystemRandom(),
+      cacheBytes: REPORT_CACHE_BYTES,
+      readOnly: true,
+    };
+    return describeVolume(await openOn(copies, options));
+  } finally {
+    await copies.close();
+  }
+}

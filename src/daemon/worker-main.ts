@@ -1,0 +1,74 @@
+// Entry of the worker's process: one mount, served on this thread. Orders come and reports go over the IPC channel.
+// When the supervisor dies the worker serves on: programs using the mount must not notice.
+
+import { MountExit, WorkerOrder, type WorkerReport } from "./messages.ts";
+import { Worker } from "./worker.ts";
+
+function report(message: WorkerReport): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.send && process.connected) process.send(message, undefined, undefined, () => resolve());
+    else resolve();
+  });
+}
+
+const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+let worker: Worker | undefined;
+
+async function obey(order: WorkerOrder): Promise<void> {
+  switch (order.type) {
+    case "start":
+      worker = await Worker.open(order.request, order.fuseFd);
+      return report({ type: "opened", volumeUuid: worker.volumeUuid });
+    case "serve": {
+      const { ended } = await (worker as Worker).serve();
+      await report({ type: "serving" });
+      // Not awaited: orders keep coming while the mount is served.
+      void ended.then(async (error) => {
+        await report({ type: "ended", ...(error === undefined ? {} : { error }) });
+        process.exit(0);
+      });
+      return;
+    }
+    case "status":
+      return report({
+        type: "answer",
+        id: order.id,
+        ...(worker ? { volume: worker.status() } : { error: "not mounted" }),
+      });
+    case "sync": {
+      const error = await worker?.sync().then(() => undefined, describe);
+      return report({ type: "answer", id: order.id, ...(error === undefined ? {} : { error }) });
+    }
+    case "stop":
+      return worker?.stop();
+  }
+}
+
+process.on("message", (message) => {
+  const order = WorkerOrder.safeParse(message);
+  if (!order.success) return console.error("worker: an order makes no sense");
+  obey(order.data).catch(async (error: unknown) => {
+    if (order.data.type === "status" || order.data.type === "sync") {
+      return report({ type: "answer", id: order.data.id, error: describe(error) });
+    }
+    await report({ type: "failed", message: describe(error), exitCode: MountExit.FAILURE });
+    process.exit(MountExit.FAILURE);
+  });
+});
+
+// Control-C in the foreground reaches every process of the terminal: the supervisor decides what it means.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
+process.on("disconnect", () => console.error("worker: the supervisor is gone; serving on"));
+
+// Whatever nobody caught says that the state in memory may be wrong: nothing more is written, what is there can be read.
+for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+  process.on(event, (error: unknown) => {
+    console.error(`worker: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    if (worker) worker.fault(error);
+    else
+      void report({ type: "failed", message: describe(error), exitCode: MountExit.SYSTEM }).then(() =>
+        process.exit(MountExit.SYSTEM),
+      );
+  });
+}

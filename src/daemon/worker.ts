@@ -1,0 +1,108 @@
+// The worker of one mount: opens the volume, serves requests until the mount is gone, commits, and says how it went.
+// It holds nothing that the media do not hold after a commit, so that another worker may take its place (later work).
+
+import { AssertionError } from "../base/assert.ts";
+import { formatUuid } from "../base/uuid.ts";
+import { serveDevice } from "../fuse/kernel/transport.ts";
+import { FileSystem } from "../posix/filesystem.ts";
+import type { Volume } from "../volume/volume.ts";
+import type { MountRequest } from "./messages.ts";
+import { openVolume } from "./open-volume.ts";
+import { describeVolume } from "./describe-volume.ts";
+import type { VolumeReport } from "./volume-report.ts";
+
+/** A mount being served, by either transport. */
+interface Service {
+  readonly closed: Promise<void>;
+  unmount(): Promise<void>;
+}
+
+const FAULTS_LOGGED_MAX = 100;
+
+export class Worker {
+  readonly #request: MountRequest;
+  readonly #fuseFd: number | undefined;
+  readonly #volume: Volume;
+  #service: Service | undefined;
+  #faults = 0;
+
+  private constructor(request: MountRequest, fuseFd: number | undefined, volume: Volume) {
+    this.#request = request;
+    this.#fuseFd = fuseFd;
+    this.#volume = volume;
+  }
+
+  /** Opens the volume; throws with one line that names what is wrong. */
+  static async open(request: MountRequest, fuseFd: number | undefined): Promise<Worker> {
+    return new Worker(request, fuseFd, await openVolume(request));
+  }
+
+  get volumeUuid(): string {
+    return formatUuid(this.#volume.uuid);
+  }
+
+  /** Starts to serve; the promise inside resolves when the mount is gone, with an error when the last commit failed. */
+  async serve(): Promise<{ ended: Promise<string | undefined> }> {
+    const fs = new FileSystem(this.#volume);
+    const options = { onFault: (error: unknown) => this.requestFault(error) };
+    const { directory, source } = this.#request;
+    const { allowOther, readOnly, vfsWords } = this.#request.options;
+    if (this.#fuseFd !== undefined) {
+      const service = serveDevice(this.#fuseFd, fs, options);
+      this.#service = { closed: service.closed, unmount: () => Promise.resolve(service.stop()) };
+    } else {
+      // Loaded only when asked for: it needs libfuse 2 on the machine.
+      const { nativeTransport } = await import("../fuse/native/transport.ts");
+      const words = [readOnly ? "ro" : "rw", ...vfsWords];
+      const mount = { source, directory, options: words, ...(allowOther === undefined ? {} : { allowOther }) };
+      const mounted = await nativeTransport.mount(mount, fs, options);
+      this.#service = { closed: mounted.closed, unmount: () => mounted.unmount(true) };
+    }
+    return { ended: this.#service.closed.then(() => this.#finish(fs)) };
+  }
+
+  async #finish(fs: FileSystem): Promise<string | undefined> {
+    try {
+      await fs.close();
+      await this.#volume.close();
+      await this.#volume.copies.close();
+      return undefined;
+    } catch (error) {
+      return `not everything could be made durable: ${error instanceof Error ? error.message : String(error)}`;
+    }
+  }
+
+  status(): VolumeReport {
+    return describeVolume(this.#volume);
+  }
+
+  /** Everything completed before is durable on all copies. */
+  sync(): Promise<void> {
+    return this.#volume.barrier();
+  }
+
+  async stop(): Promise<void> {
+    await this.#service?.unmount();
+  }
+
+  /** A request failed with something that is no errno: one that shows a bug of ours stops all writing. */
+  requestFault(error: unknown): void {
+    if (isBug(error)) this.fault(error);
+    else this.#log(error);
+  }
+
+  /** Something went wrong that nobody expected: the state in memory may be wrong, so nothing more is written. */
+  fault(error: unknown): void {
+    this.#log(error);
+    this.#volume.failWith(error instanceof Error ? error : new Error(String(error)));
+  }
+
+  #log(error: unknown): void {
+    if (++this.#faults > FAULTS_LOGGED_MAX) return;
+    console.error(`fault: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  }
+}
+
+function isBug(error: unknown): boolean {
+  return [AssertionError, TypeError, RangeError, ReferenceError].some((kind) => error instanceof kind);
+}

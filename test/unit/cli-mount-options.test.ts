@@ -1,0 +1,61 @@
+// The -o options: what is accepted, what is dropped, and how a mistake is named.
+
+import { describe, expect, it } from "vitest";
+import { parseMountOptions, UsageError } from "../../src/daemon/mount-options.ts";
+
+describe("mount options", () => {
+  it("have safe defaults", () => {
+    expect(parseMountOptions([])).toEqual({
+      cacheBytes: 256 * 1024 * 1024,
+      commitSeconds: 5,
+      readOnly: false,
+      remount: false,
+      transport: "kernel",
+      vfsWords: [],
+    });
+  });
+
+  it("are read from several lists, the last word winning", () => {
+    const options = parseMountOptions([
+      "cache=1G,ro,suid",
+      "rw,commit=30,noatime,transport=fuse-native",
+      "log=/tmp/x.log,relatime",
+    ]);
+    expect(options).toMatchObject({
+      cacheBytes: 2 ** 30,
+      readOnly: false,
+      commitSeconds: 30,
+      transport: "fuse-native",
+      logPath: "/tmp/x.log",
+    });
+    expect(options.vfsWords).toEqual(["suid", "noatime", "relatime"]);
+  });
+
+  it("drop what says nothing to a filesystem", () => {
+    const plain = parseMountOptions([]);
+    expect(
+      parseMountOptions([
+        "defaults,noauto,nofail,user,users,_netdev,x-systemd.automount,x-gvfs-show,,default_permissions",
+      ]),
+    ).toEqual(plain);
+  });
+
+  it.each([
+    ["bogus", "unknown mount option 'bogus'"],
+    ["bogus=1", "unknown mount option 'bogus=1'"],
+    ["ro=1", "unknown mount option 'ro=1'"],
+    ["cache", "mount option 'cache' needs a value"],
+    ["cache=1M", "mount option 'cache=1M': cache takes a size of at least 32M"],
+    ["cache=lots", "cache takes a size"],
+    ["commit=0", "mount option 'commit=0': commit takes seconds from 1 to 300"],
+    ["transport=smoke", "transport takes one of kernel, fuse-native"],
+    ["log=here", "log takes an absolute path"],
+  ])("name a mistake: %s", (text, message) => {
+    expect(() => parseMountOptions([text])).toThrow(UsageError);
+    expect(() => parseMountOptions([text])).toThrow(message);
+  });
+
+  it("pass over unknown words when sloppy", () => {
+    expect(parseMountOptions(["bogus"], true)).toEqual(parseMountOptions([]));
+  });
+});

@@ -1,0 +1,53 @@
+// The control socket survives whatever is written to it.
+
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { createConnection } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { ControlServer } from "../../src/daemon/control-server.ts";
+
+let folder: string;
+let server: ControlServer;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), "h2ts-control-"));
+  server = await ControlServer.listen(join(folder, "0-1.sock"), (request) =>
+    request.call === "sync" ? Promise.reject(new Error("copy 0: no")) : Promise.resolve({ notes: [request.call] }),
+  );
+});
+afterEach(async () => {
+  await server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function exchange(text: string, replies: number): Promise<string[]> {
+  return new Promise((resolve) => {
+    const socket = createConnection(server.path, () => socket.write(text));
+    let received = "";
+    socket.on("data", (chunk) => {
+      received += chunk.toString();
+      if (received.split("\n").length > replies) socket.end();
+    });
+    socket.on("close", () => resolve(received.split("\n").slice(0, -1)));
+    socket.on("error", () => socket.destroy());
+  });
+}
+
+it("answers each line, and says what is wrong with one that is no request", async () => {
+  const lines = ['{"call":"ping"}', "garbage", '{"call":"format"}', "[]", '{"call":"sync"}'];
+  const replies = (await exchange(`${lines.join("\n")}\n`, 5)).map((line) => JSON.parse(line) as unknown);
+  expect(replies).toContainEqual({ notes: ["ping"] });
+  expect(replies).toContainEqual({ error: "not a JSON line" });
+  expect(replies.filter((reply) => (reply as { error?: string }).error === "unknown request")).toHaveLength(2);
+  expect(replies).toContainEqual({ error: "copy 0: no" });
+});
+
+it("closes a connection that sends a line without end", async () => {
+  await exchange("x".repeat(200_000), 1);
+  expect(await exchange('{"call":"ping"}\n', 1)).toEqual(['{"notes":["ping"]}']);
+});
+
+it("lets nobody else in", () => {
+  expect(statSync(server.path).mode & 0o777).toBe(0o600);
+});
