@@ -1,0 +1,67 @@
+// A folder for one test of the commands: runs the built programs in it, and leaves nothing mounted or running behind.
+
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const DIST = resolve(import.meta.dirname, "../../dist");
+const PROGRAMS = {
+  h2ts: join(DIST, "src/cli.js"),
+  "mkfs.h2ts": join(DIST, "mkfs/main.js"),
+  "fsck.h2ts": join(DIST, "fsck/main.js"),
+  "mount.h2ts": join(DIST, "src/cli/mount-helper.js"),
+} as const;
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Why real mounts can't be tried here; undefined when they can. */
+export function mountsImpossible(): string | undefined {
+  if (!existsSync("/dev/fuse")) return "/dev/fuse is missing";
+  if (process.getuid?.() !== 0) return "not root";
+  if (!existsSync(PROGRAMS.h2ts)) return "not built: npm run build";
+  return undefined;
+}
+
+export class Place {
+  readonly folder = realpathSync(mkdtempSync(join(tmpdir(), "h2ts-cli-")));
+
+  path(name: string): string {
+    return join(this.folder, name);
+  }
+
+  mountPoint(name = "mnt"): string {
+    mkdirSync(this.path(name), { recursive: true });
+    return this.path(name);
+  }
+
+  /** Runs a program to its end, in this folder. */
+  run(program: keyof typeof PROGRAMS, ...words: string[]): Promise<Outcome> {
+    return new Promise((settle, reject) => {
+      const child = spawn(process.execPath, [PROGRAMS[program], ...words], { cwd: this.folder, stdio: ["ignore", "pipe", "pipe"] });
+      let out = "";
+      let err = "";
+      child.stdout.on("data", (chunk) => (out += chunk));
+      child.stderr.on("data", (chunk) => (err += chunk));
+      child.on("error", reject);
+      child.on("close", (code) => settle({ code, out, err }));
+    });
+  }
+
+  /** Mounts still under this folder, innermost first. */
+  mounts(): string[] {
+    const lines = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
+    const points = lines.map((line) => line.split(" ")[4] ?? "").filter((point) => point.startsWith(`${this.folder}/`));
+    return points.reverse();
+  }
+
+  /** For afterEach: whatever happened, nothing stays mounted. */
+  clear(): void {
+    for (const point of this.mounts()) spawnSync("umount", ["-l", point]);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}

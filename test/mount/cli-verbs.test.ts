@@ -1,0 +1,204 @@
+// The commands end to end, as an operator uses them: mkfs, mount, sync, status, umount, on a real mount.
+
+import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Place, mountsImpossible } from "./cli-place.ts";
+
+interface Status {
+  state: string;
+  volume: { uuid: string; label: string };
+  copies: { index: number; uuid: string; state: string; role: string; targets: string[]; sizeBytes: number; usedBytes: number; errors: { read: number; write: number; checksum: number }; repaired: number }[];
+  daemon: { supervisorPid: number; workerPid: number };
+}
+
+let place: Place;
+beforeEach(() => {
+  place = new Place();
+});
+afterEach(() => place.clear());
+
+const alive = (pid: number): boolean => existsSync(`/proc/${pid}`);
+
+async function formatted(...extra: string[]): Promise<[string, string]> {
+  const made = await place.run("mkfs.h2ts", "-q", "-L", "test", "-s", "64M", ...extra, "a.img", "b.img");
+  expect(made).toEqual({ code: 0, out: "", err: "" });
+  return [place.path("a.img"), place.path("b.img")];
+}
+
+describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
+  it("mounts, tells its status, syncs, unmounts, and has it all again", async () => {
+    const [a, b] = await formatted();
+    const mnt = place.mountPoint();
+    expect(await place.run("h2ts", "mount", a, b, mnt)).toEqual({ code: 0, out: "", err: "" });
+    writeFileSync(`${mnt}/file`, "kept");
+    expect(await place.run("h2ts", "sync", mnt)).toEqual({ code: 0, out: "", err: "" });
+
+    const text = await place.run("h2ts", "status", mnt);
+    expect(text.code).toBe(0);
+    expect(text.out).toMatch(/^ volume: test \(/);
+    expect(text.out).toMatch(/state: ONLINE/);
+    expect(text.out).not.toMatch(/action:/);
+    expect(text.out).toMatch(/NAME +STATE +READ +WRITE +CKSUM/);
+    expect(text.out.trimEnd().split("\n").at(-1)).toBe(" errors: No known data errors");
+
+    const status = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as Status;
+    expect(status).toMatchObject({ state: "ONLINE", volume: { label: "test" } });
+    expect(status.copies.map((copy) => copy.targets)).toEqual([[a], [b]]);
+    expect(status.copies.filter((copy) => copy.role === "master")).toHaveLength(1);
+    for (const copy of status.copies) {
+      expect(copy).toMatchObject({ state: "ONLINE", errors: { read: 0, write: 0, checksum: 0 }, repaired: 0 });
+      expect(copy.usedBytes).toBeGreaterThan(0);
+      expect(copy.sizeBytes).toBeGreaterThan(60 * 2 ** 20);
+    }
+    const { supervisorPid, workerPid } = status.daemon;
+    expect(alive(supervisorPid) && alive(workerPid)).toBe(true);
+    expect((await place.run("h2ts", "status", a)).out).toContain(mnt);
+    expect(JSON.parse((await place.run("h2ts", "status", "-j")).out)).toContainEqual(expect.objectContaining({ mount: expect.objectContaining({ directory: mnt }) as unknown }));
+
+    expect(await place.run("h2ts", "umount", mnt)).toEqual({ code: 0, out: "", err: "" });
+    expect(alive(supervisorPid) || alive(workerPid)).toBe(false);
+    expect(place.mounts()).toEqual([]);
+    expect((await place.run("fsck.h2ts", "-n", "-f", a, b)).code).toBe(0);
+
+    const offline = JSON.parse((await place.run("h2ts", "status", "-j", b, a)).out) as Status;
+    expect(offline.volume).toEqual(status.volume);
+    expect(offline).not.toHaveProperty("daemon");
+
+    expect(await place.run("h2ts", "mount", "-o", "ro", b, a, mnt)).toEqual({ code: 0, out: "", err: "" });
+    expect(readFileSync(`${mnt}/file`, "utf8")).toBe("kept");
+    expect(() => writeFileSync(`${mnt}/other`, "x")).toThrow(/EROFS/);
+    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+  });
+
+  it("mounts as mount(8) asks, and shows the source as given", async () => {
+    await formatted();
+    const mnt = place.mountPoint();
+    const mounted = await place.run("mount.h2ts", "a.img,b.img", mnt, "-n", "-o", "rw,nofail,_netdev,x-systemd.automount,noatime");
+    expect(mounted).toEqual({ code: 0, out: "", err: "" });
+    const line = readFileSync("/proc/self/mountinfo", "utf8").split("\n").find((entry) => entry.includes(` ${mnt} `));
+    expect(line).toMatch(/ - fuse\.h2ts a\.img,b\.img /);
+    expect(line).toMatch(/nosuid,nodev,noatime/);
+    expect((await place.run("mount.h2ts", "a.img,b.img", mnt, "-o", "remount,ro")).code).toBe(0);
+    expect(() => writeFileSync(`${mnt}/x`, "x")).toThrow(/EROFS/);
+    expect((await place.run("mount.h2ts", "-o", "remount,rw", "a.img,b.img", mnt)).code).toBe(0);
+    writeFileSync(`${mnt}/x`, "x");
+    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+  });
+
+  it("takes the mount down and says so when the worker dies", async () => {
+    const [a, b] = await formatted();
+    const mnt = place.mountPoint();
+    const log = place.path("daemon.log");
+    expect((await place.run("h2ts", "mount", "-o", `log=${log}`, a, b, mnt)).code).toBe(0);
+    writeFileSync(`${mnt}/synced`, "kept");
+    expect((await place.run("h2ts", "sync", mnt)).code).toBe(0);
+    const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as Status;
+    process.kill(daemon.workerPid, "SIGKILL");
+    await expect.poll(() => alive(daemon.supervisorPid), { timeout: 10_000 }).toBe(false);
+    expect(place.mounts()).toEqual([]);
+    expect(readFileSync(log, "utf8")).toMatch(/the worker died \(SIGKILL\); the mount is taken down/);
+    expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
+    expect(readFileSync(`${mnt}/synced`, "utf8")).toBe("kept");
+    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+  });
+
+  it("unmounts in order on SIGTERM", async () => {
+    const [a, b] = await formatted();
+    const mnt = place.mountPoint();
+    expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
+    writeFileSync(`${mnt}/file`, "kept");
+    const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as Status;
+    process.kill(daemon.supervisorPid, "SIGTERM");
+    await expect.poll(() => alive(daemon.supervisorPid), { timeout: 10_000 }).toBe(false);
+    expect(place.mounts()).toEqual([]);
+    expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
+    expect(readFileSync(`${mnt}/file`, "utf8")).toBe("kept");
+    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+  });
+
+  it("waits for the images of a mount that umount(8) has just taken away", async () => {
+    const [a, b] = await formatted();
+    const mnt = place.mountPoint();
+    const { spawnSync } = await import("node:child_process");
+    expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
+    writeFileSync(`${mnt}/file`, Buffer.alloc(4 << 20, 7));
+    expect(spawnSync("umount", [mnt]).status).toBe(0);
+    expect(await place.run("h2ts", "mount", a, b, mnt)).toEqual({ code: 0, out: "", err: "" });
+    expect(statSync(`${mnt}/file`).size).toBe(4 << 20);
+    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+  });
+});
+
+describe("mistakes cost one line and change nothing", () => {
+  const oneLine = /^[^\n]+\n$/;
+
+  it.skipIf(mountsImpossible() !== undefined)("at mounting", async () => {
+    const [a, b] = await formatted();
+    const mnt = place.mountPoint();
+    const foreign = place.path("foreign.img");
+    writeFileSync(foreign, Buffer.alloc(1 << 20, 0x55));
+    const empty = place.path("empty.img");
+    writeFileSync(empty, "");
+    expect((await place.run("mkfs.h2ts", "-q", "-s", "64M", "c.img", "d.img")).code).toBe(0);
+    const c = place.path("c.img");
+    const short = place.path("short.img");
+    writeFileSync(short, readFileSync(b));
+    truncateSync(short, 1 << 20);
+    const before = [a, b, c].map((path) => readFileSync(path));
+    const cases: [words: string[], code: number, message: RegExp][] = [
+      [[a, b, place.path("nowhere")], 32, /nowhere: the mount point does not exist/],
+      [[a, b, a], 32, /a\.img: is not a folder/],
+      [[a, place.path("gone.img"), mnt], 32, /gone\.img: does not exist/],
+      [[a, mnt], 32, /copy 1|b\.img/],
+      [[a, a, mnt], 32, /given twice/],
+      [[a, foreign, mnt], 32, /foreign\.img/],
+      [[empty, mnt], 32, /empty\.img/],
+      [[a, short, mnt], 32, /short\.img/],
+      [[a, c, mnt], 32, /another volume|different volumes|volume/],
+      [["-o", "bogus", a, b, mnt], 1, /unknown mount option 'bogus'/],
+      [["--bogus", a, b, mnt], 1, /unknown option '--bogus'/],
+      [["--transport", "smoke", a, b, mnt], 1, /kernel, fuse-native/],
+      [[mnt], 1, /targets/],
+    ];
+    for (const [words, code, message] of cases) {
+      const outcome = await place.run("h2ts", "mount", ...words);
+      expect({ ...outcome, words }).toMatchObject({ code, out: "" });
+      expect(outcome.err).toMatch(message);
+      expect(outcome.err).toMatch(oneLine);
+      expect(place.mounts()).toEqual([]);
+    }
+    expect([a, b, c].map((path, i) => readFileSync(path).equals(before[i] as Buffer))).toEqual([true, true, true]);
+
+    expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
+    const again = await place.run("h2ts", "mount", a, b, place.mountPoint("other"));
+    expect(again).toMatchObject({ code: 32, out: "" });
+    expect(again.err).toContain(`already mounted on ${mnt}`);
+    const over = await place.run("h2ts", "mount", c, place.path("d.img"), mnt);
+    expect(over.err).toMatch(/already mounted here/);
+    const format = await place.run("mkfs.h2ts", "-f", a);
+    expect(format).toMatchObject({ code: 1, out: "" });
+    expect(format.err).toMatch(/in use/);
+    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+  });
+
+  it("at unmounting, syncing and asking for status", async () => {
+    const mnt = place.mountPoint();
+    for (const verb of ["umount", "sync", "status"]) {
+      const outcome = await place.run("h2ts", verb, mnt);
+      expect(outcome).toMatchObject({ code: 32, out: "" });
+      expect(outcome.err).toMatch(/no h2ts volume is mounted here/);
+      expect(outcome.err).toMatch(oneLine);
+    }
+    expect((await place.run("h2ts", "status", "gone.img")).err).toMatch(/^h2ts: gone\.img: does not exist/);
+    expect(await place.run("h2ts", "frobnicate")).toMatchObject({ code: 1, out: "" });
+  });
+
+  it("of mount.h2ts", async () => {
+    for (const words of [[], ["spec"], ["a", "b", "c"], ["-o"], ["-q", "a", "b"]]) {
+      const outcome = await place.run("mount.h2ts", ...words);
+      expect(outcome).toMatchObject({ code: 1, out: "" });
+      expect(outcome.err).toMatch(/usage: mount\.h2ts/);
+      expect(outcome.err).toMatch(oneLine);
+    }
+  });
+});
