@@ -34,6 +34,7 @@ export function checkFreemap(check: FreemapCheck, list: FindingList): void {
   let firstLost = -1;
   const indexes = new Set([...leaves.keys(), ...claims.leafIndexes()]);
   for (const index of [...indexes].sort((a, b) => a - b)) {
+    if (index >= leafCount(copyKib)) continue;
     const marked = leaves.get(index)?.words ?? EMPTY_LEAF;
     const reached = claims.leaf(index) ?? EMPTY_LEAF;
     for (let word = 0; word < LEAF_WORDS; word++) {

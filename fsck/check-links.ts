@@ -10,7 +10,10 @@ import type { InodeFields } from "./repair-plan.ts";
 
 export function checkLinks(content: Content, list: FindingList): void {
   const { inodes } = content;
-  if (content.pfs === undefined) return;
+  if (content.pfs === undefined) {
+    if (!content.inodeGap) list.add("pfs-root-directory", "there is no PFS 1");
+    return;
+  }
   const root = inodes.get(ROOT_INO);
   if (root === undefined || !root.isDirectory) {
     if (!content.inodeGap) list.add("pfs-root-directory", "PFS 1: there is no root directory, inode 1");

@@ -11,6 +11,7 @@ import {
   rootInSync,
   rootLastSeen,
 } from "../src/format/root-block.ts";
+import { ROOT_INO } from "../src/format/pfs.ts";
 import type { VolumeBounds } from "../src/walk/rules.ts";
 import type { WalkTree } from "../src/walk/tree.ts";
 import { Verifier } from "../src/walk/verify.ts";
@@ -148,6 +149,8 @@ async function checkTrees(
   await verifier.walk(content.beginDirectories());
   begin("freemap");
   await verifier.walk(freemapTrees(view));
+  // Without its top nothing of a tree is reached: that is no proof that its space is free.
+  if (content.inodes.get(ROOT_INO)?.isDirectory !== true) content.gap = true;
   for (let copy = 0; copy < COPIES_MAX; copy++) {
     const leaves = content.leaves[copy] as Content["leaves"][number];
     const claims = verifier.claims[copy];

@@ -5,6 +5,8 @@
 import {
   RefType,
   refCheckType,
+  refEntryInode,
+  refEntryType,
   refFreeChunks,
   refFreeKib,
   refPointer,
@@ -44,7 +46,11 @@ const LEAVES_A_GAP: ReadonlySet<VerifyRule> = new Set<VerifyRule>([
   "ref-methods",
   "run-gap",
   "empty-indirect",
+  "key-order",
+  "key-range",
 ]);
+/** Faults after which space on a copy may be in use although nothing was seen to use it. */
+const HIDES_SPACE: ReadonlySet<VerifyRule> = new Set<VerifyRule>(["pointer-range", "pointer-null"]);
 
 /** A freemap leaf as it was found. */
 export interface FoundLeaf {
@@ -106,6 +112,7 @@ export class Content implements VerifyConsumer {
     else if (tree.kind === "freemap") place.repair = { kind: "freemap" };
     this.#list.add(rule, `${node === undefined ? treeOwner(tree) : nodePlace(node)}: ${detail}`, place);
     if (LEAVES_A_GAP.has(rule)) this.#noteGap(tree, node);
+    if (HIDES_SPACE.has(rule)) this.gap = true;
   }
 
   repeated(node: WalkNode): void {
@@ -246,6 +253,8 @@ export class Content implements VerifyConsumer {
     const entry = readEntry(node, block);
     if (typeof entry === "string") {
       this.#entryFinding("entry-name", node, entry);
+      const nameless = { ino: refEntryInode(node.view, node.at), type: refEntryType(node.view, node.at) };
+      this.#target(node, directory, nameless, "it");
       return;
     }
     const label = printableName(entry.name);
@@ -265,7 +274,7 @@ export class Content implements VerifyConsumer {
     return neighbours.repeats(key, name);
   }
 
-  #target(node: WalkNode, directory: InodeRecord, entry: Entry, label: string): void {
+  #target(node: WalkNode, directory: InodeRecord, entry: Pick<Entry, "ino" | "type">, label: string): void {
     const target = this.inodes.get(entry.ino);
     if (target === undefined) {
       if (!this.inodeGap)

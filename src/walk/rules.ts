@@ -44,7 +44,8 @@ export type WalkRule =
   | "key-range"
   | "pointer-range"
   | "pointer-null"
-  | "pointer-stray";
+  | "pointer-stray"
+  | "block-lost";
 
 /** What every ref of one volume is measured against. */
 export interface VolumeBounds {
@@ -140,6 +141,7 @@ function pointersUsable(tree: WalkTree, view: DataView, at: number, bounds: Volu
       );
     } else usable = true;
   }
+  if (!usable) report("block-lost", tree, at, "no pointer of it can be followed", -1);
   return usable;
 }
 
@@ -242,14 +244,18 @@ export function readRun(run: Run, bounds: VolumeBounds, report: RuleReport): Wal
     try {
       const key = refKey(view, at);
       if (key < run.keyStart || key >= run.keyEnd) {
+        // Nobody would find it there; following it would only blame what lies beside it.
         report("key-range", tree, at, `key ${key} is outside ${run.keyStart}…${run.keyEnd - 1}`, -1);
-      } else if (key >= keyEnd) {
+        continue;
+      }
+      if (key >= keyEnd) {
         report("key-order", tree, at, `key ${key} does not rise strictly to the next, ${keyEnd}`, -1);
+        continue;
       }
       const named: RuleReport = (rule, inTree, ref, detail, copy) =>
         report(rule, inTree, ref, `key ${key}: ${detail}`, copy);
       if (followable(tree, view, at, level, bounds, named)) {
-        nodes.push(new WalkNode(tree, run.parent, view, at, key < keyEnd ? keyEnd : run.keyEnd));
+        nodes.push(new WalkNode(tree, run.parent, view, at, keyEnd));
       }
       keyEnd = key;
     } catch (error) {

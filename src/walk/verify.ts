@@ -10,7 +10,7 @@ import type { WalkNode, WalkTree } from "./tree.ts";
 import { Walker, type WalkVisitor } from "./walker.ts";
 
 /** What is wrong with a block or a ref. */
-export type VerifyRule = WalkRule | "block-shared" | "block-bad" | "block-lost";
+export type VerifyRule = WalkRule | "block-shared" | "block-bad";
 
 export interface Fault {
   readonly rule: VerifyRule;
