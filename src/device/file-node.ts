@@ -1,0 +1,139 @@
+// A device that is a file descriptor: what image files and block devices share. Calls run on libuv's pool (or koffi's,
+// which is the same), at most four at once for each node.
+// Invariants: I1/I2 (flush is fdatasync and covers every write that resolved before), I11 (locked while open).
+
+import { close, fdatasync, read, readv, write, writev } from "node:fs";
+import { type BlockDevice, DeviceError, type DeviceOperation } from "./device.ts";
+import { Gate } from "./gate.ts";
+import { punchHole } from "./system-calls.ts";
+
+type Transferred = (error: NodeJS.ErrnoException | null, byteCount: number) => void;
+
+/** An open, locked descriptor as a linear device. */
+export class FileNode implements BlockDevice {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** The same for two paths to one device. */
+  readonly identity: string;
+  readonly writable: boolean;
+  readonly #fd: number;
+  readonly #gate = new Gate();
+  #closed: Promise<void> | undefined;
+
+  constructor(name: string, fd: number, sizeBytes: number, identity: string, writable: boolean) {
+    this.name = name;
+    this.sizeBytes = sizeBytes;
+    this.identity = identity;
+    this.writable = writable;
+    this.#fd = fd;
+  }
+
+  read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {
+    return this.#transfer("read", offsetBytes, targets);
+  }
+
+  write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
+    if (!this.writable)
+      return Promise.reject(new DeviceError(this.name, "write", offsetBytes, "EROFS", "opened read-only"));
+    return this.#transfer("write", offsetBytes, sources);
+  }
+
+  flush(): Promise<void> {
+    if (!this.writable) return Promise.resolve();
+    return this.#call("flush", 0, () => promised((done) => fdatasync(this.#fd, done)));
+  }
+
+  async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
+    if (!this.writable || lengthBytes <= 0 || offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
+    await this.#call("discard", offsetBytes, () => punchHole(this.#fd, offsetBytes, lengthBytes));
+  }
+
+  /** Waits for what is under way, then gives descriptor and lock back. Closing twice is closing once. */
+  close(): Promise<void> {
+    this.#closed ??= this.#drainAndClose();
+    return this.#closed;
+  }
+
+  async #drainAndClose(): Promise<void> {
+    await this.#gate.idle();
+    await promised((done) => close(this.#fd, done)).catch((error: unknown) => {
+      throw this.#failure("close", 0, error);
+    });
+  }
+
+  async #transfer(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): Promise<void> {
+    let lengthBytes = 0;
+    for (const buffer of buffers) lengthBytes += buffer.length;
+    if (!(offsetBytes >= 0) || offsetBytes + lengthBytes > this.sizeBytes) {
+      throw new DeviceError(
+        this.name,
+        operation,
+        offsetBytes,
+        "EINVAL",
+        `${lengthBytes} bytes reach past the end (${this.sizeBytes})`,
+      );
+    }
+    if (lengthBytes === 0) return;
+    await this.#call(operation, offsetBytes, async () => {
+      let rest = buffers;
+      let doneBytes = 0;
+      for (;;) {
+        const moved = await this.#submit(operation, offsetBytes + doneBytes, rest);
+        doneBytes += moved;
+        if (doneBytes === lengthBytes) return;
+        // The system may move less than asked; nothing at all means the file got shorter or takes no more.
+        if (moved === 0) throw Object.assign(new Error(`only ${doneBytes} of ${lengthBytes} bytes`), { code: "EIO" });
+        rest = dropFront(rest, moved);
+      }
+    });
+  }
+
+  #submit(operation: "read" | "write", position: number, buffers: readonly Uint8Array[]): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const done: Transferred = (error, byteCount) => (error === null ? resolve(byteCount) : reject(error));
+      const first = buffers[0] as Uint8Array;
+      if (operation === "read") {
+        if (buffers.length === 1) read(this.#fd, first, 0, first.length, position, done);
+        else readv(this.#fd, buffers.slice(0, IOVECS_MAX), position, done);
+      } else if (buffers.length === 1) write(this.#fd, first, 0, first.length, position, done);
+      else writev(this.#fd, buffers.slice(0, IOVECS_MAX), position, done);
+    });
+  }
+
+  async #call<T>(operation: DeviceOperation, offsetBytes: number, body: () => Promise<T>): Promise<T> {
+    if (this.#closed !== undefined)
+      throw new DeviceError(this.name, operation, offsetBytes, "EBADF", "device is closed");
+    try {
+      return await this.#gate.run(body);
+    } catch (error) {
+      throw this.#failure(operation, offsetBytes, error);
+    }
+  }
+
+  #failure(operation: DeviceOperation, offsetBytes: number, error: unknown): DeviceError {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return new DeviceError(this.name, operation, offsetBytes, code ?? "EIO", message);
+  }
+}
+
+/** The system takes no more buffers in one call (IOV_MAX). */
+const IOVECS_MAX = 1024;
+
+function promised(start: (done: (error: NodeJS.ErrnoException | null) => void) => void): Promise<void> {
+  return new Promise((resolve, reject) =>
+    start((error) => (error === null || error === undefined ? resolve() : reject(error))),
+  );
+}
+
+function dropFront(buffers: readonly Uint8Array[], movedBytes: number): Uint8Array[] {
+  const rest: Uint8Array[] = [];
+  let skip = movedBytes;
+  for (const buffer of buffers) {
+    if (skip >= buffer.length) skip -= buffer.length;
+    else {
+      rest.push(skip === 0 ? buffer : buffer.subarray(skip));
+      skip = 0;
+    }
+  }
+  return rest;
+}

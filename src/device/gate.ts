@@ -1,0 +1,35 @@
+// Bounds the calls in flight on one node. They run on libuv's pool: a hung device must not take every thread of it.
+// The daemon sets UV_THREADPOOL_SIZE=64, so that eight copies at four calls each leave half the pool to others.
+
+export const CALLS_IN_FLIGHT_MAX = 4;
+
+/** A counting semaphore, first come first served. */
+export class Gate {
+  readonly #limit: number;
+  readonly #waiting: (() => void)[] = [];
+  readonly #idle: (() => void)[] = [];
+  #active = 0;
+
+  constructor(limit = CALLS_IN_FLIGHT_MAX) {
+    this.#limit = limit;
+  }
+
+  /** Runs `call` as soon as fewer than the limit are running. */
+  async run<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#active >= this.#limit) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#active++;
+    try {
+      return await call();
+    } finally {
+      // A finished call hands its place over; only without a successor does it become free.
+      const next = this.#waiting.shift();
+      if (next !== undefined) next();
+      else if (--this.#active === 0) for (const wake of this.#idle.splice(0)) wake();
+    }
+  }
+
+  /** Resolves once nothing runs or waits. */
+  async idle(): Promise<void> {
+    if (this.#active > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+}

@@ -1,0 +1,88 @@
+// Opens a target by its path: an image file or a block device, told apart by what the path is, locked before use.
+// Invariant I11: one writer or several readers; the lock belongs to the open descriptor and dies with it.
+
+import { close, constants, fstat, open, type BigIntStats } from "node:fs";
+import { promisify } from "node:util";
+import { DeviceError, type DeviceOperation } from "./device.ts";
+import { FileNode } from "./file-node.ts";
+import { blockDeviceBytes, tryLock } from "./system-calls.ts";
+
+const openFile = promisify(open);
+const closeFile = promisify(close);
+const statFile = (fd: number): Promise<BigIntStats> =>
+  new Promise((resolve, reject) =>
+    fstat(fd, { bigint: true }, (error, stats) => (error ? reject(error) : resolve(stats))),
+  );
+
+export interface OpenNodeOptions {
+  readonly writable: boolean;
+}
+
+/** Opens and locks the device at `path`. Rejects with DeviceError; a lock held by another has the code EBUSY. */
+export async function openNode(path: string, options: OpenNodeOptions): Promise<FileNode> {
+  const { writable } = options;
+  const fd = await openLocked(path, writable);
+  try {
+    const stats = await statFile(fd);
+    const sizeBytes = stats.isBlockDevice() ? blockDeviceBytes(fd) : Number(stats.size);
+    const identity = stats.isBlockDevice() ? `block ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
+    return new FileNode(path, fd, sizeBytes, identity, writable);
+  } catch (error) {
+    await closeFile(fd);
+    throw failure(path, "open", error);
+  }
+}
+
+async function openLocked(path: string, writable: boolean): Promise<number> {
+  let flags = (writable ? constants.O_RDWR : constants.O_RDONLY) | constants.O_NONBLOCK;
+  let fd = await openFile(path, flags).catch((error: unknown) => {
+    throw failure(path, "open", error);
+  });
+  try {
+    const stats = await statFile(fd);
+    if (stats.isBlockDevice() && writable) {
+      // O_EXCL keeps kernel filesystems and volume managers away. It means something on block devices only.
+      await closeFile(fd);
+      fd = -1;
+      flags |= constants.O_EXCL;
+      fd = await openFile(path, flags);
+    } else if (!stats.isBlockDevice() && !stats.isFile()) {
+      throw new OpenError(
+        path,
+        "open",
+        "EINVAL",
+        "is neither a file nor a block device; give an image file or a block device",
+      );
+    }
+    const refusal = tryLock(fd, writable);
+    if (refusal !== undefined)
+      throw Object.assign(new Error(refusal), { code: refusal === "EAGAIN" ? "EBUSY" : refusal });
+    return fd;
+  } catch (error) {
+    if (fd >= 0) await closeFile(fd);
+    throw failure(path, (error as NodeJS.ErrnoException).code === "EBUSY" ? "lock" : "open", error);
+  }
+}
+
+const CLEAR: Readonly<Record<string, string>> = {
+  EBUSY: "already in use (by a mount or another tool)",
+  ENOENT: "no such file or device",
+  EACCES: "permission denied",
+  EROFS: "is on a read-only filesystem or medium",
+  EISDIR: "is a directory; give an image file or a block device",
+  ENOTDIR: "a part of the path is not a directory",
+};
+
+function failure(path: string, operation: DeviceOperation, error: unknown): DeviceError {
+  if (error instanceof DeviceError) return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  return new OpenError(path, operation, code ?? "EIO", CLEAR[code ?? ""] ?? message);
+}
+
+/** A device could not be opened. Its message is one line: the name and what is the matter. */
+export class OpenError extends DeviceError {
+  constructor(device: string, operation: DeviceOperation, code: string, detail: string) {
+    super(device, operation, 0, code, detail);
+    this.message = `${device}: ${detail}`;
+  }
+}

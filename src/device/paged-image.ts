@@ -1,0 +1,106 @@
+// Sparse bytes in memory for the simulated device. A fork costs nothing until it is written to: pages are shared with
+// the frozen images below, so that a crash test can try tens of thousands of variants of one disk.
+
+import { assert } from "../base/assert.ts";
+
+export const PAGE_BYTES = 4096;
+/** Forks deeper than this are flattened: each level costs one map lookup on a page that is not there. */
+const DEPTH_MAX = 4;
+
+export class PagedImage {
+  readonly sizeBytes: number;
+  readonly #pages: Map<number, Uint8Array>;
+  readonly #base: PagedImage | undefined;
+  readonly #depth: number;
+  /** Pages shared with a flattened base: copied before the first write. */
+  readonly #borrowed: Set<number>;
+  #frozen = false;
+
+  constructor(sizeBytes: number, base?: PagedImage) {
+    this.sizeBytes = sizeBytes;
+    if (base !== undefined && base.#depth >= DEPTH_MAX) {
+      this.#pages = base.#flattened();
+      this.#base = undefined;
+    } else {
+      this.#pages = new Map();
+      this.#base = base;
+    }
+    this.#borrowed = new Set(this.#pages.keys());
+    this.#depth = this.#base === undefined ? 0 : this.#base.#depth + 1;
+  }
+
+  /** True once forked: nothing may change under the forks. */
+  get frozen(): boolean {
+    return this.#frozen;
+  }
+
+  /** A writable image with this content. From now on this one can't be written to. */
+  fork(): PagedImage {
+    this.#frozen = true;
+    return new PagedImage(this.sizeBytes, this);
+  }
+
+  read(offsetBytes: number, target: Uint8Array): void {
+    let at = offsetBytes;
+    let done = 0;
+    while (done < target.length) {
+      const within = at % PAGE_BYTES;
+      const length = Math.min(PAGE_BYTES - within, target.length - done);
+      const page = this.#find((at - within) / PAGE_BYTES);
+      if (page === undefined) target.fill(0, done, done + length);
+      else target.set(length === PAGE_BYTES ? page : page.subarray(within, within + length), done);
+      done += length;
+      at += length;
+    }
+  }
+
+  write(offsetBytes: number, source: Uint8Array): void {
+    assert(!this.#frozen, "write to a forked image");
+    let at = offsetBytes;
+    let done = 0;
+    while (done < source.length) {
+      const within = at % PAGE_BYTES;
+      const length = Math.min(PAGE_BYTES - within, source.length - done);
+      this.#own((at - within) / PAGE_BYTES).set(source.subarray(done, done + length), within);
+      done += length;
+      at += length;
+    }
+  }
+
+  /** Changes one bit, as rot does. */
+  flipBit(offsetBytes: number, bit: number): void {
+    assert(!this.#frozen, "bit flipped in a forked image");
+    const page = this.#own(Math.floor(offsetBytes / PAGE_BYTES));
+    const at = offsetBytes % PAGE_BYTES;
+    page[at] = (page[at] as number) ^ (1 << bit);
+  }
+
+  #find(index: number): Uint8Array | undefined {
+    let image: PagedImage | undefined = this as PagedImage;
+    while (image !== undefined) {
+      const page = image.#pages.get(index);
+      if (page !== undefined) return page;
+      image = image.#base;
+    }
+    return undefined;
+  }
+
+  #inherited(index: number): Uint8Array | undefined {
+    return this.#base === undefined ? undefined : this.#base.#find(index);
+  }
+
+  #own(index: number): Uint8Array {
+    const own = this.#pages.get(index);
+    if (own !== undefined && !this.#borrowed.has(index)) return own;
+    const page = (own ?? this.#inherited(index))?.slice() ?? new Uint8Array(PAGE_BYTES);
+    this.#pages.set(index, page);
+    this.#borrowed.delete(index);
+    return page;
+  }
+
+  #flattened(): Map<number, Uint8Array> {
+    const pages = this.#base === undefined ? new Map<number, Uint8Array>() : this.#base.#flattened();
+    for (const [index, page] of this.#pages) pages.set(index, page);
+    return pages;
+  }
+}

@@ -1,0 +1,90 @@
+// A part of a device as a device of its own: one node of one copy. A device can hold nodes of several copies; it is
+// closed when the last of its ranges is.
+
+import { type BlockDevice, DeviceError } from "./device.ts";
+
+/** Counts who holds a device, so that several ranges can share it. */
+export class SharedDevice {
+  readonly device: BlockDevice;
+  #holders = 0;
+
+  constructor(device: BlockDevice) {
+    this.device = device;
+  }
+
+  hold(): void {
+    this.#holders++;
+  }
+
+  /** Gives up one hold; the last one closes the device. */
+  async release(): Promise<void> {
+    this.#holders--;
+    if (this.#holders === 0) await this.device.close();
+  }
+}
+
+export class Range implements BlockDevice {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly startBytes: number;
+  readonly #shared: SharedDevice;
+  readonly #device: BlockDevice;
+  #closed: Promise<void> | undefined;
+
+  constructor(shared: SharedDevice, startBytes: number, sizeBytes: number) {
+    this.name = shared.device.name;
+    this.startBytes = startBytes;
+    this.sizeBytes = sizeBytes;
+    this.#shared = shared;
+    this.#device = shared.device;
+    shared.hold();
+    if (startBytes < 0 || sizeBytes <= 0 || startBytes + sizeBytes > shared.device.sizeBytes) {
+      throw new DeviceError(
+        this.name,
+        "open",
+        startBytes,
+        "EINVAL",
+        `a range of ${sizeBytes} bytes does not fit on the device`,
+      );
+    }
+  }
+
+  read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {
+    const refusal = this.#refusal("read", offsetBytes, targets);
+    return refusal === undefined ? this.#device.read(this.startBytes + offsetBytes, targets) : Promise.reject(refusal);
+  }
+
+  write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
+    const refusal = this.#refusal("write", offsetBytes, sources);
+    return refusal === undefined ? this.#device.write(this.startBytes + offsetBytes, sources) : Promise.reject(refusal);
+  }
+
+  flush(): Promise<void> {
+    return this.#device.flush();
+  }
+
+  async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
+    if (offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
+    await this.#device.discard(this.startBytes + offsetBytes, lengthBytes);
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#shared.release();
+    return this.#closed;
+  }
+
+  #refusal(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): DeviceError | undefined {
+    let lengthBytes = 0;
+    for (const buffer of buffers) lengthBytes += buffer.length;
+    if (this.#closed !== undefined)
+      return new DeviceError(this.name, operation, offsetBytes, "EBADF", "device is closed");
+    if (offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes) return undefined;
+    return new DeviceError(
+      this.name,
+      operation,
+      offsetBytes,
+      "EINVAL",
+      `${lengthBytes} bytes reach past the end (${this.sizeBytes})`,
+    );
+  }
+}

@@ -1,0 +1,112 @@
+// A linear row of nodes as one device: the second begins where the first ends. One that fails takes its own part along,
+// the others go on.
+
+import { type BlockDevice, DeviceError } from "./device.ts";
+
+export class Row implements BlockDevice {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly nodes: readonly BlockDevice[];
+  /** Where each node begins within the row. */
+  readonly #starts: readonly number[];
+
+  constructor(nodes: readonly BlockDevice[]) {
+    const starts: number[] = [];
+    let sizeBytes = 0;
+    for (const node of nodes) {
+      starts.push(sizeBytes);
+      sizeBytes += node.sizeBytes;
+    }
+    this.name = nodes.map((node) => node.name).join("+");
+    this.sizeBytes = sizeBytes;
+    this.nodes = nodes;
+    this.#starts = starts;
+  }
+
+  read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {
+    return this.#spread("read", offsetBytes, targets);
+  }
+
+  write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
+    return this.#spread("write", offsetBytes, sources);
+  }
+
+  async flush(): Promise<void> {
+    await settle(this.nodes.map((node) => node.flush()));
+  }
+
+  async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
+    const end = offsetBytes + lengthBytes;
+    await settle(
+      this.nodes.map((node, i) => {
+        const start = this.#starts[i] as number;
+        const from = Math.max(offsetBytes, start);
+        const to = Math.min(end, start + node.sizeBytes);
+        return from < to ? node.discard(from - start, to - from) : Promise.resolve();
+      }),
+    );
+  }
+
+  async close(): Promise<void> {
+    await settle(this.nodes.map((node) => node.close()));
+  }
+
+  async #spread(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): Promise<void> {
+    let lengthBytes = 0;
+    for (const buffer of buffers) lengthBytes += buffer.length;
+    if (!(offsetBytes >= 0) || offsetBytes + lengthBytes > this.sizeBytes) {
+      throw new DeviceError(
+        this.name,
+        operation,
+        offsetBytes,
+        "EINVAL",
+        `${lengthBytes} bytes reach past the end (${this.sizeBytes})`,
+      );
+    }
+    if (lengthBytes === 0) return;
+    let index = this.#nodeAt(offsetBytes);
+    const first = this.nodes[index] as BlockDevice;
+    const within = offsetBytes - (this.#starts[index] as number);
+    if (within + lengthBytes <= first.sizeBytes) return first[operation](within, buffers);
+    const calls: Promise<void>[] = [];
+    let part: Uint8Array[] = [];
+    let position = within;
+    let room = first.sizeBytes - within;
+    const submit = (): void => {
+      if (part.length > 0) calls.push((this.nodes[index] as BlockDevice)[operation](position, part));
+      index++;
+      part = [];
+      position = 0;
+      room = this.nodes[index]?.sizeBytes ?? 0;
+    };
+    for (const buffer of buffers) {
+      let rest = buffer;
+      while (rest.length > 0) {
+        if (room === 0) submit();
+        const piece = rest.length <= room ? rest : rest.subarray(0, room);
+        part.push(piece);
+        room -= piece.length;
+        rest = rest.subarray(piece.length);
+      }
+    }
+    submit();
+    await settle(calls);
+  }
+
+  /** Binary search: the last node that begins at or before `offsetBytes`. */
+  #nodeAt(offsetBytes: number): number {
+    let low = 0;
+    let high = this.#starts.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if ((this.#starts[middle] as number) <= offsetBytes) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}
+
+/** Waits for all, then rejects with the first failure: no I/O is left behind a rejected call. */
+async function settle(calls: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(calls)) if (result.status === "rejected") throw result.reason;
+}

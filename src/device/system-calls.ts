@@ -1,0 +1,75 @@
+// The few system calls Node has no function for, through koffi: flock, fallocate, ioctl. Loaded at the first use, so
+// that programs which open no device do not pay for it.
+
+import { createRequire } from "node:module";
+import { constants } from "node:os";
+
+const LOCK_SH = 1;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const FALLOC_FL_KEEP_SIZE = 0x01;
+const FALLOC_FL_PUNCH_HOLE = 0x02;
+const BLKGETSIZE64 = 0x8008_1272;
+
+interface NativeFunction {
+  (...args: unknown[]): number;
+  async(...args: unknown[]): void;
+}
+interface Koffi {
+  load(path: string | null): { func(declaration: string): NativeFunction };
+  errno(value?: number): number;
+}
+interface SystemCalls {
+  readonly koffi: Koffi;
+  readonly flock: NativeFunction;
+  readonly fallocate: NativeFunction;
+  readonly ioctl: NativeFunction;
+}
+
+let loaded: SystemCalls | undefined;
+
+function systemCalls(): SystemCalls {
+  if (loaded === undefined) {
+    const koffi = createRequire(import.meta.url)("koffi") as Koffi;
+    const libc = koffi.load(null);
+    loaded = {
+      koffi,
+      flock: libc.func("int flock(int fd, int operation)"),
+      fallocate: libc.func("int fallocate(int fd, int mode, int64_t offset, int64_t length)"),
+      ioctl: libc.func("int ioctl(int fd, unsigned long request, ...)"),
+    };
+  }
+  return loaded;
+}
+
+/** The error's name (EIO, …) for an errno. */
+function errnoName(errno: number): string {
+  return Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`;
+}
+
+/**
+ * Locks the open file description of `fd` without waiting; undefined on success, else the error's name.
+ * The lock goes when the last descriptor of the description is closed, also by the death of the process.
+ */
+export function tryLock(fd: number, exclusive: boolean): string | undefined {
+  const { flock, koffi } = systemCalls();
+  return flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) === 0 ? undefined : errnoName(koffi.errno());
+}
+
+/** Gives the bytes of a range back to whoever lent them; resolves whether or not that is supported. */
+export function punchHole(fd: number, offsetBytes: number, lengthBytes: number): Promise<void> {
+  return new Promise((resolve) => {
+    const mode = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+    systemCalls().fallocate.async(fd, mode, offsetBytes, lengthBytes, () => resolve());
+  });
+}
+
+/** Size of an open block device. */
+export function blockDeviceBytes(fd: number): number {
+  const { ioctl, koffi } = systemCalls();
+  const size = new BigUint64Array(1);
+  if (ioctl(fd, BLKGETSIZE64, "void *", size) !== 0) {
+    throw Object.assign(new Error("BLKGETSIZE64 failed"), { code: errnoName(koffi.errno()) });
+  }
+  return Number(size[0]);
+}
