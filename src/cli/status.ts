@@ -4,7 +4,6 @@ import { statSync } from "node:fs";
 import type { Command } from "commander";
 import { ControlClient } from "../daemon/control-client.ts";
 import { mountedVolumeAt, mountedVolumes, type MountedVolume } from "../daemon/mount-table.ts";
-import { readVolumeReport } from "../daemon/open-volume.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { directoryServing, resolveDirectory, resolveTarget } from "./mount-preparation.ts";
 import { mountedReport, type StatusReport } from "./status-report.ts";
@@ -45,6 +44,8 @@ async function reportOf(words: readonly string[]): Promise<StatusReport> {
   const where = await directoryServing(targets[0] as string);
   const mount = where === undefined ? undefined : mountedVolumeAt(where);
   if (mount) return reportOfMount(mount);
+  // Loaded here only: the other commands do not need the volume.
+  const { readVolumeReport } = await import("../daemon/open-volume.ts");
   return { ...(await readVolumeReport(targets)), notes: [] };
 }
 

@@ -13,6 +13,7 @@ export class ControlServer {
   readonly path: string;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #answers = new Set<Promise<void>>();
 
   private constructor(path: string, server: Server) {
     this.path = path;
@@ -48,9 +49,11 @@ export class ControlServer {
       for (let end = pending.indexOf("\n"); end >= 0; end = pending.indexOf("\n")) {
         const line = pending.slice(0, end);
         pending = pending.slice(end + 1);
-        void replyTo(line, answer).then((reply) => {
+        const answered = replyTo(line, answer).then((reply) => {
           if (!socket.destroyed) socket.write(`${JSON.stringify(reply)}\n`);
+          this.#answers.delete(answered);
         });
+        this.#answers.add(answered);
       }
       if (pending.length > LINE_MAX_CHARS) socket.destroy();
     });
@@ -59,6 +62,7 @@ export class ControlServer {
   /** Removes the socket and resolves when every answer under way has been sent. */
   async close(): Promise<void> {
     rmSync(this.path, { force: true });
+    await Promise.all(this.#answers);
     const ended = [...this.#sockets].map(
       (socket) =>
         new Promise<void>((resolve) => {

@@ -70,7 +70,8 @@ export class WorkerProcess {
       pending = (lines.pop() ?? "").slice(-4096);
       for (const line of lines) {
         if (line.trim() === "") continue;
-        this.#lastLine = line;
+        // Of a stack trace the line that says what happened, not the last of its places.
+        if (/error|fatal|fault/i.test(line) || !/^\s+at |^ *\d+: /.test(line)) this.#lastLine = line.trim();
         this.#log.line(line);
       }
     });
@@ -97,7 +98,7 @@ export class WorkerProcess {
   async reach(milestone: "opened" | "serving"): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.#milestones.set(milestone, resolve);
-      this.#milestones.set("failed", () => reject(this.#failed as MountError));
+      this.#milestones.set("failed", () => reject(this.#failed));
       void this.ended.then(({ error }) =>
         reject(this.#failed ?? new MountError(error ?? "the mount ended while starting", MountExit.SYSTEM)),
       );

@@ -1,0 +1,25 @@
+#!/usr/bin/env node
+// mkfs.h2ts: looks at everything first, changes something only when all of it is fit. Exit code 0, or 1 with one line.
+
+import { packageVersion } from "../src/cli/version.ts";
+import { format } from "./format.ts";
+import { parseOptions } from "./options.ts";
+import { planTargets } from "./plan.ts";
+import { summaryText } from "./summary.ts";
+import { SystemRandom } from "../src/base/random.ts";
+import { randomUuid } from "../src/base/uuid.ts";
+
+try {
+  const options = parseOptions(process.argv.slice(2), packageVersion());
+  if (options) {
+    const plan = planTargets(options);
+    const random = new SystemRandom();
+    const volumeUuid = options.uuid ?? randomUuid(random);
+    if (!options.dryRun) await format(options, plan, volumeUuid, random);
+    if (!options.quiet) console.log(summaryText(options, volumeUuid, plan));
+  }
+} catch (error) {
+  const message = error instanceof Error ? error.message : String(error);
+  console.error(`mkfs.h2ts: ${message.replaceAll(/\s*\n\s*/g, " ")}`);
+  process.exitCode = 1;
+}
