@@ -1,31 +1,29 @@
-// Serves a session from the event loop: one turn takes a request or finds none, and then either comes back at once, so that the
-// next request meets an awake daemon (waking up costs several times an answer), or lets the event loop sleep until something comes.
+// Serves a session from the event loop: one turn takes what requests there are, and then either comes back at once, so that the
+// next request meets an awake daemon, or lets the event loop sleep until something comes (see Wakeup and Wakefulness).
 //
 // Every turn passes through the event loop (about 0.6 µs), so promises, completions and timers never wait behind requests.
-// How long to stay awake is learned: it grows while requests keep coming soon after an answer and shrinks when they don't.
-// With one CPU it is never worth it: the program that would send the next request could not run.
+// With one CPU staying awake is never worth it: the program that would send the next request could not run.
 
 import { availableParallelism } from "node:os";
 import { performance } from "node:perf_hooks";
 import type { Session } from "./session.ts";
+import { Wakefulness } from "./wakefulness.ts";
 
-/** Longest time awake without a request; beyond it a sleeping daemon costs its clients little in proportion. */
-const AWAKE_LIMIT_MS = 0.25;
-const AWAKE_START_MS = 0.05;
-/** Requests taken in one turn, while they are there. */
-const BATCH = 8;
+/** Requests taken in one turn, while they are there; few when some wait for the event loop to bring them on. */
+const BATCH = 32;
+const BATCH_WITH_OTHERS_WAITING = 4;
 /** The CPUs allowed may change while we run (taskset -p). */
 const AFFINITY_CHECK_MS = 500;
 
 export class ServeLoop {
   readonly #session: Session;
+  readonly #wakefulness = new Wakefulness();
   readonly #turn = (): void => this.#run();
   #resolve: () => void = () => undefined;
-  #awakeLimitMs = AWAKE_START_MS;
-  /** When the last request had been dealt with, or, asleep, when it was decided to sleep. */
+  /** When there was nothing more to do. */
   #idleSinceMs = 0;
   #asleep = false;
-  #spins = false;
+  #severalCpus = false;
   #affinityCheckedMs = -Infinity;
   #stopped = false;
 
@@ -37,7 +35,6 @@ export class ServeLoop {
   run(): Promise<void> {
     return new Promise((resolve) => {
       this.#resolve = resolve;
-      this.#idleSinceMs = performance.now();
       setImmediate(this.#turn);
     });
   }
@@ -50,16 +47,20 @@ export class ServeLoop {
 
   #run(): void {
     if (this.#stopped) return this.#resolve();
-    let step = this.#session.step();
+    const session = this.#session;
+    let step = session.step();
     if (step === "served") {
-      this.#learn();
-      for (let taken = 1; step === "served" && taken < BATCH; taken++) step = this.#session.step();
+      const waitedMs = performance.now() - this.#idleSinceMs;
+      const batch = session.inFlight === 0 ? BATCH : BATCH_WITH_OTHERS_WAITING;
+      let taken = 1;
+      while (taken < batch && (step = session.step()) === "served") taken++;
       this.#idleSinceMs = performance.now();
+      this.#wakefulness.served(taken, this.#idleSinceMs, waitedMs);
       this.#asleep = false;
     }
     switch (step) {
       case "served":
-      case "full": // Comes back after the event loop had its turn; that is what frees a buffer.
+      case "full": // Only the event loop can bring on what frees a buffer.
         setImmediate(this.#turn);
         return;
       case "idle":
@@ -75,21 +76,14 @@ export class ServeLoop {
     const now = performance.now();
     if (now - this.#affinityCheckedMs > AFFINITY_CHECK_MS) {
       this.#affinityCheckedMs = now;
-      this.#spins = availableParallelism() > 1;
+      this.#severalCpus = availableParallelism() > 1;
     }
-    if (this.#spins && !this.#asleep && now - this.#idleSinceMs < this.#awakeLimitMs) {
+    if (this.#severalCpus && !this.#asleep && now - this.#idleSinceMs < this.#wakefulness.limitMs) {
       setImmediate(this.#turn);
       return;
     }
     // Not referenced: the event loop does not hurry for it, sleeps, and runs it after whatever woke it up.
     this.#asleep = true;
     setImmediate(this.#turn).unref();
-  }
-
-  /** A request came: was it worth being awake, or would it have been worth staying awake longer? */
-  #learn(): void {
-    const waitedMs = performance.now() - this.#idleSinceMs;
-    if (waitedMs > AWAKE_LIMIT_MS) this.#awakeLimitMs /= 2;
-    else this.#awakeLimitMs = Math.min(AWAKE_LIMIT_MS, Math.max(this.#awakeLimitMs, AWAKE_START_MS, 3 * waitedMs));
   }
 }

@@ -34,7 +34,7 @@ function entryOperation(
 
 function rename(context: OperationContext, request: Request, headBytes: number, flags: number): Eventually<void> {
   const name = request.name(headBytes);
-  const newName = request.name(headBytes + name.length + 1);
+  const newName = request.lastName(headBytes + name.length + 1);
   return context.fs.rename(request.nodeid, name, request.u64(RenameIn.newdir), newName, flags, request);
 }
 
@@ -49,34 +49,34 @@ function forgetMany(context: OperationContext, request: Request): void {
 
 export const NAME_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   // "." and ".." arrive too: they turn a file handle back into a node.
-  [Opcode.LOOKUP, entryOperation(1, ({ fs }, request) => fs.lookup(request.nodeid, request.name(0)))],
+  [Opcode.LOOKUP, entryOperation(1, ({ fs }, request) => fs.lookup(request.nodeid, request.lastName(0)))],
   [
     Opcode.MKNOD,
     entryOperation(MknodIn.sizeBytes, ({ fs }, request) => {
       const { major, minor } = decodeDevice(request.u32(MknodIn.rdev));
       request.umask = request.u32(MknodIn.umask);
       const mode = request.u32(MknodIn.mode);
-      return fs.makeNode(request.nodeid, request.name(MknodIn.sizeBytes), mode, major, minor, request);
+      return fs.makeNode(request.nodeid, request.lastName(MknodIn.sizeBytes), mode, major, minor, request);
     }),
   ],
   [
     Opcode.MKDIR,
     entryOperation(MkdirIn.sizeBytes, ({ fs }, request) => {
       request.umask = request.u32(MkdirIn.umask);
-      return fs.makeDirectory(request.nodeid, request.name(MkdirIn.sizeBytes), request.u32(MkdirIn.mode), request);
+      return fs.makeDirectory(request.nodeid, request.lastName(MkdirIn.sizeBytes), request.u32(MkdirIn.mode), request);
     }),
   ],
   [
     Opcode.SYMLINK,
     entryOperation(1, ({ fs }, request) => {
       const name = request.name(0);
-      return fs.makeSymlink(request.nodeid, name, request.name(name.length + 1), request);
+      return fs.makeSymlink(request.nodeid, name, request.lastName(name.length + 1), request);
     }),
   ],
   [
     Opcode.LINK,
     entryOperation(LinkIn.sizeBytes, ({ fs }, request) =>
-      fs.link(request.u64(LinkIn.oldnodeid), request.nodeid, request.name(LinkIn.sizeBytes)),
+      fs.link(request.u64(LinkIn.oldnodeid), request.nodeid, request.lastName(LinkIn.sizeBytes)),
     ),
   ],
   [
@@ -99,7 +99,7 @@ export const NAME_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, O
     Opcode.UNLINK,
     operation<void>({
       bodyBytes: 1,
-      run: ({ fs }, request) => fs.unlink(request.nodeid, request.name(0), request),
+      run: ({ fs }, request) => fs.unlink(request.nodeid, request.lastName(0), request),
       encode: NO_BODY,
     }),
   ],
@@ -107,7 +107,7 @@ export const NAME_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, O
     Opcode.RMDIR,
     operation<void>({
       bodyBytes: 1,
-      run: ({ fs }, request) => fs.removeDirectory(request.nodeid, request.name(0), request),
+      run: ({ fs }, request) => fs.removeDirectory(request.nodeid, request.lastName(0), request),
       encode: NO_BODY,
     }),
   ],

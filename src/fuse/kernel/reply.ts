@@ -41,7 +41,7 @@ export function writeAttributes(view: DataView, at: number, attributes: Attribut
   view.setUint32(at + Attr.flags, 0, true);
 }
 
-/** Writes a fuse_entry_out at byte `at`; undefined is "no such name", which the kernel caches as well. */
+/** Writes a fuse_entry_out at byte `at`; undefined is "no such name", which the kernel caches, too, without looking at attributes. */
 export function writeEntry(view: DataView, at: number, attributes: Attributes | undefined): void {
   writeU64(view, at + EntryOut.nodeid, attributes?.ino ?? 0);
   writeU64(view, at + EntryOut.generation, attributes?.generation ?? 0);
@@ -100,7 +100,6 @@ export class Reply {
   // The answers; each returns the length of the body.
 
   entry(attributes: Attributes | undefined): number {
-    if (attributes === undefined) this.zero(EntryOut.sizeBytes);
     writeEntry(this.view, this.body, attributes);
     return EntryOut.sizeBytes;
   }
