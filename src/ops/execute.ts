@@ -7,8 +7,9 @@ import type { PfsState } from "../tree/pfs-state.ts";
 import { setAttributes } from "./attributes.ts";
 import { extend, punch, write } from "./data.ts";
 import { create, link, makeRoot, removeDirectory, unlink } from "./names.ts";
-import type { Operation, OperationResult } from "./operation.ts";
+import { NO_RESULT, type Operation, type OperationResult } from "./operation.ts";
 import { release } from "./release.ts";
+import { repair } from "./repair.ts";
 import { rename } from "./rename.ts";
 import { removeXattr, setXattr } from "./xattrs.ts";
 
@@ -40,6 +41,9 @@ export function execute(state: PfsState, operation: Operation): OperationResult 
       return removeXattr(state, operation);
     case "release":
       return release(state, operation);
+    case "repair":
+      repair(state, operation.action);
+      return NO_RESULT;
     default:
       return unreachable(operation);
   }

@@ -4,6 +4,7 @@
 
 import type { Timespec } from "../base/clock.ts";
 import { FsError } from "../base/errno.ts";
+import type { RepairOperation } from "./repair.ts";
 
 /** Makes inode 1, the root directory, in an empty PFS (mkfs). */
 export interface RootOperation {
@@ -151,7 +152,8 @@ export type Operation =
   | PunchOperation
   | SetXattrOperation
   | RemoveXattrOperation
-  | ReleaseOperation;
+  | ReleaseOperation
+  | RepairOperation;
 
 /** What stat tells of an inode. */
 export interface Attributes {
@@ -196,6 +198,7 @@ export function givesSpaceBack(operation: Operation): boolean {
     case "release":
     case "punch":
     case "removexattr":
+    case "repair":
       return true;
     case "setattr":
       return operation.size !== undefined;
