@@ -1,9 +1,10 @@
 // Operations on names: lookup, creation, links, removal, rename, and giving lookups back.
 
 import type { Attributes, Eventually } from "../../posix/requests.ts";
+import { decodeDevice } from "../device-number.ts";
 import { Opcode } from "./abi.ts";
 import { NO_BODY, type Operation, type OperationContext, operation } from "./operation.ts";
-import { decodeDevice, type Reply } from "./reply.ts";
+import type { Reply } from "./reply.ts";
 import type { Request } from "./request.ts";
 import {
   BatchForgetIn,

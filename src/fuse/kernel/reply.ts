@@ -2,6 +2,7 @@
 
 import { writeI64, writeU64 } from "../../base/integers.ts";
 import type { Attributes } from "../../posix/requests.ts";
+import { encodeDevice } from "../device-number.ts";
 import { Limit, STATX_MASK } from "./abi.ts";
 import type { Request } from "./request.ts";
 import { Attr, AttrOut, EntryOut, OutHeader, Statx, StatxOut, StatxTime } from "./structures.ts";
@@ -10,16 +11,6 @@ import { Attr, AttrOut, EntryOut, OutHeader, Statx, StatxOut, StatxTime } from "
 const FOREVER_SEC = 315_360_000;
 /** Preferred I/O size reported to programs; the page cache makes larger requests of it. */
 const PREFERRED_BYTES = 4096;
-
-/** The kernel's 32-bit device number (new_encode_dev). */
-export function encodeDevice(major: number, minor: number): number {
-  return ((minor & 0xff) | ((major & 0xfff) << 8) | ((minor & 0xfff00) << 12)) >>> 0;
-}
-
-/** Major and minor of the kernel's 32-bit device number. */
-export function decodeDevice(rdev: number): { major: number; minor: number } {
-  return { major: (rdev >>> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00) };
-}
 
 /** Writes a fuse_attr at byte `at`. */
 export function writeAttributes(view: DataView, at: number, attributes: Attributes): void {
