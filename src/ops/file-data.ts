@@ -21,6 +21,8 @@ export interface Extent {
   readonly sizeBytes: number;
   /** Changed in the open transaction and still in memory only: changing it again costs nothing. */
   readonly fresh: boolean;
+  /** Where its ref is, until the next change of the tree. */
+  readonly ref: Position;
 }
 
 /** Bytes of the file from offset `at` on. */
@@ -42,12 +44,13 @@ export function dataRoot(inode: Block): Root {
   return { block: inode, at: INODE_CONTENT_OFFSET, refs: BLOCKSET_REFS };
 }
 
-function extentAt(store: BlockStore, { block, at }: Position): Extent {
+function extentAt(store: BlockStore, ref: Position): Extent {
+  const { block, at } = ref;
   const v = block.view;
   if (refType(v, at) !== RefType.DATA) throw new FsError("EIO", "a block of a file is not data");
   const key = refKey(v, at);
   const sizeBytes = refSizeBytes(v, at);
-  return { key, end: key + sizeBytes, sizeBytes, fresh: store.fresh(block, at) };
+  return { key, end: key + sizeBytes, sizeBytes, fresh: store.fresh(block, at), ref };
 }
 
 /** The first block that ends after `offset`; undefined when there is only hole from there on. */

@@ -2,6 +2,7 @@
 // Each answers at once when everything it needs is in memory, otherwise with a promise; it throws or rejects with FsError.
 
 import type { Timespec } from "../base/clock.ts";
+import type { Attributes } from "../ops/operation.ts";
 
 /** A value now, or a promise of it. */
 export type Eventually<T> = T | Promise<T>;
@@ -14,24 +15,7 @@ export interface Caller {
   readonly umask: number;
 }
 
-export interface Attributes {
-  readonly ino: number;
-  readonly generation: number;
-  readonly size: number;
-  /** Units of 512 bytes, as st_blocks. */
-  readonly blocks: number;
-  readonly atime: Timespec;
-  readonly mtime: Timespec;
-  readonly ctime: Timespec;
-  readonly btime: Timespec;
-  /** Type and permissions, as st_mode. */
-  readonly mode: number;
-  readonly nlink: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly rdevMajor: number;
-  readonly rdevMinor: number;
-}
+export type { Attributes };
 
 /** Fields absent are left alone; "now" is the filesystem's own clock. */
 export interface AttributeChange {
@@ -85,7 +69,14 @@ export interface FileSystemRequests {
   setAttributes(ino: number, change: AttributeChange, caller: Caller): Eventually<Attributes>;
   readlink(ino: number): Eventually<Uint8Array>;
   /** Any kind but directories and symlinks; `mode` has the type bits. Counts a lookup. */
-  makeNode(parent: number, name: Uint8Array, mode: number, rdevMajor: number, rdevMinor: number, caller: Caller): Eventually<Attributes>;
+  makeNode(
+    parent: number,
+    name: Uint8Array,
+    mode: number,
+    rdevMajor: number,
+    rdevMinor: number,
+    caller: Caller,
+  ): Eventually<Attributes>;
   makeDirectory(parent: number, name: Uint8Array, mode: number, caller: Caller): Eventually<Attributes>;
   makeSymlink(parent: number, name: Uint8Array, target: Uint8Array, caller: Caller): Eventually<Attributes>;
   /** An unnamed file (O_TMPFILE) in `parent`. Counts a lookup. */
@@ -93,14 +84,26 @@ export interface FileSystemRequests {
   link(ino: number, newParent: number, newName: Uint8Array): Eventually<Attributes>;
   unlink(parent: number, name: Uint8Array, caller: Caller): Eventually<void>;
   removeDirectory(parent: number, name: Uint8Array, caller: Caller): Eventually<void>;
-  rename(parent: number, name: Uint8Array, newParent: number, newName: Uint8Array, flags: number, caller: Caller): Eventually<void>;
+  rename(
+    parent: number,
+    name: Uint8Array,
+    newParent: number,
+    newName: Uint8Array,
+    flags: number,
+    caller: Caller,
+  ): Eventually<void>;
   read(ino: number, offset: number, lengthBytes: number): Eventually<ReadResult>;
   /**
    * Takes the bytes of `data` over until the returned value (or promise) is there; the transport may reuse them after that.
    * `append` writes at the end of the file; `killPrivileges` clears setuid/setgid; `cached` is a write-back of the kernel's page
    * cache (times are then the kernel's business). Returns the bytes written.
    */
-  write(ino: number, offset: number, data: Uint8Array, options: { append?: boolean; killPrivileges?: boolean; cached?: boolean }): Eventually<number>;
+  write(
+    ino: number,
+    offset: number,
+    data: Uint8Array,
+    options: { append?: boolean; killPrivileges?: boolean; cached?: boolean },
+  ): Eventually<number>;
   /** Everything completed before is durable when it resolves. */
   sync(): Promise<void>;
   /** As `sync`, and reports an earlier lost write of this inode (once for every way it was opened is not needed: it is sticky). */
@@ -123,7 +126,14 @@ export interface FileSystemRequests {
   getXattr(ino: number, name: string): Eventually<Uint8Array>;
   /** Full names, in no particular order. */
   listXattrs(ino: number): Eventually<readonly string[]>;
-  setXattr(ino: number, name: string, value: Uint8Array, flags: number, caller: Caller, killSgid: boolean): Eventually<void>;
+  setXattr(
+    ino: number,
+    name: string,
+    value: Uint8Array,
+    flags: number,
+    caller: Caller,
+    killSgid: boolean,
+  ): Eventually<void>;
   removeXattr(ino: number, name: string, caller: Caller): Eventually<void>;
   statistics(): FileSystemStatistics;
 }

@@ -1,0 +1,386 @@
+// The filesystem as a transport sees it: requests by inode number, with the semantics of Linux. Reads look at the live
+// state; every change becomes one described operation, with its inode number and times chosen here, or a chain of them.
+// Permissions are the kernel's business (default_permissions); what it can't know or must not skip is checked in src/ops.
+
+import { type Clock, SystemClock, type Timespec } from "../base/clock.ts";
+import { FsError } from "../base/errno.ts";
+import { KIB, NAME_MAX_BYTES } from "../format/geometry.ts";
+import { inodeMode } from "../format/inode.ts";
+import { pfsNextIno } from "../format/pfs.ts";
+import { attributesOf, inodeOf } from "../ops/inodes.ts";
+import { Mode, isDirectory, isFileType, isSymlink } from "../ops/mode.ts";
+import { type CreateOperation, type Operation, type OperationResult, TrimPendingError } from "../ops/operation.ts";
+import { readXattrs } from "../ops/xattr-block.ts";
+import { checkXattrName } from "../ops/xattrs.ts";
+import type { PfsState } from "../tree/pfs-state.ts";
+import type { Volume } from "../volume/volume.ts";
+import { then } from "./eventually.ts";
+import { listDirectory, lookupName } from "./listing.ts";
+import { Lookups } from "./lookups.ts";
+import { type RangeContext, copyRange, fallocate } from "./ranges.ts";
+import { joined, prefetch, readFile, readTarget, seekFile } from "./reading.ts";
+import { Releases } from "./releases.ts";
+import {
+  type AttributeChange,
+  type Attributes,
+  type Caller,
+  type DirectoryEntry,
+  type Eventually,
+  type FileSystemRequests,
+  type FileSystemStatistics,
+  type ReadResult,
+  RenameFlag,
+  XattrFlag,
+} from "./requests.ts";
+import { ReadStreams } from "./streams.ts";
+
+/** What the filesystem needs of a volume. */
+export type FileSystemVolume = Pick<Volume, "view" | "apply" | "barrier" | "statfs">;
+
+/** Unit in which statfs counts. */
+const STATISTICS_BLOCK_BYTES = 4096;
+const NO_DEVICE = { rdevMajor: 0, rdevMinor: 0 } as const;
+
+type Creation = Pick<CreateOperation, "parent" | "name" | "mode" | "rdevMajor" | "rdevMinor" | "target">;
+
+export class FileSystem implements FileSystemRequests {
+  readonly #volume: FileSystemVolume;
+  readonly #clock: Clock;
+  readonly #lookups = new Lookups();
+  readonly #releases: Releases;
+  readonly #streams = new ReadStreams();
+  readonly #ranges: RangeContext;
+  #nextIno: number | undefined;
+
+  constructor(volume: FileSystemVolume, clock: Clock = new SystemClock()) {
+    this.#volume = volume;
+    this.#clock = clock;
+    this.#releases = new Releases((operation) => volume.apply(operation));
+    this.#ranges = {
+      view: (body) => this.#view(body),
+      apply: (operation) => this.#apply(operation),
+      now: () => this.#now(),
+      freeKib: () => volume.statfs().freeKib,
+    };
+  }
+
+  /** Releases what unlinked files still hold, whoever had them open. The volume is closed by its owner afterwards. */
+  async close(): Promise<void> {
+    for (const ino of this.#lookups.takeOrphans()) this.#releases.releaseInBackground(ino);
+    await this.settled();
+  }
+
+  /** Resolves when no removed or truncated file is being released any more. */
+  settled(): Promise<void> {
+    return this.#releases.settled();
+  }
+
+  #view<T>(body: (state: PfsState) => T): Eventually<T> {
+    return this.#volume.view(body);
+  }
+
+  #now(): Timespec {
+    return this.#clock.now();
+  }
+
+  /** Carries an operation out; a truncation still being finished is finished first. */
+  #apply(operation: Operation): Eventually<OperationResult> {
+    const after = (result: OperationResult): OperationResult => this.#afterwards(result);
+    const retry = (error: unknown): Eventually<OperationResult> => {
+      if (!(error instanceof TrimPendingError)) throw error;
+      return then(this.#releases.release(error.ino), () => this.#apply(operation));
+    };
+    let result: Eventually<OperationResult>;
+    try {
+      result = this.#volume.apply(operation);
+    } catch (error) {
+      return retry(error);
+    }
+    return result instanceof Promise ? result.then(after, retry) : after(result);
+  }
+
+  #afterwards(result: OperationResult): OperationResult {
+    const { orphan, unfinished } = result;
+    if (orphan !== undefined && this.#lookups.orphan(orphan)) this.#releases.releaseInBackground(orphan);
+    if (unfinished !== undefined) this.#releases.releaseInBackground(unfinished);
+    return result;
+  }
+
+  #attributes(result: OperationResult): Attributes {
+    if (result.attributes === undefined) throw new FsError("EIO", "an operation gave no attributes");
+    return result.attributes;
+  }
+
+  /** Inode numbers are never used again: the PFS remembers the highest, and from then on they are counted here. */
+  #newIno(): Eventually<number> {
+    if (this.#nextIno !== undefined) return this.#nextIno++;
+    return then(
+      this.#view((state) => pfsNextIno(state.pfs().view)),
+      (next) => {
+        this.#nextIno ??= next;
+        return this.#nextIno++;
+      },
+    );
+  }
+
+  // ---- names
+
+  lookup(parent: number, name: Uint8Array): Eventually<Attributes | undefined> {
+    const found = this.#view((state) => lookupName(state, parent, name));
+    return then(found, (attributes) => {
+      if (attributes !== undefined) this.#lookups.add(attributes.ino);
+      return attributes;
+    });
+  }
+
+  forget(ino: number, count: number): void {
+    if (this.#lookups.subtract(ino, count)) this.#releases.releaseInBackground(ino);
+  }
+
+  makeNode(
+    parent: number,
+    name: Uint8Array,
+    mode: number,
+    rdevMajor: number,
+    rdevMinor: number,
+    caller: Caller,
+  ): Eventually<Attributes> {
+    if (!isFileType(mode) || isDirectory(mode) || isSymlink(mode)) throw new FsError("EINVAL", "no type for mknod");
+    const type = mode & Mode.TYPE;
+    const device = type === Mode.CHARACTER || type === Mode.BLOCK ? { rdevMajor, rdevMinor } : NO_DEVICE;
+    return this.#create({ parent, name, mode, ...device }, caller);
+  }
+
+  makeDirectory(parent: number, name: Uint8Array, mode: number, caller: Caller): Eventually<Attributes> {
+    return this.#create({ parent, name, mode: Mode.DIRECTORY | (mode & Mode.PERMISSIONS), ...NO_DEVICE }, caller);
+  }
+
+  makeSymlink(parent: number, name: Uint8Array, target: Uint8Array, caller: Caller): Eventually<Attributes> {
+    return this.#create({ parent, name, mode: Mode.SYMLINK | Mode.ACCESS, target, ...NO_DEVICE }, caller);
+  }
+
+  makeTemporary(parent: number, mode: number, caller: Caller): Eventually<Attributes> {
+    return this.#create({ parent, mode: Mode.REGULAR | (mode & Mode.PERMISSIONS), ...NO_DEVICE }, caller);
+  }
+
+  #create(creation: Creation, caller: Caller): Eventually<Attributes> {
+    const { uid, gid, umask } = caller;
+    return then(this.#newIno(), (ino) => {
+      // The kernel holds an unnamed file from the start; counted before, so that it is not released at once.
+      this.#lookups.add(ino);
+      const operation = { op: "create", ...creation, ino, uid, gid, umask, time: this.#now() } as const;
+      let result: Eventually<OperationResult>;
+      try {
+        result = this.#apply(operation);
+      } catch (error) {
+        this.#lookups.subtract(ino, 1);
+        throw error;
+      }
+      if (!(result instanceof Promise)) return this.#attributes(result);
+      return result.then(
+        (made) => this.#attributes(made),
+        (error: unknown) => {
+          this.#lookups.subtract(ino, 1);
+          throw error;
+        },
+      );
+    });
+  }
+
+  link(ino: number, newParent: number, newName: Uint8Array): Eventually<Attributes> {
+    const result = this.#apply({ op: "link", ino, parent: newParent, name: newName, time: this.#now() });
+    return then(result, (linked) => {
+      this.#lookups.named(ino);
+      this.#lookups.add(ino);
+      return this.#attributes(linked);
+    });
+  }
+
+  unlink(parent: number, name: Uint8Array, _caller: Caller): Eventually<void> {
+    return then(this.#apply({ op: "unlink", parent, name, time: this.#now() }), () => undefined);
+  }
+
+  removeDirectory(parent: number, name: Uint8Array, _caller: Caller): Eventually<void> {
+    return then(this.#apply({ op: "rmdir", parent, name, time: this.#now() }), () => undefined);
+  }
+
+  rename(
+    parent: number,
+    name: Uint8Array,
+    newParent: number,
+    newName: Uint8Array,
+    flags: number,
+    _caller: Caller,
+  ): Eventually<void> {
+    if ((flags & ~(RenameFlag.NOREPLACE | RenameFlag.EXCHANGE)) !== 0) throw new FsError("EINVAL", "rename flags");
+    const replace = (flags & RenameFlag.NOREPLACE) === 0;
+    const exchange = (flags & RenameFlag.EXCHANGE) !== 0;
+    const names = { parent, name, newParent, newName };
+    return then(this.#apply({ op: "rename", ...names, replace, exchange, time: this.#now() }), () => undefined);
+  }
+
+  // ---- attributes
+
+  getAttributes(ino: number): Eventually<Attributes> {
+    return this.#view((state) => attributesOf(inodeOf(state, ino)));
+  }
+
+  setAttributes(ino: number, change: AttributeChange, _caller: Caller): Eventually<Attributes> {
+    const time = this.#now();
+    const { atime, mtime, killPrivileges, ...rest } = change;
+    const result = this.#apply({
+      op: "setattr",
+      ino,
+      ...rest,
+      ...(atime === undefined ? {} : { atime: atime === "now" ? time : atime }),
+      ...(mtime === undefined ? {} : { mtime: mtime === "now" ? time : mtime }),
+      killPrivileges: killPrivileges ?? false,
+      time,
+    });
+    return then(result, (changed) => this.#attributes(changed));
+  }
+
+  readlink(ino: number): Eventually<Uint8Array> {
+    return this.#view((state) => readTarget(state, ino));
+  }
+
+  // ---- content
+
+  read(ino: number, offset: number, lengthBytes: number): Eventually<ReadResult> {
+    let runs = 0;
+    const result = this.#view((state): ReadResult => {
+      runs++;
+      const pieces = readFile(state, ino, offset, lengthBytes);
+      // After a wait the answer is looked at a little later than here, when the blocks may have been changed.
+      const stable = runs === 1 ? pieces : [joined(pieces)];
+      let length = 0;
+      for (const piece of stable) length += piece.length;
+      return { pieces: stable, lengthBytes: length };
+    });
+    this.#readAhead(ino, offset, offset + lengthBytes);
+    return result;
+  }
+
+  #readAhead(ino: number, offset: number, end: number): void {
+    const range = this.#streams.note(ino, offset, end);
+    if (range === undefined) return;
+    try {
+      const ahead = this.#view((state) => prefetch(state, ino, range[0], range[1]));
+      if (ahead instanceof Promise) ahead.catch(() => undefined);
+    } catch {
+      // Whoever reads that part will be told.
+    }
+  }
+
+  write(
+    ino: number,
+    offset: number,
+    data: Uint8Array,
+    options: { append?: boolean; killPrivileges?: boolean; cached?: boolean },
+  ): Eventually<number> {
+    const { append = false, killPrivileges = false, cached = false } = options;
+    const operation = { op: "write", ino, offset, data, append, killPrivileges } as const;
+    const result = this.#apply(cached ? operation : { ...operation, time: this.#now() });
+    return then(result, (written) => written.writtenBytes ?? 0);
+  }
+
+  sync(): Promise<void> {
+    return this.#volume.barrier();
+  }
+
+  /** A lost write turns the whole volume read-only, after which every barrier fails: the error is sticky. */
+  syncFile(_ino: number): Promise<void> {
+    return this.#volume.barrier();
+  }
+
+  fallocate(ino: number, offset: number, lengthBytes: number, mode: number): Promise<void> {
+    return fallocate(this.#ranges, ino, offset, lengthBytes, mode);
+  }
+
+  seek(ino: number, offset: number, whence: number): Eventually<number> {
+    return this.#view((state) => seekFile(state, ino, offset, whence));
+  }
+
+  copyRange(ino: number, offset: number, toIno: number, toOffset: number, lengthBytes: number): Promise<number> {
+    return copyRange(this.#ranges, ino, offset, toIno, toOffset, lengthBytes);
+  }
+
+  // ---- directories
+
+  readDirectory(
+    ino: number,
+    cookie: number,
+    withAttributes: boolean,
+    reset: () => void,
+    emit: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
+  ): Eventually<void> {
+    const taken: number[] = [];
+    const listed = this.#view((state) => {
+      reset();
+      taken.length = 0;
+      listDirectory(state, ino, cookie, withAttributes, emit, taken);
+    });
+    return then(listed, () => {
+      for (const child of taken) this.#lookups.add(child);
+    });
+  }
+
+  // ---- extended attributes
+
+  getXattr(ino: number, name: string): Eventually<Uint8Array> {
+    return this.#view((state) => {
+      const inode = inodeOf(state, ino);
+      checkXattrName(name, inodeMode(inode.view), false);
+      const value = readXattrs(state.store, inode)?.get(name);
+      if (value === undefined) throw new FsError("ENODATA");
+      return value.slice();
+    });
+  }
+
+  listXattrs(ino: number): Eventually<readonly string[]> {
+    return this.#view((state) => [...(readXattrs(state.store, inodeOf(state, ino))?.keys() ?? [])]);
+  }
+
+  setXattr(
+    ino: number,
+    name: string,
+    value: Uint8Array,
+    flags: number,
+    caller: Caller,
+    killSgid: boolean,
+  ): Eventually<void> {
+    this.#requireTrust(name, caller);
+    const create = (flags & XattrFlag.CREATE) !== 0;
+    const replace = (flags & XattrFlag.REPLACE) !== 0;
+    if (create && replace) throw new FsError("EINVAL", "CREATE with REPLACE");
+    const time = this.#now();
+    return then(this.#apply({ op: "setxattr", ino, name, value, create, replace, killSgid, time }), () => undefined);
+  }
+
+  removeXattr(ino: number, name: string, caller: Caller): Eventually<void> {
+    this.#requireTrust(name, caller);
+    return then(this.#apply({ op: "removexattr", ino, name, time: this.#now() }), () => undefined);
+  }
+
+  #requireTrust(name: string, caller: Caller): void {
+    if (name.startsWith("trusted.") && caller.uid !== 0) throw new FsError("EPERM", "trusted attributes are root's");
+  }
+
+  // ---- the whole
+
+  /** Of the copy with least room: what every copy has to hold can't exceed it. */
+  statistics(): FileSystemStatistics {
+    const { totalKib, freeKib, inodeCount } = this.#volume.statfs();
+    const perBlock = STATISTICS_BLOCK_BYTES / KIB;
+    const free = Math.floor(freeKib / perBlock);
+    return {
+      blockBytes: STATISTICS_BLOCK_BYTES,
+      blocks: Math.floor(totalKib / perBlock),
+      blocksFree: free,
+      blocksAvailable: free,
+      files: inodeCount + free,
+      filesFree: free,
+      nameMaxBytes: NAME_MAX_BYTES,
+    };
+  }
+}

@@ -1,0 +1,116 @@
+// Names: looking one up, and listing a directory from a cookie on. A cookie is 1 after ".", 2 after "..", otherwise the
+// entry's key + 3, so it stays good while entries come and go.
+
+import { refEntryInode, refEntryType, refKey, refNameBytes, EMBEDDED_NAME_BYTES } from "../format/blockref.ts";
+import { entryTypeOf } from "../format/dirent.ts";
+import { inodeMode, inodeParent } from "../format/inode.ts";
+import { FsError } from "../base/errno.ts";
+import { checkName, entriesRoot, entryName, findEntry } from "../ops/directories.ts";
+import { attributesOf, directoryOf, findInode, inodeOf, inodesRoot } from "../ops/inodes.ts";
+import { Mode, isDirectory } from "../ops/mode.ts";
+import type { Block } from "../tree/block.ts";
+import { MISS } from "../tree/miss.ts";
+import type { PfsState } from "../tree/pfs-state.ts";
+import { type Position, treeCeiling, treeFind } from "../tree/tree.ts";
+import type { Attributes, DirectoryEntry } from "./requests.ts";
+
+const DOT = Uint8Array.of(0x2e);
+const DOT_DOT = Uint8Array.of(0x2e, 0x2e);
+const DIRECTORY_TYPE = entryTypeOf(Mode.DIRECTORY);
+const COOKIE_AFTER_DOT = 1;
+const COOKIE_AFTER_DOT_DOT = 2;
+const COOKIE_BASE = 3;
+/** Inodes asked for together when one is missing. */
+const PRELOAD_ENTRIES = 128;
+
+function isDots(name: Uint8Array): boolean {
+  return name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
+}
+
+/** What `name` means in `parent`, undefined when it means nothing. "." and ".." turn file handles into nodes. */
+export function lookupName(state: PfsState, parent: number, name: Uint8Array): Attributes | undefined {
+  if (isDots(name)) {
+    const inode = inodeOf(state, parent);
+    if (name.length === 1) return attributesOf(inode);
+    if (!isDirectory(inodeMode(inode.view))) throw new FsError("ENOTDIR");
+    return attributesOf(inodeOf(state, inodeParent(inode.view)));
+  }
+  checkName(name);
+  const entry = findEntry(state.store, directoryOf(state, parent), name);
+  if (entry === undefined) return undefined;
+  const inode = findInode(state, entry.ino);
+  if (inode === undefined) throw new FsError("EIO", `directory ${parent} names inode ${entry.ino}, which is not there`);
+  return attributesOf(inode);
+}
+
+/** Calls `emit` for the entries after `cookie` until it refuses one; inodes whose attributes were taken go to `taken`. */
+export function listDirectory(
+  state: PfsState,
+  ino: number,
+  cookie: number,
+  withAttributes: boolean,
+  emit: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
+  taken: number[],
+): void {
+  const { store } = state;
+  const directory = directoryOf(state, ino);
+  const parent = inodeParent(directory.view);
+  if (cookie < COOKIE_AFTER_DOT) {
+    if (!emit({ name: DOT, ino, type: DIRECTORY_TYPE, cookie: COOKIE_AFTER_DOT }, undefined)) return;
+  }
+  if (cookie < COOKIE_AFTER_DOT_DOT) {
+    if (!emit({ name: DOT_DOT, ino: parent, type: DIRECTORY_TYPE, cookie: COOKIE_AFTER_DOT_DOT }, undefined)) return;
+  }
+  const root = entriesRoot(directory);
+  for (let next = Math.max(0, cookie - COOKIE_BASE + 1); ; ) {
+    const found = treeCeiling(store, root, next);
+    if (found === undefined) return;
+    const { block, at } = found;
+    const key = refKey(block.view, at);
+    const entryIno = refEntryInode(block.view, at);
+    const attributes = withAttributes ? entryAttributes(state, directory, key, entryIno) : undefined;
+    const entry = {
+      name: nameAt(state, directory, found),
+      ino: entryIno,
+      type: refEntryType(block.view, at),
+      cookie: key + COOKIE_BASE,
+    };
+    if (!emit(entry, attributes)) return;
+    if (attributes !== undefined) taken.push(entryIno);
+    next = key + 1;
+  }
+}
+
+function nameAt(state: PfsState, directory: Block, found: Position): Uint8Array {
+  const { block, at } = found;
+  if (refNameBytes(block.view, at) > EMBEDDED_NAME_BYTES && state.store.want(block, at) === undefined) {
+    preload(state, directory, refKey(block.view, at), false);
+  }
+  return entryName(state.store, block, at);
+}
+
+/** Attributes of what an entry names; undefined when it is not there (damage, which only its own users should see). */
+function entryAttributes(state: PfsState, directory: Block, key: number, ino: number): Attributes | undefined {
+  const found = treeFind(state.store, inodesRoot(state.pfs()), ino);
+  if (found === undefined) return undefined;
+  const inode = state.store.want(found.block, found.at);
+  if (inode === undefined) preload(state, directory, key, true);
+  else return attributesOf(inode);
+}
+
+/** Asks for what the entries from `key` on need, all at once, and gives up. */
+function preload(state: PfsState, directory: Block, key: number, inodes: boolean): never {
+  const { store } = state;
+  const root = entriesRoot(directory);
+  for (let next = key, count = 0; count < PRELOAD_ENTRIES; count++) {
+    const found = treeCeiling(store, root, next);
+    if (found === undefined) break;
+    const { block, at } = found;
+    next = refKey(block.view, at) + 1;
+    if (refNameBytes(block.view, at) > EMBEDDED_NAME_BYTES) store.want(block, at);
+    if (!inodes) continue;
+    const inode = treeFind(store, inodesRoot(state.pfs()), refEntryInode(block.view, at));
+    if (inode !== undefined) store.want(inode.block, inode.at);
+  }
+  throw MISS;
+}

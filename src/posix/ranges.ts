@@ -1,0 +1,105 @@
+// Requests on ranges of a file that may be too large for one operation: fallocate and copy_file_range, each carried out
+// as a chain of bounded operations.
+
+import { FsError } from "../base/errno.ts";
+import type { Timespec } from "../base/clock.ts";
+import { FILE_SIZE_MAX, KIB } from "../format/geometry.ts";
+import { ZEROS } from "../ops/file-data.ts";
+import type { Operation, OperationResult } from "../ops/operation.ts";
+import type { PfsState } from "../tree/pfs-state.ts";
+import { joined, readFile } from "./reading.ts";
+import { type Eventually, FallocateMode } from "./requests.ts";
+
+/** What a chain of operations needs of the filesystem. */
+export interface RangeContext {
+  view<T>(body: (state: PfsState) => T): Eventually<T>;
+  apply(operation: Operation): Eventually<OperationResult>;
+  now(): Timespec;
+  freeKib(): number;
+}
+
+const COPY_STEP_BYTES = 1024 * 1024;
+/** One copy_file_range copies at most this much; the caller asks again for the rest. */
+const COPY_MAX_BYTES = 16 * 1024 * 1024;
+const KNOWN_MODES: ReadonlySet<number> = new Set([
+  0,
+  FallocateMode.KEEP_SIZE,
+  FallocateMode.PUNCH_HOLE | FallocateMode.KEEP_SIZE,
+  FallocateMode.ZERO_RANGE,
+  FallocateMode.ZERO_RANGE | FallocateMode.KEEP_SIZE,
+]);
+
+/**
+ * fallocate(2). Under copy-on-write no space can be set aside for later overwrites: allocating checks that there is
+ * room now and makes the file longer. Punching and zeroing free blocks.
+ */
+export async function fallocate(
+  context: RangeContext,
+  ino: number,
+  offset: number,
+  lengthBytes: number,
+  mode: number,
+): Promise<void> {
+  if (!KNOWN_MODES.has(mode)) throw new FsError("EOPNOTSUPP", `fallocate mode ${mode}`);
+  if (offset < 0 || lengthBytes <= 0) throw new FsError("EINVAL");
+  const end = offset + lengthBytes;
+  if (end > FILE_SIZE_MAX) throw new FsError("EFBIG");
+  const keepSize = (mode & FallocateMode.KEEP_SIZE) !== 0;
+  if ((mode & (FallocateMode.PUNCH_HOLE | FallocateMode.ZERO_RANGE)) !== 0) {
+    await punchRange(context, ino, offset, end);
+  } else if (lengthBytes / KIB > context.freeKib()) {
+    throw new FsError("ENOSPC");
+  } else if (keepSize) {
+    await context.view((state) => readFile(state, ino, 0, 0));
+  }
+  if (!keepSize) await context.apply({ op: "extend", ino, size: end, time: context.now() });
+}
+
+async function punchRange(context: RangeContext, ino: number, offset: number, end: number): Promise<void> {
+  for (let at: number | undefined = offset; at !== undefined; ) {
+    const result: OperationResult = await context.apply({ op: "punch", ino, offset: at, end, time: context.now() });
+    at = result.resumeAt;
+  }
+}
+
+/** copy_file_range(2): returns the bytes copied, fewer than asked at the end of the source or after 16 MiB. Keeps holes. */
+export async function copyRange(
+  context: RangeContext,
+  ino: number,
+  offset: number,
+  toIno: number,
+  toOffset: number,
+  lengthBytes: number,
+): Promise<number> {
+  if (offset < 0 || toOffset < 0 || lengthBytes < 0) throw new FsError("EINVAL");
+  if (toOffset + lengthBytes > FILE_SIZE_MAX) throw new FsError("EFBIG");
+  if (ino === toIno && offset < toOffset + lengthBytes && toOffset < offset + lengthBytes) {
+    throw new FsError("EINVAL", "the ranges overlap");
+  }
+  const wanted = Math.min(lengthBytes, COPY_MAX_BYTES);
+  let copied = 0;
+  while (copied < wanted) {
+    // Steps end where the target's do, so that whole windows are written.
+    const to = toOffset + copied;
+    const step = Math.min(wanted - copied, COPY_STEP_BYTES - (to % COPY_STEP_BYTES));
+    const from = offset + copied;
+    const part = await context.view((state) => {
+      const pieces = readFile(state, ino, from, step);
+      const hole = pieces.length > 0 && pieces.every((piece) => piece.buffer === ZEROS.buffer);
+      return { hole, bytes: joined(pieces) };
+    });
+    const { length } = part.bytes;
+    if (length === 0) break;
+    if (part.hole) {
+      await punchRange(context, toIno, to, to + length);
+      await context.apply({ op: "extend", ino: toIno, size: to + length, time: context.now() });
+    } else {
+      const { bytes } = part;
+      const time = context.now();
+      const write = { op: "write", ino: toIno, offset: to, data: bytes, append: false, killPrivileges: true } as const;
+      await context.apply({ ...write, time });
+    }
+    copied += length;
+  }
+  return copied;
+}
