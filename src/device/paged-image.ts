@@ -76,13 +76,7 @@ export class PagedImage {
   }
 
   #find(index: number): Uint8Array | undefined {
-    let image: PagedImage | undefined = this as PagedImage;
-    while (image !== undefined) {
-      const page = image.#pages.get(index);
-      if (page !== undefined) return page;
-      image = image.#base;
-    }
-    return undefined;
+    return this.#pages.get(index) ?? this.#inherited(index);
   }
 
   #inherited(index: number): Uint8Array | undefined {

@@ -17,30 +17,30 @@ export interface Features {
 export const KNOWN_FEATURES: Features = Object.freeze({ compat: 0, roCompat: 0, incompat: 0 });
 
 export type Mountability =
-  | { readonly mode: "read-write" }
-  | { readonly mode: "read-only"; readonly reason: string }
-  | { readonly mode: "refuse"; readonly reason: string };
+  | { readonly kind: "read-write" }
+  | { readonly kind: "read-only"; readonly reason: string }
+  | { readonly kind: "refuse"; readonly reason: string };
 
 /** Decides what may be done with a volume of this version and these features, and says why in one clear line. */
 export function mountability(formatVersion: number, features: Features): Mountability {
   if (formatVersion !== FORMAT_VERSION) {
     return {
-      mode: "refuse",
+      kind: "refuse",
       reason: `format version ${formatVersion} is not known here (only ${FORMAT_VERSION} is); use a newer h2ts`,
     };
   }
   const forbidding = unknownBits(features.incompat, KNOWN_FEATURES.incompat);
   if (forbidding !== undefined) {
-    return { mode: "refuse", reason: `unknown incompatible features (${forbidding}); use a newer h2ts` };
+    return { kind: "refuse", reason: `unknown incompatible features (${forbidding}); use a newer h2ts` };
   }
   const limiting = unknownBits(features.roCompat, KNOWN_FEATURES.roCompat);
   if (limiting !== undefined) {
     return {
-      mode: "read-only",
+      kind: "read-only",
       reason: `unknown features allow reading only (${limiting}); use a newer h2ts to write`,
     };
   }
-  return { mode: "read-write" };
+  return { kind: "read-write" };
 }
 
 function unknownBits(found: number, known: number): string | undefined {

@@ -1,0 +1,70 @@
+// What goes wrong with copies, typed: each message is one line that names the copy or target and says what to do.
+
+import type { DeviceError } from "../device/device.ts";
+
+/** One place of a block and why it could not be used. */
+export interface BadPlace {
+  readonly copyIndex: number;
+  readonly copyName: string;
+  readonly kib: number;
+  readonly reason: string;
+}
+
+/** No copy gave the block as its parent remembers it (I5). */
+export class CorruptBlockError extends Error {
+  override readonly name = "CorruptBlockError";
+  readonly places: readonly BadPlace[];
+
+  constructor(sizeBytes: number, places: readonly BadPlace[]) {
+    const where = places.map((p) => `copy ${p.copyIndex} (${p.copyName}) at KiB ${p.kib}: ${p.reason}`).join("; ");
+    const what = places.length === 0 ? "has no place on any copy at hand" : `is unreadable on every copy: ${where}`;
+    super(`block of ${sizeBytes} bytes ${what}`);
+    this.places = places;
+  }
+}
+
+export interface CopyFailure {
+  readonly copyIndex: number;
+  readonly error: DeviceError;
+}
+
+/** A write or flush failed on some copies; all I/O of the call is over. */
+export class CopyWriteError extends Error {
+  override readonly name = "CopyWriteError";
+  readonly failures: readonly CopyFailure[];
+
+  constructor(failures: readonly CopyFailure[]) {
+    super(failures.map(({ copyIndex, error }) => `copy ${copyIndex}: ${error.message}`).join("; "));
+    this.failures = failures;
+  }
+}
+
+export type CopiesErrorKind =
+  | "syntax"
+  | "foreign"
+  | "damaged-header"
+  | "unsupported"
+  | "twice"
+  | "mixed"
+  | "missing-node"
+  | "wrong-row"
+  | "missing-copy"
+  | "too-small"
+  | "too-many"
+  | "no-root"
+  | "stale"
+  | "divergent";
+
+/** Targets that do not make a volume that can be used. */
+export class CopiesError extends Error {
+  override readonly name = "CopiesError";
+  readonly kind: CopiesErrorKind;
+  /** What the operator called the thing at fault. */
+  readonly target: string;
+
+  constructor(kind: CopiesErrorKind, target: string, detail: string) {
+    super(`${target}: ${detail}`);
+    this.kind = kind;
+    this.target = target;
+  }
+}
