@@ -6,7 +6,7 @@ import { BLOCKREF_BYTES } from "../src/format/blockref.ts";
 import type { Content } from "./content.ts";
 import type { FindingList } from "./finding-list.ts";
 import type { InodeRecord } from "./inode-record.ts";
-import type { InodeFields } from "./repair-plan.ts";
+import { act, type Repair } from "./repair-plan.ts";
 
 export function checkLinks(content: Content, list: FindingList): void {
   const { inodes } = content;
@@ -32,7 +32,7 @@ export function checkLinks(content: Content, list: FindingList): void {
       if (inodes.has(ino)) continue;
       list.add("orphan-dangling", `orphan mark ${ino}: there is no such inode`, {
         ino,
-        repair: { kind: "unmark-orphan", ino },
+        repair: act({ kind: "unmark", ino }),
       });
     }
   }
@@ -43,22 +43,28 @@ function checkCounts(content: Content, list: FindingList): void {
   const { pfs, inodes } = content;
   if (pfs === undefined) return;
   if (!content.inodeGap && pfs.inodeCount !== inodes.size) {
-    const repair = { kind: "pfs", inodeCount: inodes.size } as const;
+    const repair = act({ kind: "pfs", inodeCount: inodes.size });
     list.add("pfs-inode-count", `PFS 1: counts ${pfs.inodeCount} inodes, there are ${inodes.size}`, { repair });
   }
   let highest = 0;
   for (const ino of inodes.keys()) highest = Math.max(highest, ino);
   if (pfs.nextIno <= highest) {
-    const repair = { kind: "pfs", nextIno: highest + 1 } as const;
+    const repair = act({ kind: "pfs", nextIno: highest + 1 });
     list.add("pfs-next-ino", `PFS 1: next inode number ${pfs.nextIno}, but ${highest} is in use`, { repair });
   }
 }
 
-function fix(
-  ino: number,
-  fields: InodeFields,
-): { ino: number; repair: { kind: "inode"; ino: number; fields: InodeFields } } {
-  return { ino, repair: { kind: "inode", ino, fields } };
+/** Sums that an inode should hold instead. */
+interface Sums {
+  readonly nlink?: number;
+  readonly entries?: number;
+  readonly size?: number;
+  readonly usedKib?: number;
+  readonly parent?: number;
+}
+
+function fix(ino: number, sums: Sums): { ino: number; repair: Repair } {
+  return { ino, repair: act({ kind: "fields", ino, ...sums }) };
 }
 
 function checkUsed(inode: InodeRecord, list: FindingList): void {
@@ -100,14 +106,14 @@ function checkMark(inode: InodeRecord, marked: boolean, list: FindingList): void
   } else if (marked) {
     list.add("orphan-stale", `inode ${ino}: an orphan mark for a file with ${inode.nlink} names`, {
       ino,
-      repair: { kind: "unmark-orphan", ino },
+      repair: act({ kind: "unmark", ino }),
     });
   } else if (needed && (inode.names === 0 || inode.trim)) {
     // With names it is the link count that is wrong, and said so elsewhere.
     const why = inode.nlink === 0 ? "without names" : "to be trimmed";
     list.add("orphan-unmarked", `inode ${ino}: ${why}, but without an orphan mark`, {
       ino,
-      repair: { kind: "mark-orphan", ino },
+      repair: act({ kind: "mark", ino }),
     });
   }
 }
@@ -120,14 +126,15 @@ function checkNames(inode: InodeRecord, inodes: ReadonlyMap<number, InodeRecord>
   }
   if (names === 0) {
     if (nlink === 0) return;
-    list.add("unreachable", `inode ${ino}: no directory names it`, { ino, repair: { kind: "attach", ino } });
+    list.add("unreachable", `inode ${ino}: no directory names it`, { ino, repair: { kind: "lost-and-found", ino } });
     return;
   }
   if (inode.isDirectory) {
     if (!isAttached(inode, inodes) && reportsCycle(inode, inodes)) {
       list.add("directory-cycle", `inode ${ino}: a directory that contains itself`, {
         ino,
-        repair: { kind: "attach", ino },
+        // Cut out of its circle it hangs from nothing, and the next look finds a place for it.
+        repair: act({ kind: "remove-entry", directory: inode.foundIn, key: inode.foundKey }),
       });
     }
     if (nlink > 0 && inode.parent !== inode.foundIn) {

@@ -12,6 +12,7 @@ import {
   rootLastSeen,
 } from "../src/format/root-block.ts";
 import { ROOT_INO } from "../src/format/pfs.ts";
+import type { BlockClaims } from "../src/walk/claims.ts";
 import type { VolumeBounds } from "../src/walk/rules.ts";
 import type { WalkTree } from "../src/walk/tree.ts";
 import { Verifier } from "../src/walk/verify.ts";
@@ -19,20 +20,33 @@ import { checkFreemap } from "./check-freemap.ts";
 import { checkLinks } from "./check-links.ts";
 import { Content } from "./content.ts";
 import { type Finding, FindingList } from "./finding-list.ts";
-import { type CheckedCopies, copyName, newestRoot, readRings, type RootImage } from "./root-ring.ts";
+import type { CopySet } from "../src/copies/copy-set.ts";
+import { type RingRoot, ringRoots } from "../src/copies/ring.ts";
+import { checkRings, copyName } from "./root-ring.ts";
 
 export type CheckPhase = "rings" | "blocks" | "directories" | "freemap" | "links";
+
+/** What a check of the newest root saw. */
+export interface Checked {
+  readonly content: Content;
+  readonly bounds: VolumeBounds;
+  /** What was reached on each copy without the freemaps' own blocks, and with them. */
+  readonly filesOnly: readonly (BlockClaims | undefined)[];
+  readonly claims: readonly (BlockClaims | undefined)[];
+}
 
 export interface CheckOptions {
   /** Also check every older root that is still in a ring: by I3 they stay complete. */
   readonly everyRoot?: boolean;
+  /** The power failed: a root torn in writing is no damage. */
+  readonly afterPowerCut?: boolean;
   /** Called with each phase, and with bytes read since the last call. */
   readonly onProgress?: (phase: CheckPhase, bytes: number) => void;
   readonly signal?: AbortSignal;
 }
 
 /** Everything that is wrong with the volume on these copies; empty, or notes only, when it is sound. */
-export async function checkVolume(copies: CheckedCopies, options: CheckOptions = {}): Promise<readonly Finding[]> {
+export async function checkVolume(copies: CopySet, options: CheckOptions = {}): Promise<readonly Finding[]> {
   const list = new FindingList();
   await checkInto(copies, list, options);
   return list.close();
@@ -40,13 +54,12 @@ export async function checkVolume(copies: CheckedCopies, options: CheckOptions =
 
 /** As checkVolume, and gives what was reached: for whoever repairs. */
 export async function checkInto(
-  copies: CheckedCopies,
+  copies: CopySet,
   list: FindingList,
   options: CheckOptions,
-): Promise<{ content: Content; verifier: Verifier } | undefined> {
+): Promise<Checked | undefined> {
   options.onProgress?.("rings", 0);
-  const rings = await readRings(copies, list);
-  const newest = newestRoot(rings);
+  const { rings, newest } = await checkRings(copies, list, options.afterPowerCut ?? false);
   if (newest === undefined) {
     list.add("root-content", "no copy has a valid root: the volume can't be read");
     return undefined;
@@ -55,8 +68,8 @@ export async function checkInto(
   const checked = await checkTrees(copies, newest, list, options);
   if (options.everyRoot) {
     const seen = new Set([newest.sequence]);
-    for (const { roots } of rings) {
-      for (const root of roots) {
+    for (const ring of rings) {
+      for (const root of ringRoots(ring)) {
         if (seen.has(root.sequence)) continue;
         seen.add(root.sequence);
         await checkOlderRoot(copies, root, list, options);
@@ -68,8 +81,8 @@ export async function checkInto(
 
 /** An older root is checked like the newest, but nothing is repaired in it: the ring moves on. */
 async function checkOlderRoot(
-  copies: CheckedCopies,
-  root: RootImage,
+  copies: CopySet,
+  root: RingRoot,
   list: FindingList,
   options: CheckOptions,
 ): Promise<void> {
@@ -82,7 +95,7 @@ async function checkOlderRoot(
 }
 
 /** What the newest root says of the copies, against the copies at hand. */
-function checkRoot(copies: CheckedCopies, root: RootImage, list: FindingList): void {
+function checkRoot(copies: CopySet, root: RingRoot, list: FindingList): void {
   const { view } = root;
   let known = 0;
   for (let index = 0; index < COPIES_MAX; index++) {
@@ -121,17 +134,12 @@ function bitCount(mask: number): number {
 }
 
 /** Sizes of all copies the root knows, present or not. */
-function boundsOf(root: RootImage): VolumeBounds {
+function boundsOf(root: RingRoot): VolumeBounds {
   const copyKib = Array.from({ length: COPIES_MAX }, (_, index) => rootLastSeen(root.view, index)?.sizeKib ?? 0);
   return { sequence: root.sequence, copyKib };
 }
 
-async function checkTrees(
-  copies: CheckedCopies,
-  root: RootImage,
-  list: FindingList,
-  options: CheckOptions,
-): Promise<{ content: Content; verifier: Verifier }> {
+async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, options: CheckOptions): Promise<Checked> {
   const { view, sequence } = root;
   const bounds = boundsOf(root);
   let phase: CheckPhase = "blocks";
@@ -147,6 +155,7 @@ async function checkTrees(
   ]);
   begin("directories");
   await verifier.walk(content.beginDirectories());
+  const filesOnly = verifier.claims.map((claims) => claims?.clone());
   begin("freemap");
   await verifier.walk(freemapTrees(view));
   // Without its top nothing of a tree is reached: that is no proof that its space is free.
@@ -162,7 +171,7 @@ async function checkTrees(
   }
   begin("links");
   checkLinks(content, list);
-  return { content, verifier };
+  return { content, bounds, filesOnly, claims: verifier.claims };
 }
 
 /** One tree per copy, each rooted in one blockref of the root block. */

@@ -31,10 +31,12 @@ import type { Fault, VerifyConsumer, VerifyRule } from "../src/walk/verify.ts";
 import { checkData, xattrFault } from "./check-data.ts";
 import { type Entry, HashNeighbours, keyFits, nameFault, printableName, readEntry } from "./check-entry.ts";
 import { checkInode } from "./check-inode.ts";
+import type { RepairAction } from "../src/ops/repair.ts";
+import { fixedInode } from "./fix-inode.ts";
 import type { FindingList, FindingPlace } from "./finding-list.ts";
 import type { FindingName } from "./findings.ts";
 import { InodeRecord } from "./inode-record.ts";
-import type { Repair } from "./repair-plan.ts";
+import { act, type Repair } from "./repair-plan.ts";
 
 /** Faults after which the block concerned, and all below it, was not seen. */
 const LEAVES_A_GAP: ReadonlySet<VerifyRule> = new Set<VerifyRule>([
@@ -214,7 +216,12 @@ export class Content implements VerifyConsumer {
     const ino = node.key;
     const { record, faults } = checkInode(v, ino, this.#sequence);
     for (const { name, detail } of faults) {
-      const place: FindingPlace = { ino, repair: { kind: "drop-inode", ino } };
+      // Without its magic nothing in the block can be believed.
+      const action: RepairAction =
+        name === "inode-magic"
+          ? { kind: "drop-inode", ino }
+          : { kind: "replace-inode", ino, bytes: fixedInode(v, ino, this.#sequence) };
+      const place: FindingPlace = { ino, repair: act(action) };
       this.#list.add(name, `inode ${ino}: ${detail}`, place);
     }
     if (record === undefined) {
@@ -231,7 +238,7 @@ export class Content implements VerifyConsumer {
     if (inode === undefined) return;
     inode.foundKib += node.sizeBytes / 1024;
     checkData(node, block, inode, (name, detail) =>
-      this.#inodeFinding(name, inode.ino, detail, { kind: "trim", ino: inode.ino }),
+      this.#inodeFinding(name, inode.ino, detail, act({ kind: "trim", ino: inode.ino })),
     );
   }
 
@@ -239,7 +246,8 @@ export class Content implements VerifyConsumer {
     const ino = node.tree.owner;
     this.#count(ino, node.sizeBytes);
     const wrong = xattrFault(block);
-    if (wrong !== undefined) this.#inodeFinding("xattr-block", ino, `xattrs: ${wrong}`, { kind: "drop-xattrs", ino });
+    if (wrong !== undefined)
+      this.#inodeFinding("xattr-block", ino, `xattrs: ${wrong}`, act({ kind: "drop-xattrs", ino }));
   }
 
   #inodeFinding(name: FindingName, ino: number, detail: string, repair: Repair): void {
@@ -292,7 +300,10 @@ export class Content implements VerifyConsumer {
         );
       }
     }
-    if (target.foundIn < 0) target.foundIn = directory.ino;
+    if (target.foundIn < 0) {
+      target.foundIn = directory.ino;
+      target.foundKey = node.key;
+    }
     const type = entryTypeOf(target.mode);
     if (entry.type === type) return;
     this.#list.add(
@@ -300,7 +311,7 @@ export class Content implements VerifyConsumer {
       `${nodePlace(node)}: ${label} is said to be of type ${entry.type}, inode ${entry.ino} is of type ${type}`,
       {
         ino: directory.ino,
-        repair: { kind: "entry-type", directory: directory.ino, key: node.key, type },
+        repair: act({ kind: "entry-type", directory: directory.ino, key: node.key, type }),
       },
     );
   }
@@ -309,7 +320,7 @@ export class Content implements VerifyConsumer {
     const directory = node.tree.owner;
     this.#list.add(name, `${nodePlace(node)}: ${detail}`, {
       ino: directory,
-      repair: { kind: "remove-entry", directory, key: node.key },
+      repair: act({ kind: "remove-entry", directory, key: node.key }),
     });
   }
 

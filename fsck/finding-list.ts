@@ -19,6 +19,8 @@ export interface Finding {
 }
 
 export interface FindingPlace {
+  /** Instead of that of the kind. */
+  readonly severity?: Severity;
   readonly copy?: number;
   readonly ino?: number;
   readonly repair?: Repair;
@@ -35,7 +37,8 @@ export class FindingList {
     this.#counts.set(name, count);
     if (count > KEPT_PER_KIND) return;
     const { severity, repair } = FINDINGS[name];
-    this.findings.push({ id: findingId(name), name, severity, repairable: repair !== "none", message, ...place });
+    const repairable = repair !== "none" || place.repair !== undefined;
+    this.findings.push({ id: findingId(name), name, severity, repairable, message, ...place });
   }
 
   /** How often a kind was found, those not kept included. */

@@ -24,10 +24,13 @@ export const FINDINGS = Object.freeze({
   "root-behind": kind(4, "note", "safe", "the newest root of a copy is older than the volume's"),
   "root-content": kind(5, "error", "none", "a field of the root block is out of bounds"),
   "copy-absent": kind(6, "error", "none", "a copy of the volume was not given or can't be opened"),
-  "anchor-slot": kind(7, "error", "none", "the anchor slot holds a root although no copy is being caught up"),
+  "anchor-slot": kind(7, "error", "none", "the anchor slot is damaged, or holds a root although the copy is in sync"),
+  "root-jump": kind(8, "error", "safe", "a root with a sequence far beyond all others"),
+  "root-stale": kind(9, "error", "none", "a copy that lags more than one commit behind; it needs a resync"),
+  "root-lost": kind(13, "error", "none", "a copy without any valid root; it needs a resync"),
 
   "block-bad": kind(10, "error", "safe", "a block is unreadable or fails its check on one copy; another copy has it"),
-  "block-lost": kind(11, "loss", "full", "a block is unreadable or fails its check on every copy"),
+  "block-lost": kind(11, "loss", "none", "a block is unreadable or fails its check on every copy"),
   "block-shared": kind(12, "error", "none", "two blockrefs name the same place"),
 
   "run-gap": kind(20, "error", "none", "blockrefs are not packed at the front of their run"),
@@ -58,7 +61,7 @@ export const FINDINGS = Object.freeze({
   "pfs-next-ino": kind(42, "error", "safe", "the next inode number of the PFS is not above all in use"),
   "pfs-root-directory": kind(43, "loss", "none", "the PFS has no root directory"),
 
-  "inode-magic": kind(50, "error", "none", "a block in the inode index is not an inode"),
+  "inode-magic": kind(50, "loss", "full", "a block in the inode index is not an inode"),
   "inode-number": kind(51, "error", "full", "an inode holds another number than its key"),
   "inode-mode": kind(52, "error", "full", "an inode of unknown type"),
   "inode-reserved": kind(53, "error", "full", "reserved bytes or unknown flags of an inode are not zero"),

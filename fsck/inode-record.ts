@@ -35,6 +35,8 @@ export class InodeRecord {
   names = 0;
   /** The directory an entry of which named it first; -1 while there is none. */
   foundIn = -1;
+  /** Key of that entry. */
+  foundKey = -1;
   /** Directory: entries met in it, and those of them that are directories. */
   foundEntries = 0;
   foundDirectories = 0;

@@ -24,6 +24,14 @@ export class BlockClaims {
     return this.#leaves.keys();
   }
 
+  /** The same claims, apart from these from now on. */
+  clone(): BlockClaims {
+    const copy = new BlockClaims();
+    for (const [index, words] of this.#leaves) copy.#leaves.set(index, words.slice());
+    copy.#kib = this.#kib;
+    return copy;
+  }
+
   /** Claims a block of 1–64 KiB aligned to its size. False when any of it was claimed before. */
   claim(startKib: number, sizeKib: number): boolean {
     const index = Math.floor(startKib / FREEMAP_LEAF_KIB);

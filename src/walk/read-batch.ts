@@ -3,23 +3,14 @@
 import { REF_CHECK_OFFSET, refCheckType, refPointer } from "../format/blockref.ts";
 import { CHECK_BYTES_MAX } from "../format/check.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
+import type { BlockRead } from "../copies/block-io.ts";
 import type { WalkNode } from "./tree.ts";
-
-/** One block wanted, as CopySet.readBlocks takes it. */
-export interface ReadRequest {
-  readonly pointers: readonly number[];
-  readonly checkType: number;
-  readonly check: Uint8Array;
-  readonly target: Uint8Array;
-  readonly metadata: boolean;
-  error?: Error;
-}
 
 /** Where a walk reads from: a CopySet. */
 export interface BlockReader {
   /** Bit per copy that is present. */
   readonly mask: number;
-  readBlocks(requests: readonly ReadRequest[]): Promise<void>;
+  readBlocks(requests: readonly BlockRead[]): Promise<void>;
 }
 
 /** What became of one block. */
@@ -55,7 +46,7 @@ function only(pointers: readonly number[], copy: number): number[] {
 
 /** One block's requests: one per copy when every copy is verified, else one for all. */
 class Fetch {
-  readonly requests: ReadRequest[] = [];
+  readonly requests: BlockRead[] = [];
   readonly copies: number[] = [];
 
   constructor(node: WalkNode, pointers: readonly number[], everyCopy: boolean) {

@@ -1,0 +1,123 @@
+// The smallest change that makes a damaged inode block keep the rules again. What can't be guessed loses nothing: a
+// size that is lost becomes one that covers all data; sums are corrected by the next look.
+
+import {
+  BLOCKREF_BYTES,
+  BLOCKSET_BYTES,
+  BLOCKSET_REFS,
+  RefType,
+  refKey,
+  refLevel,
+  refSizeBytes,
+  refType,
+} from "../src/format/blockref.ts";
+import { FILE_SIZE_MAX } from "../src/format/geometry.ts";
+import {
+  INLINE_DATA_BYTES,
+  INODE,
+  INODE_BYTES,
+  INODE_CONTENT_OFFSET,
+  InodeFlag,
+  InodeTime,
+  inodeEntries,
+  inodeFlags,
+  inodeGeneration,
+  inodeMode,
+  inodeParent,
+  inodeSize,
+  inodeTimeNsec,
+  inodeTimeSec,
+  inodeUsedKib,
+  setInodeCompression,
+  setInodeCopies,
+  setInodeEntries,
+  setInodeFlags,
+  setInodeGeneration,
+  setInodeMode,
+  setInodeNumber,
+  setInodeParent,
+  setInodeRdev,
+  setInodeSize,
+  setInodeTime,
+  setInodeUsedKib,
+} from "../src/format/inode.ts";
+import { FileType, isKnownType, S_IFMT } from "./inode-record.ts";
+
+/** True when `read` gives a number at all: 64-bit fields beyond 2^53-1 do not. */
+function readable(read: () => number): boolean {
+  try {
+    read();
+    return true;
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
+}
+
+/** A corrected copy of the inode block behind `found`, which has the magic of one. */
+export function fixedInode(found: DataView, ino: number, sequence: number): Uint8Array {
+  const bytes = new Uint8Array(found.buffer, found.byteOffset, INODE_BYTES).slice();
+  const v = new DataView(bytes.buffer);
+  setInodeNumber(v, ino);
+  for (const field of INODE.fields) {
+    if (field.type === "reserved")
+      bytes.fill(0, field.offsetBytes, field.offsetBytes + field.elementBytes * field.count);
+  }
+  setInodeFlags(v, inodeFlags(v) & (InodeFlag.INLINE | InodeFlag.TRIM));
+  if (!isKnownType(inodeMode(v))) setInodeMode(v, guessedType(v) | (inodeMode(v) & 0o7777));
+  setInodeCopies(v, 0);
+  setInodeCompression(v, 0);
+  fixTimes(v);
+  fixNumbers(v, sequence);
+  fixContent(bytes, v);
+  return bytes;
+}
+
+/** What the content says a file of unknown type is. */
+function guessedType(v: DataView): number {
+  if ((inodeFlags(v) & InodeFlag.INLINE) !== 0) return FileType.REGULAR;
+  return refType(v, INODE_CONTENT_OFFSET) === RefType.DIRENT ? FileType.DIRECTORY : FileType.REGULAR;
+}
+
+function fixTimes(v: DataView): void {
+  for (const which of Object.values(InodeTime)) {
+    const sec = readable(() => inodeTimeSec(v, which)) ? inodeTimeSec(v, which) : 0;
+    setInodeTime(v, which, { sec, nsec: Math.min(inodeTimeNsec(v, which), 999_999_999) });
+  }
+}
+
+function fixNumbers(v: DataView, sequence: number): void {
+  const type = inodeMode(v) & S_IFMT;
+  if (!readable(() => inodeGeneration(v)) || inodeGeneration(v) > sequence) setInodeGeneration(v, sequence);
+  if (!readable(() => inodeUsedKib(v))) setInodeUsedKib(v, 0);
+  if (type !== FileType.DIRECTORY || !readable(() => inodeEntries(v))) setInodeEntries(v, 0);
+  if (type !== FileType.DIRECTORY || !readable(() => inodeParent(v))) setInodeParent(v, 0);
+  if (type !== FileType.CHARACTER && type !== FileType.BLOCK) setInodeRdev(v, 0, 0);
+  if (!readable(() => inodeSize(v)) || inodeSize(v) > FILE_SIZE_MAX) setInodeSize(v, sizeOfData(v));
+}
+
+/** End of the last data block where the root run names it, else the largest size there is. */
+function sizeOfData(v: DataView): number {
+  let end = 0;
+  for (let i = 0; i < BLOCKSET_REFS; i++) {
+    const at = INODE_CONTENT_OFFSET + i * BLOCKREF_BYTES;
+    if (refType(v, at) === RefType.EMPTY) break;
+    if (refLevel(v, at) > 0 || !readable(() => refKey(v, at))) return FILE_SIZE_MAX;
+    end = Math.max(end, refKey(v, at) + refSizeBytes(v, at));
+  }
+  return end;
+}
+
+function fixContent(bytes: Uint8Array, v: DataView): void {
+  const type = inodeMode(v) & S_IFMT;
+  const inline = (inodeFlags(v) & InodeFlag.INLINE) !== 0;
+  if (type === FileType.REGULAR || type === FileType.SYMLINK) {
+    if (!inline) return;
+    setInodeSize(v, Math.min(inodeSize(v), INLINE_DATA_BYTES));
+    return;
+  }
+  if (type === FileType.DIRECTORY && !inline) return;
+  bytes.fill(0, INODE_CONTENT_OFFSET, INODE_CONTENT_OFFSET + BLOCKSET_BYTES);
+  setInodeSize(v, 0);
+  setInodeFlags(v, type === FileType.DIRECTORY ? 0 : InodeFlag.INLINE);
+}

@@ -1,0 +1,38 @@
+// Bitmaps computed from what a check reached. Nothing that was not proved free is called free: where the tree has gaps,
+// what the old bitmap marked stays marked; what only the old bitmaps and freemap trees use is held back for three commits
+// (I3), because older roots name it.
+
+import { FREEMAP_LEAF_BYTES, leafCount } from "../src/format/freemap.ts";
+import type { Checked } from "./check.ts";
+
+const LEAF_WORDS = FREEMAP_LEAF_BYTES / 4;
+
+/** Words of one copy's bitmap, as openVolume takes them. */
+export interface RebuiltFreemap {
+  readonly words: Uint32Array;
+  readonly hold: Uint32Array;
+}
+
+/** True when enough is known to compute the bitmap: no gap in the tree, or an old bitmap to be careful by. */
+export function canRebuild(checked: Checked, copy: number): boolean {
+  return !checked.content.gap || !checked.content.freemapGaps.has(copy);
+}
+
+export function rebuildFreemap(checked: Checked, copy: number): RebuiltFreemap {
+  const leaves = leafCount(checked.bounds.copyKib[copy] ?? 0);
+  const words = new Uint32Array(leaves * LEAF_WORDS);
+  const hold = new Uint32Array(leaves * LEAF_WORDS);
+  const { content } = checked;
+  for (let index = 0; index < leaves; index++) {
+    const reached = checked.filesOnly[copy]?.leaf(index);
+    const everything = checked.claims[copy]?.leaf(index);
+    const marked = content.leaves[copy]?.get(index)?.words;
+    const base = index * LEAF_WORDS;
+    for (let word = 0; word < LEAF_WORDS; word++) {
+      const used = (reached?.[word] ?? 0) | (content.gap ? (marked?.[word] ?? 0) : 0);
+      words[base + word] = used;
+      hold[base + word] = ((everything?.[word] ?? 0) | (marked?.[word] ?? 0)) & ~used;
+    }
+  }
+  return { words, hold };
+}

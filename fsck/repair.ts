@@ -1,0 +1,193 @@
+// Carries out repairs, safest first: blocks from another copy, then a volume opened on top (with fresh bitmaps where
+// they are wrong) for described operations on the tree, then commits that renew the rings. Every step obeys the order
+// of commits (I2); a repair that fails leaves things as they were and is told. The caller checks again afterwards.
+
+import type { Clock } from "../src/base/clock.ts";
+import { FsError } from "../src/base/errno.ts";
+import type { CopySet } from "../src/copies/copy-set.ts";
+import { KIB, ROOT_SLOTS } from "../src/format/geometry.ts";
+import { pfsNextIno, ROOT_INO } from "../src/format/pfs.ts";
+import { findEntry } from "../src/ops/directories.ts";
+import { directoryOf } from "../src/ops/inodes.ts";
+import type { RepairAction } from "../src/ops/repair.ts";
+import type { Volume } from "../src/volume/volume.ts";
+import type { Checked } from "./check.ts";
+import type { Finding } from "./finding-list.ts";
+import { FINDINGS } from "./findings.ts";
+import { canRebuild, rebuildFreemap, type RebuiltFreemap } from "./rebuild-freemap.ts";
+import type { BlockRepair, Repair } from "./repair-plan.ts";
+
+/** safe: what -p does. full: all that can be done. */
+export type RepairMode = "safe" | "full";
+
+export interface RepairContext {
+  readonly copies: CopySet;
+  readonly clock: Clock;
+  /** Opens the volume; with `rebuild`, on bitmaps computed by it. */
+  readonly openVolume: (rebuild: ((copy: number) => RebuiltFreemap) | undefined) => Promise<Volume>;
+  /** Writes damaged node headers again. */
+  readonly rewriteHeaders: () => Promise<void>;
+}
+
+/** One repair that did not work, in one line. */
+export interface RepairFailure {
+  readonly finding: Finding | undefined;
+  readonly message: string;
+}
+
+const LOST_AND_FOUND = new TextEncoder().encode("lost+found");
+
+/** Order in which operations on the tree are made: what is named must be sound before names and sums are. */
+const ACTION_ORDER: readonly RepairAction["kind"][] = [
+  "replace-inode",
+  "drop-inode",
+  "drop-xattrs",
+  "trim",
+  "remove-entry",
+  "entry-type",
+  "attach",
+  "fields",
+  "mark",
+  "unmark",
+  "pfs",
+];
+
+/** Findings that `mode` allows to repair. */
+export function repairable(findings: readonly Finding[], mode: RepairMode): Finding[] {
+  return findings.filter((finding) => {
+    if (finding.repair === undefined) return false;
+    return mode === "full" || FINDINGS[finding.name].repair === "safe";
+  });
+}
+
+export async function repairVolume(
+  context: RepairContext,
+  findings: readonly Finding[],
+  checked: Checked | undefined,
+  mode: RepairMode,
+): Promise<RepairFailure[]> {
+  const failures: RepairFailure[] = [];
+  const wanted = repairable(findings, mode);
+  const ofKind = <K extends Repair["kind"]>(kind: K): Finding[] => wanted.filter(({ repair }) => repair?.kind === kind);
+  for (const finding of ofKind("block")) {
+    await attempt(failures, finding, () => repairBlock(context.copies, finding.repair as BlockRepair));
+  }
+  await attempt(failures, undefined, () => context.copies.flush());
+  if (ofKind("headers").length > 0) await attempt(failures, ofKind("headers")[0], context.rewriteHeaders);
+  const onVolume = wanted.filter(({ repair }) => repair?.kind !== "block" && repair?.kind !== "headers");
+  if (onVolume.length > 0 && checked !== undefined) {
+    await attempt(failures, onVolume[0], () => repairOnVolume(context, onVolume, checked, failures));
+  }
+  return failures;
+}
+
+async function attempt(
+  failures: RepairFailure[],
+  finding: Finding | undefined,
+  step: () => Promise<void>,
+): Promise<void> {
+  try {
+    await step();
+  } catch (error) {
+    failures.push({ finding, message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+/** Writes a block over its bad duplicate, from a copy where it verifies, and reads it back (I5). */
+async function repairBlock(copies: CopySet, repair: BlockRepair): Promise<void> {
+  const { checkType, check, metadata } = repair;
+  const read = async (pointers: readonly number[]): Promise<Uint8Array> => {
+    const request = { pointers, checkType, check, metadata, target: new Uint8Array(repair.sizeBytes) };
+    await copies.readBlocks([request]);
+    if ("error" in request) throw request.error as Error;
+    return request.target;
+  };
+  const kib = repair.pointers[repair.copy] as number;
+  const bytes = await read(repair.pointers.map((pointer, index) => (index === repair.copy ? 0 : pointer)));
+  const copy = copies.copy(repair.copy);
+  if (copy === undefined) return;
+  const failure = await copy.write(kib * KIB, [bytes]);
+  if (failure !== undefined) throw failure;
+  await read(repair.pointers.map((pointer, index) => (index === repair.copy ? pointer : 0)));
+  copy.repaired++;
+}
+
+async function repairOnVolume(
+  context: RepairContext,
+  findings: readonly Finding[],
+  checked: Checked,
+  failures: RepairFailure[],
+): Promise<void> {
+  const rebuild = findings.some(({ repair }) => repair?.kind === "freemap");
+  const blind = context.copies.copies.find(({ index }) => !canRebuild(checked, index));
+  if (rebuild && blind !== undefined) {
+    throw new FsError(
+      "EIO",
+      `the freemap of copy ${blind.index} and a part of the tree are lost: what is free can't be known`,
+    );
+  }
+  const volume = await context.openVolume(rebuild ? (copy) => rebuildFreemap(checked, copy) : undefined);
+  try {
+    await repairTree(volume, context.clock, findings, failures);
+    // Three roots: every slot of every ring is written anew, and nothing held back stays so.
+    for (let slot = 0; slot < ROOT_SLOTS; slot++) await volume.forceCommit();
+  } finally {
+    await volume.close();
+  }
+}
+
+async function repairTree(
+  volume: Volume,
+  clock: Clock,
+  findings: readonly Finding[],
+  failures: RepairFailure[],
+): Promise<void> {
+  for (const kind of ACTION_ORDER) {
+    for (const finding of findings) {
+      const { repair } = finding;
+      if (kind === "attach" && repair?.kind === "lost-and-found") {
+        await attempt(failures, finding, () => attachLost(volume, clock, repair.ino));
+      }
+      if (repair?.kind !== "action" || repair.action.kind !== kind) continue;
+      const { action } = repair;
+      await attempt(failures, finding, () => apply(volume, action));
+    }
+  }
+}
+
+async function apply(volume: Volume, action: RepairAction): Promise<void> {
+  await volume.apply({ op: "repair", action });
+  if (action.kind !== "trim" && action.kind !== "mark") return;
+  for (let ino: number | undefined = action.ino; ino !== undefined; ) {
+    ino = (await volume.apply({ op: "release", ino })).unfinished;
+  }
+}
+
+/** Gives an inode the name #NUMBER in lost+found, which is made when it is missing. */
+async function attachLost(volume: Volume, clock: Clock, ino: number): Promise<void> {
+  const parent = await lostAndFound(volume, clock);
+  const name = new TextEncoder().encode(`#${ino}`);
+  await volume.apply({ op: "repair", action: { kind: "attach", ino, parent, name } });
+}
+
+async function lostAndFound(volume: Volume, clock: Clock): Promise<number> {
+  const find = (): number | undefined | Promise<number | undefined> =>
+    volume.view((state) => findEntry(state.store, directoryOf(state, ROOT_INO), LOST_AND_FOUND)?.ino);
+  const there = await find();
+  if (there !== undefined) return there;
+  const ino = await volume.view((state) => pfsNextIno(state.pfs().view));
+  await volume.apply({
+    op: "create",
+    parent: ROOT_INO,
+    name: LOST_AND_FOUND,
+    ino,
+    mode: 0o040700,
+    umask: 0,
+    uid: 0,
+    gid: 0,
+    rdevMajor: 0,
+    rdevMinor: 0,
+    time: clock.now(),
+  });
+  return ino;
+}
