@@ -4,6 +4,7 @@ import { closeSync, constants, openSync, readFileSync, realpathSync, statSync, t
 import { dirname, basename, join, resolve } from "node:path";
 import { formatByteSize } from "../src/base/byte-size.ts";
 import { alignDown } from "../src/base/integers.ts";
+import { nodePaths } from "../src/copies/targets.ts";
 import { NODE_HEADER_MAGIC } from "../src/format/node-header.ts";
 import { COPY_MIN_BYTES, NODE_ALIGNMENT_BYTES, NODE_HEADER_AREA_BYTES } from "../src/format/geometry.ts";
 import { usedBySystem } from "./busy.ts";
@@ -38,8 +39,7 @@ export function planTargets(options: MkfsOptions): PlannedTarget[] {
   const seen = new Map<string, string>();
   const copies = options.targets.length === 1 ? (options.copies ?? 1) : 1;
   return options.targets.map((target) => {
-    const names = target.split("+");
-    if (names.includes("")) throw new RefusedError(`${target}: a node between the + signs has no name`);
+    const names = nodePaths(target);
     if (copies > 1 && names.length > 1)
       throw new RefusedError(`${target}: -n ${copies} goes with one device, not a row`);
     const nodes = names.map((name) => planNode(name, options, seen));

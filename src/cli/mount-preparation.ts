@@ -2,6 +2,7 @@
 
 import { realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
+import { nodePaths } from "../copies/targets.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { MountRequest } from "../daemon/messages.ts";
 import type { MountOptions } from "../daemon/mount-options.ts";
@@ -10,10 +11,8 @@ import { MountError } from "../daemon/start-mount.ts";
 
 /** The absolute form of a target: every node of the row resolved. Throws {@link MountError} when one is missing. */
 export function resolveTarget(target: string): string {
-  return target
-    .split("+")
+  return pathsOf(target)
     .map((name) => {
-      if (name === "") throw new MountError(`${target}: a node between the + signs has no name`);
       try {
         return realpathSync(name);
       } catch (error) {
@@ -23,6 +22,14 @@ export function resolveTarget(target: string): string {
       }
     })
     .join("+");
+}
+
+function pathsOf(target: string): string[] {
+  try {
+    return nodePaths(target);
+  } catch (error) {
+    throw new MountError(error instanceof Error ? error.message : String(error));
+  }
 }
 
 /** The absolute form of a mount point. Throws {@link MountError} when it is none. */
@@ -72,13 +79,13 @@ export async function prepareMount(
     if (where !== undefined) throw new MountError(`${target}: is already mounted on ${where}`);
   }
   return {
+    // As the operator named them, but findable from anywhere.
     source:
       source ??
       targets
-        .map((t) =>
-          t
-            .split("+")
-            .map((n) => resolve(n))
+        .map((target) =>
+          pathsOf(target)
+            .map((path) => resolve(path))
             .join("+"),
         )
         .join(","),

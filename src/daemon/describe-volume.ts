@@ -15,7 +15,7 @@ export function describeVolume(volume: Volume): VolumeReport {
     (copy, i): CopyReport => ({
       index: copy.index,
       uuid: formatUuid(copy.uuid),
-      state: "ONLINE",
+      state: copy.failure === undefined ? "ONLINE" : "FAULTED",
       // Every present copy has the newest root; the first one is read first.
       role: i === 0 ? "master" : "copy",
       targets: [...copy.targets],
@@ -33,7 +33,7 @@ export function describeVolume(volume: Volume): VolumeReport {
       label: volume.label,
       checkType: Object.entries(CHECK_NAMES).find(([, type]) => type === volume.store.checkType)?.[0] ?? "unknown",
       sizeBytes: space.totalKib * KIB,
-      usedBytes: (space.totalKib - space.freeKib) * KIB,
+      usedBytes: Math.max(...used.values()),
       freeBytes: space.freeKib * KIB,
       inodes: space.inodeCount,
     },

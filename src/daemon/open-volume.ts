@@ -2,7 +2,6 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { SystemClock } from "../base/clock.ts";
-import { SystemRandom } from "../base/random.ts";
 import { assemble } from "../copies/assemble.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { DeviceError } from "../device/device.ts";
@@ -23,7 +22,6 @@ export async function openVolume({ targets, options }: MountRequest): Promise<Vo
   try {
     return await openOn(copies, {
       clock: new SystemClock(),
-      random: new SystemRandom(),
       cacheBytes: options.cacheBytes,
       commitMs: options.commitSeconds * 1000,
       readOnly: options.readOnly,
@@ -49,12 +47,7 @@ async function assembleWhenFree(targets: readonly string[], readOnly: boolean): 
 export async function readVolumeReport(targets: readonly string[]): Promise<VolumeReport> {
   const copies = await assemble(targets, { readOnly: true });
   try {
-    const options = {
-      clock: new SystemClock(),
-      random: new SystemRandom(),
-      cacheBytes: REPORT_CACHE_BYTES,
-      readOnly: true,
-    };
+    const options = { clock: new SystemClock(), cacheBytes: REPORT_CACHE_BYTES, readOnly: true };
     return describeVolume(await openOn(copies, options));
   } finally {
     await copies.close();
