@@ -39,7 +39,7 @@ export function planTargets(options: MkfsOptions): PlannedTarget[] {
   const seen = new Map<string, string>();
   const copies = options.targets.length === 1 ? (options.copies ?? 1) : 1;
   return options.targets.map((target) => {
-    const names = nodePaths(target);
+    const names = namesOf(target);
     if (copies > 1 && names.length > 1)
       throw new RefusedError(`${target}: -n ${copies} goes with one device, not a row`);
     const nodes = names.map((name) => planNode(name, options, seen));
@@ -61,6 +61,14 @@ export function planTargets(options: MkfsOptions): PlannedTarget[] {
     }
     return { target, nodes, copies };
   });
+}
+
+function namesOf(target: string): string[] {
+  try {
+    return nodePaths(target);
+  } catch (error) {
+    throw new RefusedError(error instanceof Error ? error.message : String(error));
+  }
 }
 
 function planNode(name: string, options: MkfsOptions, seen: Map<string, string>): PlannedNode {

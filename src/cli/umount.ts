@@ -1,12 +1,16 @@
 // h2ts umount: unmounts, and returns only when everything is durable and the daemon gone. umount(8) alone does not wait.
 
-import { realpathSync } from "node:fs";
+import { readFileSync, realpathSync } from "node:fs";
 import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { ControlClient } from "../daemon/control-client.ts";
 import { mountedVolumeAt } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { unmount } from "../fuse/kernel/mount.ts";
+
+const EXIT_WAIT_MS = 5000;
+const EXIT_POLL_MS = 5;
 
 export function addUmount(program: Command): void {
   program
@@ -25,6 +29,7 @@ export async function umount(directory: string): Promise<void> {
   // Connected before the unmount: afterwards the daemon may be gone before it could be asked.
   const client = await ControlClient.connect(mount.deviceKey);
   try {
+    const supervisorPid = (await client?.call("ping"))?.daemon?.supervisorPid;
     const ended = client?.call("waitForExit");
     await unmount(point).catch((error: unknown) => {
       const { code, message } = error as NodeJS.ErrnoException;
@@ -36,9 +41,21 @@ export async function umount(directory: string): Promise<void> {
     if (reply?.error !== undefined) throw new MountError(`${directory}: unmounted, but ${reply.error}`);
     if (!reply)
       throw new MountError(`${directory}: unmounted, but its daemon did not answer: check the volume with fsck.h2ts`);
-    await client?.closed();
+    if (supervisorPid !== undefined) await gone(supervisorPid);
   } finally {
     client?.close();
+  }
+}
+
+/** Its last act was the answer, so it is a matter of milliseconds; a zombie that nobody reaps counts as gone. */
+async function gone(pid: number): Promise<void> {
+  for (let waitedMs = 0; waitedMs < EXIT_WAIT_MS; waitedMs += EXIT_POLL_MS) {
+    try {
+      if (/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))) return;
+    } catch {
+      return;
+    }
+    await sleep(EXIT_POLL_MS);
   }
 }
 

@@ -45,12 +45,6 @@ export class ControlClient {
     });
   }
 
-  /** Resolves when the daemon has closed its end, at the latest as it exits. */
-  closed(): Promise<void> {
-    if (this.#closed) return Promise.resolve();
-    return new Promise((resolve) => this.#socket.once("close", () => resolve()));
-  }
-
   close(): void {
     this.#socket.destroy();
   }

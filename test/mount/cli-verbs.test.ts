@@ -1,13 +1,23 @@
 // The commands end to end, as an operator uses them: mkfs, mount, sync, status, umount, on a real mount.
 
-import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Place, mountsImpossible } from "./cli-place.ts";
 
 interface Status {
   state: string;
   volume: { uuid: string; label: string };
-  copies: { index: number; uuid: string; state: string; role: string; targets: string[]; sizeBytes: number; usedBytes: number; errors: { read: number; write: number; checksum: number }; repaired: number }[];
+  copies: {
+    index: number;
+    uuid: string;
+    state: string;
+    role: string;
+    targets: string[];
+    sizeBytes: number;
+    usedBytes: number;
+    errors: { read: number; write: number; checksum: number };
+    repaired: number;
+  }[];
   daemon: { supervisorPid: number; workerPid: number };
 }
 
@@ -17,7 +27,14 @@ beforeEach(() => {
 });
 afterEach(() => place.clear());
 
-const alive = (pid: number): boolean => existsSync(`/proc/${pid}`);
+/** A zombie that init has not reaped yet is not alive. */
+function alive(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
 
 async function formatted(...extra: string[]): Promise<[string, string]> {
   const made = await place.run("mkfs.h2ts", "-q", "-L", "test", "-s", "64M", ...extra, "a.img", "b.img");
@@ -53,7 +70,9 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
     const { supervisorPid, workerPid } = status.daemon;
     expect(alive(supervisorPid) && alive(workerPid)).toBe(true);
     expect((await place.run("h2ts", "status", a)).out).toContain(mnt);
-    expect(JSON.parse((await place.run("h2ts", "status", "-j")).out)).toContainEqual(expect.objectContaining({ mount: expect.objectContaining({ directory: mnt }) as unknown }));
+    expect(JSON.parse((await place.run("h2ts", "status", "-j")).out)).toContainEqual(
+      expect.objectContaining({ mount: expect.objectContaining({ directory: mnt }) as unknown }),
+    );
 
     expect(await place.run("h2ts", "umount", mnt)).toEqual({ code: 0, out: "", err: "" });
     expect(alive(supervisorPid) || alive(workerPid)).toBe(false);
@@ -73,9 +92,18 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
   it("mounts as mount(8) asks, and shows the source as given", async () => {
     await formatted();
     const mnt = place.mountPoint();
-    const mounted = await place.run("mount.h2ts", "a.img,b.img", mnt, "-n", "-o", "rw,nofail,_netdev,x-systemd.automount,noatime");
+    const mounted = await place.run(
+      "mount.h2ts",
+      "a.img,b.img",
+      mnt,
+      "-n",
+      "-o",
+      "rw,nofail,_netdev,x-systemd.automount,noatime",
+    );
     expect(mounted).toEqual({ code: 0, out: "", err: "" });
-    const line = readFileSync("/proc/self/mountinfo", "utf8").split("\n").find((entry) => entry.includes(` ${mnt} `));
+    const line = readFileSync("/proc/self/mountinfo", "utf8")
+      .split("\n")
+      .find((entry) => entry.includes(` ${mnt} `));
     expect(line).toMatch(/ - fuse\.h2ts a\.img,b\.img /);
     expect(line).toMatch(/nosuid,nodev,noatime/);
     expect((await place.run("mount.h2ts", "a.img,b.img", mnt, "-o", "remount,ro")).code).toBe(0);
