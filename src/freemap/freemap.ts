@@ -120,6 +120,19 @@ export class Freemap {
     return leaf;
   }
 
+  /** Takes the whole bitmap over from `words`, 1024 to a leaf; leaves in use count as changed. For a freemap not used yet. */
+  fillFrom(words: Uint32Array): void {
+    for (let index = 0; index < this.#freeKib.length; index++) {
+      const part = words.slice(index * LEAF_WORDS, (index + 1) * LEAF_WORDS);
+      if (!part.some((word) => word !== 0)) continue;
+      const leaf = new Leaf(index, part);
+      leaf.changed = true;
+      this.#adopt(leaf);
+      const { freeKib, freeChunks } = this.recordedFree(leaf);
+      this.setLeafSummary(index, freeKib, freeChunks);
+    }
+  }
+
   #forgetOne(): void {
     for (const leaf of this.#leaves.values()) {
       if (leaf.changed || leaf.heldRuns > 0) continue;

@@ -71,9 +71,9 @@ export class Committer {
     let bytes = 0;
     for (const write of writes) bytes += write.bytes.length;
     this.#earlyBytes += bytes;
-    const done = this.#copies
+    const done: Promise<void> = this.#copies
       .writeBlocks(writes)
-      .catch((error: unknown) => this.#fail(error))
+      .catch((error: unknown) => void this.#fail(error))
       .finally(() => {
         this.#earlyBytes -= bytes;
         this.#store.written(writes);

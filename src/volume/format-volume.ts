@@ -1,0 +1,78 @@
+// Making a volume on formatted nodes: an empty tree with a root directory, committed three times, so that every slot of
+// every ring holds a chained root from the start.
+
+import { randomUuid, type Uuid } from "../base/uuid.ts";
+import type { Random } from "../base/random.ts";
+import type { CopySet } from "../copies/copy-set.ts";
+import { newRings } from "../copies/ring-set.ts";
+import type { CheckType } from "../format/check.ts";
+import { RefType } from "../format/blockref.ts";
+import { BLOCKSET_REFS } from "../format/blockref.ts";
+import { ROOT_SLOTS } from "../format/geometry.ts";
+import { PFS_BYTES, ROOT_PFS_ID, initPfs } from "../format/pfs.ts";
+import { ROOT_SUPER_OFFSET, createRootImage, setRootLastSeen } from "../format/root-block.ts";
+import { Claim, Freemap } from "../freemap/freemap.ts";
+import { PfsState } from "../tree/pfs-state.ts";
+import { treeInsert } from "../tree/tree-edit.ts";
+import { imageBlock, newStore, rulesFor } from "./open.ts";
+import { Volume, type VolumeOptions } from "./volume.ts";
+
+export interface FormatOptions extends VolumeOptions {
+  readonly volumeUuid: Uuid;
+  readonly label: string;
+  readonly checkType: CheckType;
+  readonly random: Random;
+  /** Owner of the root directory. */
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** In-sync copies below which a volume turns read-only: one of two, a majority from three (RELIABILITY.md). */
+export function minCopiesFor(copyCount: number): number {
+  return copyCount < 3 ? 1 : Math.floor(copyCount / 2) + 1;
+}
+
+/** Writes an empty volume to `copies`; it is durable, and open, when this resolves. */
+export async function formatVolume(copies: CopySet, options: FormatOptions): Promise<Volume> {
+  const rings = await newRings(copies, options.random);
+  const epoch = randomUuid(options.random);
+  const rootImage = imageBlock(
+    createRootImage({
+      volumeUuid: options.volumeUuid,
+      label: options.label,
+      epoch,
+      copyCount: copies.copies.length,
+      minCopies: minCopiesFor(copies.copies.length),
+      checkType: options.checkType,
+    }),
+  );
+  for (const copy of copies.copies) {
+    setRootLastSeen(rootImage.view, copy.index, {
+      copyUuid: copy.uuid,
+      epoch,
+      version: new Uint8Array(16),
+      sequence: 0,
+      sizeKib: copy.sizeKib,
+      target: copy.targets.join("+"),
+    });
+  }
+  const store = newStore(copies, rulesFor(copies), options.checkType, options);
+  for (const copy of copies.copies) store.freemaps[copy.index] = new Freemap(copy.index, copy.sizeKib, () => undefined);
+  store.attempt(Claim.ORDINARY, () => {
+    const superRoot = { block: rootImage, at: ROOT_SUPER_OFFSET, refs: BLOCKSET_REFS };
+    const { block, at } = treeInsert(store, superRoot, ROOT_PFS_ID);
+    const pfs = store.create(block, at, RefType.PFS, PFS_BYTES);
+    initPfs(pfs.bytes, pfs.view, ROOT_PFS_ID, randomUuid(options.random), "ROOT");
+  });
+  const state = new PfsState(store, rootImage);
+  const volume = new Volume({ copies, store, state, rootImage, roots: rings }, { ...options, readOnly: false });
+  await volume.apply({
+    op: "root",
+    mode: 0o755,
+    uid: options.uid,
+    gid: options.gid,
+    time: options.clock.now(),
+  });
+  for (let slot = 0; slot < ROOT_SLOTS; slot++) await volume.forceCommit();
+  return volume;
+}

@@ -1,0 +1,217 @@
+// Opening a volume: choose the newest root that verifies, hold its refs to the rules, set up one allocator per copy from
+// the summaries in the freemap trees, hold back what older roots still name (I3), and finish what a crash left half
+// removed. Nothing is written before all of that stands.
+
+import { FsError } from "../base/errno.ts";
+import type { CopySet } from "../copies/copy-set.ts";
+import { type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
+import { readRings } from "../copies/ring-set.ts";
+import { BLOCKREF_BYTES, BLOCKSET_REFS, RefType, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
+import { type CheckType, isCheckType } from "../format/check.ts";
+import { mountability } from "../format/features.ts";
+import { leafCount } from "../format/freemap.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
+import {
+  ROOT_SUPER_OFFSET,
+  rootCheckType,
+  rootFeatures,
+  rootFormatVersion,
+  rootFreemapOffset,
+  rootSequence,
+} from "../format/root-block.ts";
+import { Freemap } from "../freemap/freemap.ts";
+import { LEAF_WORDS } from "../freemap/leaf.ts";
+import { pendingReleases } from "../ops/inodes.ts";
+import { Block, ROOT_IMAGE } from "../tree/block.ts";
+import { CorruptBlockStructure, MISS } from "../tree/miss.ts";
+import { PfsState } from "../tree/pfs-state.ts";
+import { BlockStore } from "../tree/store.ts";
+import { treeCeiling } from "../tree/tree.ts";
+import { BlockRules } from "../tree/validate.ts";
+import { freemapRoot, readLeafWords } from "./freemap-trees.ts";
+import { type UntilLoaded, holdBits, mergeBits, usedOnlyByOlder } from "./older-roots.ts";
+import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions } from "./volume.ts";
+
+export interface OpenOptions extends VolumeOptions {
+  /**
+   * Instead of the bitmaps on media: the words of each copy's bitmap, computed from what is reachable without the
+   * freemap trees, and the words of what must not be used before three commits went by (what the old trees occupy).
+   */
+  readonly rebuildFreemap?: (copyIndex: number) => { readonly words: Uint32Array; readonly hold: Uint32Array };
+}
+
+/** The image of a root as a block that is always writable. */
+export function imageBlock(bytes: Uint8Array): Block {
+  const block = new Block(ROOT_IMAGE, { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) });
+  block.dirty = true;
+  return block;
+}
+
+/** Block rules for the copies at hand. */
+export function rulesFor(copies: CopySet): BlockRules {
+  const copyKib = new Array<number>(COPIES_MAX).fill(0);
+  for (const copy of copies.copies) copyKib[copy.index] = copy.sizeKib;
+  return new BlockRules(copyKib);
+}
+
+export function untilLoadedIn(store: BlockStore): UntilLoaded {
+  return async (body) => {
+    const pinned: Block[] = [];
+    try {
+      for (;;) {
+        try {
+          return body();
+        } catch (error) {
+          if (error !== MISS) throw error;
+        }
+        await store.load(pinned);
+      }
+    } finally {
+      store.unpin(pinned);
+    }
+  };
+}
+
+/** Opens the volume on `copies`. Throws CopiesError or FsError with one clear line; nothing is changed then. */
+export async function openVolume(copies: CopySet, options: OpenOptions): Promise<Volume> {
+  const rings = await readRings(copies);
+  const chosen = chooseRoot(rings);
+  const rootImage = imageBlock(chosen.image.slice());
+  const { view } = rootImage;
+  const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
+  if (verdict.kind === "refuse") throw new FsError("EINVAL", verdict.reason);
+  const readOnly = options.readOnly === true || verdict.kind === "read-only";
+  const checkType = rootCheckType(view);
+  if (!isCheckType(checkType)) throw new FsError("EINVAL", `the root names an unknown check code (${checkType})`);
+
+  const rules = rulesFor(copies);
+  checkRootRefs(rules, rootImage);
+  const store = newStore(copies, rules, checkType, options);
+  store.tid = Math.max(chosen.highestSequence, rootSequence(view)) + 1;
+  const untilLoaded = untilLoadedIn(store);
+  for (const copy of copies.copies) {
+    const rebuilt = options.rebuildFreemap?.(copy.index);
+    const root = freemapRoot(rootImage, copy.index);
+    const freemap = new Freemap(copy.index, copy.sizeKib, (index) => readLeafWords(store, root, index));
+    store.freemaps[copy.index] = freemap;
+    if (rebuilt === undefined) await loadSummaries(store, untilLoaded, rootImage, freemap);
+  }
+  if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
+  else if (!readOnly) await holdOlder(store, untilLoaded, rootImage, rules, chosen);
+
+  const state = new PfsState(store, rootImage);
+  await untilLoaded(() => state.pfs());
+  const volume = new Volume({ copies, store, state, rootImage, roots: rings }, { ...options, readOnly });
+  if (!readOnly) await finishReleases(volume);
+  return volume;
+}
+
+export function newStore(copies: CopySet, rules: BlockRules, checkType: CheckType, options: VolumeOptions): BlockStore {
+  return new BlockStore({ source: copies, rules, checkType, cacheBytes: options.cacheBytes ?? CACHE_BYTES_DEFAULT });
+}
+
+/** A root that verifies may still be crafted (I12). */
+function checkRootRefs(rules: BlockRules, rootImage: Block): void {
+  const { view } = rootImage;
+  try {
+    rules.refs(view, ROOT_SUPER_OFFSET, BLOCKSET_REFS, RefType.PFS, undefined, 0, Number.MAX_SAFE_INTEGER);
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      rules.refs(view, rootFreemapOffset(copy), 1, RefType.FREEMAP, undefined, 0, Number.MAX_SAFE_INTEGER);
+    }
+  } catch (error) {
+    if (!(error instanceof CorruptBlockStructure) && !(error instanceof RangeError)) throw error;
+    throw new FsError("EIO", `the newest root is damaged: ${error.message}; run fsck.h2ts`);
+  }
+}
+
+async function loadSummaries(
+  store: BlockStore,
+  untilLoaded: UntilLoaded,
+  rootImage: Block,
+  freemap: Freemap,
+): Promise<void> {
+  const root = freemapRoot(rootImage, freemap.copy);
+  const leaves = leafCount(freemap.sizeKib);
+  for (let key = 0; ; ) {
+    const ref = await untilLoaded(() => treeCeiling(store, root, key));
+    if (ref === undefined) return;
+    const { view } = ref.block;
+    const index = refKey(view, ref.at);
+    if (index >= leaves) throw new FsError("EIO", `the freemap of copy ${freemap.copy} is damaged; run fsck.h2ts -y`);
+    freemap.setLeafSummary(index, refFreeKib(view, ref.at), refFreeChunks(view, ref.at));
+    key = index + 1;
+  }
+}
+
+/** Holds back what the older roots of any ring use and the newest has free. */
+async function holdOlder(
+  store: BlockStore,
+  untilLoaded: UntilLoaded,
+  rootImage: Block,
+  rules: BlockRules,
+  chosen: ChosenRoot,
+): Promise<void> {
+  // One transaction longer than a running volume would: a crash may have left one ring a root behind the others.
+  const sequence = rootSequence(rootImage.view) + 1;
+  for (const freemap of store.freemaps) {
+    if (freemap === undefined) continue;
+    const held = new Map<number, Uint32Array>();
+    for (const image of chosen.olderImages) {
+      const older = imageBlock(image.slice());
+      try {
+        checkRootRefs(rules, older);
+        mergeBits(held, await usedOnlyByOlder(store, untilLoaded, rootImage, older, freemap.copy));
+      } catch (error) {
+        // An older root whose freemap can't be read is no root anybody could fall back to: it holds nothing.
+        if (!(error instanceof Error)) throw error;
+      }
+    }
+    for (const [index, bits] of held) {
+      await untilLoaded(() => freemap.leaf(index));
+      holdBits(freemap, sequence, index, bits);
+    }
+  }
+}
+
+function rebuildFreemaps(
+  store: BlockStore,
+  rootImage: Block,
+  rebuild: NonNullable<OpenOptions["rebuildFreemap"]>,
+): void {
+  // The old trees are not trusted: the new ones start empty.
+  for (let copy = 0; copy < COPIES_MAX; copy++) {
+    const at = rootFreemapOffset(copy);
+    rootImage.bytes.fill(0, at, at + BLOCKREF_BYTES);
+  }
+  for (const freemap of store.freemaps) {
+    if (freemap === undefined) continue;
+    const { words, hold } = rebuild(freemap.copy);
+    freemap.fillFrom(words);
+    const leafWords = LEAF_WORDS;
+    for (let index = 0; index * leafWords < hold.length; index++) {
+      const bits = hold.slice(index * leafWords, (index + 1) * leafWords);
+      if (!bits.some((word) => word !== 0)) continue;
+      const leaf = freemap.leaf(index);
+      holdBits(
+        freemap,
+        rootSequence(rootImage.view) + 1,
+        index,
+        bits.map((word, i) => word & ~(leaf.words[i] as number)),
+      );
+    }
+  }
+}
+
+/** Removes what was left without a name, and trims what was left past the end of files, in bounded steps. */
+async function finishReleases(volume: Volume): Promise<void> {
+  for (let from = 0; ; ) {
+    const pending = await volume.view((state) => pendingReleases(state, from));
+    if (pending.length === 0) return;
+    for (const ino of pending) {
+      for (let unfinished: number | undefined = ino; unfinished !== undefined; ) {
+        unfinished = (await volume.apply({ op: "release", ino: unfinished })).unfinished;
+      }
+      from = ino + 1;
+    }
+  }
+}

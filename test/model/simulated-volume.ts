@@ -1,0 +1,89 @@
+// A volume on simulated devices, opened and formatted the way the tools do it, for tests that need many of them.
+
+import { SeededRandom } from "../../src/base/random.ts";
+import { randomUuid } from "../../src/base/uuid.ts";
+import { Copy, CopySet } from "../../src/copies/copy-set.ts";
+import type { BlockDevice } from "../../src/device/device.ts";
+import type { PagedImage } from "../../src/device/paged-image.ts";
+import { SimulatedClock } from "../../src/device/simulated-clock.ts";
+import { SimulatedDevice } from "../../src/device/simulated.ts";
+import type { SimulatedDisk } from "../../src/device/simulated-disk.ts";
+import { CheckType } from "../../src/format/check.ts";
+import { FileSystem } from "../../src/posix/filesystem.ts";
+import { formatVolume } from "../../src/volume/format-volume.ts";
+import { openVolume } from "../../src/volume/open.ts";
+import type { Volume } from "../../src/volume/volume.ts";
+
+export const MIB = 1024 * 1024;
+
+/** Identities of the copies and of the volume depend on the seed alone, so images of one seed belong together. */
+export class SimulatedVolume {
+  readonly clock = new SimulatedClock();
+  readonly devices: SimulatedDevice[];
+  readonly copies: CopySet;
+  volume!: Volume;
+  fs!: FileSystem;
+  readonly #seed: number;
+
+  private constructor(seed: number, devices: SimulatedDevice[]) {
+    this.#seed = seed;
+    this.devices = devices;
+    const random = new SeededRandom(seed);
+    const volumeUuid = randomUuid(random);
+    this.copies = new CopySet(
+      devices.map((device: BlockDevice, i) => new Copy(i, randomUuid(random), device, [device.name])),
+      { volumeUuid },
+    );
+  }
+
+  /** Formats copies of the given sizes. */
+  static async format(seed: number, sizesBytes: readonly number[], disk?: SimulatedDisk): Promise<SimulatedVolume> {
+    const options = disk === undefined ? {} : { disk };
+    const devices = sizesBytes.map((size, i) => new SimulatedDevice(`copy${i}`, size, options));
+    const made = new SimulatedVolume(seed, devices);
+    made.volume = await formatVolume(made.copies, {
+      volumeUuid: made.copies.volumeUuid,
+      label: "simulated",
+      checkType: CheckType.XXH64,
+      random: new SeededRandom(seed + 1),
+      clock: made.clock,
+      uid: 0,
+      gid: 0,
+      commitMs: 0,
+      cacheBytes: 16 * MIB,
+    });
+    made.fs = new FileSystem(made.volume, made.clock);
+    return made;
+  }
+
+  /** Opens copies that hold what was formatted with the same seed. */
+  static async open(
+    seed: number,
+    images: readonly PagedImage[],
+    disk?: SimulatedDisk,
+    cacheBytes = 16 * MIB,
+  ): Promise<SimulatedVolume> {
+    const devices = images.map(
+      (image, i) => new SimulatedDevice(`copy${i}`, image.sizeBytes, disk === undefined ? { image } : { image, disk }),
+    );
+    const made = new SimulatedVolume(seed, devices);
+    await made.#open(cacheBytes);
+    return made;
+  }
+
+  async #open(cacheBytes: number): Promise<void> {
+    this.volume = await openVolume(this.copies, { clock: this.clock, commitMs: 0, cacheBytes });
+    this.fs = new FileSystem(this.volume, this.clock);
+  }
+
+  /** The copies as they are now, opened anew: what a clean unmount and mount does. */
+  async remount(cacheBytes = 16 * MIB): Promise<SimulatedVolume> {
+    await this.volume.close();
+    return SimulatedVolume.open(
+      this.#seed,
+      this.devices.map((device) => device.image),
+      undefined,
+      cacheBytes,
+    );
+  }
+}
