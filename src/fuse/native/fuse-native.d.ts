@@ -3,6 +3,8 @@
 
 declare module "fuse-native" {
   type Done = (errno: number) => void;
+  /** A count, or a negative errno. */
+  type DoneCount = (result: number) => void;
   type DoneWith<T> = (errno: number, value?: T) => void;
 
   export interface Stat {
@@ -46,8 +48,8 @@ declare module "fuse-native" {
     mknod(path: string, mode: number, dev: number, done: Done): void;
     open(path: string, flags: number, done: DoneWith<number>): void;
     release(path: string, fd: number, done: Done): void;
-    read(path: string, fd: number, target: Buffer, length: number, position: number, done: DoneWith<number>): void;
-    write(path: string, fd: number, data: Buffer, length: number, position: number, done: DoneWith<number>): void;
+    read(path: string, fd: number, target: Buffer, length: number, position: number, done: DoneCount): void;
+    write(path: string, fd: number, data: Buffer, length: number, position: number, done: DoneCount): void;
     fsync(path: string, datasync: number, fd: number, done: Done): void;
     fsyncdir(path: string, datasync: number, fd: number, done: Done): void;
     unlink(path: string, done: Done): void;
@@ -72,6 +74,8 @@ declare module "fuse-native" {
   }
 
   export default class Fuse {
+    /** Runs `fusermount -uz`; called by the method of that name before it lets go of the event loop. */
+    static unmount(directory: string, done: (error: Error | null) => void): void;
     constructor(directory: string, operations: Partial<Operations>, options: Options);
     mount(done: (error: Error | null | undefined) => void): void;
     unmount(done: (error: Error | null | undefined) => void): void;

@@ -30,6 +30,11 @@ export function finishWith(onFault: (error: unknown) => void): Finish {
   };
 }
 
+/** The same bytes without Buffer's own ideas (its `slice` does not copy, and libfuse takes this memory back). */
+function plain(buffer: Buffer): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
+}
+
 /** Milliseconds, the finest that is passed on; times before 1970 come out as 0. */
 function milliseconds(time: Timespec): number {
   return Math.max(0, time.sec * 1000 + Math.floor(time.nsec / 1e6));
@@ -99,6 +104,9 @@ export function nativeOperations(
   onFault: (error: unknown) => void,
 ): Operations {
   const finish = finishWith(onFault);
+  /** Read and write answer with a count in place of the errno. */
+  const finishCount = (work: () => Eventually<number>, done: (result: number) => void): void =>
+    finish(work, (errno, count) => done(errno === 0 ? (count ?? 0) : errno));
   const openFiles = new Map<number, number>();
   let nextFd = 1;
 
@@ -187,7 +195,7 @@ export function nativeOperations(
         openFiles.delete(fd);
       }, done),
     read: (_path, fd, target, length, position, done) =>
-      finish(async () => {
+      finishCount(async () => {
         const result = await fs.read(opened(fd), position, length);
         let at = 0;
         for (const piece of result.pieces) {
@@ -197,12 +205,15 @@ export function nativeOperations(
         return result.lengthBytes;
       }, done),
     write: (_path, fd, data, length, position, done) =>
-      finish(() => fs.write(opened(fd), position, data.subarray(0, length), {}), done),
+      finishCount(() => fs.write(opened(fd), position, plain(data.subarray(0, length)), {}), done),
     fsync: (_path, _datasync, fd, done) => finish(() => fs.syncFile(opened(fd)), done),
     fsyncdir: (_path, _datasync, _fd, done) => finish(() => fs.sync(), done),
 
     setxattr: (path, name, value, _position, flags, done) =>
-      finish(() => withNode(fs, path, (ino) => fs.setXattr(ino, xattrName(name), value, flags, caller, false)), done),
+      finish(
+        () => withNode(fs, path, (ino) => fs.setXattr(ino, xattrName(name), plain(value), flags, caller, false)),
+        done,
+      ),
     getxattr: (path, name, _position, done) =>
       finish(async () => {
         const value = await withNode(fs, path, (ino) => fs.getXattr(ino, xattrName(name)));

@@ -8,6 +8,8 @@ const EILSEQ = 84;
 /** What fuse-native makes of bytes that are not UTF-8; such a name can't be told from another, so it is refused. */
 const REPLACEMENT = "\ufffd";
 
+const encoder = new TextEncoder();
+
 /** A refusal with an errno that is not among the filesystem's own. */
 export class NameError extends Error {
   override readonly name = "NameError";
@@ -17,7 +19,7 @@ export class NameError extends Error {
 /** The bytes of one name; refuses what is not UTF-8. */
 export function nameBytes(name: string): Uint8Array {
   if (name.includes(REPLACEMENT)) throw new NameError("the name is not UTF-8");
-  return Buffer.from(name);
+  return encoder.encode(name);
 }
 
 /** The text of a name, or undefined when it is not UTF-8 and so can't be shown through this transport. */

@@ -35,14 +35,14 @@ async function load(): Promise<typeof Fuse> {
 /**
  * The mount options, in the place of the file system's name: fuse-native joins options by commas without escaping, and knows
  * none of these. big_writes: 128 KiB instead of 4 KiB per write. use_ino: our inode numbers, so hard links are seen as such.
- * attr_timeout=0: libfuse takes two names of one file for two files and would show one's attributes after a change by the other.
+ * nonempty: hide what the directory holds, as mount(8) does. attr_timeout=0: libfuse takes two names of one file for two files and would show one's attributes after a change by the other.
  */
 function fsname(mount: TransportMount): string {
   const words = (mount.options ?? []).filter((word) => LIBFUSE_WORDS.has(word));
   const unknown = (mount.options ?? []).find((word) => !isGenericMountOption(word));
   if (unknown !== undefined) throw new Error(`unknown mount option: ${unknown}`);
   const source = mount.source.replace(/[\\,]/g, "\\$&");
-  return [source, "use_ino", "big_writes", "attr_timeout=0", ...words].join(",");
+  return [source, "use_ino", "big_writes", "attr_timeout=0", "nonempty", ...words].join(",");
 }
 
 /** Resolves once nothing is mounted on `directory` by us any more. */
@@ -54,6 +54,12 @@ function gone(directory: string, device: string): Promise<void> {
       resolve();
     }, MOUNT_TABLE_INTERVAL_MS);
   });
+}
+
+/** After the mount is gone: its handle would keep the process alive for ever. Only unmounting once more lets go of it. */
+function letGo(FuseClass: typeof Fuse, fuse: Fuse): Promise<void> {
+  FuseClass.unmount = (_directory, done) => done(null);
+  return new Promise((resolve) => fuse.unmount(() => resolve()));
 }
 
 export const nativeTransport: Transport = {
@@ -78,9 +84,13 @@ export const nativeTransport: Transport = {
       timeout: false,
     });
     await new Promise<void>((resolve, reject) => {
-      fuse.mount((error) => (error instanceof Error ? reject(error) : resolve()));
+      fuse.mount((error) => {
+        if (!(error instanceof Error)) resolve();
+        else
+          reject(new Error(`fuse-native could not mount on ${request.directory}: ${error.message}`, { cause: error }));
+      });
     });
-    const closed = gone(directory, mountAt(directory)?.device ?? "");
+    const closed = gone(directory, mountAt(directory)?.device ?? "").then(() => letGo(FuseClass, fuse));
     return { directory, closed, unmount: (lazy) => unmount(directory, lazy) };
   },
 };
