@@ -136,7 +136,8 @@ export function redirectEntry(store: BlockStore, directory: Block, key: number, 
   const nameBytes = refNameBytes(block.view, at);
   setRefEntry(block.view, at, ino, type, nameBytes);
   // A name block keeps its birth: it did not change.
-  if (nameBytes <= EMBEDDED_NAME_BYTES) setRefModifyTid(block.view, at, store.tid);
+  if (nameBytes > EMBEDDED_NAME_BYTES) return;
+  setRefModifyTid(block.view, at, store.tid);
   setRefMirrorTid(block.view, at, store.tid);
 }
 

@@ -2,7 +2,7 @@
 
 import type { Eventually } from "./requests.ts";
 
-/** `next` of the value: now if it is here, otherwise when it comes. */
-export function then<T, U>(value: Eventually<T>, next: (value: T) => Eventually<U>): Eventually<U> {
+/** `next` of the value: now if it is here, otherwise when it comes. (Not called `then`: a module exporting that is a thenable.) */
+export function after<T, U>(value: Eventually<T>, next: (value: T) => Eventually<U>): Eventually<U> {
   return value instanceof Promise ? value.then(next) : next(value);
 }

@@ -14,7 +14,7 @@ import { readXattrs } from "../ops/xattr-block.ts";
 import { checkXattrName } from "../ops/xattrs.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { Volume } from "../volume/volume.ts";
-import { then } from "./eventually.ts";
+import { after } from "./eventually.ts";
 import { listDirectory, lookupName } from "./listing.ts";
 import { Lookups } from "./lookups.ts";
 import { type RangeContext, copyRange, fallocate } from "./ranges.ts";
@@ -85,10 +85,10 @@ export class FileSystem implements FileSystemRequests {
 
   /** Carries an operation out; a truncation still being finished is finished first. */
   #apply(operation: Operation): Eventually<OperationResult> {
-    const after = (result: OperationResult): OperationResult => this.#afterwards(result);
+    const conclude = (result: OperationResult): OperationResult => this.#afterwards(result);
     const retry = (error: unknown): Eventually<OperationResult> => {
       if (!(error instanceof TrimPendingError)) throw error;
-      return then(this.#releases.release(error.ino), () => this.#apply(operation));
+      return after(this.#releases.release(error.ino), () => this.#apply(operation));
     };
     let result: Eventually<OperationResult>;
     try {
@@ -96,7 +96,7 @@ export class FileSystem implements FileSystemRequests {
     } catch (error) {
       return retry(error);
     }
-    return result instanceof Promise ? result.then(after, retry) : after(result);
+    return result instanceof Promise ? result.then(conclude, retry) : conclude(result);
   }
 
   #afterwards(result: OperationResult): OperationResult {
@@ -114,7 +114,7 @@ export class FileSystem implements FileSystemRequests {
   /** Inode numbers are never used again: the PFS remembers the highest, and from then on they are counted here. */
   #newIno(): Eventually<number> {
     if (this.#nextIno !== undefined) return this.#nextIno++;
-    return then(
+    return after(
       this.#view((state) => pfsNextIno(state.pfs().view)),
       (next) => {
         this.#nextIno ??= next;
@@ -127,7 +127,7 @@ export class FileSystem implements FileSystemRequests {
 
   lookup(parent: number, name: Uint8Array): Eventually<Attributes | undefined> {
     const found = this.#view((state) => lookupName(state, parent, name));
-    return then(found, (attributes) => {
+    return after(found, (attributes) => {
       if (attributes !== undefined) this.#lookups.add(attributes.ino);
       return attributes;
     });
@@ -165,7 +165,7 @@ export class FileSystem implements FileSystemRequests {
 
   #create(creation: Creation, caller: Caller): Eventually<Attributes> {
     const { uid, gid, umask } = caller;
-    return then(this.#newIno(), (ino) => {
+    return after(this.#newIno(), (ino) => {
       // The kernel holds an unnamed file from the start; counted before, so that it is not released at once.
       this.#lookups.add(ino);
       const operation = { op: "create", ...creation, ino, uid, gid, umask, time: this.#now() } as const;
@@ -189,7 +189,7 @@ export class FileSystem implements FileSystemRequests {
 
   link(ino: number, newParent: number, newName: Uint8Array): Eventually<Attributes> {
     const result = this.#apply({ op: "link", ino, parent: newParent, name: newName, time: this.#now() });
-    return then(result, (linked) => {
+    return after(result, (linked) => {
       this.#lookups.named(ino);
       this.#lookups.add(ino);
       return this.#attributes(linked);
@@ -197,11 +197,11 @@ export class FileSystem implements FileSystemRequests {
   }
 
   unlink(parent: number, name: Uint8Array, _caller: Caller): Eventually<void> {
-    return then(this.#apply({ op: "unlink", parent, name, time: this.#now() }), () => undefined);
+    return after(this.#apply({ op: "unlink", parent, name, time: this.#now() }), () => undefined);
   }
 
   removeDirectory(parent: number, name: Uint8Array, _caller: Caller): Eventually<void> {
-    return then(this.#apply({ op: "rmdir", parent, name, time: this.#now() }), () => undefined);
+    return after(this.#apply({ op: "rmdir", parent, name, time: this.#now() }), () => undefined);
   }
 
   rename(
@@ -216,7 +216,7 @@ export class FileSystem implements FileSystemRequests {
     const replace = (flags & RenameFlag.NOREPLACE) === 0;
     const exchange = (flags & RenameFlag.EXCHANGE) !== 0;
     const names = { parent, name, newParent, newName };
-    return then(this.#apply({ op: "rename", ...names, replace, exchange, time: this.#now() }), () => undefined);
+    return after(this.#apply({ op: "rename", ...names, replace, exchange, time: this.#now() }), () => undefined);
   }
 
   // ---- attributes
@@ -237,7 +237,7 @@ export class FileSystem implements FileSystemRequests {
       killPrivileges: killPrivileges ?? false,
       time,
     });
-    return then(result, (changed) => this.#attributes(changed));
+    return after(result, (changed) => this.#attributes(changed));
   }
 
   readlink(ino: number): Eventually<Uint8Array> {
@@ -281,7 +281,7 @@ export class FileSystem implements FileSystemRequests {
     const { append = false, killPrivileges = false, cached = false } = options;
     const operation = { op: "write", ino, offset, data, append, killPrivileges } as const;
     const result = this.#apply(cached ? operation : { ...operation, time: this.#now() });
-    return then(result, (written) => written.writtenBytes ?? 0);
+    return after(result, (written) => written.writtenBytes ?? 0);
   }
 
   sync(): Promise<void> {
@@ -320,7 +320,7 @@ export class FileSystem implements FileSystemRequests {
       taken.length = 0;
       listDirectory(state, ino, cookie, withAttributes, emit, taken);
     });
-    return then(listed, () => {
+    return after(listed, () => {
       for (const child of taken) this.#lookups.add(child);
     });
   }
@@ -354,12 +354,12 @@ export class FileSystem implements FileSystemRequests {
     const replace = (flags & XattrFlag.REPLACE) !== 0;
     if (create && replace) throw new FsError("EINVAL", "CREATE with REPLACE");
     const time = this.#now();
-    return then(this.#apply({ op: "setxattr", ino, name, value, create, replace, killSgid, time }), () => undefined);
+    return after(this.#apply({ op: "setxattr", ino, name, value, create, replace, killSgid, time }), () => undefined);
   }
 
   removeXattr(ino: number, name: string, caller: Caller): Eventually<void> {
     this.#requireTrust(name, caller);
-    return then(this.#apply({ op: "removexattr", ino, name, time: this.#now() }), () => undefined);
+    return after(this.#apply({ op: "removexattr", ino, name, time: this.#now() }), () => undefined);
   }
 
   #requireTrust(name: string, caller: Caller): void {
