@@ -8,6 +8,7 @@ import {
   ROOT_FREEMAPS_OFFSET,
   ROOT_SUPER_OFFSET,
   rootCopyCount,
+  rootCounters,
   rootInSync,
   rootLastSeen,
 } from "../src/format/root-block.ts";
@@ -15,7 +16,7 @@ import { ROOT_INO } from "../src/format/pfs.ts";
 import type { BlockClaims } from "../src/walk/claims.ts";
 import type { VolumeBounds } from "../src/walk/rules.ts";
 import type { WalkTree } from "../src/walk/tree.ts";
-import { Verifier } from "../src/walk/verify.ts";
+import { Verifier, type VerifyConsumer } from "../src/walk/verify.ts";
 import { checkFreemap } from "./check-freemap.ts";
 import { checkLinks } from "./check-links.ts";
 import { Content } from "./content.ts";
@@ -77,6 +78,36 @@ export async function checkInto(
     }
   }
   return checked;
+}
+
+/**
+ * A quick look that suffices for a volume at rest: rings and their roots, the PFS block and orphan marks on every copy,
+ * and whether more damage was met in use than was repaired.
+ */
+export async function checkLightly(copies: CopySet, list: FindingList): Promise<void> {
+  const { newest } = await checkRings(copies, list, false);
+  if (newest === undefined) {
+    list.add("root-content", "no copy has a valid root: the volume can't be read");
+    return;
+  }
+  checkRoot(copies, newest, list);
+  for (const copy of copies.copies) {
+    const { read, checksum, repaired } = rootCounters(newest.view, copy.index);
+    if (read + checksum <= repaired) continue;
+    list.add("errors-counted", `${copyName(copy)}: ${read + checksum} bad reads in use, ${repaired} repaired`, {
+      copy: copy.index,
+    });
+  }
+  const { view, sequence } = newest;
+  const content = new Content(list, sequence);
+  const shallow: VerifyConsumer = {
+    fault: (fault) => content.fault(fault),
+    repeated: (node) => content.repeated(node),
+    enter: (tree) => tree.kind === "orphans",
+    item: (node, block) => content.item(node, block),
+  };
+  await new Verifier(copies, boundsOf(newest), shallow).walk([superRoot(view)]);
+  for (const ino of content.marks) list.add("orphan-pending", `inode ${ino}: marked as an orphan`, { ino });
 }
 
 /** An older root is checked like the newest, but nothing is repaired in it: the ring moves on. */
@@ -150,9 +181,7 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
   const content = new Content(list, sequence, (bytes) => options.onProgress?.(phase, bytes));
   const verifier = new Verifier(copies, bounds, content, options.signal);
   begin("blocks");
-  await verifier.walk([
-    { kind: "super-root", owner: 0, view, at: ROOT_SUPER_OFFSET, refs: BLOCKSET_REFS, holder: undefined },
-  ]);
+  await verifier.walk([superRoot(view)]);
   begin("directories");
   await verifier.walk(content.beginDirectories());
   const filesOnly = verifier.claims.map((claims) => claims?.clone());
@@ -172,6 +201,10 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
   begin("links");
   checkLinks(content, list);
   return { content, bounds, filesOnly, claims: verifier.claims };
+}
+
+function superRoot(view: DataView): WalkTree {
+  return { kind: "super-root", owner: 0, view, at: ROOT_SUPER_OFFSET, refs: BLOCKSET_REFS, holder: undefined };
 }
 
 /** One tree per copy, each rooted in one blockref of the root block. */

@@ -29,6 +29,7 @@ export const FINDINGS = Object.freeze({
   "root-stale": kind(9, "error", "none", "a copy that lags more than one commit behind; it needs a resync"),
   "root-lost": kind(13, "error", "none", "a copy without any valid root; it needs a resync"),
 
+  "errors-counted": kind(14, "note", "none", "more bad reads were met in use than repaired; a full check follows"),
   "block-bad": kind(10, "error", "safe", "a block is unreadable or fails its check on one copy; another copy has it"),
   "block-lost": kind(11, "loss", "none", "a block is unreadable or fails its check on every copy"),
   "block-shared": kind(12, "error", "none", "two blockrefs name the same place"),
@@ -75,7 +76,7 @@ export const FINDINGS = Object.freeze({
   "data-overlap": kind(61, "error", "none", "two data blocks of one file overlap"),
   "data-past-end": kind(62, "error", "full", "a data block past the end of a file that is not being trimmed"),
   "data-tail": kind(63, "error", "full", "bytes after the end of a file are not zero"),
-  "symlink-target": kind(64, "error", "none", "a symbolic link with an empty, too long or incomplete target"),
+  "symlink-target": kind(64, "error", "full", "a symbolic link with an empty, too long or incomplete target"),
   "xattr-block": kind(65, "error", "full", "an xattr block breaks its own rules"),
 
   "entry-name": kind(70, "error", "full", "a directory entry with a name that can't be one"),

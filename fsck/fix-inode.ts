@@ -113,7 +113,12 @@ function fixContent(bytes: Uint8Array, v: DataView): void {
   const inline = (inodeFlags(v) & InodeFlag.INLINE) !== 0;
   if (type === FileType.REGULAR || type === FileType.SYMLINK) {
     if (!inline) return;
-    setInodeSize(v, Math.min(inodeSize(v), INLINE_DATA_BYTES));
+    const content = bytes.subarray(INODE_CONTENT_OFFSET, INODE_CONTENT_OFFSET + INLINE_DATA_BYTES);
+    let size = Math.min(inodeSize(v), INLINE_DATA_BYTES);
+    // A target ends at its first NUL, whatever the size says; it can't be empty.
+    if (type === FileType.SYMLINK) size = content.includes(0) ? content.indexOf(0) : INLINE_DATA_BYTES;
+    setInodeSize(v, size);
+    content.fill(0, size);
     return;
   }
   if (type === FileType.DIRECTORY && !inline) return;

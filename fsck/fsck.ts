@@ -1,0 +1,108 @@
+// One run of fsck over open copies: a light look when that is enough, a full check, repairs and checks in turn until
+// nothing more can be done. Prints nothing; the command on top of it does.
+
+import type { Clock } from "../src/base/clock.ts";
+import type { CopySet } from "../src/copies/copy-set.ts";
+import type { BlockDevice } from "../src/device/device.ts";
+import { openVolume } from "../src/volume/open.ts";
+import { type Checked, checkInto, checkLightly, type CheckOptions } from "./check.ts";
+import { type Finding, FindingList, isClean } from "./finding-list.ts";
+import { checkHeaders, rewriteHeaders } from "./headers.ts";
+import { repairable, type RepairContext, type RepairFailure, type RepairMode, repairVolume } from "./repair.ts";
+
+/** fsck(8)'s exit bits. */
+export const ExitBit = { CLEAN: 0, CORRECTED: 1, UNCORRECTED: 4, OPERATIONAL: 8, USAGE: 16, CANCELLED: 32 } as const;
+
+export interface FsckTarget {
+  readonly copies: CopySet;
+  /** The devices the copies lie on, whole. */
+  readonly devices: readonly BlockDevice[];
+}
+
+export interface FsckOptions {
+  /** Check everything even if the volume seems sound. */
+  readonly force: boolean;
+  readonly repair?: RepairMode;
+  readonly clock: Clock;
+  readonly onProgress?: CheckOptions["onProgress"];
+  readonly signal?: AbortSignal;
+}
+
+export interface FsckOutcome {
+  /** Only headers, rings and what is pending were looked at. */
+  readonly light: boolean;
+  /** What the first check found. */
+  readonly findings: readonly Finding[];
+  /** What is left after all repairs. */
+  readonly left: readonly Finding[];
+  readonly failures: readonly RepairFailure[];
+  /** Rounds of repair that were made. */
+  readonly rounds: number;
+  readonly exitCode: number;
+}
+
+/** A repair can bring the next fault to light: an entry removed leaves a file without a name, and so on. */
+const ROUNDS_MAX = 8;
+
+interface Look {
+  readonly findings: readonly Finding[];
+  readonly checked: Checked | undefined;
+}
+
+/** Checks, and with `repair` puts right what can be. Throws DeviceError and the like only for what is not on the media. */
+export async function fsckVolume(target: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
+  if (!options.force) {
+    const findings = await lightLook(target);
+    if (findings.length === 0) {
+      return { light: true, findings, left: findings, failures: [], rounds: 0, exitCode: ExitBit.CLEAN };
+    }
+  }
+  let look = await fullLook(target, options);
+  const { findings } = look;
+  let failures: RepairFailure[] = [];
+  let rounds = 0;
+  const { repair } = options;
+  if (repair !== undefined) {
+    let before = "";
+    while (rounds < ROUNDS_MAX && repairable(look.findings, repair).length > 0) {
+      // The same findings as before the last round: nothing was gained, nothing will be.
+      const now = look.findings.map(({ message }) => message).join("\n");
+      if (now === before) break;
+      before = now;
+      options.signal?.throwIfAborted();
+      failures = await repairVolume(contextOf(target, options), look.findings, look.checked, repair);
+      rounds++;
+      look = await fullLook(target, options);
+    }
+  }
+  const left = new Set(look.findings.map(({ message }) => message));
+  const corrected = rounds > 0 && findings.some(({ message }) => !left.has(message));
+  const exitCode = (corrected ? ExitBit.CORRECTED : 0) | (isClean(look.findings) ? 0 : ExitBit.UNCORRECTED);
+  return { light: false, findings, left: look.findings, failures, rounds, exitCode };
+}
+
+async function lightLook({ copies, devices }: FsckTarget): Promise<readonly Finding[]> {
+  const list = new FindingList();
+  await checkHeaders(devices, list);
+  await checkLightly(copies, list);
+  return list.close();
+}
+
+async function fullLook({ copies, devices }: FsckTarget, options: FsckOptions): Promise<Look> {
+  const list = new FindingList();
+  await checkHeaders(devices, list);
+  const checked = await checkInto(copies, list, {
+    ...(options.onProgress && { onProgress: options.onProgress }),
+    ...(options.signal && { signal: options.signal }),
+  });
+  return { findings: list.close(), checked };
+}
+
+function contextOf({ copies, devices }: FsckTarget, { clock }: FsckOptions): RepairContext {
+  return {
+    copies,
+    clock,
+    openVolume: (rebuild) => openVolume(copies, { clock, commitMs: 0, ...(rebuild && { rebuildFreemap: rebuild }) }),
+    rewriteHeaders: () => rewriteHeaders(devices),
+  };
+}

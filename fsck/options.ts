@@ -1,0 +1,69 @@
+// The command line of fsck.h2ts, as fsck(8) and people give it. Throws UsageError with one line that names what is wrong.
+
+import { Command, CommanderError } from "commander";
+import type { RepairMode } from "./repair.ts";
+
+/** The command was given wrongly. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+export interface CommandOptions {
+  readonly repair: RepairMode | undefined;
+  readonly force: boolean;
+  readonly progress: boolean;
+  readonly json: boolean;
+  readonly targets: readonly string[];
+}
+
+const EPILOGUE = `
+TARGETs are the images or devices of all copies, NODE+NODE for a copy on several nodes; joined by commas they may be one word.
+Without -n, -p or -y nothing is changed, as with -n. A volume that was unmounted and seems sound is only looked at lightly
+unless -f is given: headers, root rings, unfinished removals.
+
+Exit code, bits added up: 0 clean, 1 errors corrected, 4 errors left, 8 could not check, 16 wrong usage, 32 cancelled.`;
+
+/** Reads the words after the command's name; undefined when only help or the version was asked for (and printed). */
+export function parseOptions(words: readonly string[], version: string): CommandOptions | undefined {
+  const command = new Command("fsck.h2ts")
+    .description("Checks an h2ts volume on all of its copies, and repairs it.")
+    .usage("[-n|-p|-y] [-f] [-C] [-j] TARGET...")
+    .argument("<TARGET...>")
+    .option("-n", "change nothing, only tell (default)")
+    .option("-p", "repair what is safe to repair, without questions")
+    .option("-a", "the same as -p")
+    .option("-y", "repair all that can be repaired")
+    .option("-f", "check everything even if the volume seems sound")
+    .option("-C", "show a progress bar")
+    .option("-j", "print the outcome as JSON")
+    .version(version, "-V, --version")
+    .addHelpText("after", EPILOGUE)
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} });
+  try {
+    // fsck(8) hands on -C with a file descriptor's number; the bar goes to stderr in any case.
+    command.parse(
+      words.map((word) => (/^-C\d+$/.test(word) ? "-C" : word)),
+      { from: "user" },
+    );
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return undefined;
+    throw new UsageError(`${error.message.replace(/^error: /, "").replaceAll("\n", " ")}; see fsck.h2ts --help`);
+  }
+  const given = command.opts<Record<string, boolean | undefined>>();
+  const safe = given["p"] === true || given["a"] === true;
+  const full = given["y"] === true;
+  if (Number(given["n"] === true) + Number(safe) + Number(full) > 1) {
+    throw new UsageError("give only one of -n, -p and -y");
+  }
+  const targets = command.args.flatMap((word) => word.split(","));
+  if (targets.includes("")) throw new UsageError("a TARGET is empty");
+  return {
+    repair: full ? "full" : safe ? "safe" : undefined,
+    force: given["f"] === true,
+    progress: given["C"] === true,
+    json: given["j"] === true,
+    targets,
+  };
+}
