@@ -1,0 +1,92 @@
+// What surrounds a mount: the mount table, option words, learning whether to stay awake.
+
+import { describe, expect, it } from "vitest";
+import { decodeDevice, encodeDevice } from "../../src/fuse/device-number.ts";
+import { isGenericMountOption, mountFlags } from "../../src/fuse/kernel/mount-options.ts";
+import { parseMountInfo } from "../../src/fuse/kernel/mountinfo.ts";
+import { Wakefulness } from "../../src/fuse/kernel/wakefulness.ts";
+
+describe("mount table", () => {
+  it("is read with its escapes and optional fields", () => {
+    const text = [
+      "22 28 0:20 / /proc rw,nosuid shared:12 - proc proc rw",
+      "42 27 0:39 / /mnt/a\\040b\\134c ro,noatime - fuse.h2ts a.img,b\\040.img rw,user_id=0",
+      "not a line",
+      "",
+    ].join("\n");
+    expect(parseMountInfo(text)).toEqual([
+      { device: "0:20", directory: "/proc", options: ["rw", "nosuid"], type: "proc", source: "proc" },
+      {
+        device: "0:39",
+        directory: "/mnt/a b\\c",
+        options: ["ro", "noatime"],
+        type: "fuse.h2ts",
+        source: "a.img,b .img",
+      },
+    ]);
+  });
+});
+
+describe("mount options", () => {
+  it("are nosuid and nodev unless told otherwise; the later word wins", () => {
+    expect(mountFlags([])).toBe(2 | 4);
+    expect(mountFlags(["suid", "dev"])).toBe(0);
+    expect(mountFlags(["ro", "rw", "ro"])).toBe(1 | 2 | 4);
+    expect(mountFlags(["suid", "dev", "noatime", "relatime"])).toBe(1 << 21);
+  });
+
+  it("are refused by name", () => {
+    expect(() => mountFlags(["bogus"])).toThrow("unknown mount option: bogus");
+    expect(isGenericMountOption("noexec")).toBe(true);
+    expect(isGenericMountOption("cache=1G")).toBe(false);
+  });
+});
+
+describe("device numbers", () => {
+  it("survive packing", () => {
+    for (const [major, minor] of [
+      [0, 0],
+      [8, 1],
+      [259, 70_000],
+      [4095, 0xfffff],
+    ] as const) {
+      expect(decodeDevice(encodeDevice(major, minor))).toEqual({ major, minor });
+    }
+    expect(encodeDevice(8, 1)).toBe(0x801);
+  });
+});
+
+describe("wakefulness", () => {
+  /** Serves requests one by one; each costs what the way chosen costs. Returns the mean of the last ones. */
+  function play(costMs: { awake: number; asleep: number }, requests: number, wakefulness = new Wakefulness()): number {
+    let now = 0;
+    let total = 0;
+    for (let index = 0; index < requests; index++) {
+      const cost = wakefulness.limitMs > 0 ? costMs.awake : costMs.asleep;
+      now += cost;
+      wakefulness.served(1, now, cost);
+      if (index >= requests / 2) total += cost;
+    }
+    return total / (requests / 2);
+  }
+
+  it("stays awake where waking up is slow", () => {
+    expect(play({ awake: 0.015, asleep: 0.06 }, 20_000)).toBeLessThan(0.018);
+  });
+
+  it("sleeps where handing over is faster", () => {
+    expect(play({ awake: 0.008, asleep: 0.004 }, 20_000)).toBeLessThan(0.0045);
+  });
+
+  it("changes its mind", () => {
+    const wakefulness = new Wakefulness();
+    play({ awake: 0.015, asleep: 0.06 }, 20_000, wakefulness);
+    expect(play({ awake: 0.015, asleep: 0.004 }, 20_000, wakefulness)).toBeLessThan(0.005);
+  });
+
+  it("does not stay awake for requests that come seldom", () => {
+    const wakefulness = new Wakefulness();
+    for (let index = 1; index <= 20; index++) wakefulness.served(1, index * 10, 10);
+    expect(wakefulness.limitMs).toBeLessThan(0.001);
+  });
+});

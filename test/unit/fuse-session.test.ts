@@ -1,0 +1,332 @@
+// The kernel transport without a kernel: requests are written by hand into a list, answers read back from one.
+
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { NullRequests } from "../../bench/null-requests.ts";
+import { SystemClock } from "../../src/base/clock.ts";
+import { Errno, FsError } from "../../src/base/errno.ts";
+import { Extension, InitFlag, InitFlag2, Opcode, SetattrFlag } from "../../src/fuse/kernel/abi.ts";
+import type { Channel } from "../../src/fuse/kernel/channel.ts";
+import { attributeChange } from "../../src/fuse/kernel/attributes.ts";
+import { Request } from "../../src/fuse/kernel/request.ts";
+import { Session, type SessionOptions } from "../../src/fuse/kernel/session.ts";
+import * as structures from "../../src/fuse/kernel/structures.ts";
+import type { Attributes, Caller, FileSystemRequests } from "../../src/posix/requests.ts";
+import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
+
+interface Answer {
+  readonly unique: bigint;
+  readonly error: number;
+  readonly body: Buffer;
+}
+
+class ScriptedChannel implements Channel {
+  readonly requests: Uint8Array[] = [];
+  readonly answers: Answer[] = [];
+  writeResult: number | undefined;
+
+  read(into: Uint8Array): number {
+    const next = this.requests.shift();
+    if (next === undefined) return -Errno.EAGAIN;
+    into.set(next);
+    return next.length;
+  }
+
+  write(from: Uint8Array, lengthBytes: number): number {
+    if (this.writeResult !== undefined) return this.writeResult;
+    const bytes = Buffer.from(from.slice(0, lengthBytes));
+    expect(bytes.readUInt32LE(0)).toBe(lengthBytes);
+    this.answers.push({ unique: bytes.readBigUInt64LE(8), error: bytes.readInt32LE(4), body: bytes.subarray(16) });
+    return lengthBytes;
+  }
+}
+
+function message(opcode: number, nodeid: number, body: Uint8Array, unique = 7n, extensions = Buffer.alloc(0)): Buffer {
+  const header = Buffer.alloc(40);
+  header.writeUInt32LE(40 + body.length + extensions.length, 0);
+  header.writeUInt32LE(opcode, 4);
+  header.writeBigUInt64LE(unique, 8);
+  header.writeBigUInt64LE(BigInt(nodeid), 16);
+  header.writeUInt32LE(1000, 24);
+  header.writeUInt32LE(1001, 28);
+  header.writeUInt32LE(4242, 32);
+  header.writeUInt16LE(extensions.length / 8, 36);
+  return Buffer.concat([header, body, extensions]);
+}
+
+function words(...values: number[]): Buffer {
+  const bytes = Buffer.alloc(values.length * 4);
+  for (const [index, value] of values.entries()) bytes.writeUInt32LE(value, index * 4);
+  return bytes;
+}
+
+const name = (text: string): Buffer => Buffer.from(`${text}\0`, "latin1");
+
+function session(fs: FileSystemRequests, options?: Partial<SessionOptions>) {
+  const channel = new ScriptedChannel();
+  const faults: unknown[] = [];
+  const served = new Session(channel, fs, { onFault: (error) => faults.push(error), ...options });
+  const ask = (request: Buffer): Answer | undefined => {
+    const before = channel.answers.length;
+    channel.requests.push(request);
+    expect(served.step()).toBe("served");
+    return channel.answers[before];
+  };
+  return { channel, faults, served, ask };
+}
+
+/** A filesystem that does nothing but what is given. */
+function only(methods: Partial<FileSystemRequests>): FileSystemRequests {
+  return Object.assign(new NullRequests(), methods);
+}
+
+describe("structures", () => {
+  it("have the sizes of <linux/fuse.h>", () => {
+    const sizes: Record<string, number> = {
+      InHeader: 40,
+      OutHeader: 16,
+      InitIn: 64,
+      InitOut: 64,
+      Attr: 88,
+      AttrOut: 104,
+      EntryOut: 128,
+      SetattrIn: 88,
+      Statx: 256,
+      StatxOut: 288,
+      StatfsOut: 80,
+      MknodIn: 16,
+      CreateIn: 16,
+      OpenOut: 16,
+      Rename2In: 16,
+      ReadIn: 40,
+      WriteIn: 40,
+      FallocateIn: 32,
+      LseekIn: 24,
+      CopyFileRangeIn: 56,
+      Dirent: 24,
+      DirentPlus: 152,
+      SetxattrIn: 16,
+      GetxattrIn: 8,
+    };
+    for (const [structure, size] of Object.entries(sizes)) {
+      expect([structure, structures[structure as keyof typeof structures].sizeBytes]).toEqual([structure, size]);
+    }
+  });
+});
+
+describe("negotiation", () => {
+  const init = (major: number, minor: number, flags: number, flags2: number): Buffer =>
+    message(Opcode.INIT, 0, Buffer.concat([words(major, minor, 131072, flags >>> 0, flags2 >>> 0), Buffer.alloc(44)]));
+
+  it("takes what it wants and leaves locks and O_TRUNC to the kernel", () => {
+    const { ask, served } = session(new NullRequests());
+    const body = ask(init(7, 45, 0xffff_ffff, 0xffff_ffff))?.body as Buffer;
+    const flags = body.readUInt32LE(12);
+    for (const flag of [
+      "WRITEBACK_CACHE",
+      "NO_OPEN_SUPPORT",
+      "NO_OPENDIR_SUPPORT",
+      "POSIX_ACL",
+      "DONT_MASK",
+    ] as const) {
+      expect([flag, (flags & InitFlag[flag]) !== 0]).toEqual([flag, true]);
+    }
+    for (const flag of ["ATOMIC_O_TRUNC", "POSIX_LOCKS", "FLOCK_LOCKS", "HANDLE_KILLPRIV"] as const) {
+      expect([flag, (flags & InitFlag[flag]) !== 0]).toEqual([flag, false]);
+    }
+    expect(body.readUInt32LE(20)).toBe(1 << 20);
+    expect(body.readUInt16LE(28)).toBe(256);
+    expect(body.readUInt32LE(32)).toBe(InitFlag2.CREATE_SUPP_GROUP | InitFlag2.HAS_RESEND);
+    expect(served.negotiated?.minor).toBe(45);
+  });
+
+  it("never takes what was not offered", () => {
+    const { ask } = session(new NullRequests());
+    const offered = InitFlag.NO_OPEN_SUPPORT | InitFlag.NO_OPENDIR_SUPPORT;
+    const body = ask(init(7, 36, offered, 0xffff_ffff))?.body as Buffer;
+    expect(body.readUInt32LE(4)).toBe(36);
+    expect(body.readUInt32LE(12)).toBe(offered);
+    expect(body.readUInt32LE(32)).toBe(0);
+  });
+
+  it("refuses a kernel that is too old", () => {
+    const { ask } = session(new NullRequests());
+    expect(ask(init(7, 23, 0xffff_ffff, 0))?.error).toBe(-Errno.EINVAL);
+  });
+});
+
+describe("answers", () => {
+  it("tells a missing name as an entry without a node, to be remembered", () => {
+    const answer = session(new NullRequests()).ask(message(Opcode.LOOKUP, 1, name("absent"), 0x8000_0000_0000_0009n));
+    expect(answer?.unique).toBe(0x8000_0000_0000_0009n);
+    expect(answer?.error).toBe(0);
+    expect(answer?.body.readBigUInt64LE(0)).toBe(0n);
+    expect(answer?.body.readBigUInt64LE(16)).toBeGreaterThan(1_000_000n);
+  });
+
+  it("answers what it does not know with ENOSYS and what is cut short with EINVAL", () => {
+    const { ask } = session(new NullRequests());
+    for (const opcode of [Opcode.OPEN, Opcode.OPENDIR, Opcode.CREATE, Opcode.FLUSH, Opcode.ACCESS, 63, 4096]) {
+      expect(ask(message(opcode, 1, Buffer.alloc(64)))?.error).toBe(-Errno.ENOSYS);
+    }
+    expect(ask(message(Opcode.WRITE, 2, words(1, 2, 3)))?.error).toBe(-Errno.EINVAL);
+    expect(ask(message(Opcode.LOOKUP, 1, Buffer.from("no end")))?.error).toBe(-Errno.EINVAL);
+    const write = Buffer.concat([Buffer.alloc(16), words(5000, 0, 0, 0, 0, 0), Buffer.alloc(8)]);
+    expect(ask(message(Opcode.WRITE, 2, write))?.error).toBe(-Errno.EINVAL);
+  });
+
+  it("turns FsError into its errno, and anything else into EIO and a fault", () => {
+    const broken = new TypeError("a bug");
+    const { ask, faults } = session(
+      only({
+        unlink: () => {
+          throw new FsError("ENOTEMPTY");
+        },
+        removeDirectory: () => {
+          throw broken;
+        },
+      }),
+    );
+    expect(ask(message(Opcode.UNLINK, 1, name("x")))?.error).toBe(-Errno.ENOTEMPTY);
+    expect(faults).toEqual([]);
+    expect(ask(message(Opcode.RMDIR, 1, name("x")))?.error).toBe(-Errno.EIO);
+    expect(faults).toEqual([broken]);
+  });
+
+  it("gives names, caller, umask and groups on as they came", () => {
+    let seen: { name: string; caller: Caller; umask: number; groups: readonly number[] } | undefined;
+    const { ask } = session(
+      only({
+        makeDirectory: (_parent, bytes, _mode, caller) => {
+          const text = Buffer.from(bytes).toString("latin1");
+          seen = { name: text, caller, umask: caller.umask, groups: [...(caller as Request).groups] };
+          return new NullRequests().getAttributes(1);
+        },
+      }),
+    );
+    const groups = Buffer.concat([words(16, Extension.GROUPS), words(1, 555)]);
+    ask(message(Opcode.MKDIR, 1, Buffer.concat([words(0o755, 0o027), name("\xff\xfe")]), 1n, groups));
+    expect(seen).toMatchObject({ name: "\xff\xfe", umask: 0o027, groups: [555] });
+    expect(seen?.caller).toMatchObject({ uid: 1000, gid: 1001, pid: 4242 });
+  });
+
+  it("reads every field of SETATTR", () => {
+    const body = Buffer.alloc(structures.SetattrIn.sizeBytes);
+    const valid =
+      SetattrFlag.MODE | SetattrFlag.ATIME_NOW | SetattrFlag.MTIME | SetattrFlag.SIZE | SetattrFlag.KILL_SUIDGID;
+    body.writeUInt32LE(valid, structures.SetattrIn.valid);
+    body.writeUInt32LE(0o100640, structures.SetattrIn.mode);
+    body.writeBigInt64LE(-5n, structures.SetattrIn.mtime);
+    body.writeUInt32LE(999_999_995, structures.SetattrIn.mtimensec);
+    body.writeBigUInt64LE(2n ** 40n, structures.SetattrIn.size);
+    const request = new Request(new Uint8Array(message(Opcode.SETATTR, 2, body)));
+    request.accept(40 + body.length);
+    expect(attributeChange(request)).toEqual({
+      mode: 0o100640,
+      atime: "now",
+      mtime: { sec: -5, nsec: 999_999_995 },
+      size: 2 ** 40,
+      killPrivileges: true,
+    });
+  });
+
+  it("gives a lookup back when nobody took the answer", () => {
+    const memory = new MemoryFileSystem(new SystemClock());
+    const { ask, channel, faults } = session(memory);
+    const before = memory.nodeCount;
+    channel.writeResult = -Errno.ENOENT;
+    const caller = { uid: 0, gid: 0, pid: 0, umask: 0 };
+    memory.makeNode(1, Buffer.from("f"), 0o100644, 0, 0, caller);
+    ask(message(Opcode.LOOKUP, 1, name("f")));
+    memory.forget(2, 1);
+    memory.unlink(1, Buffer.from("f"));
+    expect(memory.nodeCount).toBe(before);
+    expect(faults).toEqual([]);
+  });
+});
+
+describe("promises", () => {
+  it("answers in the order they settle, with whole buffers kept apart", async () => {
+    const waiting: ((attributes: Attributes | undefined) => void)[] = [];
+    const names: Uint8Array[] = [];
+    const { channel, served } = session(
+      only({
+        lookup: (_parent, bytes) => {
+          names.push(bytes);
+          return new Promise((resolve) => waiting.push(resolve));
+        },
+      }),
+    );
+    for (let index = 0; index < 3; index++) channel.requests.push(message(1, 1, name(`name${index}`), BigInt(index)));
+    for (let index = 0; index < 3; index++) served.step();
+    expect(served.inFlight).toBe(3);
+    expect(names.map((bytes) => Buffer.from(bytes).toString())).toEqual(["name0", "name1", "name2"]);
+    for (const index of [2, 0, 1]) {
+      waiting[index]?.(undefined);
+      await Promise.resolve();
+    }
+    await served.quiet();
+    expect(channel.answers.map((answer) => answer.unique)).toEqual([2n, 0n, 1n]);
+  });
+
+  it("stops taking requests when all buffers are out, and goes on after", async () => {
+    const waiting: (() => void)[] = [];
+    const { channel, served } = session(only({ sync: () => new Promise<void>((resolve) => waiting.push(resolve)) }));
+    for (let index = 0; index < 100; index++) channel.requests.push(message(Opcode.SYNCFS, 1, Buffer.alloc(8)));
+    let taken = 0;
+    while (served.step() === "served") taken++;
+    expect(taken).toBe(64);
+    expect(served.step()).toBe("full");
+    waiting.shift()?.();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(served.step()).toBe("served");
+  });
+});
+
+describe("listings", () => {
+  it("carry the lookups they hand out and stop at the size asked for", () => {
+    const memory = new MemoryFileSystem(new SystemClock());
+    const caller = { uid: 0, gid: 0, pid: 0, umask: 0 };
+    for (let index = 0; index < 50; index++) memory.makeNode(1, Buffer.from(`file${index}`), 0o100644, 0, 0, caller);
+    const { ask } = session(memory);
+    const found: string[] = [];
+    for (let cookie = 0; ; ) {
+      const body = Buffer.alloc(structures.ReadIn.sizeBytes);
+      body.writeBigUInt64LE(BigInt(cookie), structures.ReadIn.offset);
+      body.writeUInt32LE(1000, structures.ReadIn.size);
+      const list = ask(message(Opcode.READDIRPLUS, 1, body))?.body as Buffer;
+      expect(list.length).toBeLessThanOrEqual(1000);
+      if (list.length === 0) break;
+      for (let at = 0; at < list.length; ) {
+        const dirent = at + structures.DirentPlus.dirent;
+        const length = list.readUInt32LE(dirent + structures.Dirent.namelen);
+        const text = list.toString("latin1", dirent + 24, dirent + 24 + length);
+        expect(list.readBigUInt64LE(at) === 0n).toBe(text === "." || text === "..");
+        cookie = Number(list.readBigUInt64LE(dirent + structures.Dirent.off));
+        found.push(text);
+        at += structures.DirentPlus.sizeBytes + Math.ceil(length / 8) * 8;
+      }
+    }
+    expect(found).toEqual([".", "..", ...Array.from({ length: 50 }, (_, index) => `file${index}`)]);
+  });
+});
+
+describe("robustness", () => {
+  it("answers or ignores any bytes at all, and has no fault of its own", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 64 }),
+        fc.uint8Array({ maxLength: 300 }),
+        fc.boolean(),
+        (opcode, bytes, whole) => {
+          const { channel, served, faults } = session(new NullRequests());
+          channel.requests.push(whole ? message(opcode, 1, bytes) : Buffer.from(bytes));
+          expect(served.step()).toBe("served");
+          expect(channel.answers.length).toBeLessThanOrEqual(1);
+          expect(faults).toEqual([]);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+});
