@@ -271,9 +271,9 @@ export class MemoryFileSystem implements FileSystemRequests {
     if (flags & ~(RenameFlag.NOREPLACE | RenameFlag.EXCHANGE)) throw new FsError("EINVAL");
     if (this.#isInside(to, node)) throw new FsError("EINVAL");
     if (flags & RenameFlag.EXCHANGE) return this.#exchange(from, key(name), node, to, key(newName), other);
+    if (other !== undefined && flags & RenameFlag.NOREPLACE) throw new FsError("EEXIST");
     if (other === node) return;
     if (other !== undefined) {
-      if (flags & RenameFlag.NOREPLACE) throw new FsError("EEXIST");
       if (other.isDirectory && !node.isDirectory) throw new FsError("EISDIR");
       if (!other.isDirectory && node.isDirectory) throw new FsError("ENOTDIR");
       if (other.children.size > 0) throw new FsError("ENOTEMPTY");
