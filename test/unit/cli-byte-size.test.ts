@@ -22,6 +22,7 @@ describe("byte sizes", () => {
     [1023, "1023"],
     [1536, "1.50K"],
     [1024 ** 3, "1G"],
+    [1024 ** 3 - 65536, "1.00G"],
     [123.4 * 1024 ** 2, "123M"],
   ])("writes %d", (bytes, text) => expect(formatByteSize(bytes)).toBe(text));
 });
