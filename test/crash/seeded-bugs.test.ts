@@ -1,0 +1,94 @@
+// The crash harness proves nothing unless it can fail: each of these bugs, put in on purpose, must be caught by it.
+
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { CopySet } from "../../src/copies/copy-set.ts";
+import { RingSet } from "../../src/copies/ring-set.ts";
+import { Freemap } from "../../src/freemap/freemap.ts";
+import { MIB } from "../model/simulated-volume.ts";
+import { record, tryCrashes } from "./power-cut.ts";
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+/** True when some crash of some seed goes wrong. The bug is in while the workload runs, and gone when it is judged. */
+async function caught(plant: () => void): Promise<boolean> {
+  for (let seed = 1; seed <= 6; seed++) {
+    plant();
+    const recording = await record(seed, [16 * MIB, 16 * MIB], 150, 100_000).catch(() => undefined);
+    vi.restoreAllMocks();
+    if (recording === undefined) return true; // Caught even earlier: the program contradicted itself or the model.
+    const { failures } = await tryCrashes(recording, { every: 1, perCut: 5, recrash: false });
+    if (failures.length > 0) return true;
+  }
+  return false;
+}
+
+describe("a seeded bug is caught", () => {
+  it("no flush between the blocks and the root (I1, I2)", async () => {
+    expect(
+      await caught(() => {
+        const flush = CopySet.prototype.flush;
+        let calls = 0;
+        vi.spyOn(CopySet.prototype, "flush").mockImplementation(function (this: CopySet) {
+          return calls++ % 2 === 0 ? Promise.resolve() : flush.call(this);
+        });
+      }),
+    ).toBe(true);
+  });
+
+  it("acknowledged before the root is flushed (I2)", async () => {
+    expect(
+      await caught(() => {
+        const flush = CopySet.prototype.flush;
+        let calls = 0;
+        vi.spyOn(CopySet.prototype, "flush").mockImplementation(function (this: CopySet) {
+          return calls++ % 2 === 1 ? Promise.resolve() : flush.call(this);
+        });
+      }),
+    ).toBe(true);
+  });
+
+  it("blocks written to one copy only (I1)", async () => {
+    expect(
+      await caught(() => {
+        const writeBlocks = CopySet.prototype.writeBlocks;
+        vi.spyOn(CopySet.prototype, "writeBlocks").mockImplementation(function (this: CopySet, writes) {
+          return writeBlocks.call(
+            this,
+            writes.map((write) => ({ ...write, pointers: write.pointers.map((kib, i) => (i === 1 ? 0 : kib)) })),
+          );
+        });
+      }),
+    ).toBe(true);
+  });
+
+  it("freed blocks reused while older roots name them (I3)", async () => {
+    expect(
+      await caught(() => {
+        const rootDurable = Freemap.prototype.rootDurable;
+        vi.spyOn(Freemap.prototype, "rootDurable").mockImplementation(function (this: Freemap, tid: number) {
+          rootDurable.call(this, tid + 2);
+        });
+        const allocate = Freemap.prototype.allocate;
+        // From the start each time, so that what was let go is taken again at once.
+        vi.spyOn(Freemap.prototype, "allocate").mockImplementation(function (this: Freemap, sizeKib, claim) {
+          this.rewind();
+          return allocate.call(this, sizeKib, claim);
+        });
+      }),
+    ).toBe(true);
+  });
+
+  it("only the front of each ring slot written, and the slot of the newest root overwritten (root ring)", async () => {
+    expect(
+      await caught(() => {
+        const write = RingSet.prototype.write;
+        vi.spyOn(RingSet.prototype, "write").mockImplementation(async function (this: RingSet, image) {
+          for (const ring of this.rings) ring.nextSlot = 0;
+          await write.call(this, image);
+        });
+      }),
+    ).toBe(true);
+  });
+});
