@@ -45,14 +45,12 @@ export async function fallocate(
   const end = offset + lengthBytes;
   if (end > FILE_SIZE_MAX) throw new FsError("EFBIG");
   const keepSize = (mode & FallocateMode.KEEP_SIZE) !== 0;
-  if ((mode & (FallocateMode.PUNCH_HOLE | FallocateMode.ZERO_RANGE)) !== 0) {
-    await punchRange(context, ino, offset, end);
-  } else if (lengthBytes / KIB > context.freeKib()) {
-    throw new FsError("ENOSPC");
-  } else if (keepSize) {
-    await context.view((state) => readFile(state, ino, 0, 0));
-  }
-  if (!keepSize) await context.apply({ op: "extend", ino, size: end, time: context.now() });
+  const clearing = (mode & (FallocateMode.PUNCH_HOLE | FallocateMode.ZERO_RANGE)) !== 0;
+  if (clearing) await punchRange(context, ino, offset, end);
+  else if (lengthBytes / KIB > context.freeKib()) throw new FsError("ENOSPC");
+  if (clearing && keepSize) return;
+  // To a size of 0 or more: only the times change.
+  await context.apply({ op: "extend", ino, size: keepSize ? 0 : end, time: context.now() });
 }
 
 async function punchRange(context: RangeContext, ino: number, offset: number, end: number): Promise<void> {
