@@ -5,7 +5,14 @@
 
 import { equalBytes, formatUuid } from "../base/uuid.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
-import { HISTORY_ENTRIES, rootEpoch, rootHistory, rootInSync, rootLastSeen } from "../format/root-block.ts";
+import {
+  HISTORY_ENTRIES,
+  rootCounters,
+  rootEpoch,
+  rootHistory,
+  rootInSync,
+  rootLastSeen,
+} from "../format/root-block.ts";
 import { CopiesError } from "./errors.ts";
 import { type Ring, type RingFinding, type RingRoot, ringRoots } from "./ring-slots.ts";
 import type { RingSet } from "./ring-set.ts";
@@ -22,7 +29,7 @@ export interface ChosenRoot {
   readonly findings: readonly RingFinding[];
 }
 
-/** Chooses the root to go on from. Throws CopiesError that names the copy at fault and what to do. */
+/** Chooses the root to go on from; the copies go on counting errors from what it remembers. Throws CopiesError that names the copy at fault and what to do. */
 export function chooseRoot(rings: RingSet): ChosenRoot {
   const volume = `volume ${formatUuid(rings.copies.volumeUuid)}`;
   let newest: RingRoot | undefined;
@@ -39,6 +46,7 @@ export function chooseRoot(rings: RingSet): ChosenRoot {
   }
   for (const ring of rings.rings) judge(ring, newestRing, newest);
   refuseMissing(rings, newest, volume);
+  for (const { copy } of rings.rings) copy.restoreCounters(rootCounters(newest.view, copy.index));
   const older = new Map<string, Uint8Array>();
   let highestSequence = newest.sequence;
   for (const ring of rings.rings) {

@@ -4,6 +4,7 @@
 import type { Uuid } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError, type DeviceOperation } from "../device/device.ts";
 import { BLOCK_MAX_KIB, KIB, RING_AREA_KIB } from "../format/geometry.ts";
+import type { CopyCounters } from "../format/root-block.ts";
 
 export class Copy {
   readonly index: number;
@@ -15,6 +16,7 @@ export class Copy {
   readonly errors = { read: 0, write: 0, checksum: 0 };
   repaired = 0;
   #failure: DeviceError | undefined;
+  #restored = false;
 
   constructor(index: number, uuid: Uuid, device: BlockDevice, targets: readonly string[]) {
     this.index = index;
@@ -31,6 +33,16 @@ export class Copy {
   /** The failed write or flush after which nothing more is written here. */
   get failure(): DeviceError | undefined {
     return this.#failure;
+  }
+
+  /** Goes on counting from what the root remembers; what was counted since this copy was opened is kept. Once only. */
+  restoreCounters(known: CopyCounters): void {
+    if (this.#restored) return;
+    this.#restored = true;
+    this.errors.read += known.read;
+    this.errors.write += known.write;
+    this.errors.checksum += known.checksum;
+    this.repaired += known.repaired;
   }
 
   /** Why a block of `sizeBytes` can't be at `kib`; undefined when it can (I12). */

@@ -81,7 +81,7 @@ export class FileNode implements BlockDevice {
         const moved = await this.#submit(operation, offsetBytes + doneBytes, rest);
         doneBytes += moved;
         if (doneBytes === lengthBytes) return;
-        // The system may move less than asked; nothing at all means the file got shorter or takes no more.
+        // The system may move less than asked, and takes 1024 buffers at most; nothing at all means the file got shorter or takes no more.
         if (moved === 0) throw Object.assign(new Error(`only ${doneBytes} of ${lengthBytes} bytes`), { code: "EIO" });
         rest = dropFront(rest, moved);
       }
@@ -94,9 +94,9 @@ export class FileNode implements BlockDevice {
       const first = buffers[0] as Uint8Array;
       if (operation === "read") {
         if (buffers.length === 1) read(this.#fd, first, 0, first.length, position, done);
-        else readv(this.#fd, buffers.slice(0, IOVECS_MAX), position, done);
+        else readv(this.#fd, buffers, position, done);
       } else if (buffers.length === 1) write(this.#fd, first, 0, first.length, position, done);
-      else writev(this.#fd, buffers.slice(0, IOVECS_MAX), position, done);
+      else writev(this.#fd, buffers, position, done);
     });
   }
 
@@ -115,9 +115,6 @@ export class FileNode implements BlockDevice {
     return new DeviceError(this.name, operation, offsetBytes, code ?? "EIO", message);
   }
 }
-
-/** The system takes no more buffers in one call (IOV_MAX). */
-const IOVECS_MAX = 1024;
 
 function promised(start: (done: (error: NodeJS.ErrnoException | null) => void) => void): Promise<void> {
   return new Promise((resolve, reject) =>

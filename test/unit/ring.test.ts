@@ -7,7 +7,14 @@ import { chooseRoot, readRings, ringRoots } from "../../src/copies/ring.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { CrashPoint, SECTOR_BYTES, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { KIB, slotOffsets } from "../../src/format/geometry.ts";
-import { beginRootEpoch, ROOT_BYTES, rootLastSeen, sealRoot, setRootSequence } from "../../src/format/root-block.ts";
+import {
+  beginRootEpoch,
+  ROOT_BYTES,
+  rootLastSeen,
+  sealRoot,
+  setRootCounters,
+  setRootSequence,
+} from "../../src/format/root-block.ts";
 import { HEADER_BYTES, reassemble, rootImage, scene, type Scene, writeRoot, writeRoots } from "./copies-scene.ts";
 
 const reread = async ({ devices }: { devices: readonly SimulatedDevice[] }): ReturnType<typeof readRings> =>
@@ -127,6 +134,19 @@ describe("writing and reading the ring", () => {
     expect(rings.rings[0]!.nextSlot).toBe(0);
   });
 
+  it.each([1, 2])("the newer duplicate counts where one write of a root was lost (write %d)", async (nth) => {
+    const made = await scene(2);
+    const image = rootImage(made);
+    const rings = await writeRoots(made, 5, image);
+    made.devices[1]!.fail({ operation: "write", nth, effect: { kind: "lost" } });
+    for (const sequence of [6, 7]) await writeRoot(rings, image, sequence);
+    const chosen = chooseRoot(await reread(made));
+    expect(chosen.sequence).toBe(7);
+    expect(chosen.findings.map((finding) => finding.kind)).toEqual(["duplicate-differs"]);
+    const [lagging] = (await reread(made)).rings.slice(1);
+    expect(ringRoots(lagging!).map((root) => root.sequence)).toEqual([7, 6, 5]);
+  });
+
   it("a root of another slot or copy does not verify where it was moved to", async () => {
     const made = await scene(2);
     await writeRoots(made, 5);
@@ -204,6 +224,19 @@ describe("chooseRoot", () => {
     expect(kindOf(() => chooseRoot(split))).toBe("divergent");
     const behind = await reread({ devices: [left[0]!, fresh()[1]!, left[2]!] });
     expect(kindOf(() => chooseRoot(behind))).toBe("stale");
+  });
+
+  it("the copies go on counting from what the root remembers, once", async () => {
+    const made = await scene(2);
+    const image = rootImage(made);
+    setRootCounters(image.view, 1, { read: 1, write: 2, checksum: 3, repaired: 4 });
+    await writeRoots(made, 3, image);
+    await spoilSlot(made, 1, 0, [0]);
+    const rings = await reread(made);
+    chooseRoot(rings);
+    chooseRoot(rings);
+    expect(rings.copies.copy(1)).toMatchObject({ errors: { read: 1, write: 2, checksum: 4 }, repaired: 4 });
+    expect(rings.copies.copy(0)).toMatchObject({ errors: { read: 0, write: 0, checksum: 0 }, repaired: 0 });
   });
 
   it("without any root there is nothing to choose", async () => {
