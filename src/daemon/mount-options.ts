@@ -32,26 +32,13 @@ export const MountOptions = z.strictObject({
 });
 export type MountOptions = z.infer<typeof MountOptions>;
 
-const DROPPED = new Set([
-  "defaults",
-  "auto",
-  "noauto",
-  "nofail",
-  "user",
-  "nouser",
-  "users",
-  "group",
-  "owner",
-  "_netdev",
-  "async",
-  "silent",
-  "loud",
-  "default_permissions",
-  "mand",
-  "nomand",
-  "iversion",
-  "noiversion",
-]);
+/** Words for fstab and mount(8) only, and what mount(8) reads back from the mount table when it remounts. */
+const DROPPED = new Set(
+  [
+    "defaults auto noauto nofail user nouser users group owner _netdev silent loud mand nomand iversion noiversion",
+    "default_permissions user_id group_id rootmode max_read blksize fd fsname subtype",
+  ].flatMap((words) => words.split(" ")),
+);
 
 const CacheSize = z
   .string()

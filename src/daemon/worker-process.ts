@@ -98,7 +98,7 @@ export class WorkerProcess {
   async reach(milestone: "opened" | "serving"): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.#milestones.set(milestone, resolve);
-      this.#milestones.set("failed", () => reject(this.#failed));
+      this.#milestones.set("failed", () => reject(this.#failed ?? new MountError("the worker failed to start")));
       void this.ended.then(({ error }) =>
         reject(this.#failed ?? new MountError(error ?? "the mount ended while starting", MountExit.SYSTEM)),
       );
