@@ -21,8 +21,8 @@ export interface DeviceService {
   readonly session: Session;
   /** Resolves when the mount is gone or after `stop`, and nothing is in flight any more. */
   readonly closed: Promise<void>;
-  /** Takes no further request: another process may go on with the descriptor. */
-  stop(): void;
+  /** Takes no further request; resolves when the descriptor is out of the event loop and may be served by another. */
+  stop(): Promise<void>;
 }
 
 /** Serves the mount behind `fd` on this process's main thread. */
@@ -31,11 +31,12 @@ export function serveDevice(fd: number, fs: FileSystemRequests, options: DeviceO
   if (options.negotiated !== undefined) session.resend();
   const wakeup = new Wakeup(fd);
   const loop = new ServeLoop(session);
-  const closed = loop
-    .run()
-    .finally(() => wakeup.close())
-    .then(() => session.quiet());
-  return { session, closed, stop: () => loop.stop() };
+  const ended = loop.run().finally(() => wakeup.close());
+  const stop = (): Promise<void> => {
+    loop.stop();
+    return ended;
+  };
+  return { session, closed: ended.then(() => session.quiet()), stop };
 }
 
 export const kernelTransport: Transport = {
