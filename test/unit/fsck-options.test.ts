@@ -1,0 +1,31 @@
+import { expect, test } from "vitest";
+import { parseOptions, UsageError } from "../../fsck/options.ts";
+
+const parse = (...words: string[]) => parseOptions(words, "0");
+
+test("options as people and fsck(8) give them", () => {
+  expect(parse("a.img", "b.img")).toEqual({
+    repair: undefined,
+    force: false,
+    progress: false,
+    json: false,
+    targets: ["a.img", "b.img"],
+  });
+  expect(parse("-p", "a.img,b.img")).toMatchObject({ repair: "safe", targets: ["a.img", "b.img"] });
+  expect(parse("-a", "-C0", "a.img")).toMatchObject({ repair: "safe", progress: true, targets: ["a.img"] });
+  expect(parse("-yfCj", "a.img+b.img")).toMatchObject({
+    repair: "full",
+    force: true,
+    progress: true,
+    json: true,
+    targets: ["a.img+b.img"],
+  });
+  expect(parse("-n", "-f", "a.img")).toMatchObject({ repair: undefined, force: true });
+});
+
+test("wrong options are named in one line", () => {
+  for (const words of [[], ["-n", "-y", "a"], ["-p", "-y", "a"], ["--nonsense", "a"], [""], ["a,,b"]]) {
+    expect(() => parse(...words), words.join(" ")).toThrow(UsageError);
+    expect(() => parse(...words)).toThrow(/^[^\n]+$/);
+  }
+});
