@@ -39,7 +39,7 @@ need_packages() {
 need_build() {
   if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
     say "installing the packages of package-lock.json"
-    npm ci --no-audit --no-fund >&2 </dev/null || die "npm ci failed"
+    npm ci --ignore-scripts --no-audit --no-fund >&2 </dev/null || die "npm ci failed"
   fi
   say "building"
   npm run --silent build >&2 </dev/null || die "the build failed"
