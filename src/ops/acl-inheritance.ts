@@ -23,7 +23,8 @@ export function inheritAccess(store: BlockStore, parent: Block, mode: number, um
   return {
     mode: inherited.mode,
     ...(isPlain(inherited.acl) ? {} : { access: formatAcl(inherited.acl) }),
-    ...(isDirectory(mode) ? { defaults } : {}),
+    // A copy: the value is a view of a cached block, which may leave memory while the new inode is made.
+    ...(isDirectory(mode) ? { defaults: defaults.slice() } : {}),
   };
 }
 
@@ -36,7 +37,6 @@ export function storeInheritedAcls(
   if (access === undefined && defaults === undefined) return;
   const xattrs: XattrMap = new Map();
   if (access !== undefined) xattrs.set(ACL_ACCESS, access);
-  // A copy: the value was a view of the parent's block.
-  if (defaults !== undefined) xattrs.set(ACL_DEFAULT, defaults.slice());
+  if (defaults !== undefined) xattrs.set(ACL_DEFAULT, defaults);
   storeXattrs(store, inode, xattrs);
 }

@@ -40,7 +40,7 @@ export class MemoryVolume {
     const volumeUuid = randomUuid(random);
     const targets = sizesMib.map((mib, i) => {
       const name = `copy${i}`;
-      return { name, devices: [new SimulatedDevice(name, mib << 20)], copies: 1 };
+      return { name, devices: [new SimulatedDevice(name, mib * 1024 * 1024)], copies: 1 };
     });
     const copies = await formatCopies(targets, { volumeUuid, label: "", random });
     const clock = new SimulatedClock();
