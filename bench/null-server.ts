@@ -1,0 +1,12 @@
+// Serves the null filesystem on the directory given until it is unmounted: one side of bench/null-filesystem.ts.
+
+import { kernelTransport } from "../src/fuse/kernel/transport.ts";
+import { NullRequests } from "./null-requests.ts";
+
+const directory = process.argv[2];
+if (directory === undefined) throw new Error("usage: null-server DIR");
+const onFault = (error: unknown): void => console.error(error);
+const mounted = await kernelTransport.mount({ source: "null", directory }, new NullRequests(), { onFault });
+process.send?.("mounted");
+await mounted.closed;
+process.disconnect?.();
