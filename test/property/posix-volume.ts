@@ -60,6 +60,11 @@ export class MemoryVolume {
   /** Commits everything and begins anew with an empty cache. */
   async remount(): Promise<void> {
     await this.unmount();
+    await this.crash();
+  }
+
+  /** Begins anew from what was committed last, as after a power cut. */
+  async crash(): Promise<void> {
     this.volume = await openVolume(this.copies, { clock: this.clock, cacheBytes: this.#cacheBytes, commitMs: 0 });
     this.fs = new FileSystem(this.volume, this.clock);
   }
