@@ -2,53 +2,26 @@
 // bounded time and with typed errors only; what fsck calls repaired is sound.
 
 import { expect, test } from "vitest";
-import { FsError } from "../../src/base/errno.ts";
 import { SeededRandom } from "../../src/base/random.ts";
-import { CopiesError, CorruptBlockError } from "../../src/copies/errors.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
-import { FormatError } from "../../src/format/format-error.ts";
-import { FileSystem } from "../../src/posix/filesystem.ts";
-import { CorruptBlockStructure } from "../../src/tree/miss.ts";
-import { openVolume } from "../../src/volume/open.ts";
 import { buildGoodImage } from "../../fixtures/corrupt/good-image.ts";
-import type { VolumeImage } from "../../fixtures/corrupt/image-builder.ts";
 import { memoryCopies, memoryDevices } from "../../fixtures/corrupt/memory-copies.ts";
 import { mutate } from "../../fixtures/corrupt/mutate.ts";
 import { isClean } from "../../fsck/finding-list.ts";
 import { checkVolume } from "../../fsck/check.ts";
 import { fsckVolume } from "../../fsck/fsck.ts";
-import { readEverything } from "../model/read-everything.ts";
+import { mountAndChange, mountAndRead } from "../model/mount-damaged.ts";
 
 const SEEDS = Number(process.env["H2TS_FUZZ_SEEDS"] ?? 400);
 const FIRST_SEED = Number(process.env["H2TS_FUZZ_FIRST"] ?? 1);
 const good = buildGoodImage();
 const clock = new SimulatedClock();
 
-const REFUSALS = [FsError, FormatError, CopiesError, CorruptBlockError, CorruptBlockStructure];
-
-/** True for what says that the media are wrong, however deep it is wrapped. */
-function isRefusal(error: unknown): boolean {
-  if (REFUSALS.some((kind) => error instanceof kind)) return true;
-  return error instanceof Error && error.cause !== undefined && isRefusal(error.cause);
-}
-
-/** Mounts and reads; refusals are fine, anything else is a bug. */
-async function mountAndRead(volume: VolumeImage): Promise<void> {
-  try {
-    const opened = await openVolume(memoryCopies(volume), { clock, readOnly: true, commitMs: 0 });
-    await readEverything(new FileSystem(opened, clock));
-    expect(opened.failed, opened.readOnly).toBe(false);
-    await opened.close();
-  } catch (error) {
-    if (!isRefusal(error)) throw error;
-  }
-}
-
 async function tryOne(seed: number): Promise<void> {
   const random = new SeededRandom(seed);
   const spoiled = mutate(good, random, 1 + random.below(3));
   const found = await checkVolume(memoryCopies(spoiled));
-  await mountAndRead(spoiled);
+  await mountAndRead(spoiled, clock);
   const devices = memoryDevices(spoiled);
   const outcome = await fsckVolume(
     { copies: memoryCopies(spoiled, false), devices },
@@ -58,7 +31,8 @@ async function tryOne(seed: number): Promise<void> {
   const messages = left.map(({ message }) => message);
   expect(isClean(left), messages.join("\n")).toBe((outcome.exitCode & 4) === 0);
   if (isClean(found)) expect(isClean(left), messages.join("\n")).toBe(true);
-  await mountAndRead(spoiled);
+  await mountAndRead(spoiled, clock);
+  await mountAndChange(spoiled, clock);
 }
 
 const BATCH = 50;
