@@ -1,0 +1,54 @@
+// What the processes of a peer hold in memory and spend in CPU time.
+
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Peer } from "./peers/peer.ts";
+
+const IDLE_SECONDS = 5;
+/** The last commit and its timers are over by then. */
+const SETTLE_SECONDS = 7;
+/** USER_HZ, the unit of /proc/PID/stat on every Linux. */
+const TICKS_PER_SECOND = 100;
+
+function residentBytes(pid: number): number {
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  return Number(kib ?? 0) * 1024;
+}
+
+function cpuSeconds(pid: number): number {
+  // The name in parentheses may contain anything; user and system time are fields 14 and 15.
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
+/** Remembers the greatest sum seen of what a peer's processes hold, by peer and scenario. */
+export class MemoryWatch {
+  readonly #bytes = new Map<string, Map<string, number>>();
+  scenario = "";
+
+  async note(peer: Peer): Promise<void> {
+    const pids = await peer.pids();
+    if (pids.length === 0) return;
+    const byPeer = this.#bytes.get(this.scenario) ?? new Map<string, number>();
+    this.#bytes.set(this.scenario, byPeer);
+    const bytes = pids.reduce((sum, pid) => sum + residentBytes(pid), 0);
+    byPeer.set(peer.name, Math.max(bytes, byPeer.get(peer.name) ?? 0));
+  }
+
+  bytes(scenario: string, peer: string): number | undefined {
+    return this.#bytes.get(scenario)?.get(peer);
+  }
+}
+
+/** CPU time per second of each peer's processes while nobody asks anything of them. */
+export async function idleCpu(peers: readonly Peer[]): Promise<Map<string, number>> {
+  await sleep(SETTLE_SECONDS * 1000);
+  const spent = async (peer: Peer): Promise<number> =>
+    (await peer.pids()).reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+  const before = await Promise.all(peers.map(spent));
+  await sleep(IDLE_SECONDS * 1000);
+  const after = await Promise.all(peers.map(spent));
+  return new Map(
+    peers.map((peer, i) => [peer.name, ((after[i] as number) - (before[i] as number)) / IDLE_SECONDS] as const),
+  );
+}

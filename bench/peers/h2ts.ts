@@ -1,0 +1,66 @@
+// h2ts with two copies in image files, started through its commands as a user would.
+
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { run } from "../process.ts";
+import { detach, isMounted, type Peer } from "./peer.ts";
+
+const script = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const CLI = script("src/cli.js");
+const MKFS = script("mkfs/main.js");
+
+export class H2ts implements Peer {
+  readonly name = "h2ts";
+  readonly description = "h2ts, two copies in image files";
+  readonly isFloor = false;
+  readonly directory: string;
+  readonly #images: readonly string[];
+  readonly #imageSize: string;
+  readonly #options: string;
+  #pids: readonly number[] = [];
+
+  constructor(home: string, directory: string, imageSize: string, options: string) {
+    this.directory = directory;
+    this.#images = [join(home, "a.img"), join(home, "b.img")];
+    this.#imageSize = imageSize;
+    this.#options = options;
+  }
+
+  missing(): Promise<string | undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  async create(): Promise<void> {
+    await run(process.execPath, [MKFS, "-q", "-s", this.#imageSize, ...this.#images]);
+    await this.mount();
+  }
+
+  async mount(): Promise<void> {
+    await run(process.execPath, [CLI, "mount", "-o", this.#options, ...this.#images, this.directory]);
+    const { stdout } = await run(process.execPath, [CLI, "status", "-j", this.directory]);
+    const { daemon } = JSON.parse(stdout) as { daemon: { supervisorPid: number; workerPid: number } };
+    this.#pids = [daemon.supervisorPid, daemon.workerPid];
+  }
+
+  async unmount(): Promise<void> {
+    await run(process.execPath, [CLI, "umount", this.directory]);
+  }
+
+  pids(): Promise<readonly number[]> {
+    return Promise.resolve(this.#pids);
+  }
+
+  async abandon(): Promise<void> {
+    if (!isMounted(this.directory)) return;
+    await this.unmount().catch(async () => {
+      await detach(this.directory);
+      for (const pid of this.#pids) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // It is gone.
+        }
+      }
+    });
+  }
+}

@@ -1,0 +1,72 @@
+// Where a scenario does its work: a folder of its own on one peer, used through processes that can be ended.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Amounts } from "./amounts.ts";
+import type { MemoryWatch } from "./memory.ts";
+import type { Peer } from "./peers/peer.ts";
+import { type Outcome, run } from "./process.ts";
+import type { Figures, TaskName } from "./tasks.ts";
+
+const CLIENT = fileURLToPath(new URL("./client.js", import.meta.url));
+/** Until the disk has taken what was synced last. */
+const QUIET_MS = 300;
+
+export class Place {
+  readonly directory: string;
+  readonly amounts: Amounts;
+  readonly #peer: Peer;
+  readonly #memory: MemoryWatch;
+
+  constructor(peer: Peer, amounts: Amounts, memory: MemoryWatch) {
+    this.#peer = peer;
+    this.amounts = amounts;
+    this.#memory = memory;
+    this.directory = peer.isFloor ? peer.directory : join(peer.directory, "bench");
+  }
+
+  /** Makes the folder, empty, with nothing left to be written from before. */
+  async begin(): Promise<void> {
+    if (this.#peer.isFloor) return;
+    mkdirSync(this.directory);
+    await this.settle();
+  }
+
+  async end(): Promise<void> {
+    if (this.#peer.isFloor) return;
+    await this.task("clear");
+    await this.settle();
+  }
+
+  /** Carries out a task and returns what it measured. */
+  async task(name: TaskName): Promise<Figures> {
+    const { stdout } = await run(process.execPath, [CLIENT, name, this.directory, JSON.stringify(this.amounts)]);
+    await this.#memory.note(this.#peer);
+    return JSON.parse(stdout) as Figures;
+  }
+
+  /** Runs a program in the folder. */
+  async program(command: string, words: readonly string[], input = ""): Promise<Outcome> {
+    const outcome = await run(command, words, input, this.directory);
+    await this.#memory.note(this.#peer);
+    return outcome;
+  }
+
+  /** Writes everything back, so that it does not fall into what is measured next. */
+  async settle(): Promise<void> {
+    await run("sync", [this.#peer.directory]);
+    await run("sync", []);
+    await sleep(QUIET_MS);
+  }
+
+  /** Empties every cache: unmounted, the kernel's pages dropped (images included), mounted again. */
+  async remountCold(): Promise<void> {
+    await this.#memory.note(this.#peer);
+    await this.#peer.unmount();
+    await run("sync", []);
+    writeFileSync("/proc/sys/vm/drop_caches", "3");
+    await this.#peer.mount();
+  }
+}

@@ -1,0 +1,55 @@
+// The rounds: in each, every scenario is done on every peer in turn, and the turns begin with another peer each time.
+
+import type { Amounts } from "./amounts.ts";
+import { MemoryWatch } from "./memory.ts";
+import type { Peer } from "./peers/peer.ts";
+import { Place } from "./place.ts";
+import { Results } from "./results.ts";
+import type { Scenario } from "./scenarios/scenario.ts";
+
+export interface Rounds {
+  readonly scenarios: readonly Scenario[];
+  readonly peers: readonly Peer[];
+  readonly amounts: Amounts;
+  readonly runs: number;
+  /** Told what is being done. */
+  readonly onProgress: (line: string) => void;
+}
+
+export interface Measured {
+  readonly results: Results;
+  readonly memory: MemoryWatch;
+}
+
+/** Measures everything on peers that are mounted. A scenario that fails on a peer is noted and left out there. */
+export async function measure({ scenarios, peers, amounts, runs, onProgress }: Rounds): Promise<Measured> {
+  const results = new Results();
+  const memory = new MemoryWatch();
+  for (let run = 0; run < runs; run++) {
+    const first = run % peers.length;
+    const turns = [...peers.slice(first), ...peers.slice(0, first)];
+    for (const scenario of scenarios) {
+      memory.scenario = scenario.name;
+      for (const peer of turns) {
+        if (peer.isFloor && scenario.onFloors !== true) continue;
+        onProgress(`run ${run + 1} of ${runs}: ${scenario.name} on ${peer.name}`);
+        await turn(scenario, peer, run);
+      }
+    }
+  }
+  return { results, memory };
+
+  async function turn(scenario: Scenario, peer: Peer, run: number): Promise<void> {
+    const place = new Place(peer, amounts, memory);
+    try {
+      await place.begin();
+      const figures = await scenario.run(place);
+      for (const { name } of scenario.rows) results.add(name, peer.name, run, figures[name]);
+    } catch (error) {
+      results.failures.push(`${scenario.name} on ${peer.name}: ${(error as Error).message}`);
+    }
+    await place.end().catch((error: unknown) => {
+      results.failures.push(`after ${scenario.name} on ${peer.name}: ${(error as Error).message}`);
+    });
+  }
+}

@@ -1,0 +1,197 @@
+// The work itself, done by synchronous calls in a process of its own (client.ts), so that nothing but the filesystem is waited for.
+// Each task works in one folder, may find there what an earlier task left, and returns what it measured.
+
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { performance } from "node:perf_hooks";
+import type { Amounts } from "./amounts.ts";
+import { Content } from "./content.ts";
+
+/** Measured values by name. */
+export type Figures = Record<string, number>;
+type Task = (directory: string, amounts: Amounts) => Figures;
+
+const MIB = 1024 * 1024;
+const PAGE_BYTES = 4096;
+const SMALL_FILES_PER_FOLDER = 1000;
+const SMALL_FILE_BYTES = 4096;
+const APPEND_BYTES = 4096;
+const STAT_FILES = 100;
+
+function seconds(work: () => void): number {
+  const began = performance.now();
+  work();
+  return (performance.now() - began) / 1000;
+}
+
+function withFile(path: string, flags: string, work: (fd: number) => void): void {
+  const fd = openSync(path, flags);
+  try {
+    work(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function quantile(sorted: readonly number[], part: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] as number;
+}
+
+function writeInOrder(path: string, mib: number): void {
+  const content = new Content();
+  withFile(path, "w", (fd) => {
+    for (let i = 0; i < mib; i++) writeSync(fd, content.bytes(MIB));
+    fsyncSync(fd);
+  });
+}
+
+function readInOrder(path: string, mib: number): void {
+  const target = Buffer.alloc(MIB);
+  withFile(path, "r", (fd) => {
+    for (let i = 0; i < mib; i++) {
+      if (readSync(fd, target) !== MIB) throw new Error(`${path} is shorter than what was written`);
+    }
+  });
+}
+
+function smallFile(directory: string, i: number): string {
+  return join(directory, `d${Math.floor(i / SMALL_FILES_PER_FOLDER)}`, `file-${i}`);
+}
+
+/** Looks up `count` names that are not there, each another one. */
+function lookUpMissing(directory: string, count: number): number {
+  const unique = `${process.pid}-${Math.floor(performance.timeOrigin)}`;
+  const paths = Array.from({ length: count }, (_, i) => join(directory, `missing-${unique}-${i}`));
+  const took = seconds(() => {
+    for (const path of paths) {
+      if (statSync(path, { throwIfNoEntry: false }) !== undefined) throw new Error(`${path} is there`);
+    }
+  });
+  return (took / count) * 1e6;
+}
+
+export const TASKS = {
+  sequentialWrite: (directory, { sequentialMib: mib }) => {
+    return { write: mib / seconds(() => writeInOrder(join(directory, "big"), mib)) };
+  },
+
+  sequentialRead: (directory, { sequentialMib: mib }) => {
+    return { read: mib / seconds(() => readInOrder(join(directory, "big"), mib)) };
+  },
+
+  randomPrepare: (directory, { randomMib }) => {
+    writeInOrder(join(directory, "random"), randomMib);
+    return {};
+  },
+
+  randomWrite: (directory, { randomMib, randomWrites }) => {
+    const content = new Content();
+    const pages = (randomMib * MIB) / PAGE_BYTES;
+    const took = seconds(() =>
+      withFile(join(directory, "random"), "r+", (fd) => {
+        for (let i = 0; i < randomWrites; i++) {
+          writeSync(fd, content.bytes(PAGE_BYTES), 0, PAGE_BYTES, content.below(pages) * PAGE_BYTES);
+        }
+        fsyncSync(fd);
+      }),
+    );
+    return { write: randomWrites / took };
+  },
+
+  randomRead: (directory, { randomMib, randomReads }) => {
+    const content = new Content();
+    const target = Buffer.alloc(PAGE_BYTES);
+    const pages = (randomMib * MIB) / PAGE_BYTES;
+    const took = seconds(() =>
+      withFile(join(directory, "random"), "r", (fd) => {
+        for (let i = 0; i < randomReads; i++) readSync(fd, target, 0, PAGE_BYTES, content.below(pages) * PAGE_BYTES);
+      }),
+    );
+    return { read: randomReads / took };
+  },
+
+  smallFiles: (directory, { smallFiles: count }) => {
+    const content = new Content();
+    const create = seconds(() => {
+      for (let i = 0; i < count; i += SMALL_FILES_PER_FOLDER) {
+        mkdirSync(join(directory, `d${Math.floor(i / SMALL_FILES_PER_FOLDER)}`));
+      }
+      for (let i = 0; i < count; i++) writeFileSync(smallFile(directory, i), content.bytes(SMALL_FILE_BYTES));
+    });
+    return { create: count / create };
+  },
+
+  smallFilesList: (directory, { smallFiles: count }) => {
+    let found = 0;
+    const list = seconds(() => {
+      for (const folder of readdirSync(directory)) found += readdirSync(join(directory, folder)).length;
+    });
+    if (found !== count) throw new Error(`${found} names listed of ${count}`);
+    return { list: count / list };
+  },
+
+  smallFilesStat: (directory, { smallFiles: count }) => {
+    const stat = seconds(() => {
+      for (let i = 0; i < count; i++) {
+        if (statSync(smallFile(directory, i)).size !== SMALL_FILE_BYTES) throw new Error(`file ${i} has a wrong size`);
+      }
+    });
+    return { stat: count / stat };
+  },
+
+  smallFilesDelete: (directory, { smallFiles: count }) => {
+    const took = seconds(() => {
+      for (let i = 0; i < count; i++) unlinkSync(smallFile(directory, i));
+    });
+    return { delete: count / took };
+  },
+
+  fsync: (directory, { fsyncs }) => {
+    const content = new Content();
+    const tookUs: number[] = [];
+    withFile(join(directory, "journal"), "a", (fd) => {
+      for (let i = 0; i < fsyncs; i++) {
+        const bytes = content.bytes(APPEND_BYTES);
+        tookUs.push(
+          seconds(() => {
+            writeSync(fd, bytes);
+            fsyncSync(fd);
+          }) * 1e6,
+        );
+      }
+    });
+    tookUs.sort((a, b) => a - b);
+    return { p50: quantile(tookUs, 0.5), p99: quantile(tookUs, 0.99) };
+  },
+
+  missingNames: (directory, { lookups }) => ({ lookup: lookUpMissing(directory, lookups) }),
+
+  warmStat: (directory, { warmStats }) => {
+    const paths = Array.from({ length: STAT_FILES }, (_, i) => join(directory, `stat-${i}`));
+    for (const path of paths) writeFileSync(path, path);
+    for (const path of paths) statSync(path);
+    const took = seconds(() => {
+      for (let i = 0; i < warmStats; i++) statSync(paths[i % STAT_FILES] as string);
+    });
+    return { stat: (took / warmStats) * 1e6 };
+  },
+
+  clear: (directory) => {
+    rmSync(directory, { recursive: true, force: true });
+    return {};
+  },
+} as const satisfies Record<string, Task>;
+
+export type TaskName = keyof typeof TASKS;
