@@ -9,6 +9,8 @@ import type { MountOptions } from "../daemon/mount-options.ts";
 import { mountedVolumeAt, mountedVolumes } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 
+const PING_MS = 5000;
+
 /** The absolute form of a target: every node of the row resolved. Throws {@link MountError} when one is missing. */
 export function resolveTarget(target: string): string {
   return pathsOf(target)
@@ -53,7 +55,7 @@ export async function directoryServing(target: string): Promise<string | undefin
   const nodes = new Set(target.split("+"));
   for (const mount of mountedVolumes()) {
     const client = await ControlClient.connect(mount.deviceKey);
-    const reply = await client?.call("ping");
+    const reply = await client?.call("ping", PING_MS);
     client?.close();
     if (reply?.daemon?.targets.some((other) => other.split("+").some((node) => nodes.has(node))))
       return mount.directory;

@@ -5,6 +5,7 @@ import type { Command } from "commander";
 import { ControlClient } from "../daemon/control-client.ts";
 import { mountedVolumeAt, mountedVolumes, type MountedVolume } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
+import { reportFailure } from "./failure.ts";
 import { directoryServing, resolveDirectory, resolveTarget } from "./mount-preparation.ts";
 import { mountedReport, type StatusReport } from "./status-report.ts";
 import { statusText } from "./status-text.ts";
@@ -12,6 +13,9 @@ import { statusText } from "./status-text.ts";
 const HELP = `
 With a mount point: the volume mounted there. With targets: the volume on them, mounted or not.
 Without either: every mounted volume. -j prints one JSON object, or an array of them for all mounts.`;
+
+/** A worker answers from memory: one that takes this long hangs. */
+const ANSWER_MS = 10_000;
 
 export function addStatus(program: Command): void {
   program
@@ -26,9 +30,15 @@ export function addStatus(program: Command): void {
         const report = await reportOf(words);
         return console.log(flags.json ? JSON.stringify(report, null, 2) : statusText(report));
       }
-      const reports = await Promise.all(mountedVolumes().map(reportOfMount));
-      if (flags.json) return console.log(JSON.stringify(reports, null, 2));
-      console.log(reports.length === 0 ? "no h2ts volumes are mounted" : reports.map(statusText).join("\n\n"));
+      const answers = await Promise.allSettled(mountedVolumes().map(reportOfMount));
+      const reports = answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
+      if (flags.json) console.log(JSON.stringify(reports, null, 2));
+      else if (reports.length > 0) console.log(reports.map(statusText).join("\n\n"));
+      else if (answers.length === 0) console.log("no h2ts volumes are mounted");
+      // One daemon that does not answer must not hide the others.
+      for (const answer of answers) {
+        if (answer.status === "rejected") process.exitCode = reportFailure("h2ts", answer.reason);
+      }
     });
 }
 
@@ -52,8 +62,8 @@ async function reportOf(words: readonly string[]): Promise<StatusReport> {
 async function reportOfMount(mount: MountedVolume): Promise<StatusReport> {
   const client = await ControlClient.connect(mount.deviceKey);
   if (!client) throw new MountError(`${mount.directory}: its daemon can't be reached (is it another user's?)`);
-  const reply = await client.call("status");
+  const reply = await client.call("status", ANSWER_MS);
   client.close();
-  if (!reply?.volume) throw new MountError(`${mount.directory}: ${reply?.error ?? "its daemon ended"}`);
+  if (!reply?.volume) throw new MountError(`${mount.directory}: ${reply?.error ?? "its daemon does not answer"}`);
   return mountedReport(reply, reply.volume);
 }

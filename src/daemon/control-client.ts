@@ -36,11 +36,15 @@ export class ControlClient {
     return undefined;
   }
 
-  /** Sends one request; one at a time. Undefined when the daemon hung up without one. */
-  call(call: ControlRequest["call"]): Promise<ControlReply | undefined> {
+  /** Sends one request; one at a time. Undefined when the daemon hung up, or took longer than `timeoutMs`, without one. */
+  call(call: ControlRequest["call"], timeoutMs?: number): Promise<ControlReply | undefined> {
     if (this.#closed) return Promise.resolve(undefined);
     return new Promise((resolve) => {
-      this.#waiting.push(resolve);
+      const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#socket.destroy(), timeoutMs);
+      this.#waiting.push((reply) => {
+        clearTimeout(timer);
+        resolve(reply);
+      });
       this.#socket.write(`${JSON.stringify({ call })}\n`);
     });
   }

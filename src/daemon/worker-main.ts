@@ -59,6 +59,8 @@ process.on("message", (message) => {
 
 // Control-C in the foreground reaches every process of the terminal: the supervisor decides what it means.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
+// What is printed goes to the supervisor's log; when that is gone nobody reads it, which is no reason to stop.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 process.on("disconnect", () => console.error("worker: the supervisor is gone; serving on"));
 
 // Whatever nobody caught says that the state in memory may be wrong: nothing more is written, what is there can be read.

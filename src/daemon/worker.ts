@@ -8,6 +8,7 @@ import { FileSystem } from "../posix/filesystem.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { MountRequest } from "./messages.ts";
 import { openVolume } from "./open-volume.ts";
+import { limitMemory } from "./system-calls.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { VolumeReport } from "./volume-report.ts";
 
@@ -17,6 +18,11 @@ interface Service {
   unmount(): Promise<void>;
 }
 
+/**
+ * Address space for data besides the cache: mostly stacks of threads, of which little is ever touched. Far above what a
+ * worker needs; should it ever lose track of its memory, that must end the mount, not the machine.
+ */
+const MEMORY_BASE_BYTES = 4 * 1024 ** 3;
 const FAULTS_LOGGED_MAX = 100;
 
 export class Worker {
@@ -34,6 +40,7 @@ export class Worker {
 
   /** Opens the volume; throws with one line that names what is wrong. */
   static async open(request: MountRequest, fuseFd: number | undefined): Promise<Worker> {
+    limitMemory(MEMORY_BASE_BYTES + 2 * request.options.cacheBytes);
     return new Worker(request, fuseFd, await openVolume(request));
   }
 

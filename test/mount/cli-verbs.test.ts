@@ -133,6 +133,21 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
     expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
   });
 
+  it("serves on when the supervisor dies, and commits at the unmount", async () => {
+    const [a, b] = await formatted();
+    const mnt = place.mountPoint();
+    expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
+    const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as Status;
+    process.kill(daemon.supervisorPid, "SIGKILL");
+    await expect.poll(() => alive(daemon.supervisorPid)).toBe(false);
+    writeFileSync(`${mnt}/file`, "kept");
+    expect((await place.run("h2ts", "status", mnt)).err).toMatch(/daemon can't be reached/);
+    expect((await place.run("h2ts", "umount", mnt)).err).toMatch(/unmounted, but its daemon did not answer/);
+    expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
+    expect(readFileSync(`${mnt}/file`, "utf8")).toBe("kept");
+    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+  });
+
   it("unmounts in order on SIGTERM", async () => {
     const [a, b] = await formatted();
     const mnt = place.mountPoint();
