@@ -1,0 +1,3 @@
+import { posixSuite } from "./posix-suite.ts";
+
+posixSuite("fuse-native");
