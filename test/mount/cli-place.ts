@@ -42,7 +42,10 @@ export class Place {
   /** Runs a program to its end, in this folder. */
   run(program: keyof typeof PROGRAMS, ...words: string[]): Promise<Outcome> {
     return new Promise((settle, reject) => {
-      const child = spawn(process.execPath, [PROGRAMS[program], ...words], { cwd: this.folder, stdio: ["ignore", "pipe", "pipe"] });
+      const child = spawn(process.execPath, [PROGRAMS[program], ...words], {
+        cwd: this.folder,
+        stdio: ["ignore", "pipe", "pipe"],
+      });
       let out = "";
       let err = "";
       child.stdout.on("data", (chunk) => (out += chunk));
