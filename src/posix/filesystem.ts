@@ -370,13 +370,14 @@ export class FileSystem implements FileSystemRequests {
 
   /** Of the copy with least room: what every copy has to hold can't exceed it. */
   statistics(): FileSystemStatistics {
-    const { totalKib, freeKib, inodeCount } = this.#volume.statfs();
+    const { totalKib, unusedKib, freeKib, inodeCount } = this.#volume.statfs();
     const perBlock = STATISTICS_BLOCK_BYTES / KIB;
     const free = Math.floor(freeKib / perBlock);
     return {
       blockBytes: STATISTICS_BLOCK_BYTES,
       blocks: Math.floor(totalKib / perBlock),
-      blocksFree: free,
+      // The reserve counts as free, not as available, as on ext4.
+      blocksFree: Math.floor(unusedKib / perBlock),
       blocksAvailable: free,
       files: inodeCount + free,
       filesFree: free,

@@ -1,5 +1,6 @@
 // Buffers for blocks, one free list per power of two. Small ones are cut from 64 KiB slabs, so that ten thousand
-// inodes are not ten thousand ArrayBuffers for the collector to visit.
+// inodes are not ten thousand ArrayBuffers for the collector to visit. What is kept free is bounded: when the sizes in
+// use change, buffers of the old size go back to the collector.
 
 import { BLOCK_MAX_BYTES } from "../format/geometry.ts";
 
@@ -8,6 +9,9 @@ export interface BlockBuffer {
   readonly bytes: Uint8Array;
   readonly view: DataView;
 }
+
+/** Free bytes kept for each size. */
+const FREE_BYTES_MAX = 4 * 1024 * 1024;
 
 export class BufferPool {
   readonly #free: BlockBuffer[][] = [];
@@ -24,7 +28,8 @@ export class BufferPool {
 
   /** Gives a buffer back; nobody may look at it any more. */
   give(buffer: BlockBuffer): void {
-    this.#list(buffer.bytes.length).push(buffer);
+    const list = this.#list(buffer.bytes.length);
+    if (list.length * buffer.bytes.length < FREE_BYTES_MAX) list.push(buffer);
   }
 
   #list(sizeBytes: number): BlockBuffer[] {

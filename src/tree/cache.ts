@@ -4,6 +4,9 @@
 import type { Block } from "./block.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 
+/** Blocks looked at for one eviction at most: bounds the time of one miss, not what is evicted over several. */
+const CHANCES_MAX = 1024;
+
 export class BlockCache {
   readonly #pool: BufferPool;
   readonly #blocks = new Map<number, Block>();
@@ -51,7 +54,7 @@ export class BlockCache {
   }
 
   #evict(): void {
-    let chances = Math.min(this.#blocks.size, 256);
+    let chances = Math.min(this.#blocks.size, CHANCES_MAX);
     for (const [key, block] of this.#blocks) {
       if (this.#bytes <= this.#limitBytes || chances-- === 0) return;
       if (!block.dirty && block.writing === 0 && block.pins === 0 && !block.referenced) {

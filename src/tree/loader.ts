@@ -2,6 +2,7 @@
 // `load`, which reads everything queued in one go, verifies it (I5) and holds it to the rules of its type (I12).
 // Requests for a block that is already on its way share one read.
 
+import { FsError } from "../base/errno.ts";
 import {
   BLOCKREF_BYTES,
   BLOCKSET_BYTES,
@@ -136,7 +137,7 @@ export class Loader {
     for (const load of loads) {
       const error = load.read.error ?? this.#broken(load);
       if (error === undefined) arrived(load.block);
-      else this.#failed.set(load.key, error);
+      else this.#failed.set(load.key, new FsError("EIO", `${load.name}: ${error.message}`));
     }
   }
 
@@ -145,7 +146,7 @@ export class Loader {
       load.block.count = this.#rules.content(load.block.bytes, load.block.view, load.expected);
       return undefined;
     } catch (error) {
-      return error instanceof Error ? new Error(`${load.name}: ${error.message}`, { cause: error }) : undefined;
+      return error instanceof Error ? error : new Error(String(error));
     }
   }
 }

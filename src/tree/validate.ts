@@ -169,7 +169,7 @@ export class BlockRules {
       if (kib === 0) continue;
       pointers++;
       const copyKib = this.#copyKib[copy] ?? 0;
-      if (copyKib === 0) continue;
+      if (copyKib === 0) refuse(`a pointer to copy ${copy}, which the volume does not have`);
       const [start, end] = usableRange(copyKib);
       if (kib < start || kib + sizeKib > end) refuse(`pointer ${kib} lies outside copy ${copy}`);
       if (kib % sizeKib !== 0) refuse(`pointer ${kib} is not aligned to ${sizeKib} KiB`);

@@ -208,10 +208,19 @@ async function finishReleases(volume: Volume): Promise<void> {
     const pending = await volume.view((state) => pendingReleases(state, from));
     if (pending.length === 0) return;
     for (const ino of pending) {
-      for (let unfinished: number | undefined = ino; unfinished !== undefined; ) {
-        unfinished = (await volume.apply({ op: "release", ino: unfinished })).unfinished;
-      }
+      await finishRelease(volume, ino);
       from = ino + 1;
     }
+  }
+}
+
+/** A damaged orphan is left for fsck.h2ts: one bad block must not keep the volume from being mounted. */
+async function finishRelease(volume: Volume, ino: number): Promise<void> {
+  try {
+    for (let next: number | undefined = ino; next !== undefined; ) {
+      next = (await volume.apply({ op: "release", ino: next })).unfinished;
+    }
+  } catch (error) {
+    if (!(error instanceof FsError) || error.code !== "EIO" || volume.failed) throw error;
   }
 }

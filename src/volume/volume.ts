@@ -35,12 +35,15 @@ export interface CopySpace {
   readonly usedKib: number;
   /** What ordinary writes can still take; the reserve is not counted. */
   readonly freeKib: number;
+  readonly unusedKib: number;
 }
 
 export interface SpaceReport {
   readonly copies: readonly CopySpace[];
   /** Of the copy with the least room. */
   readonly totalKib: number;
+  /** Not in use, the reserve included. */
+  readonly unusedKib: number;
   readonly freeKib: number;
   readonly inodeCount: number;
 }
@@ -182,12 +185,14 @@ export class Volume {
         sizeKib,
         usedKib: Math.max(0, usableKib - freemap.unusedKib),
         freeKib: freemap.freeKib,
+        unusedKib: freemap.unusedKib,
       });
     }
     const tightest = copies.reduce((least, copy) => (copy.freeKib < least.freeKib ? copy : least));
     return {
       copies,
       totalKib: tightest.sizeKib - 2 * RING_AREA_KIB,
+      unusedKib: tightest.unusedKib,
       freeKib: tightest.freeKib,
       inodeCount: this.#countInodes(),
     };
