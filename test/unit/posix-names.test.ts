@@ -2,6 +2,7 @@
 
 import { beforeEach, describe, expect, it } from "vitest";
 import { FsError } from "../../src/base/errno.ts";
+import { nameKey } from "../../src/format/dirent.ts";
 import { type Caller, RenameFlag } from "../../src/posix/requests.ts";
 import { MemoryVolume } from "../property/posix-volume.ts";
 
@@ -206,6 +207,27 @@ describe("files without names", () => {
     made.fs.forget(temporary.ino, 2);
     await made.remount();
     expect(await inoOf("named")).toBe(temporary.ino);
+    expect(await made.findings()).toEqual([]);
+  });
+});
+
+describe("names of equal hash", () => {
+  // Found by trying fifty million names.
+  const [first, second] = ["m7uge9", "m9yugc"] as const;
+
+  it("are told apart, whichever goes first", async () => {
+    expect(nameKey(bytes(first))).toBe(nameKey(bytes(second)));
+    const [a, b] = [await file(first), await file(second)];
+    expect([await inoOf(first), await inoOf(second)]).toEqual([a, b]);
+    await made.fs.unlink(ROOT, bytes(first), CALLER);
+    expect([await inoOf(first), await inoOf(second)]).toEqual([undefined, b]);
+    expect(await refusal(() => file(second))).toBe("EEXIST");
+    await rename(second, first);
+    expect([await inoOf(first), await inoOf(second)]).toEqual([b, undefined]);
+    const c = await file(second);
+    await rename(first, second, RenameFlag.EXCHANGE);
+    expect([await inoOf(first), await inoOf(second)]).toEqual([c, b]);
+    await made.remount();
     expect(await made.findings()).toEqual([]);
   });
 });
