@@ -222,7 +222,10 @@ class Subject {
         return `${await fs.copyRange(from, step.offset, to, step.toOffset, Math.max(1, step.length))} bytes`;
       }
       case "truncate":
-        return describeAttributes(await fs.setAttributes(this.#file(step.file), { size: step.size }, CALLER));
+        // As ftruncate(2) asks; truncate(2) to the size there is leaves the times alone, which the model does not know.
+        return describeAttributes(
+          await fs.setAttributes(this.#file(step.file), { size: step.size, mtime: "now" }, CALLER),
+        );
       case "mode": {
         const change = { mode: step.mode, uid: step.uid };
         return describeAttributes(await fs.setAttributes(this.#file(step.file), change, CALLER));
