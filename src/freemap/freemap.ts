@@ -141,11 +141,6 @@ export class Freemap {
     }
   }
 
-  /** Searches from the start of the copy again: what was freed there is used before untouched space. */
-  rewind(): void {
-    this.#cursorKib.fill(0);
-  }
-
   /**
    * Takes an aligned run of `sizeKib` (1–64, a power of two) and returns its first KiB, or NO_ROOM. May throw MISS
    * before anything changed.
