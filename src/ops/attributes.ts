@@ -1,7 +1,15 @@
 // setattr: owner, mode, times and size in one step, with what Linux lets them do to each other.
 
 import { FsError } from "../base/errno.ts";
-import { InodeTime, inodeMode, setInodeGid, setInodeMode, setInodeTime, setInodeUid } from "../format/inode.ts";
+import {
+  InodeTime,
+  inodeMode,
+  inodeSize,
+  setInodeGid,
+  setInodeMode,
+  setInodeTime,
+  setInodeUid,
+} from "../format/inode.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import { clearPrivileges, setSize } from "./data.ts";
 import { attributesOf, editInode } from "./inodes.ts";
@@ -15,12 +23,14 @@ export function setAttributes(state: PfsState, operation: SetAttributesOperation
   const inode = editInode(state, ino);
   const v = inode.view;
   let unfinished = false;
+  let resized = false;
   if (size !== undefined) {
     const mode = inodeMode(v);
     if (isDirectory(mode)) throw new FsError("EISDIR");
     if (!isRegular(mode)) throw new FsError("EINVAL", "only regular files have a size to change");
+    resized = size !== inodeSize(v);
     unfinished = setSize(state, inode, size);
-    setInodeTime(v, InodeTime.MTIME, time);
+    if (resized) setInodeTime(v, InodeTime.MTIME, time);
   }
   if (operation.uid !== undefined) setInodeUid(v, operation.uid);
   if (operation.gid !== undefined) setInodeGid(v, operation.gid);
@@ -36,7 +46,15 @@ export function setAttributes(state: PfsState, operation: SetAttributesOperation
   }
   if (operation.atime !== undefined) setInodeTime(v, InodeTime.ATIME, operation.atime);
   if (operation.mtime !== undefined) setInodeTime(v, InodeTime.MTIME, operation.mtime);
-  setInodeTime(v, InodeTime.CTIME, operation.ctime ?? time);
+  if (operation.ctime !== undefined || resized || !isTruncationOnly(operation)) {
+    setInodeTime(v, InodeTime.CTIME, operation.ctime ?? time);
+  }
   const attributes = attributesOf(inode);
   return unfinished ? { attributes, unfinished: ino } : { attributes };
+}
+
+/** To the size there is, that leaves the times alone, as on ext4 and XFS; ftruncate(2) asks for new ones by itself. */
+function isTruncationOnly(operation: SetAttributesOperation): boolean {
+  const { size, mode, uid, gid, atime, mtime, killPrivileges } = operation;
+  return size !== undefined && !killPrivileges && [mode, uid, gid, atime, mtime].every((field) => field === undefined);
 }

@@ -4,12 +4,12 @@ import { spawnSync } from "node:child_process";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
+import { FILE_SIZE_MAX } from "../../src/format/geometry.ts";
 import type { MountedVolume } from "./posix-mounted.ts";
 import { FALLOC, O, SEEK, errnoOf, sys } from "./posix-system.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-const FILE_SIZE_MAX = 2 ** 53 - 1;
 const ENXIO = "ENXIO";
 const PYTHON = "/usr/bin/python3";
 

@@ -133,7 +133,10 @@ export function spaceSuite(transport: MountedVolume["transport"]): void {
         sys.rename(`${d}/kept`, `${d}/renamed`);
         sys.truncate(`${d}/first`, MIB);
         sys.unlink(`${d}/first`);
-        expect(await small.place.run("h2ts", "sync", small.directory)).toMatchObject({ code: 0 });
+        // The first sync after a lost write tells of it.
+        expect([0, 32]).toContain((await small.place.run("h2ts", "sync", small.directory)).code);
+        const sync = await small.place.run("h2ts", "sync", small.directory);
+        expect(sync, sync.err).toMatchObject({ code: 0 });
         rounds[1] = fill(small, `${d}/second`);
         expect(rounds[1]).toBeGreaterThan((rounds[0] ?? 0) * 0.9);
         // Full of small files.

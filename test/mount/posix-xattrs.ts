@@ -208,7 +208,8 @@ for body in (lambda: os.getxattr(${JSON.stringify(file)}, "trusted.a"),
       const words = [`--reuid=${ALICE}`, `--regid=${ALICE}`, "--clear-groups", "setfacl", "-m", "u:4002:rx", file];
       expect(spawnSync("setpriv", words, { timeout: 30_000 }).status).toBe(0);
       expect(sys.lstat(file).mode.toString(8)).toBe("755");
-      const other = words.map((word) => word.replace(String(ALICE), String(BOB)));
+      // setfacl makes no call when nothing would change, so another entry.
+      const other = words.map((word) => word.replace(String(ALICE), String(BOB)).replace("u:4002:rx", "u:4002:r"));
       expect(spawnSync("setpriv", other, { timeout: 30_000 }).status).toBe(1);
     });
   });

@@ -23,6 +23,7 @@ interface Answer {
 class ScriptedChannel implements Channel {
   readonly requests: Uint8Array[] = [];
   readonly answers: Answer[] = [];
+  readonly asides: Buffer[] = [];
   writeResult: number | undefined;
 
   read(into: Uint8Array): number {
@@ -30,6 +31,11 @@ class ScriptedChannel implements Channel {
     if (next === undefined) return -Errno.EAGAIN;
     into.set(next);
     return next.length;
+  }
+
+  writeAside(message: Uint8Array): Promise<void> {
+    this.asides.push(Buffer.from(message));
+    return Promise.resolve();
   }
 
   write(from: Uint8Array, lengthBytes: number): number {
@@ -111,6 +117,34 @@ describe("structures", () => {
     for (const [structure, size] of Object.entries(sizes)) {
       expect([structure, structures[structure as keyof typeof structures].sizeBytes]).toEqual([structure, size]);
     }
+  });
+});
+
+describe("lseek", () => {
+  it("asks for data only after the kernel has written its pages back, one file at a time", async () => {
+    const asked: number[] = [];
+    const fs = only({
+      seek(ino) {
+        asked.push(ino);
+        return 5;
+      },
+    });
+    const negotiated = { minor: 45, flags: InitFlag.WRITEBACK_CACHE, flags2: 0, maxReadaheadBytes: 0 };
+    const { channel, served } = session(fs, { negotiated });
+    const body = words(0, 0, 0, 0, 3, 0);
+    channel.requests.push(message(Opcode.LSEEK, 9, body, 1n), message(Opcode.LSEEK, 10, body, 2n));
+    expect([served.step(), served.step()]).toEqual(["served", "served"]);
+    expect(asked).toEqual([]);
+    await served.quiet();
+    expect(asked).toEqual([9, 10]);
+    expect(channel.asides.map((aside) => [aside.readUInt32LE(0), aside.readInt32LE(4), aside.readUInt8(16)])).toEqual([
+      [40, 2, 9],
+      [40, 2, 10],
+    ]);
+    expect(channel.answers.map(({ error, body: at }) => [error, at.readUInt32LE(0)])).toEqual([
+      [0, 5],
+      [0, 5],
+    ]);
   });
 });
 

@@ -116,7 +116,7 @@ export const SETXATTR_ACL_KILL_SGID = 1 << 0;
 export const OpenFlag = { KEEP_CACHE: 1 << 1, CACHE_DIR: 1 << 3 } as const;
 
 /** Code of a notification from server to kernel (sent with unique 0, the code in place of the error). */
-export const Notification = { RESEND: 7 } as const;
+export const Notification = { INVALIDATE_INODE: 2, RESEND: 7 } as const;
 
 /** Extension types at the end of a request (`total_extlen` of its header). */
 export const Extension = { GROUPS: 32 } as const;

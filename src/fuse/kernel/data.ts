@@ -95,7 +95,10 @@ export const DATA_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, O
     Opcode.LSEEK,
     operation<number>({
       bodyBytes: LseekIn.sizeBytes,
-      run: ({ fs }, request) => fs.seek(request.nodeid, request.u64(LseekIn.offset), request.u32(LseekIn.whence)),
+      async run(context, request) {
+        await context.writeBack(request.nodeid);
+        return context.fs.seek(request.nodeid, request.u64(LseekIn.offset), request.u32(LseekIn.whence));
+      },
       encode: (reply, offset) => reply.u64(offset),
     }),
   ],

@@ -11,6 +11,8 @@ export interface OperationContext {
   readonly fs: FileSystemRequests;
   /** Settled by INIT. */
   negotiated: Negotiated | undefined;
+  /** Resolves when what the kernel held back of a file's content has been written to us. */
+  writeBack(ino: number): Promise<void>;
 }
 
 export interface Operation<T = unknown> {

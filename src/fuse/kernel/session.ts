@@ -6,13 +6,15 @@
 
 import { Errno, FsError } from "../../base/errno.ts";
 import type { FileSystemRequests } from "../../posix/requests.ts";
-import { Notification } from "./abi.ts";
+import { writeU64 } from "../../base/integers.ts";
+import { InitFlag, Notification } from "./abi.ts";
 import type { Channel } from "./channel.ts";
 import type { Negotiated } from "./negotiation.ts";
 import type { Operation, OperationContext } from "./operation.ts";
 import { OPERATIONS } from "./operations.ts";
 import { Reply } from "./reply.ts";
 import { Request } from "./request.ts";
+import { InvalidateInode, OutHeader } from "./structures.ts";
 
 /** Requests being carried out together at most; each holds a buffer, of which only the touched part takes memory. */
 const REQUESTS_IN_FLIGHT = 64;
@@ -27,6 +29,16 @@ export interface SessionOptions {
   readonly negotiated?: Negotiated | undefined;
 }
 
+/** The message that makes the kernel write back and drop all pages of a file. */
+function invalidation(ino: number): Uint8Array {
+  const message = new Uint8Array(OutHeader.sizeBytes + InvalidateInode.sizeBytes);
+  const view = new DataView(message.buffer);
+  view.setUint32(OutHeader.len, message.length, true);
+  view.setInt32(OutHeader.error, Notification.INVALIDATE_INODE, true);
+  writeU64(view, OutHeader.sizeBytes + InvalidateInode.ino, ino);
+  return message;
+}
+
 export class Session implements OperationContext {
   readonly fs: FileSystemRequests;
   negotiated: Negotiated | undefined;
@@ -38,6 +50,7 @@ export class Session implements OperationContext {
   #inFlight = 0;
   #closed = false;
   #whenQuiet: (() => void)[] = [];
+  #writingBack: Promise<void> = Promise.resolve();
 
   constructor(channel: Channel, fs: FileSystemRequests, options: SessionOptions) {
     this.#channel = channel;
@@ -78,6 +91,17 @@ export class Session implements OperationContext {
     const result = this.#channel.write(this.#reply.bytes, this.#reply.notification(Notification.RESEND));
     if (result < 0)
       throw new FsError("EOPNOTSUPP", "the kernel does not resend FUSE requests (Linux 6.9 or later does)");
+  }
+
+  /**
+   * The kernel does not write its dirty pages back before it asks where a file's data is, and nothing but dropping the
+   * file from its page cache makes it. One file at a time: each takes a thread that the answers may need, too.
+   */
+  writeBack(ino: number): Promise<void> {
+    if (((this.negotiated?.flags ?? 0) & InitFlag.WRITEBACK_CACHE) === 0) return Promise.resolve();
+    const message = invalidation(ino);
+    this.#writingBack = this.#writingBack.then(() => this.#channel.writeAside(message));
+    return this.#writingBack;
   }
 
   /** Last in, first out, so that few buffers stay warm and the others untouched. */

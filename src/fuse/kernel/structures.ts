@@ -247,6 +247,13 @@ export const FallocateIn = layout([
   ["padding", "u32"],
 ]);
 
+/** Body of FUSE_NOTIFY_INVAL_INODE. */
+export const InvalidateInode = layout([
+  ["ino", "u64"],
+  ["off", "u64"],
+  ["len", "u64"],
+]);
+
 export const LseekIn = layout([
   ["fh", "u64"],
   ["offset", "u64"],

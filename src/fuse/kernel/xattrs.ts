@@ -23,6 +23,14 @@ function setXattr(context: OperationContext, request: Request): Eventually<void>
   return context.fs.setXattr(request.nodeid, name, value, request.u32(SetxattrIn.flags), request, killSgid);
 }
 
+/** As other filesystems do it: trusted attributes are shown to root only. */
+function listXattrs({ fs }: OperationContext, request: Request): Eventually<readonly string[]> {
+  const shown = (names: readonly string[]): readonly string[] =>
+    request.uid === 0 ? names : names.filter((name) => !name.startsWith("trusted."));
+  const names = fs.listXattrs(request.nodeid);
+  return names instanceof Promise ? names.then(shown) : shown(names);
+}
+
 /** The value, or with a size of 0 in the request only its length. */
 function encodeValue(reply: Reply, value: Uint8Array, request: Request): number {
   const room = request.u32(GetxattrIn.size);
@@ -49,7 +57,7 @@ export const XATTR_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, 
     Opcode.LISTXATTR,
     operation<readonly string[]>({
       bodyBytes: GetxattrIn.sizeBytes,
-      run: ({ fs }, request) => fs.listXattrs(request.nodeid),
+      run: listXattrs,
       encode: encodeNames,
     }),
   ],

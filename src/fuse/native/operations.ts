@@ -149,7 +149,7 @@ export function nativeOperations(
     truncate: (path, size, done) => finish(() => change(path, { size }), done),
     ftruncate: (_path, fd, size, done) =>
       finish(async () => {
-        await fs.setAttributes(opened(fd), { size }, caller);
+        await fs.setAttributes(opened(fd), { size, mtime: "now" }, caller);
       }, done),
     utimens: (path, atimeMs, mtimeMs, done) =>
       finish(() => change(path, { atime: timespec(atimeMs), mtime: timespec(mtimeMs) }), done),
