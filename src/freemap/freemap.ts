@@ -62,8 +62,8 @@ export class Freemap {
     const leaves = leafCount(sizeKib);
     this.#freeKib = new Uint16Array(leaves);
     this.#freeChunks = new Uint16Array(leaves);
-    // 1/32 of the copy, at least 1 MiB and at most 512 MiB: several commits' worth of metadata.
-    this.reserveChunks = Math.min(8192, Math.max(16, Math.floor(sizeKib / CHUNK_KIB / 32)));
+    // 1/32 of the copy, at least 2 MiB and at most 512 MiB: several commits' worth of metadata.
+    this.reserveChunks = Math.min(8192, Math.max(32, Math.floor(sizeKib / CHUNK_KIB / 32)));
     for (let index = 0; index < leaves; index++) {
       const [start, end] = this.#usable(index);
       this.setLeafSummary(index, end - start, Math.floor(end / CHUNK_KIB) - Math.ceil(start / CHUNK_KIB));
@@ -146,14 +146,43 @@ export class Freemap {
    * before anything changed.
    */
   allocate(sizeKib: number, claim: Claim): number {
-    const reserve =
-      claim === Claim.ORDINARY ? this.reserveChunks : claim === Claim.DELETING ? this.reserveChunks >>> 1 : 0;
-    const sparing = this.#totalChunks <= reserve;
+    const sparing = this.#totalChunks <= this.#chunksKept(sizeKib, claim);
+    if (sparing) return this.#mayFill(sizeKib, claim) ? this.#search(sizeKib, true) : NO_ROOM;
+    // Inside the reserve, broken chunks are filled first: whole ones come back only when all in them is freed.
+    if (this.#totalChunks <= this.reserveChunks) {
+      const kib = this.#search(sizeKib, true);
+      if (kib !== NO_ROOM) return kib;
+    }
+    return this.#search(sizeKib, false);
+  }
+
+  /**
+   * Whole chunks that a claim may not break into; inodes by the thousand, which fit into
+   * any hole a forced commit lets go, leave most to the larger blocks above them.
+   */
+  #chunksKept(sizeKib: number, claim: Claim): number {
+    if (claim === Claim.COMMIT) return 0;
+    if (claim === Claim.ORDINARY) return this.reserveChunks;
+    return sizeKib < 4 ? this.reserveChunks - (this.reserveChunks >>> 2) : this.reserveChunks >>> 2;
+  }
+
+  /**
+   * May a claim that finds no chunk to break fill what is left of broken ones? Commits break chunks of the reserve; if
+   * others always filled those up, the reserve would be gone chunk by chunk (I10).
+   */
+  #mayFill(sizeKib: number, claim: Claim): boolean {
+    const reserveKib = this.reserveChunks * CHUNK_KIB;
+    const leftKib = this.#totalKib - sizeKib;
+    if (claim === Claim.ORDINARY) return this.#totalChunks >= this.reserveChunks || leftKib >= 2 * reserveKib;
+    return claim === Claim.COMMIT || leftKib >= reserveKib / 4;
+  }
+
+  /** The cursor's leaf from the cursor on, then the others, then the part of the first before the cursor. */
+  #search(sizeKib: number, sparing: boolean): number {
     const sizeClass = sizeKib === BLOCK_MAX_KIB ? 2 : sizeKib >= 4 ? 1 : 0;
     const cursor = this.#cursorKib[sizeClass] as number;
     const leaves = this.#freeKib.length;
     const first = Math.min(leaves - 1, Math.floor(cursor / FREEMAP_LEAF_KIB));
-    // The cursor's leaf from the cursor on, then the others, then the part of the first before the cursor.
     for (let turn = 0; turn <= leaves; turn++) {
       const index = (first + turn) % leaves;
       if (!this.#mayHold(index, sizeKib, sparing)) continue;
