@@ -62,6 +62,8 @@ export class ControlServer {
   /** Removes the socket and resolves when every answer under way has been sent. */
   async close(): Promise<void> {
     rmSync(this.path, { force: true });
+    // Requests sent before the end may not have been read yet: one turn of the event loop takes them in.
+    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
     await Promise.all(this.#answers);
     const ended = [...this.#sockets].map(
       (socket) =>
