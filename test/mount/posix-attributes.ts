@@ -90,14 +90,16 @@ export function attributesSuite(volume: () => MountedVolume, can: MountedVolume[
 
     it("a truncation to the size there is changes nothing, O_TRUNC always the times", () => {
       const file = `${volume().folder()}/file`;
+      // libfuse 2 does not say whether it was truncate or ftruncate, which always changes them.
+      const same = can.nanoseconds ? "" : "mc";
       writeFileSync(file, "12345");
-      expect(changed(file, () => sys.truncate(file, 5))).toBe("");
+      expect(changed(file, () => sys.truncate(file, 5))).toBe(same);
       expect(
         changed(file, () => {
           sys.truncate(file, 5);
           volume().dropCaches();
         }),
-      ).toBe("");
+      ).toBe(same);
       expect(changed(file, () => sys.close(sys.open(file, O.WRONLY | O.TRUNC)))).toBe("mc");
       expect(sys.lstat(file).size).toBe(0);
       expect(changed(file, () => sys.close(sys.open(file, O.WRONLY | O.TRUNC)))).toBe("mc");

@@ -2,7 +2,7 @@
 // A guard ends the mount by force when the tests get stuck in it, so that a hang fails them instead of stopping them.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { type Outcome, Place } from "./cli-place.ts";
@@ -46,11 +46,11 @@ export const CAPABILITIES: Record<TransportName, Capabilities> = {
 };
 
 export interface VolumeSize {
-  readonly first: string;
-  readonly second: string;
+  readonly firstMib: number;
+  readonly secondMib: number;
 }
 
-const DEFAULT_SIZE: VolumeSize = { first: "1G", second: "1536M" };
+const DEFAULT_SIZE: VolumeSize = { firstMib: 1024, secondMib: 1536 };
 const GUARD_SECONDS = 420;
 
 function succeeded(outcome: Outcome): void {
@@ -78,9 +78,15 @@ export class MountedVolume {
   static async create(transport: TransportName, size: VolumeSize = DEFAULT_SIZE): Promise<MountedVolume> {
     const volume = new MountedVolume(transport);
     try {
-      // mkfs gives every image it creates the same size, and one that is there keeps its own.
-      succeeded(await volume.place.run("mkfs.h2ts", "-q", "-s", size.first, "a.img"));
-      succeeded(await volume.place.run("mkfs.h2ts", "-q", "-f", "-s", size.second, "a.img", "b.img"));
+      // mkfs gives all images the size of -s; without it, one that is there keeps its own.
+      for (const [image, bytes] of [
+        ["a.img", size.firstMib],
+        ["b.img", size.secondMib],
+      ] as const) {
+        writeFileSync(volume.place.path(image), "");
+        truncateSync(volume.place.path(image), bytes * 2 ** 20);
+      }
+      succeeded(await volume.place.run("mkfs.h2ts", "-q", "-f", "a.img", "b.img"));
       await volume.mount();
     } catch (error) {
       volume.destroy();
@@ -94,13 +100,14 @@ export class MountedVolume {
   }
 
   async mount(...options: string[]): Promise<void> {
-    const words = options.length === 0 ? [] : ["-o", options.join(",")];
+    const words = ["-o", [`log=${this.place.path("log")}`, ...options].join(",")];
     const transport = ["--transport", this.transport];
     succeeded(await this.place.run("h2ts", "mount", ...transport, ...words, ...this.images, this.directory));
   }
 
   async unmount(): Promise<void> {
-    succeeded(await this.place.run("h2ts", "umount", this.directory));
+    const outcome = await this.place.run("h2ts", "umount", this.directory);
+    expect(outcome, outcome.err + readFileSync(this.place.path("log"), "utf8")).toMatchObject({ code: 0 });
   }
 
   async remount(...options: string[]): Promise<void> {

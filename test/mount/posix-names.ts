@@ -205,16 +205,19 @@ export function namesSuite(volume: () => MountedVolume, can: MountedVolume["can"
       expect(errnoOf(() => sys.rename(`${d}/y`, `${d}/y/b`, RENAME.EXCHANGE))).toBe("EINVAL");
     });
 
-    it("a directory removed while it is open or current is empty and takes nothing new", () => {
-      const d = volume().folder();
-      sys.mkdir(`${d}/gone`);
-      const fd = sys.open(`${d}/gone`, O.RDONLY | O.DIRECTORY);
-      sys.rmdir(`${d}/gone`);
-      expect(sys.fstat(fd).nlink).toBe(0);
-      expect(readdirSync(`/proc/self/fd/${fd}`)).toEqual([]);
-      expect(errnoOf(() => sys.open(`/proc/self/fd/${fd}/x`, O.CREAT | O.WRONLY))).toBe("ENOENT");
-      expect(errnoOf(() => sys.mkdir(`/proc/self/fd/${fd}/x`))).toBe("ENOENT");
-      sys.close(fd);
-    });
+    it.skipIf(!can.cleanUnlink)(
+      "a directory removed while it is open or current is empty and takes nothing new",
+      () => {
+        const d = volume().folder();
+        sys.mkdir(`${d}/gone`);
+        const fd = sys.open(`${d}/gone`, O.RDONLY | O.DIRECTORY);
+        sys.rmdir(`${d}/gone`);
+        expect(sys.fstat(fd).nlink).toBe(0);
+        expect(readdirSync(`/proc/self/fd/${fd}`)).toEqual([]);
+        expect(errnoOf(() => sys.open(`/proc/self/fd/${fd}/x`, O.CREAT | O.WRONLY))).toBe("ENOENT");
+        expect(errnoOf(() => sys.mkdir(`/proc/self/fd/${fd}/x`))).toBe("ENOENT");
+        sys.close(fd);
+      },
+    );
   });
 }

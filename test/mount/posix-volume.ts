@@ -121,7 +121,7 @@ export function statisticsSuite(volume: () => MountedVolume, can: MountedVolume[
 export function spaceSuite(transport: MountedVolume["transport"]): void {
   describe("a volume of 40 MiB", () => {
     it("fills up with ENOSPC, is deleted from, and fills up again", async () => {
-      const small = await MountedVolume.create(transport, { first: "40M", second: "64M" });
+      const small = await MountedVolume.create(transport, { firstMib: 40, secondMib: 64 });
       try {
         const d = small.folder();
         writeFileSync(`${d}/kept`, "kept");

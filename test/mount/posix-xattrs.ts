@@ -64,7 +64,7 @@ export function xattrsSuite(volume: () => MountedVolume, can: MountedVolume["can
       expect(errnoOf(() => sys.setXattr(file, "user.a", "2", CREATE))).toBe("EEXIST");
       sys.setXattr(file, "user.a", "a longer value", REPLACE);
       expect(sys.getXattr(file, "user.a").toString()).toBe("a longer value");
-      expect(errnoOf(() => sys.getXattr(file, "user.a", 3))).toBe("ERANGE");
+      if (can.linuxCalls) expect(errnoOf(() => sys.getXattr(file, "user.a", 3))).toBe("ERANGE");
       expect(errnoOf(() => sys.getXattr(file, "user.b"))).toBe("ENODATA");
       expect(errnoOf(() => sys.removeXattr(file, "user.b"))).toBe("ENODATA");
       expect(errnoOf(() => sys.setXattr(file, "other.a", "1"))).toBe("EOPNOTSUPP");
@@ -88,7 +88,7 @@ export function xattrsSuite(volume: () => MountedVolume, can: MountedVolume["can
       }
     });
 
-    it("users need permission, trusted ones are root's and hidden", () => {
+    it.skipIf(!can.callerOwner)("users need permission, trusted ones are root's and hidden", () => {
       const file = `${volume().folder()}/file`;
       writeFileSync(file, "x");
       sys.setXattr(file, "user.a", "1");

@@ -146,7 +146,7 @@ export function nativeOperations(
         return target;
       }, done),
 
-    truncate: (path, size, done) => finish(() => change(path, { size }), done),
+    truncate: (path, size, done) => finish(() => change(path, { size, mtime: "now" }), done),
     ftruncate: (_path, fd, size, done) =>
       finish(async () => {
         await fs.setAttributes(opened(fd), { size, mtime: "now" }, caller);
