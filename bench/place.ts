@@ -1,10 +1,11 @@
 // Where a scenario does its work: a folder of its own on one peer, used through processes that can be ended.
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Amounts } from "./amounts.ts";
+import { dropCaches, timesCachesWereDropped } from "./kernel-caches.ts";
 import type { MemoryWatch } from "./memory.ts";
 import type { Peer } from "./peers/peer.ts";
 import { type Outcome, run } from "./process.ts";
@@ -19,12 +20,19 @@ export class Place {
   readonly amounts: Amounts;
   readonly #peer: Peer;
   readonly #memory: MemoryWatch;
+  /** How often the kernel's caches had been dropped when this began, our own times since then included. */
+  #expectedDrops = timesCachesWereDropped();
 
   constructor(peer: Peer, amounts: Amounts, memory: MemoryWatch) {
     this.#peer = peer;
     this.amounts = amounts;
     this.#memory = memory;
     this.directory = peer.isFloor ? peer.directory : join(peer.directory, "bench");
+  }
+
+  /** Somebody else emptied the kernel's caches meanwhile: what should have been warm was not. */
+  get isDisturbed(): boolean {
+    return timesCachesWereDropped() !== this.#expectedDrops;
   }
 
   /** Makes the folder, empty, with nothing left to be written from before. */
@@ -66,7 +74,8 @@ export class Place {
     await this.#memory.note(this.#peer);
     await this.#peer.unmount();
     await run("sync", []);
-    writeFileSync("/proc/sys/vm/drop_caches", "3");
+    dropCaches();
+    this.#expectedDrops++;
     await this.#peer.mount();
   }
 }

@@ -80,7 +80,7 @@ export function asText(report: Report): string {
     memoryTable(report),
     [...idle].map(([name, cpu]) => `idle ${name}: ${(cpu * 100).toFixed(1)} % of a CPU`).join("\n"),
     targets.map(({ text, figure, met }) => `${met ? "met   " : "MISSED"}  ${text}: ${figure}`).join("\n"),
-    results.failures.map((failure) => `failed: ${failure}`).join("\n"),
+    results.notes.map((note) => `note: ${note}`).join("\n"),
   ];
   return parts.filter((part) => part !== "").join("\n\n");
 }
@@ -102,7 +102,7 @@ export function asJson(report: Report): string {
     memoryBytes: Object.fromEntries(scenarios.map(({ name }) => [name, byPeer((peer) => memory.bytes(name, peer))])),
     idleCpu: Object.fromEntries(idle),
     targets,
-    failures: results.failures,
+    notes: results.notes,
   };
   return JSON.stringify(value, undefined, 2);
 }

@@ -13,7 +13,8 @@ export function median(values: readonly number[]): number | undefined {
 export class Results {
   /** By row, by peer: one value for each run, in order; undefined where it failed. */
   readonly #values = new Map<string, Map<string, (number | undefined)[]>>();
-  readonly failures: string[] = [];
+  /** What failed, and what is not to be relied on. */
+  readonly notes: string[] = [];
 
   add(row: string, peer: string, run: number, value: number | undefined): void {
     const byPeer = this.#values.get(row) ?? new Map<string, (number | undefined)[]>();
