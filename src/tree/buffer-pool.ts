@@ -1,8 +1,6 @@
-// Buffers for blocks, one free list per power of two. Small ones are cut from 64 KiB slabs, so that ten thousand
-// inodes are not ten thousand ArrayBuffers for the collector to visit. What is kept free is bounded: when the sizes in
-// use change, buffers of the old size go back to the collector.
-
-import { BLOCK_MAX_BYTES } from "../format/geometry.ts";
+// Buffers for blocks, a free list for each power of two. Each has an ArrayBuffer of its own: pieces of a common slab
+// could only be collected together, and a few long-lived ones would keep many times their size in memory. What is kept
+// free is bounded, so when the sizes in use change, buffers of the old size go back to the collector.
 
 /** A buffer with the one DataView that is ever made for it. */
 export interface BlockBuffer {
@@ -18,12 +16,10 @@ export class BufferPool {
 
   /** A buffer of `sizeBytes` (a power of two up to 64 KiB) with unspecified content. */
   take(sizeBytes: number): BlockBuffer {
-    const list = this.#list(sizeBytes);
-    const buffer = list.pop();
+    const buffer = this.#list(sizeBytes).pop();
     if (buffer !== undefined) return buffer;
-    const slab = new ArrayBuffer(BLOCK_MAX_BYTES);
-    for (let at = BLOCK_MAX_BYTES - sizeBytes; at > 0; at -= sizeBytes) list.push(cut(slab, at, sizeBytes));
-    return cut(slab, 0, sizeBytes);
+    const memory = new ArrayBuffer(sizeBytes);
+    return { bytes: new Uint8Array(memory), view: new DataView(memory) };
   }
 
   /** Gives a buffer back; nobody may look at it any more. */
@@ -36,8 +32,4 @@ export class BufferPool {
     const bits = 31 - Math.clz32(sizeBytes);
     return (this.#free[bits] ??= []);
   }
-}
-
-function cut(slab: ArrayBuffer, at: number, sizeBytes: number): BlockBuffer {
-  return { bytes: new Uint8Array(slab, at, sizeBytes), view: new DataView(slab, at, sizeBytes) };
 }

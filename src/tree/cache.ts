@@ -32,6 +32,11 @@ export class BlockCache {
     return this.#blocks.has(key);
   }
 
+  /** True when `block` itself is what the cache has at its place. */
+  holds(block: Block): boolean {
+    return this.#blocks.get(block.cacheKey) === block;
+  }
+
   add(key: number, block: Block): void {
     const stale = this.#blocks.get(key);
     if (stale !== undefined) this.remove(stale);

@@ -132,7 +132,11 @@ export class BlockStore {
   }
 
   unpin(pinned: Block[]): void {
-    for (const block of pinned) block.pins--;
+    for (const block of pinned) {
+      block.pins--;
+      // Displaced while it was pinned: nobody else will give its buffer back.
+      if (block.pins === 0 && !this.#cache.holds(block)) this.#cache.recycle(block);
+    }
     pinned.length = 0;
   }
 
@@ -371,7 +375,7 @@ export class BlockStore {
     for (const { block } of writes) {
       block.writing--;
       // Freed while it was written: nobody else will give its buffer back.
-      if (block.writing === 0 && this.#cache.get(block.cacheKey) !== block) this.#cache.recycle(block);
+      if (block.writing === 0 && !this.#cache.holds(block)) this.#cache.recycle(block);
     }
   }
 
