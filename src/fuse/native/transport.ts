@@ -4,7 +4,7 @@
 import type Fuse from "fuse-native";
 import type { FileSystemRequests } from "../../posix/requests.ts";
 import { isGenericMountOption } from "../kernel/mount-options.ts";
-import { mountAt, mountPointPath } from "../kernel/mountinfo.ts";
+import { mountAt, mountedFileSystems, mountPointPath } from "../kernel/mountinfo.ts";
 import { unmount } from "../kernel/mount.ts";
 import type { Mounted, ServeOptions, Transport, TransportMount } from "../transport.ts";
 import { nativeOperations } from "./operations.ts";
@@ -49,7 +49,8 @@ function fsname(mount: TransportMount): string {
 function gone(directory: string, device: string): Promise<void> {
   return new Promise((resolve) => {
     const timer = setInterval(() => {
-      if (mountAt(directory)?.device === device) return;
+      // Asked by number: the folder it was mounted on may be gone by now, too.
+      if (mountedFileSystems().some((entry) => entry.device === device && entry.directory === directory)) return;
       clearInterval(timer);
       resolve();
     }, MOUNT_TABLE_INTERVAL_MS);
