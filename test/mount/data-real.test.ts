@@ -171,10 +171,7 @@ function decorate(source: string): void {
     sys.setXattr(file, "user.number", String(i));
     if (i % 5 === 0) sys.setXattr(file, "user.large", Buffer.alloc(2000, i));
     // Version 2; user::rw-, user:1234:r--, group::r--, mask::r--, other::---
-    const acl = "020000000100060 0ffffffff02000400d204000004000400ffffffff10000400ffffffff20000000ffffffff".replaceAll(
-      " ",
-      "",
-    );
+    const acl = "0200000001000600ffffffff02000400d204000004000400ffffffff10000400ffffffff20000000ffffffff";
     if (i % 4 === 0) sys.setXattr(file, "system.posix_acl_access", Buffer.from(acl, "hex"));
     sys.utimens(file, BigInt(i) * 1_000_000_007n, BigInt(i - 10) * 123_456_789_123n);
   }
