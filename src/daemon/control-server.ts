@@ -1,7 +1,7 @@
 // The supervisor's end of the control socket: JSON lines in, JSON lines out. Whatever comes in is checked; a line that
 // is no request gets an error, a connection that never ends its line is closed. Nothing here can stop the mount.
 
-import { chmodSync, rmSync } from "node:fs";
+import { chmodSync, lstatSync, renameSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { ControlRequest, type ControlReply } from "./messages.ts";
 
@@ -12,6 +12,8 @@ export type ControlAnswer = (request: ControlRequest) => Promise<ControlReply>;
 export class ControlServer {
   readonly path: string;
   readonly #server: Server;
+  /** Inode of the socket's name: the number of a mount is given out again as soon as it is unmounted. */
+  #ino = 0;
   readonly #sockets = new Set<Socket>();
   readonly #answers = new Set<Promise<void>>();
 
@@ -20,21 +22,24 @@ export class ControlServer {
     this.#server = server;
   }
 
-  /** Listens on `path`, taking the place of a socket a dead daemon left there. */
+  /** Listens on `path`, taking the place of whatever a daemon dead or just ending has there. */
   static async listen(path: string, answer: ControlAnswer): Promise<ControlServer> {
-    rmSync(path, { force: true });
+    const ownPath = `${path}.${process.pid}`;
+    rmSync(ownPath, { force: true });
     const server = createServer();
     const control = new ControlServer(path, server);
     server.on("connection", (socket) => control.#serve(socket, answer));
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
-      server.listen(path, () => {
+      server.listen(ownPath, () => {
         server.off("error", reject);
         resolve();
       });
     });
     server.on("error", () => {});
-    chmodSync(path, 0o600);
+    chmodSync(ownPath, 0o600);
+    renameSync(ownPath, path);
+    control.#ino = lstatSync(path).ino;
     return control;
   }
 
@@ -59,9 +64,14 @@ export class ControlServer {
     });
   }
 
+  /** The name may be another daemon's by now, whose mount got the number of ours: then it stays. */
+  #removeName(): void {
+    if (lstatSync(this.path, { throwIfNoEntry: false })?.ino === this.#ino) rmSync(this.path, { force: true });
+  }
+
   /** Removes the socket and resolves when every answer under way has been sent. */
   async close(): Promise<void> {
-    rmSync(this.path, { force: true });
+    this.#removeName();
     // Requests sent before the end may not have been read yet: one turn of the event loop takes them in.
     for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
     await Promise.all(this.#answers);
