@@ -3,7 +3,7 @@
 
 import { refEntryInode, refEntryType, refKey, refNameBytes, EMBEDDED_NAME_BYTES } from "../format/blockref.ts";
 import { entryTypeOf } from "../format/dirent.ts";
-import { inodeMode, inodeParent } from "../format/inode.ts";
+import { inodeMode, inodeNlink, inodeParent } from "../format/inode.ts";
 import { FsError } from "../base/errno.ts";
 import { checkName, entriesRoot, entryName, findEntry } from "../ops/directories.ts";
 import { attributesOf, directoryOf, findInode, inodeOf, inodesRoot } from "../ops/inodes.ts";
@@ -31,6 +31,8 @@ function isDots(name: Uint8Array): boolean {
 export function lookupName(state: PfsState, parent: number, name: Uint8Array): Attributes | undefined {
   if (isDots(name)) {
     const inode = inodeOf(state, parent);
+    // A file handle kept from before its file was removed: somebody may have it open still, but it can't be opened anew.
+    if (inodeNlink(inode.view) === 0) throw new FsError("ESTALE");
     if (name.length === 1) return attributesOf(inode);
     if (!isDirectory(inodeMode(inode.view))) throw new FsError("ENOTDIR");
     return attributesOf(inodeOf(state, inodeParent(inode.view)));
