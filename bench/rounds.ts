@@ -1,10 +1,10 @@
 // The rounds: in each, every scenario is done on every peer in turn, and the turns begin with another peer each time.
 
 import type { Amounts } from "./amounts.ts";
-import { MemoryWatch } from "./memory.ts";
+import type { MemoryWatch } from "./memory.ts";
 import type { Peer } from "./peers/peer.ts";
 import { Place } from "./place.ts";
-import { Results } from "./results.ts";
+import type { Results } from "./results.ts";
 import type { Scenario } from "./scenarios/scenario.ts";
 
 /** Tries at a scenario in which somebody else, such as a test running beside, empties the kernel's caches. */
@@ -19,15 +19,9 @@ export interface Rounds {
   readonly onProgress: (line: string) => void;
 }
 
-export interface Measured {
-  readonly results: Results;
-  readonly memory: MemoryWatch;
-}
-
 /** Measures everything on peers that are mounted. A scenario that fails on a peer is noted and left out there. */
-export async function measure({ scenarios, peers, amounts, runs, onProgress }: Rounds): Promise<Measured> {
-  const results = new Results();
-  const memory = new MemoryWatch();
+export async function measure(rounds: Rounds, results: Results, memory: MemoryWatch): Promise<void> {
+  const { scenarios, peers, amounts, runs, onProgress } = rounds;
   for (let run = 0; run < runs; run++) {
     const first = run % peers.length;
     const turns = [...peers.slice(first), ...peers.slice(0, first)];
@@ -40,7 +34,6 @@ export async function measure({ scenarios, peers, amounts, runs, onProgress }: R
       }
     }
   }
-  return { results, memory };
 
   async function turn(scenario: Scenario, peer: Peer, run: number): Promise<void> {
     for (let tries = 1; (await attempt(scenario, peer, run)) === "disturbed"; tries++) {
