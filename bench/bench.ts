@@ -81,7 +81,8 @@ export class Bench {
     const [scenarios, peers] = [this.#scenarios, this.#peers];
     await measure({ scenarios, peers, amounts, runs, onProgress: progress }, this.#results, this.#memory);
     progress("watching the idle daemons");
-    this.#idle = await idleCpu(peers.filter(({ name, isFloor }) => name !== "btrfs" && !isFloor));
+    const served = peers.filter(({ name, isFloor }) => name !== "btrfs" && !isFloor);
+    this.#idle = await idleCpu(served, ({ name }) => this.#results.notes.push(`${name}: its process is gone`));
     progress("");
   }
 

@@ -24,9 +24,10 @@ async function main(): Promise<number> {
   }
   try {
     await bench.run();
-    console.log(bench.report());
     return 0;
   } finally {
+    // After a failure too: what was measured until then took its time.
+    console.log(bench.report());
     await cleanup.run();
   }
 }

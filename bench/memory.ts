@@ -40,15 +40,28 @@ export class MemoryWatch {
   }
 }
 
-/** CPU time per second of each peer's processes while nobody asks anything of them. */
-export async function idleCpu(peers: readonly Peer[]): Promise<Map<string, number>> {
+/**
+ * CPU time per second of each peer's processes while nobody asks anything of them. A peer whose processes are gone is told of
+ * through `onGone` and left out.
+ */
+export async function idleCpu(peers: readonly Peer[], onGone: (peer: Peer) => void): Promise<Map<string, number>> {
   await sleep(SETTLE_SECONDS * 1000);
-  const spent = async (peer: Peer): Promise<number> =>
-    (await peer.pids()).reduce((sum, pid) => sum + cpuSeconds(pid), 0);
-  const before = await Promise.all(peers.map(spent));
+  const before = await Promise.all(peers.map(cpuSecondsOf));
   await sleep(IDLE_SECONDS * 1000);
-  const after = await Promise.all(peers.map(spent));
-  return new Map(
-    peers.map((peer, i) => [peer.name, ((after[i] as number) - (before[i] as number)) / IDLE_SECONDS] as const),
-  );
+  const after = await Promise.all(peers.map(cpuSecondsOf));
+  const idle = new Map<string, number>();
+  for (const [i, peer] of peers.entries()) {
+    const [from, to] = [before[i], after[i]];
+    if (from === undefined || to === undefined) onGone(peer);
+    else idle.set(peer.name, (to - from) / IDLE_SECONDS);
+  }
+  return idle;
+}
+
+async function cpuSecondsOf(peer: Peer): Promise<number | undefined> {
+  try {
+    return (await peer.pids()).reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+  } catch {
+    return undefined;
+  }
 }
