@@ -9,11 +9,13 @@ import {
   ROOT_SUPER_OFFSET,
   rootCopyCount,
   rootCounters,
+  rootEpoch,
   rootInSync,
   rootLastSeen,
 } from "../src/format/root-block.ts";
 import { ROOT_INO } from "../src/format/pfs.ts";
 import type { BlockClaims } from "../src/walk/claims.ts";
+import type { BlockReader } from "../src/walk/read-batch.ts";
 import type { VolumeBounds } from "../src/walk/rules.ts";
 import type { WalkTree } from "../src/walk/tree.ts";
 import { Verifier, type VerifyConsumer } from "../src/walk/verify.ts";
@@ -22,6 +24,7 @@ import { checkLinks } from "./check-links.ts";
 import { Content } from "./content.ts";
 import { type Finding, FindingList } from "./finding-list.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
+import { bitCount, stayingMembers } from "../src/copies/membership.ts";
 import { type RingRoot, ringRoots } from "../src/copies/ring.ts";
 import { checkRings, copyName } from "./root-ring.ts";
 
@@ -68,16 +71,18 @@ export async function checkInto(
   checkRoot(copies, newest, list);
   const checked = await checkTrees(copies, newest, list, options);
   if (options.everyRoot) {
-    const seen = new Set([newest.sequence]);
-    for (const ring of rings) {
-      for (const root of ringRoots(ring)) {
-        if (seen.has(root.sequence)) continue;
-        seen.add(root.sequence);
-        await checkOlderRoot(copies, root, list, options);
-      }
+    // What a root left behind on the ring of a copy that was away names may long be used again: it has to be on all.
+    const inSync = rings.filter(({ copy }) => copy.standing === "in-sync");
+    for (const root of inSync[0] === undefined ? [] : ringRoots(inSync[0])) {
+      const everywhere = inSync.every((ring) => ringRoots(ring).some((other) => isSameRoot(root, other)));
+      if (root.sequence !== newest.sequence && everywhere) await checkOlderRoot(copies, root, list, options);
     }
   }
   return checked;
+}
+
+function isSameRoot(a: RingRoot, b: RingRoot): boolean {
+  return a.sequence === b.sequence && equalBytes(rootEpoch(a.view), rootEpoch(b.view));
 }
 
 /**
@@ -106,7 +111,7 @@ export async function checkLightly(copies: CopySet, list: FindingList): Promise<
     enter: (tree) => tree.kind === "orphans",
     item: (node, block) => content.item(node, block),
   };
-  await new Verifier(copies, boundsOf(newest), shallow).walk([superRoot(view)]);
+  await new Verifier(trusted(copies), boundsOf(newest), shallow).walk([superRoot(view)]);
   for (const ino of content.marks) list.add("orphan-pending", `inode ${ino}: marked as an orphan`, { ino });
 }
 
@@ -134,40 +139,42 @@ function checkRoot(copies: CopySet, root: RingRoot, list: FindingList): void {
     if (seen === undefined) continue;
     known |= 1 << index;
     const copy = copies.copies.find((candidate) => candidate.index === index);
+    const inSync = (rootInSync(view) & (1 << index)) !== 0;
     if (copy === undefined) {
-      list.add("copy-absent", `copy ${index} is not here; it was last seen at ${seen.target || "an unknown place"}`, {
-        copy: index,
-      });
+      const message = `copy ${index} is not here; it was last seen at ${seen.target || "an unknown place"}`;
+      list.add("copy-absent", message, { copy: index, ...(inSync ? {} : { severity: "note" }) });
       continue;
     }
+    if (!inSync)
+      list.add("copy-behind", `${copyName(copy)}: is not in sync; a resync will bring it the rest`, { copy: index });
     const wrong = (detail: string): void => list.add("root-content", `${copyName(copy)}: ${detail}`, { copy: index });
     if (!equalBytes(seen.copyUuid, copy.uuid)) wrong("the newest root knows this copy by another UUID");
     if (seen.sizeKib !== copy.sizeKib) wrong(`is ${copy.sizeKib} KiB long, the newest root says ${seen.sizeKib}`);
   }
-  if (rootInSync(view) !== known) {
+  if ((rootInSync(view) & ~known) !== 0) {
     list.add(
       "root-content",
       `root ${root.sequence}: in-sync mask ${rootInSync(view)}, the volume's copies are ${known}`,
     );
   }
-  if (rootCopyCount(view) !== bitCount(known)) {
+  if (rootCopyCount(view) !== bitCount(stayingMembers(view))) {
     list.add(
       "root-content",
-      `root ${root.sequence}: counts ${rootCopyCount(view)} copies, it names ${bitCount(known)}`,
+      `root ${root.sequence}: counts ${rootCopyCount(view)} copies, it names ${bitCount(stayingMembers(view))}`,
     );
   }
 }
 
-function bitCount(mask: number): number {
-  let count = 0;
-  for (let bit = 0; bit < COPIES_MAX; bit++) if ((mask & (1 << bit)) !== 0) count++;
-  return count;
+/** The copies whose pointers are promises: what an unknown one holds says nothing about the volume. */
+function trusted(copies: CopySet): BlockReader {
+  const mask = copies.active.reduce((bits, copy) => (copy.untrusted ? bits : bits | copy.bit), 0);
+  return { mask, readBlocks: (requests) => copies.readBlocks(requests) };
 }
 
 /** Sizes of all copies the root knows, present or not. */
 function boundsOf(root: RingRoot): VolumeBounds {
   const copyKib = Array.from({ length: COPIES_MAX }, (_, index) => rootLastSeen(root.view, index)?.sizeKib ?? 0);
-  return { sequence: root.sequence, copyKib };
+  return { sequence: root.sequence, copyKib, inSync: rootInSync(root.view) };
 }
 
 async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, options: CheckOptions): Promise<Checked> {
@@ -179,7 +186,7 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
     options.onProgress?.(next, 0);
   };
   const content = new Content(list, sequence, (bytes) => options.onProgress?.(phase, bytes));
-  const verifier = new Verifier(copies, bounds, content, options.signal);
+  const verifier = new Verifier(trusted(copies), bounds, content, options.signal);
   begin("blocks");
   await verifier.walk([superRoot(view)]);
   begin("directories");

@@ -29,6 +29,7 @@ export const FINDINGS = Object.freeze({
   "root-stale": kind(9, "error", "none", "a copy that lags more than one commit behind; it needs a resync"),
   "root-lost": kind(13, "error", "none", "a copy without any valid root; it needs a resync"),
 
+  "copy-behind": kind(15, "note", "none", "a copy is not in sync; a resync brings it what it lacks"),
   "errors-counted": kind(14, "note", "none", "more bad reads were met in use than repaired; a full check follows"),
   "block-bad": kind(10, "error", "safe", "a block is unreadable or fails its check on one copy; another copy has it"),
   "block-lost": kind(11, "loss", "none", "a block is unreadable or fails its check on every copy"),
@@ -55,6 +56,7 @@ export const FINDINGS = Object.freeze({
     "a pointer outside the usable part of a copy, or not aligned to its block",
   ),
   "pointer-null": kind(35, "error", "none", "a block without a place on one of the copies"),
+  "missing-mask": kind(37, "error", "none", "a copy lacks something below a block whose missing mask does not say so"),
   "pointer-stray": kind(36, "error", "none", "a pointer to a copy the volume does not have"),
 
   "pfs-fields": kind(40, "error", "none", "a PFS block with a wrong magic, number, name or reserved bytes"),

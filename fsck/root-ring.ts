@@ -2,6 +2,9 @@
 // are those of a mount (src/copies), so that fsck looks at the very root a mount would go on from.
 
 import type { Copy, CopySet } from "../src/copies/copy-set.ts";
+import { newestRoot, standingOf } from "../src/copies/choose-root.ts";
+import { isUpToDate } from "../src/copies/lineage.ts";
+import { MemberFlag, rootInSync, rootLastSeen } from "../src/format/root-block.ts";
 import { readRings, type Ring, type RingFindingKind, type RingRoot, ringRoots } from "../src/copies/ring.ts";
 import type { FindingList } from "./finding-list.ts";
 import type { FindingName, Severity } from "./findings.ts";
@@ -32,12 +35,8 @@ export function copyName(copy: Copy): string {
 export async function checkRings(copies: CopySet, list: FindingList, afterPowerCut: boolean): Promise<RingReport> {
   const { rings } = await readRings(copies);
   for (const ring of rings) reportRing(ring, list, afterPowerCut);
-  let newest: RingRoot | undefined;
-  for (const ring of rings) {
-    const [first] = ringRoots(ring);
-    if (first !== undefined && first.sequence > (newest?.sequence ?? -1)) newest = first;
-  }
-  if (newest !== undefined) for (const ring of rings) reportLag(ring, newest, rings, list);
+  const newest = rings.length === 0 ? undefined : newestRoot(rings)?.root;
+  if (newest !== undefined) for (const ring of rings) reportLag(ring, newest, list);
   return { rings, newest };
 }
 
@@ -51,23 +50,30 @@ function reportRing(ring: Ring, list: FindingList, afterPowerCut: boolean): void
     if (name === "anchor-slot") list.add(name, message, place);
     else list.add(name, message, { ...place, repair: { kind: "ring" } });
   }
-  if (ring.anchor !== undefined) {
-    list.add("anchor-slot", `${copyName(copy)}: the anchor holds root ${ring.anchor.sequence}`, { copy: copy.index });
+  const [newest] = ringRoots(ring);
+  if (ring.anchor !== undefined && newest !== undefined && (rootInSync(newest.view) & copy.bit) !== 0) {
+    const message = `${copyName(copy)}: the anchor holds root ${ring.anchor.sequence} although the copy is in sync`;
+    list.add("anchor-slot", message, { copy: copy.index, severity: "note" });
   }
 }
 
-/** One commit behind is what a power cut leaves; more than that, the copy was away. */
-function reportLag({ copy, slots }: Ring, newest: RingRoot, rings: readonly Ring[], list: FindingList): void {
-  const own = Math.max(-1, ...slots.map((root) => root?.sequence ?? -1));
-  if (own === newest.sequence) return;
-  if (own < 0) {
-    list.add("root-lost", `${copyName(copy)}: no valid root`, { copy: copy.index });
+/** Sets how the copy stands towards the newest root, and says so. One commit behind is what a power cut leaves. */
+function reportLag(ring: Ring, newest: RingRoot, list: FindingList): void {
+  const { copy } = ring;
+  const own = ringRoots(ring)[0]?.sequence;
+  const member = (rootInSync(newest.view) & copy.bit) !== 0;
+  const place = { copy: copy.index };
+  const message = `${copyName(copy)}: newest root is ${own ?? "lost"}, the volume's is ${newest.sequence}`;
+  copy.standing = "in-sync";
+  if (member && isUpToDate(ring, newest)) {
+    if (own !== newest.sequence) list.add("root-behind", message, { ...place, repair: { kind: "ring" } });
     return;
   }
-  const holder = rings.find((ring) => ring.slots.includes(newest));
-  const before = holder === undefined ? undefined : ringRoots(holder)[1];
-  const message = `${copyName(copy)}: newest root is ${own}, the volume's is ${newest.sequence}`;
-  if (own >= (before?.sequence ?? newest.sequence - 1)) {
-    list.add("root-behind", message, { copy: copy.index, repair: { kind: "ring" } });
-  } else list.add("root-stale", message, { copy: copy.index });
+  // A copy whose pointers are promises is verified like the others, as far as it goes.
+  const { standing } = standingOf(ring, newest);
+  const flags = rootLastSeen(newest.view, copy.index)?.flags ?? 0;
+  copy.untrusted = standing !== "stale" || (flags & MemberFlag.UNTRUSTED) !== 0;
+  copy.standing = "syncing";
+  if (own === undefined) list.add("root-lost", `${copyName(copy)}: no valid root`, place);
+  else if (member) list.add("root-stale", message, place);
 }

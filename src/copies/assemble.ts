@@ -17,22 +17,23 @@ import {
   type NodeHeader,
   type NodeRange,
 } from "../format/node-header.ts";
-import { Copy, CopySet } from "./copy-set.ts";
+import { Copy, CopySet, type CopySetOptions } from "./copy-set.ts";
 import { CopiesError } from "./errors.ts";
 import { closeTargets, type OpenTarget, openTargets } from "./targets.ts";
 
-export interface AssembleOptions {
-  /** Opened for reading only, shared with other readers; nothing is repaired. */
-  readonly readOnly?: boolean;
+export interface AssembleOptions extends Pick<CopySetOptions, "readOnly" | "clock" | "deadlineMs"> {
+  /** A target that can't be opened, or a row that is not whole, is a copy that is missing: the roots tell whether that will do. */
+  readonly lenient?: boolean;
 }
 
 /** Opens the targets and makes copies of them. Throws DeviceError or CopiesError with one clear line. */
 export async function assemble(targets: readonly string[], options: AssembleOptions = {}): Promise<CopySet> {
   if (targets.length === 0)
     throw new CopiesError("syntax", "targets", "none given; give at least one image file or block device");
-  const opened = await openTargets(targets, options.readOnly !== true);
+  const absent: string[] = [];
+  const opened = await openTargets(targets, options.readOnly !== true, options.lenient === true ? absent : undefined);
   try {
-    return await assembleCopies(opened, options);
+    return await assembleCopies(opened, options, absent);
   } catch (error) {
     await closeTargets(opened);
     throw error;
@@ -50,15 +51,39 @@ interface Part {
 }
 
 /** Makes copies of open devices, which belong to the CopySet from then on. */
-export async function assembleCopies(targets: readonly OpenTarget[], options: AssembleOptions = {}): Promise<CopySet> {
+export async function assembleCopies(
+  targets: readonly OpenTarget[],
+  options: AssembleOptions = {},
+  absent: string[] = [],
+): Promise<CopySet> {
   const nodes: Node[] = [];
+  let damaged: CopiesError | undefined;
   for (const device of targets.flatMap((target) => target.devices)) {
-    nodes.push({ shared: new SharedDevice(device), header: await readNodeHeader(device) });
+    try {
+      nodes.push({ shared: new SharedDevice(device), header: await readNodeHeader(device) });
+    } catch (error) {
+      if (options.lenient !== true || !(error instanceof CopiesError) || error.kind !== "damaged-header") throw error;
+      damaged ??= error;
+      absent.push(error.message);
+      await device.close();
+    }
   }
+  if (nodes.length === 0 && damaged !== undefined) throw damaged;
   const first = nodes[0] as Node;
   for (const { shared, header } of nodes) refuseUnfit(shared.device, header, first, options.readOnly === true);
-  const copies = [...groupByCopy(nodes)].map(([index, parts]) => copyOf(index, parts));
-  return new CopySet(copies, { volumeUuid: first.header.volumeUuid, readOnly: options.readOnly ?? false });
+  const copies: Copy[] = [];
+  for (const [index, parts] of groupByCopy(nodes)) {
+    try {
+      copies.push(copyOf(index, parts));
+    } catch (error) {
+      if (options.lenient !== true || !(error instanceof CopiesError) || error.kind !== "missing-node") throw error;
+      absent.push(error.message);
+      for (const { node } of parts) await node.shared.discard();
+    }
+  }
+  const set = new CopySet(copies, { ...options, volumeUuid: first.header.volumeUuid });
+  set.absent = absent;
+  return set;
 }
 
 /** The header of a device, from its second place when the first is damaged. */

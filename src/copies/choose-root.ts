@@ -1,21 +1,35 @@
-// Which of all roots at hand is the volume's: the newest of one lineage, if it is sure that none newer is hidden.
-// Invariants: I4 (a copy whose newest root is one commit behind only missed the end of a root write: its blocks were
-// flushed), I6 (copies of other epochs are told apart by history, never by time, and are never joined silently).
-// Bringing a stale copy back is later work; for now it is refused by name, as a missing one is.
+// Which of all roots at hand is the volume's, and how each copy stands towards it.
+// Invariants: I4 (a copy that missed only the last root write is in sync: its blocks were flushed before), I6 (copies are
+// told apart by history, never by time, and histories that parted are never joined silently). A volume opens by itself
+// only if no newer acknowledged root can be hidden: |visible ∩ IS(R)| ≥ |IS(R)| − M(R) + 1.
 
 import { equalBytes, formatUuid } from "../base/uuid.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import {
-  HISTORY_ENTRIES,
+  MemberFlag,
   rootCounters,
   rootEpoch,
-  rootHistory,
   rootInSync,
   rootLastSeen,
+  rootMembers,
+  rootMinCopies,
 } from "../format/root-block.ts";
+import type { Copy, Standing } from "./copy.ts";
 import { CopiesError } from "./errors.ts";
+import { describeHistory, isUnfinished, isUpToDate, kinship, lastComplete } from "./lineage.ts";
 import { type Ring, type RingFinding, type RingRoot, ringRoots } from "./ring-slots.ts";
 import type { RingSet } from "./ring-set.ts";
+
+/** The rule by which the master is chosen among complete copies, or the copy itself (`-o master=`). */
+export type MasterRule = "newest" | "first" | number;
+
+export interface ChoosePolicy {
+  /** The operator knows what is missing: any complete copy will do. */
+  readonly degraded?: boolean;
+  readonly master?: MasterRule;
+  /** Start from this copy's last complete root, whatever the others say (`select-master`). */
+  readonly forcedMaster?: number;
+}
 
 export interface ChosenRoot {
   readonly copyIndex: number;
@@ -24,125 +38,197 @@ export interface ChosenRoot {
   readonly sequence: number;
   /** Highest sequence of any verified root, the anchors' included. */
   readonly highestSequence: number;
-  /** All other valid roots of all rings and anchors, each content once: what they name may not be reused yet (I3). */
+  /** All other valid roots of the in-sync copies, each content once: what they name may not be reused yet (I3). */
   readonly olderImages: readonly Uint8Array[];
+  /** Bit per member of the in-sync set that is not here or not up to date: a new epoch has to begin without them. */
+  readonly lost: number;
   readonly findings: readonly RingFinding[];
 }
 
-/** Chooses the root to go on from; the copies go on counting errors from what it remembers. Throws CopiesError that names the copy at fault and what to do. */
-export function chooseRoot(rings: RingSet): ChosenRoot {
+/**
+ * Chooses the root to go on from and sets the standing of every copy. The copies go on counting errors from what it
+ * remembers. Throws CopiesError that names the copy at fault and what to do.
+ */
+export function chooseRoot(rings: RingSet, policy: ChoosePolicy = {}): ChosenRoot {
   const volume = `volume ${formatUuid(rings.copies.volumeUuid)}`;
-  let newest: RingRoot | undefined;
-  let newestRing: Ring | undefined;
-  for (const ring of rings.rings) {
-    for (const root of ringRoots(ring)) {
-      if (newest !== undefined && root.sequence <= newest.sequence) continue;
-      newest = root;
-      newestRing = ring;
-    }
-  }
-  if (newest === undefined || newestRing === undefined) {
+  const found =
+    policy.forcedMaster === undefined ? newestRoot(rings.rings) : forcedRoot(rings, policy.forcedMaster, volume);
+  if (found === undefined) {
     throw new CopiesError("no-root", volume, "no valid root block on any copy; the volume can't be opened");
   }
-  for (const ring of rings.rings) judge(ring, newestRing, newest);
-  refuseMissing(rings, newest, volume);
-  for (const { copy } of rings.rings) copy.restoreCounters(rootCounters(newest.view, copy.index));
+  const { ring, root } = found;
+  for (const other of rings.rings) refuseStranger(other.copy, root);
+  const forced = policy.forcedMaster !== undefined;
+  for (const other of rings.rings) judge(other, ring, root, forced);
+  const complete = rings.rings.filter(({ copy }) => copy.standing === "in-sync");
+  const lost = rootInSync(root.view) & ~complete.reduce((mask, { copy }) => mask | copy.bit, 0);
+  if (!forced) refuseUnsure(rings, root, complete, policy, volume);
+  for (const { copy } of rings.rings) copy.restoreCounters(rootCounters(root.view, copy.index));
   const older = new Map<string, Uint8Array>();
-  let highestSequence = newest.sequence;
-  for (const ring of rings.rings) {
-    const roots = ringRoots(ring);
-    if (ring.anchor !== undefined) roots.push(ring.anchor);
-    for (const root of roots) {
-      highestSequence = Math.max(highestSequence, root.sequence);
-      if (root.sequence === newest.sequence) continue;
-      older.set(`${root.sequence} ${formatUuid(rootEpoch(root.view))}`, root.image);
+  let highestSequence = root.sequence;
+  for (const other of rings.rings) {
+    const all = ringRoots(other);
+    if (other.anchor !== undefined) all.push(other.anchor);
+    for (const one of all) {
+      highestSequence = Math.max(highestSequence, one.sequence);
+      if (one.sequence === root.sequence || other.copy.standing !== "in-sync" || one === other.anchor) continue;
+      older.set(`${one.sequence} ${formatUuid(rootEpoch(one.view))}`, one.image);
     }
   }
+  rings.copies.master = chooseMaster(complete, ring.copy.index, policy.master);
   return {
-    copyIndex: newestRing.copy.index,
-    image: newest.image.slice(),
-    sequence: newest.sequence,
+    copyIndex: ring.copy.index,
+    image: root.image.slice(),
+    sequence: root.sequence,
     highestSequence,
     olderImages: [...older.values()],
-    findings: rings.rings.flatMap((ring) => ring.findings),
+    lost,
+    findings: rings.rings.flatMap((other) => other.findings),
   };
 }
 
-/** Refuses a copy that can't be used as it is beside the newest root. */
-function judge(ring: Ring, newestRing: Ring, newest: RingRoot): void {
-  const [own] = ringRoots(ring);
-  const name = `${ring.copy.name} (copy ${ring.copy.index})`;
-  if (own === undefined) {
+export interface Found {
+  readonly ring: Ring;
+  readonly root: RingRoot;
+}
+
+/** The newest root that every other is an ancestor of, or stands apart from; undefined when there is none at all. */
+export function newestRoot(rings: readonly Ring[]): Found | undefined {
+  const found: Found[] = [];
+  for (const ring of rings) {
+    const [root] = ringRoots(ring);
+    if (root !== undefined) found.push({ ring, root });
+  }
+  found.sort((a, b) => b.root.sequence - a.root.sequence);
+  let [best] = found;
+  if (best === undefined) return undefined;
+  // A root can be higher and yet be left behind: begun on one copy when the others went on without it.
+  for (const other of found) {
+    const kin = kinship(best.root.view, other.root.view);
+    if (kin === "descendant" || (kin !== "same" && isUnfinished(best.ring, other.root.view))) best = other;
+  }
+  return best;
+}
+
+function forcedRoot(rings: RingSet, copyIndex: number, volume: string): Found {
+  const ring = rings.ring(copyIndex);
+  if (ring === undefined) {
+    throw new CopiesError("missing-copy", volume, `copy ${copyIndex} is not here; give its target too`);
+  }
+  const root = lastComplete(ring);
+  if (root === undefined) {
+    throw new CopiesError("no-root", ring.copy.name, "holds no complete state of the volume; it can't be the master");
+  }
+  return { ring, root };
+}
+
+function refuseStranger(copy: Copy, root: RingRoot): void {
+  const seen = rootLastSeen(root.view, copy.index);
+  if (seen === undefined) {
+    throw new CopiesError("mixed", copy.name, `is copy ${copy.index}, which the volume does not know (any more)`);
+  }
+  if (!equalBytes(copy.uuid, seen.copyUuid)) {
+    const known = formatUuid(seen.copyUuid);
+    throw new CopiesError("mixed", copy.name, `is not the copy ${copy.index} the volume knows (${known})`);
+  }
+  if (copy.sizeKib !== seen.sizeKib) {
+    throw new CopiesError("mixed", copy.name, `is ${copy.sizeKib} KiB long, the volume knows it with ${seen.sizeKib}`);
+  }
+}
+
+/** Sets how one copy stands towards the root chosen. Refuses one that went another way. */
+function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, forced: boolean): void {
+  const { copy } = ring;
+  const member = (rootInSync(chosen.view) & copy.bit) !== 0;
+  if (member && (ring === chosenRing || isUpToDate(ring, chosen))) {
+    copy.standing = "in-sync";
+    return;
+  }
+  const { standing, reason } = standingOf(ring, chosen);
+  if (standing === "divergent" && !forced) {
+    const other = ringRoots(ring)[0] as RingRoot;
     throw new CopiesError(
-      "no-root",
-      name,
-      "has no valid root block; it can't be used until it is brought back by a resync",
+      "divergent",
+      `${copy.name} (copy ${copy.index})`,
+      `went another way than ${chosenRing.copy.name}: it has ${describeHistory(other.view)}; the other has ${describeHistory(chosen.view)}; ` +
+        "mount one of them alone to look at it, then h2ts resolve --keep COPY --discard COPY",
     );
   }
-  const epoch = rootEpoch(newest.view);
-  const ownEpoch = rootEpoch(own.view);
-  if (!equalBytes(epoch, ownEpoch)) {
-    if (!wasIssued(newest, ownEpoch, own.sequence)) {
-      throw new CopiesError(
-        "divergent",
-        name,
-        `holds root ${own.sequence} of another history than root ${newest.sequence} on ${newestRing.copy.name}; use one of them alone`,
-      );
-    }
-    throw stale(name, own, newest);
+  copy.standing = standing;
+  copy.reason = reason;
+  const flags = rootLastSeen(chosen.view, copy.index)?.flags ?? 0;
+  if ((flags & MemberFlag.OFFLINE) !== 0) copy.standing = "offline";
+  copy.untrusted = (flags & MemberFlag.UNTRUSTED) !== 0;
+}
+
+/** How a copy that is not in sync stands towards `chosen` (I6). */
+export function standingOf(ring: Ring, chosen: RingRoot): { standing: Standing; reason: string } {
+  const [own] = ringRoots(ring);
+  const seen = rootLastSeen(chosen.view, ring.copy.index);
+  if (own === undefined) {
+    return seen?.sequence === 0
+      ? { standing: "stale", reason: "new, not caught up yet" }
+      : { standing: "blank", reason: "has no valid root block" };
   }
-  if (own.sequence === newest.sequence) return;
-  // A root is written only when the one before is durable on every copy, so an honest copy is one behind at most.
-  const before = ringRoots(newestRing)[1];
-  const least = before?.sequence ?? newest.sequence - 1;
-  if (own.sequence < least) throw stale(name, own, newest);
-}
-
-function stale(name: string, own: RingRoot, newest: RingRoot): CopiesError {
-  return new CopiesError(
-    "stale",
-    name,
-    `is stale: its newest root is ${own.sequence}, the volume's is ${newest.sequence}; it needs a resync`,
-  );
-}
-
-/** True when the lineage of `newest` issued `sequence` in `epoch`. */
-function wasIssued(newest: RingRoot, epoch: Uint8Array, sequence: number): boolean {
-  for (let entry = 0; entry < HISTORY_ENTRIES; entry++) {
-    const known = rootHistory(newest.view, entry);
-    if (equalBytes(known.epoch, epoch)) return sequence <= known.sequence;
+  const roots = `its newest root is ${own.sequence}, the volume's is ${chosen.sequence}`;
+  if (isUnfinished(ring, chosen.view)) return { standing: "stale", reason: `missed the last commits: ${roots}` };
+  const kin = kinship(chosen.view, own.view);
+  if (kin === "divergent" || kin === "ahead" || kin === "descendant") return { standing: "divergent", reason: roots };
+  if (kin === "forgotten" || seen === undefined) {
+    return { standing: "unknown", reason: `was away for longer than the history remembers: ${roots}` };
   }
-  return false;
+  if (isUpToDate(ring, chosen)) return { standing: "stale", reason: `is being caught up: ${roots}` };
+  if (own.sequence > seen.sequence) return { standing: "stale", reason: `missed the last commits: ${roots}` };
+  if (own.sequence === seen.sequence && !equalBytes(own.version, seen.version)) {
+    return { standing: "divergent", reason: `root ${own.sequence} on it is not the one that was written to it` };
+  }
+  return own.sequence === seen.sequence
+    ? { standing: "stale", reason: `missed the last commits: ${roots}` }
+    : { standing: "unknown", reason: `is older than it was when last seen (root ${seen.sequence}): ${roots}` };
 }
 
-/** Every copy the newest root knows must be here, with the size it had. */
-function refuseMissing(rings: RingSet, newest: RingRoot, volume: string): void {
+/** Refuses to open when a newer acknowledged root may be on copies that are not here. */
+function refuseUnsure(
+  rings: RingSet,
+  root: RingRoot,
+  complete: readonly Ring[],
+  policy: ChoosePolicy,
+  volume: string,
+): void {
+  const members = bitCount(rootInSync(root.view));
+  const needed = policy.degraded === true ? 1 : members - rootMinCopies(root.view) + 1;
+  if (complete.length >= needed) return;
+  const missing: string[] = [];
   for (let index = 0; index < COPIES_MAX; index++) {
-    const copy = rings.copies.copy(index);
-    const seen = rootLastSeen(newest.view, index);
-    if (seen === undefined) {
-      if (copy !== undefined)
-        throw new CopiesError("mixed", copy.name, `is copy ${index}, which the volume does not know (any more)`);
-      continue;
-    }
-    if (copy === undefined) {
-      const where = seen.target === "" ? "" : `, last seen at ${seen.target}`;
-      const role = (rootInSync(newest.view) & (1 << index)) === 0 ? "" : " and in sync";
-      throw new CopiesError("missing-copy", volume, `copy ${index} is missing${where}${role}; give its target too`);
-    }
-    if (!equalBytes(copy.uuid, seen.copyUuid)) {
-      throw new CopiesError(
-        "mixed",
-        copy.name,
-        `is not the copy ${index} the volume knows (${formatUuid(seen.copyUuid)})`,
-      );
-    }
-    if (copy.sizeKib !== seen.sizeKib) {
-      throw new CopiesError(
-        "wrong-row",
-        copy.name,
-        `copy ${index} is ${copy.sizeKib} KiB, the volume knows ${seen.sizeKib} KiB`,
-      );
-    }
+    if ((rootMembers(root.view) & (1 << index)) === 0) continue;
+    const ring = rings.ring(index);
+    if (ring?.copy.standing === "in-sync") continue;
+    const seen = rootLastSeen(root.view, index);
+    const inSync = (rootInSync(root.view) & (1 << index)) === 0 ? "" : ", in sync";
+    const last = seen === undefined || seen.target === "" ? "" : `, last seen at ${seen.target}`;
+    missing.push(
+      ring === undefined
+        ? `copy ${index} is missing${last}${inSync}`
+        : `copy ${index} (${ring.copy.name}) ${ring.copy.reason ?? "is not complete"}`,
+    );
   }
+  const advice =
+    complete.length > 0
+      ? "give its target too, or mount with -o degraded to go on without it"
+      : "no copy here is complete: give the others' targets too, or h2ts select-master COPY to go back to what one of these had";
+  const absent = rings.copies.absent.map((line) => ` (${line})`).join("");
+  throw new CopiesError("missing-copy", volume, `${missing.join("; ")}${absent}; ${advice}`);
+}
+
+function chooseMaster(complete: readonly Ring[], newest: number, rule: MasterRule | undefined): number {
+  const [first] = complete;
+  if (rule === "newest" || first === undefined) return newest;
+  const named = complete.find(({ copy }) => copy.index === rule);
+  return (named ?? first).copy.index;
+}
+
+function bitCount(mask: number): number {
+  let count = 0;
+  for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
+  return count;
 }

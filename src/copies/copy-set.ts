@@ -1,20 +1,22 @@
-// The copies of a volume at hand: reads from any, writes to all.
-// Invariants: I1/I2 (a failed write or flush fails the call, after all of its I/O is over), I5 (only verified bytes are
-// handed out, bad ones are repaired from verified ones), I12 (pointers are checked before use).
+// The copies of a volume at hand: reads from any, writes to all that are active.
+// Invariants: I1/I2 (a copy that fails a write or flush is marked and gets nothing more; the committer drops it before
+// anything is acknowledged), I5 (only verified bytes are handed out, bad ones are repaired from verified ones),
+// I9 (a stalled copy is given up after the deadline), I12 (pointers are checked before use).
 
 import { assert } from "../base/assert.ts";
+import { type Clock, SystemClock } from "../base/clock.ts";
 import type { Uuid } from "../base/uuid.ts";
 import { isCheckType } from "../format/check.ts";
 import { COPIES_MAX, KIB } from "../format/geometry.ts";
 import { type BlockRead, type BlockWrite, gatherRuns, type Run } from "./block-io.ts";
 import { asDeviceError, type Copy } from "./copy.ts";
-import { decideOnFailures } from "./demotion.ts";
-import { CorruptBlockError, type CopyFailure } from "./errors.ts";
+import { allWithinDeadline, type CallOnCopy, DEADLINE_MS_DEFAULT } from "./deadline.ts";
+import { CorruptBlockError } from "./errors.ts";
 import { Recovery, verifies } from "./recovery.ts";
 
 export type { BlockRead, BlockWrite } from "./block-io.ts";
 export { Copy } from "./copy.ts";
-export { CopyWriteError, CorruptBlockError } from "./errors.ts";
+export { CorruptBlockError } from "./errors.ts";
 
 /** Data is read from the copies in turn, this much from each: long enough to be one call, short enough to share the work. */
 const STRIPE_KIB = 1024;
@@ -23,36 +25,74 @@ export interface CopySetOptions {
   readonly volumeUuid: Uuid;
   /** Nothing is ever written, not even a repair. */
   readonly readOnly?: boolean;
+  readonly clock?: Clock;
+  /** How long a copy may take longer than the fastest one before it is given up. */
+  readonly deadlineMs?: number;
 }
 
 export class CopySet {
-  /** Sorted by index. */
-  readonly copies: readonly Copy[];
-  /** Bit per present copy. */
-  readonly mask: number;
   readonly volumeUuid: Uuid;
   readonly readOnly: boolean;
   /** Cleared when the volume turns read-only: reads are still served from any copy, but nothing is repaired. */
   repairs: boolean;
+  /** Metadata is read from this copy first. */
+  master = 0;
+  readonly clock: Clock;
+  deadlineMs: number;
+  /** One line for each target that could not be used. */
+  absent: readonly string[] = [];
+  /** Called when a copy is found to have failed, so that a commit drops it soon. */
+  onFailure: () => void = () => undefined;
+  #copies: readonly Copy[] = [];
   readonly #byIndex: (Copy | undefined)[] = new Array<Copy | undefined>(COPIES_MAX).fill(undefined);
   readonly #recovery: Recovery;
 
   constructor(copies: readonly Copy[], options: CopySetOptions) {
-    this.copies = [...copies].sort((a, b) => a.index - b.index);
-    this.mask = 0;
-    for (const copy of copies) {
-      assert(copy.index < COPIES_MAX && this.#byIndex[copy.index] === undefined, `copy ${copy.index} twice`);
-      this.#byIndex[copy.index] = copy;
-      this.mask |= 1 << copy.index;
-    }
     this.volumeUuid = options.volumeUuid;
     this.readOnly = options.readOnly ?? false;
     this.repairs = !this.readOnly;
+    this.clock = options.clock ?? new SystemClock();
+    this.deadlineMs = options.deadlineMs ?? DEADLINE_MS_DEFAULT;
     this.#recovery = new Recovery(this.#byIndex);
+    for (const copy of copies) this.add(copy);
+  }
+
+  /** All copies at hand, sorted by index. */
+  get copies(): readonly Copy[] {
+    return this.#copies;
+  }
+
+  /** Bit per copy at hand. */
+  get mask(): number {
+    return this.#copies.reduce((mask, copy) => mask | copy.bit, 0);
   }
 
   copy(index: number): Copy | undefined {
     return this.#byIndex[index];
+  }
+
+  /** Copies that new blocks and roots are written to. */
+  get active(): readonly Copy[] {
+    return this.#copies.filter((copy) => copy.active && copy.failure === undefined);
+  }
+
+  /** Active copies that failed and were not dropped yet. */
+  get failed(): readonly Copy[] {
+    return this.#copies.filter((copy) => copy.active && copy.failure !== undefined);
+  }
+
+  /** Takes in a copy that was not at hand, or that is opened anew. */
+  add(copy: Copy): void {
+    assert(copy.index < COPIES_MAX && this.#byIndex[copy.index] === undefined, `copy ${copy.index} twice`);
+    this.#byIndex[copy.index] = copy;
+    this.#copies = [...this.#copies, copy].sort((a, b) => a.index - b.index);
+  }
+
+  /** Lets go of a copy: nothing more is read from it or written to it. Its device stays open, the caller closes it. */
+  remove(copy: Copy): void {
+    assert(this.#byIndex[copy.index] === copy && !copy.active, `copy ${copy.index} is in use`);
+    this.#byIndex[copy.index] = undefined;
+    this.#copies = this.#copies.filter((other) => other !== copy);
   }
 
   /**
@@ -67,7 +107,7 @@ export class CopySet {
       if (copy === undefined) work.push(this.#hopeless(request));
       else (perCopy[copy.index] ??= []).push(request);
     }
-    for (const copy of this.copies) {
+    for (const copy of this.#copies) {
       const chosen = perCopy[copy.index];
       if (chosen === undefined) continue;
       for (const run of gatherRuns(chosen, copy.index, (request) => request.target))
@@ -82,20 +122,24 @@ export class CopySet {
     if (!isCheckType(request.checkType)) return undefined;
     let first: Copy | undefined;
     let usable = 0;
-    for (const copy of this.copies) {
-      const kib = pointers[copy.index] as number;
-      if (kib === 0 || copy.placeRefusal(kib, target.length) !== undefined) continue;
-      first ??= copy;
+    for (const copy of this.#copies) {
+      if (!this.#serves(copy, pointers, target.length)) continue;
+      if (first === undefined || copy.index === this.master) first = copy;
       usable++;
     }
     if (first === undefined || request.metadata || usable === 1) return first;
     let skip = Math.floor((pointers[first.index] as number) / STRIPE_KIB) % usable;
-    for (const copy of this.copies) {
-      const kib = pointers[copy.index] as number;
-      if (kib === 0 || copy.placeRefusal(kib, target.length) !== undefined) continue;
-      if (skip-- === 0) return copy;
+    for (const copy of this.#copies) {
+      if (this.#serves(copy, pointers, target.length) && skip-- === 0) return copy;
     }
     return first;
+  }
+
+  /** True when a read is well sent to this copy; the others are asked only when all of these failed. */
+  #serves(copy: Copy, pointers: readonly number[], sizeBytes: number): boolean {
+    const kib = pointers[copy.index] as number;
+    if (kib === 0 || !copy.active || copy.untrusted || copy.failure !== undefined) return false;
+    return copy.placeRefusal(kib, sizeBytes) === undefined;
   }
 
   async #hopeless(request: BlockRead): Promise<void> {
@@ -136,11 +180,13 @@ export class CopySet {
     if (recoveries !== undefined) await Promise.all(recoveries);
   }
 
-  /** Writes each block to every copy its pointers name. Rejects with CopyWriteError after all I/O of the call is over. */
+  /**
+   * Writes each block to every active copy its pointers name. Never rejects: a copy that fails is marked, and when this
+   * resolves all I/O is over but that of copies given up.
+   */
   async writeBlocks(writes: readonly BlockWrite[]): Promise<void> {
-    const work: Promise<CopyFailure | undefined>[] = [];
-    let named = 0;
-    for (const copy of this.copies) {
+    const calls: CallOnCopy[] = [];
+    for (const copy of this.active) {
       const chosen: BlockWrite[] = [];
       for (const write of writes) {
         const kib = write.pointers[copy.index] as number;
@@ -149,31 +195,39 @@ export class CopySet {
         assert(refusal === undefined, `copy ${copy.index}, write at KiB ${kib}: ${refusal}`);
         chosen.push(write);
       }
-      named += chosen.length;
       for (const run of gatherRuns(chosen, copy.index, (write) => write.bytes)) {
-        work.push(failureOf(copy, this.#write(copy, run.offsetBytes, run.buffers)));
+        calls.push({ copy, done: this.#write(copy, run.offsetBytes, run.buffers) });
       }
     }
-    assert(named >= writes.length, "a block is written to no copy");
-    decideOnFailures(distinct(await Promise.all(work)));
+    await this.#over("write", calls);
   }
 
-  /** Writes bytes outside of the block area (roots). Each entry names its copy. Rejects like `writeBlocks`. */
+  /** Writes bytes outside of the block area (roots). Each entry names its copy. Never rejects, like `writeBlocks`. */
   async writeAt(
     writes: readonly { readonly copy: Copy; readonly offsetBytes: number; readonly bytes: Uint8Array }[],
   ): Promise<void> {
-    const work = writes.map(({ copy, offsetBytes, bytes }) => failureOf(copy, this.#write(copy, offsetBytes, [bytes])));
-    decideOnFailures(distinct(await Promise.all(work)));
+    await this.#over(
+      "write",
+      writes.map(({ copy, offsetBytes, bytes }) => ({ copy, done: this.#write(copy, offsetBytes, [bytes]) })),
+    );
   }
 
-  #write(copy: Copy, offsetBytes: number, sources: readonly Uint8Array[]): ReturnType<Copy["write"]> {
+  #write(copy: Copy, offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
     assert(!this.readOnly, `copy ${copy.index} is open for reading only`);
     return copy.write(offsetBytes, sources);
   }
 
-  /** Makes everything written before durable on all copies. Rejects with CopyWriteError; such a copy stays failed. */
+  /** Makes everything written before durable on all active copies. Never rejects; a copy that fails is marked. */
   async flush(): Promise<void> {
-    decideOnFailures(distinct(await Promise.all(this.copies.map((copy) => failureOf(copy, copy.flush())))));
+    await this.#over(
+      "flush",
+      this.active.map((copy) => ({ copy, done: copy.flush() })),
+    );
+  }
+
+  async #over(operation: "write" | "flush", calls: readonly CallOnCopy[]): Promise<void> {
+    await allWithinDeadline(this.clock, this.deadlineMs, operation, calls);
+    if (this.failed.length > 0) this.onFailure();
   }
 
   /** Says that a range of one copy holds nothing of value. A hint. */
@@ -185,20 +239,10 @@ export class CopySet {
 
   /** Closes all devices; rejects with the first failure after all are closed. */
   async close(): Promise<void> {
-    const results = await Promise.allSettled(this.copies.map((copy) => copy.device.close()));
+    // A device that was given up may never let go of its last call: nobody waits for that.
+    const waited = this.#copies.filter((copy) => copy.failure === undefined);
+    for (const copy of this.#copies) if (copy.failure !== undefined) copy.device.close().catch(() => undefined);
+    const results = await Promise.allSettled(waited.map((copy) => copy.device.close()));
     for (const result of results) if (result.status === "rejected") throw result.reason;
   }
-}
-
-async function failureOf(copy: Copy, call: ReturnType<Copy["write"]>): Promise<CopyFailure | undefined> {
-  const error = await call;
-  return error === undefined ? undefined : { copyIndex: copy.index, error };
-}
-
-/** One failure for each copy: the first is the cause, the others follow from it. */
-function distinct(failures: readonly (CopyFailure | undefined)[]): CopyFailure[] {
-  const first = new Map<number, CopyFailure>();
-  for (const failure of failures)
-    if (failure !== undefined && !first.has(failure.copyIndex)) first.set(failure.copyIndex, failure);
-  return [...first.values()];
 }

@@ -1,10 +1,19 @@
-// One copy of the volume at hand: its device, its size, and what went wrong on it.
-// Invariant I2: a flush that failed is never taken back; the copy refuses every later write and flush.
+// One copy of the volume at hand: its device, its size, where it stands, and what went wrong on it.
+// Invariants: I2 (a write or flush that failed is never taken back: the copy refuses every later one), I1 (`flushedTid`
+// says up to which transaction its pointers are kept promises).
 
 import type { Uuid } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError, type DeviceOperation } from "../device/device.ts";
 import { BLOCK_MAX_KIB, KIB, RING_AREA_KIB } from "../format/geometry.ts";
 import type { CopyCounters } from "../format/root-block.ts";
+
+/**
+ * in-sync: holds everything acknowledged that it is meant to hold. syncing: writes go to it, the rest is being brought.
+ * faulted: dropped after an error. offline: taken out by the operator. The others are at hand but not taken back yet (I6):
+ * stale: an earlier state of this volume; unknown: its state can't be told; blank: it holds no root; divergent: it went
+ * another way.
+ */
+export type Standing = "in-sync" | "syncing" | "faulted" | "offline" | "stale" | "unknown" | "blank" | "divergent";
 
 export class Copy {
   readonly index: number;
@@ -15,6 +24,15 @@ export class Copy {
   readonly targets: readonly string[];
   readonly errors = { read: 0, write: 0, checksum: 0 };
   repaired = 0;
+  standing: Standing = "in-sync";
+  /** Why it is not in sync, for people. */
+  reason: string | undefined;
+  /** Everything of this transaction and those before was flushed here. */
+  flushedTid = 0;
+  /** What its pointers name must be checked before it counts as kept (I6). */
+  untrusted = false;
+  /** An allocation found no room while it was being caught up. */
+  noRoom = false;
   #failure: DeviceError | undefined;
   #restored = false;
 
@@ -30,9 +48,23 @@ export class Copy {
     return this.targets.join("+");
   }
 
+  get bit(): number {
+    return 1 << this.index;
+  }
+
+  /** New blocks and roots are written to it. */
+  get active(): boolean {
+    return this.standing === "in-sync" || this.standing === "syncing";
+  }
+
   /** The failed write or flush after which nothing more is written here. */
   get failure(): DeviceError | undefined {
     return this.#failure;
+  }
+
+  /** Gives the copy up: it takes no more writes, and the next commit goes on without it (I2). */
+  fail(error: DeviceError): void {
+    this.#failure ??= error;
   }
 
   /** Goes on counting from what the root remembers; what was counted since this copy was opened is kept. Once only. */
@@ -57,30 +89,23 @@ export class Copy {
     return undefined;
   }
 
-  /** Writes; resolves to the failure, if any, and counts it. */
-  async write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<DeviceError | undefined> {
-    if (this.#failure !== undefined) return this.#failure;
-    return this.#guarded("write", offsetBytes, () => this.device.write(offsetBytes, sources));
+  /** Writes; a failure is kept in `failure` and counted. */
+  async write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
+    await this.#guarded("write", offsetBytes, () => this.device.write(offsetBytes, sources));
   }
 
-  /** Flushes; resolves to the failure, if any, and counts it. */
-  async flush(): Promise<DeviceError | undefined> {
-    if (this.#failure !== undefined) return this.#failure;
-    return this.#guarded("flush", 0, () => this.device.flush());
+  /** Flushes; a failure is kept in `failure` and counted. */
+  async flush(): Promise<void> {
+    await this.#guarded("flush", 0, () => this.device.flush());
   }
 
-  async #guarded(
-    operation: DeviceOperation,
-    offsetBytes: number,
-    call: () => Promise<void>,
-  ): Promise<DeviceError | undefined> {
+  async #guarded(operation: DeviceOperation, offsetBytes: number, call: () => Promise<void>): Promise<void> {
+    if (this.#failure !== undefined) return;
     try {
       await call();
-      return undefined;
     } catch (error) {
       this.errors.write++;
-      this.#failure ??= asDeviceError(this.name, operation, offsetBytes, error);
-      return this.#failure;
+      this.fail(asDeviceError(this.name, operation, offsetBytes, error));
     }
   }
 }

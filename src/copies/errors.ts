@@ -1,7 +1,5 @@
 // What goes wrong with copies, typed: each message is one line that names the copy or target and says what to do.
 
-import type { DeviceError } from "../device/device.ts";
-
 /** One place of a block and why it could not be used. */
 export interface BadPlace {
   readonly copyIndex: number;
@@ -23,20 +21,9 @@ export class CorruptBlockError extends Error {
   }
 }
 
-export interface CopyFailure {
-  readonly copyIndex: number;
-  readonly error: DeviceError;
-}
-
-/** A write or flush failed on some copies; all I/O of the call is over. */
-export class CopyWriteError extends Error {
-  override readonly name = "CopyWriteError";
-  readonly failures: readonly CopyFailure[];
-
-  constructor(failures: readonly CopyFailure[]) {
-    super(failures.map(({ copyIndex, error }) => `copy ${copyIndex}: ${error.message}`).join("; "));
-    this.failures = failures;
-  }
+/** Too few copies are left to go on writing: nothing more is acknowledged. */
+export class CopiesLostError extends Error {
+  override readonly name = "CopiesLostError";
 }
 
 export type CopiesErrorKind =

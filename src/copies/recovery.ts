@@ -48,7 +48,7 @@ export class Recovery {
     const bad: Bad[] = known === undefined ? [] : [known];
     for (let index = 0; index < COPIES_MAX; index++) {
       const copy = this.#copies[index];
-      if (copy === undefined || copy === known?.copy || request.pointers[index] === 0) continue;
+      if (copy === undefined || copy === known?.copy || request.pointers[index] === 0 || !mayAsk(copy)) continue;
       const failed = await this.#attempt(copy, request);
       if (failed !== undefined) {
         bad.push(failed);
@@ -77,7 +77,7 @@ export class Recovery {
   }
 
   async #repair({ copy, place, repairable }: Bad, verified: Uint8Array): Promise<void> {
-    if (!repairable || copy.failure !== undefined) return;
+    if (!repairable || copy.failure !== undefined || !copy.active || copy.untrusted) return;
     const key = place.kib * COPIES_MAX + copy.index;
     let repair = this.#repairs.get(key);
     if (repair === undefined) {
@@ -86,6 +86,11 @@ export class Recovery {
     }
     await repair;
   }
+}
+
+/** A copy dropped after an error may still hold what is asked for; one taken out by the operator is left alone. */
+function mayAsk(copy: Copy): boolean {
+  return copy.active || (copy.standing === "faulted" && copy.failure?.code !== "ETIMEDOUT");
 }
 
 /** A repair that fails is counted and changes nothing else: the block is as bad as it was. */

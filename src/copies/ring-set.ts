@@ -1,58 +1,104 @@
-// The rings of all copies together: writing the next root to each.
-// Invariants: I2 (the caller flushes before and after), I6 (each root says what every copy was last seen with). The slot
-// written is always the oldest or a lost one, so a crash at any point leaves each copy its previous root at least.
+// The rings of all copies together: writing the next root to each, and the anchor of a copy that is caught up.
+// Invariants: I2 (the caller flushes before and after), I6 (each root says what every copy was last seen with), I7 (the
+// anchor is written before a copy gets its first block). The slot written is always the oldest or a lost one, so a crash
+// at any point leaves each copy its previous root at least.
 
+import { assert } from "../base/assert.ts";
 import type { Random } from "../base/random.ts";
 import { ANCHOR_SLOT, KIB, ROOT_SLOTS, slotOffsets } from "../format/geometry.ts";
 import { ROOT_BYTES, rootSequence, rootVersion, sealRoot, setRootLastSeenRoot } from "../format/root-block.ts";
 import { VERSION_BYTES } from "../format/version-chain.ts";
 import type { Copy } from "./copy.ts";
 import type { CopySet } from "./copy-set.ts";
-import { nextVersion, type Ring, readRing } from "./ring-slots.ts";
+import { nextVersion, type Ring, type RingRoot, readRing } from "./ring-slots.ts";
 
 export class RingSet {
   readonly copies: CopySet;
-  /** One for each present copy, by rising index. */
-  readonly rings: readonly Ring[];
+  #rings: readonly Ring[];
 
   constructor(copies: CopySet, rings: readonly Ring[]) {
     this.copies = copies;
-    this.rings = rings;
+    this.#rings = rings;
+  }
+
+  /** One for each copy at hand, by rising index. */
+  get rings(): readonly Ring[] {
+    return this.#rings;
+  }
+
+  /** Takes in the ring of a copy that returned. */
+  add(ring: Ring): void {
+    this.#rings = [...this.#rings.filter(({ copy }) => copy.index !== ring.copy.index), ring].sort(
+      (a, b) => a.copy.index - b.copy.index,
+    );
+  }
+
+  remove(copyIndex: number): void {
+    this.#rings = this.#rings.filter(({ copy }) => copy.index !== copyIndex);
+  }
+
+  ring(copyIndex: number): Ring | undefined {
+    return this.#rings.find(({ copy }) => copy.index === copyIndex);
   }
 
   /**
-   * Writes the root in `image` to the next slot of every copy, front and back, each with its own chained version. Notes
-   * in `image` what each copy was last seen with. Not durable before the flush that has to follow. The sequence must be
-   * set and newer than all before.
+   * Writes the root in `image` to the next slot of every active copy, front and back, each with its own chained version.
+   * Notes in `image` what each copy was last seen with. Not durable before the flush that has to follow; a copy that
+   * fails is marked. The sequence must be set and newer than all before.
    */
   async write(image: Uint8Array): Promise<void> {
     const view = new DataView(image.buffer, image.byteOffset, ROOT_BYTES);
     const sequence = rootSequence(view);
-    const versions = this.rings.map(nextVersion);
-    this.rings.forEach(({ copy }, i) => setRootLastSeenRoot(view, copy.index, sequence, versions[i] as Uint8Array));
+    const rings = this.#rings.filter(({ copy }) => copy.active && copy.failure === undefined);
+    const versions = rings.map(nextVersion);
+    rings.forEach(({ copy }, i) => setRootLastSeenRoot(view, copy.index, sequence, versions[i] as Uint8Array));
     for (const side of [0, 1]) {
       await this.copies.writeAt(
-        this.rings.map(({ copy, nextSlot }, i) => {
-          const offsetBytes = slotOffsets(nextSlot, copy.sizeKib * KIB)[side] as number;
-          return { copy, offsetBytes, bytes: sealRoot(image, copy.uuid, copy.index, offsetBytes, versions[i]) };
-        }),
+        rings
+          .map(({ copy, nextSlot }, i) => {
+            const offsetBytes = slotOffsets(nextSlot, copy.sizeKib * KIB)[side] as number;
+            return { copy, offsetBytes, bytes: sealRoot(image, copy.uuid, copy.index, offsetBytes, versions[i]) };
+          })
+          .filter(({ copy }) => copy.failure === undefined),
       );
     }
-    this.rings.forEach((ring, i) => {
+    rings.forEach((ring, i) => {
       const version = versions[i] as Uint8Array;
-      const sealed = sealRoot(image, ring.copy.uuid, ring.copy.index, 0, version);
-      const sealedView = new DataView(sealed.buffer);
-      ring.slots[ring.nextSlot] = {
-        image: sealed,
-        view: sealedView,
-        sequence,
-        version: rootVersion(sealedView).slice(),
-      };
+      ring.slots[ring.nextSlot] = rootFor(ring.copy, image, version);
       ring.backupVersion = ring.currentVersion;
       ring.currentVersion = version;
       ring.nextSlot = nextSlotOf(ring);
     });
   }
+
+  /** Writes `root`, the last one complete on this copy, to its anchor and flushes. A failure is on the copy. */
+  async writeAnchor(copy: Copy, root: RingRoot): Promise<void> {
+    await this.#writeAnchor(copy, (offsetBytes) =>
+      sealRoot(root.image, copy.uuid, copy.index, offsetBytes, root.version),
+    );
+    (this.ring(copy.index) as Ring).anchor = root;
+  }
+
+  /** Empties the anchor of a copy that is in sync again. */
+  async clearAnchor(copy: Copy): Promise<void> {
+    await this.#writeAnchor(copy, () => new Uint8Array(ROOT_BYTES));
+    (this.ring(copy.index) as Ring).anchor = undefined;
+  }
+
+  async #writeAnchor(copy: Copy, bytesFor: (offsetBytes: number) => Uint8Array): Promise<void> {
+    assert(this.ring(copy.index) !== undefined, `copy ${copy.index} has no ring`);
+    // One side after the other: a crash in between leaves the anchor as it was, or as it shall be.
+    for (const offsetBytes of slotOffsets(ANCHOR_SLOT, copy.sizeKib * KIB)) {
+      await this.copies.writeAt([{ copy, offsetBytes, bytes: bytesFor(offsetBytes) }]);
+      await copy.flush();
+    }
+  }
+}
+
+function rootFor(copy: Copy, image: Uint8Array, version: Uint8Array): RingRoot {
+  const sealed = sealRoot(image, copy.uuid, copy.index, 0, version);
+  const view = new DataView(sealed.buffer);
+  return { image: sealed, view, sequence: rootSequence(view), version: rootVersion(view).slice() };
 }
 
 /** A lost slot first, else the one with the oldest root. */
@@ -82,14 +128,14 @@ export async function newRings(copies: CopySet, random: Random): Promise<RingSet
   await copies.writeAt(wiped);
   const backupVersion = random.bytes(VERSION_BYTES);
   const currentVersion = random.bytes(VERSION_BYTES);
-  const emptyRing = (copy: Copy): Ring => ({
-    copy,
-    slots: new Array<undefined>(ROOT_SLOTS).fill(undefined),
-    anchor: undefined,
-    findings: [],
-    nextSlot: 0,
-    backupVersion,
-    currentVersion,
-  });
-  return new RingSet(copies, copies.copies.map(emptyRing));
+  return new RingSet(
+    copies,
+    copies.copies.map((copy) => emptyRing(copy, backupVersion, currentVersion)),
+  );
+}
+
+/** The ring of a copy on which no root was written yet. */
+export function emptyRing(copy: Copy, backupVersion: Uint8Array, currentVersion: Uint8Array): Ring {
+  const slots = new Array<undefined>(ROOT_SLOTS).fill(undefined);
+  return { copy, slots, anchor: undefined, findings: [], nextSlot: 0, backupVersion, currentVersion };
 }

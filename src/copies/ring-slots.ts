@@ -45,7 +45,7 @@ export interface Ring {
   readonly copy: Copy;
   readonly slots: (RingRoot | undefined)[];
   /** The last root that was complete on this copy, while it is caught up. */
-  readonly anchor: RingRoot | undefined;
+  anchor: RingRoot | undefined;
   readonly findings: readonly RingFinding[];
   /** Slot the next root goes to. */
   nextSlot: number;

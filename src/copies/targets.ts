@@ -1,9 +1,12 @@
 // Targets as people give them: one copy each, `a.img+b.img` for a row of nodes. Opening them locks them.
 
 import { statSync } from "node:fs";
-import type { BlockDevice } from "../device/device.ts";
+import { type BlockDevice, DeviceError } from "../device/device.ts";
 import { openNode } from "../device/open.ts";
 import { CopiesError } from "./errors.ts";
+
+/** What a disk that was taken away, or is dying, answers when it is opened. */
+const ABSENT: ReadonlySet<string> = new Set(["ENOENT", "ENXIO", "ENODEV", "EIO", "ENOMEDIUM", "ENOTCONN", "ESTALE"]);
 
 /** A target whose devices are open, in the order given. */
 export interface OpenTarget {
@@ -20,17 +23,35 @@ export function nodePaths(target: string): string[] {
   return paths;
 }
 
-/** Opens all nodes of all targets; closes what it opened when one fails. */
-export async function openTargets(targets: readonly string[], writable: boolean): Promise<OpenTarget[]> {
+/**
+ * Opens all nodes of all targets; closes what it opened when one fails. With `absent`, a target that is not there is
+ * noted in it and left out, as long as another one is; one that is in use, or of the wrong kind, is always refused.
+ */
+export async function openTargets(
+  targets: readonly string[],
+  writable: boolean,
+  absent?: string[],
+): Promise<OpenTarget[]> {
   const paths = targets.map(nodePaths);
   refuseTwice(paths.flat());
   const opened: OpenTarget[] = [];
+  let first: DeviceError | undefined;
   try {
     for (const [i, name] of targets.entries()) {
       const devices: BlockDevice[] = [];
-      opened.push({ name, devices });
-      for (const path of paths[i] as string[]) devices.push(await openNode(path, { writable }));
+      const target = { name, devices };
+      opened.push(target);
+      try {
+        for (const path of paths[i] as string[]) devices.push(await openNode(path, { writable }));
+      } catch (error) {
+        if (absent === undefined || !(error instanceof DeviceError) || !ABSENT.has(error.code)) throw error;
+        first ??= error;
+        absent.push(error.message);
+        await closeTargets([target]);
+        opened.pop();
+      }
     }
+    if (opened.length === 0 && first !== undefined) throw first;
     return opened;
   } catch (error) {
     await closeTargets(opened);

@@ -16,6 +16,11 @@ export class SharedDevice {
     this.#holders++;
   }
 
+  /** Closes the device if no range holds it. */
+  async discard(): Promise<void> {
+    if (this.#holders === 0) await this.device.close();
+  }
+
   /** Gives up one hold; the last one closes the device. */
   async release(): Promise<void> {
     this.#holders--;

@@ -158,6 +158,31 @@ export function setRefEntry(v: DataView, at: number, ino: number, entryType: num
 /** Where an embedded name begins, relative to the ref. */
 export const REF_NAME_OFFSET = REF_CHECK_OFFSET;
 
+/** True for a directory entry or an orphan mark that is nothing but itself: no block, no pointers. */
+export const refIsBare = (v: DataView, at: number): boolean => v.getUint8(at + SIZE_BITS) === 0;
+
+/**
+ * Bit for each copy of `members` that the ref owes something: marked as missing, or without a pointer although the block
+ * belongs on every copy (so a copy just attached is owed everything, and nothing had to be marked).
+ */
+export function refOwed(v: DataView, at: number, members: number): number {
+  if (refIsBare(v, at)) return 0;
+  let owed = refMissing(v, at);
+  if ((refFlags(v, at) & RefFlag.NARROW) === 0) owed |= refUnplaced(v, at, members);
+  return owed & members;
+}
+
+/** Bit for each copy of `members` on which the block has no place. */
+export function refUnplaced(v: DataView, at: number, members: number): number {
+  let unplaced = 0;
+  for (let copy = 0; copy < COPIES_MAX; copy++) {
+    if ((members & (1 << copy)) === 0) continue;
+    const p = at + POINTERS + copy * 6;
+    if (v.getUint32(p, true) === 0 && v.getUint16(p + 4, true) === 0) unplaced |= 1 << copy;
+  }
+  return unplaced;
+}
+
 /** Copy number of the first non-null pointer, or -1. */
 export function firstPointerCopy(v: DataView, at: number): number {
   for (let copy = 0; copy < COPIES_MAX; copy++) {

@@ -5,7 +5,7 @@
 // The volume keeps one image of it in memory and edits that in place; accessors take its DataView.
 
 import { readU64, writeU64 } from "../base/integers.ts";
-import { equalBytes, type Uuid } from "../base/uuid.ts";
+import { equalBytes, isZero, type Uuid } from "../base/uuid.ts";
 import { BLOCKREF, BLOCKREF_BYTES, BLOCKSET_REFS } from "./blockref.ts";
 import { sha256 } from "./check.ts";
 import { COPIES_MAX } from "./geometry.ts";
@@ -38,8 +38,28 @@ export const LAST_SEEN = declareStructure("last-seen", 256, "What was last known
     sizeBytes: TARGET_HINT_BYTES,
     meaning: "where it was, a hint for people, zero-padded",
   },
-  { name: "reserved", type: "reserved", sizeBytes: 32, meaning: "zero" },
+  { name: "issued", type: "u64", meaning: "highest sequence that may have been written to it, in that epoch" },
+  {
+    name: "flags",
+    type: "u8",
+    meaning:
+      "bit 0 taken offline by the operator; bit 1 its pointers are not trusted; bit 2 leaving; bit 3 joining a replacement",
+  },
+  { name: "replaces", type: "u8", meaning: "with bit 3: index of the copy whose place it takes once it is complete" },
+  { name: "reserved", type: "reserved", sizeBytes: 22, meaning: "zero" },
 ]);
+
+/** Flags of a copy that a root remembers. */
+export const MemberFlag = {
+  /** The operator took it out: it does not come back by itself. */
+  OFFLINE: 0x01,
+  /** What its pointers name was not written in our lineage, or may be gone: each is checked before it counts (I6). */
+  UNTRUSTED: 0x02,
+  /** Detached: its pointers are being cleared, then its index is free. */
+  LEAVING: 0x04,
+  /** Takes the place of copy `replaces` when complete. */
+  REPLACING: 0x08,
+} as const;
 
 export const COPY_COUNTERS = declareStructure("copy-counters", 16, "What went wrong on one copy since mkfs.", [
   { name: "readErrors", type: "u32", meaning: "reads the device refused" },
@@ -149,6 +169,11 @@ export const rootLabel = (v: DataView, place = "root"): string =>
   decodeText(bytesAt(v, 0, ROOT_BYTES), LABEL, LABEL_BYTES, `${place}: label`);
 
 export const setRootInSync = (v: DataView, mask: number): void => v.setUint8(IN_SYNC, mask);
+/** How many copies the volume has, and how many of them must be in sync for it to be writable. */
+export function setRootCopyCount(v: DataView, copyCount: number, minCopies: number): void {
+  v.setUint8(COPY_COUNT, copyCount);
+  v.setUint8(MIN_COPIES, minCopies);
+}
 export const setRootMinCopies = (v: DataView, count: number): void => v.setUint8(MIN_COPIES, count);
 export const setRootScrubCursor = (v: DataView, cursor: number): void => writeU64(v, SCRUB_CURSOR, cursor);
 export const setRootRevalidateCursor = (v: DataView, cursor: number): void => writeU64(v, REVALIDATE_CURSOR, cursor);
@@ -209,6 +234,11 @@ export interface LastSeen {
   readonly sequence: number;
   readonly sizeKib: number;
   readonly target: string;
+  /** Highest sequence that may have been written to it. */
+  readonly issued: number;
+  /** MemberFlag. */
+  readonly flags: number;
+  readonly replaces: number;
 }
 
 const SEEN = {
@@ -217,6 +247,9 @@ const SEEN = {
   sequence: offsetOf(LAST_SEEN, "sequence"),
   sizeKib: offsetOf(LAST_SEEN, "sizeKib"),
   target: offsetOf(LAST_SEEN, "target"),
+  issued: offsetOf(LAST_SEEN, "issued"),
+  flags: offsetOf(LAST_SEEN, "flags"),
+  replaces: offsetOf(LAST_SEEN, "replaces"),
 } as const;
 
 /** What the root knows of copy `index`; undefined when the volume has no such copy. */
@@ -236,15 +269,41 @@ export function rootLastSeen(v: DataView, index: number, place = "root"): LastSe
       TARGET_HINT_BYTES,
       `${place}: target of copy ${index}`,
     ),
+    // Volumes made before this field have none: there only roots that all copies got were ever written.
+    issued: Math.max(readU64(v, at + SEEN.issued), readU64(v, at + SEEN.sequence)),
+    flags: v.getUint8(at + SEEN.flags),
+    replaces: v.getUint8(at + SEEN.replaces),
   };
 }
 
-export function setRootLastSeen(v: DataView, index: number, seen: LastSeen): void {
+/** Bit for each copy the volume has, present or not. */
+export function rootMembers(v: DataView): number {
+  let mask = 0;
+  for (let index = 0; index < COPIES_MAX; index++) {
+    const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes;
+    if (!isZero(bytesAt(v, at, 16))) mask |= 1 << index;
+  }
+  return mask;
+}
+
+/** Enters what is known of copy `index`; `undefined` forgets it. */
+export function setRootLastSeen(
+  v: DataView,
+  index: number,
+  seen: (Omit<LastSeen, "issued" | "flags" | "replaces"> & Partial<LastSeen>) | undefined,
+): void {
   const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes;
   const image = bytesAt(v, 0, ROOT_BYTES);
-  image.set(seen.copyUuid, at);
-  image.set(seen.epoch, at + SEEN.epoch);
-  image.set(seen.version, at + SEEN.version);
+  // What was read from this very image before is about to be wiped.
+  const [copyUuid, epoch, version] = [seen?.copyUuid.slice(), seen?.epoch.slice(), seen?.version.slice()];
+  image.fill(0, at, at + LAST_SEEN.sizeBytes);
+  if (seen === undefined || copyUuid === undefined || epoch === undefined || version === undefined) return;
+  writeU64(v, at + SEEN.issued, seen.issued ?? seen.sequence);
+  v.setUint8(at + SEEN.flags, seen.flags ?? 0);
+  v.setUint8(at + SEEN.replaces, seen.replaces ?? 0);
+  image.set(copyUuid, at);
+  image.set(epoch, at + SEEN.epoch);
+  image.set(version, at + SEEN.version);
   writeU64(v, at + SEEN.sequence, seen.sequence);
   writeU64(v, at + SEEN.sizeKib, seen.sizeKib);
   encodeText(hintOf(seen.target), image, at + SEEN.target, TARGET_HINT_BYTES, "target hint");
@@ -256,7 +315,22 @@ export function setRootLastSeenRoot(v: DataView, index: number, sequence: number
   bytesAt(v, at + SEEN.epoch, 16).set(rootEpoch(v));
   bytesAt(v, at + SEEN.version, VERSION_BYTES).set(version);
   writeU64(v, at + SEEN.sequence, sequence);
+  setRootIssued(v, index, sequence);
 }
+
+/** Notes that a root of this sequence may reach copy `index` from now on. */
+export const setRootIssued = (v: DataView, index: number, sequence: number): void =>
+  writeU64(v, LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.issued, sequence);
+
+export const rootMemberFlags = (v: DataView, index: number): number =>
+  v.getUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.flags);
+export const setRootMemberFlags = (v: DataView, index: number, flags: number): void =>
+  v.setUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.flags, flags);
+export const setRootTarget = (v: DataView, index: number, target: string): void => {
+  const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.target;
+  bytesAt(v, at, TARGET_HINT_BYTES).fill(0);
+  encodeText(hintOf(target), bytesAt(v, 0, ROOT_BYTES), at, TARGET_HINT_BYTES, "target hint");
+};
 
 /** A path too long for the hint keeps its end, the part people know it by. */
 function hintOf(target: string): string {

@@ -54,6 +54,9 @@ export class Freemap {
   /** Held since transaction t, freed in it: let go when two later roots are durable. */
   #held: { tid: number; extents: Extent[] }[] = [];
   #heldKib = 0;
+  #reservedKib = 0;
+  /** By leaf: what the anchor of the copy names (I7). */
+  readonly #anchored = new Map<number, Uint32Array>();
 
   constructor(copy: number, sizeKib: number, source: LeafSource) {
     this.copy = copy;
@@ -88,7 +91,7 @@ export class Freemap {
 
   /** KiB not in use, the reserve and what is held included. */
   get unusedKib(): number {
-    return this.#totalKib + this.#heldKib + this.#pendingKib;
+    return this.#totalKib + this.#heldKib + this.#pendingKib + this.#reservedKib;
   }
 
   /** True when forced commits could make room: something freed is not reusable yet. */
@@ -115,6 +118,7 @@ export class Freemap {
     const [start, end] = this.#usable(leaf.index);
     for (let kib = 0; kib < start; kib += CHUNK_KIB) leaf.hold(kib, CHUNK_KIB);
     for (let kib = end; kib < FREEMAP_LEAF_KIB; kib += CHUNK_KIB) leaf.hold(kib, CHUNK_KIB);
+    leaf.anchored = this.#anchored.get(leaf.index);
     if (this.#leaves.size >= LEAVES_KEPT) this.#forgetOne();
     this.#leaves.set(leaf.index, leaf);
     return leaf;
@@ -281,9 +285,9 @@ export class Freemap {
     this.#heldKib += sizeKib;
   }
 
-  /** Root `tid` is durable, so the ring holds tid, tid-1 and tid-2: what tid-2 had already freed can be used again. */
-  rootDurable(tid: number): void {
-    while (this.#held.length > 0 && (this.#held[0] as { tid: number }).tid <= tid - 2) {
+  /** The oldest root in any ring is now that of transaction `oldestTid`: what was free in it can be used again (I3). */
+  rootDurable(oldestTid: number): void {
+    while (this.#held.length > 0 && (this.#held[0] as { tid: number }).tid <= oldestTid) {
       const generation = this.#held.shift() as { extents: Extent[] };
       for (const { kib, sizeKib } of generation.extents) {
         const leaf = this.#leaves.get(Math.floor(kib / FREEMAP_LEAF_KIB));
@@ -291,10 +295,66 @@ export class Freemap {
         const at = kib % FREEMAP_LEAF_KIB;
         leaf.letGo(at, sizeKib);
         leaf.heldRuns--;
-        this.#count(leaf.index, sizeKib, leaf.chunkIsFree(at) ? 1 : 0);
+        this.#count(leaf.index, leaf.freeIn(at, sizeKib), leaf.chunkIsFree(at) ? 1 : 0);
         this.#heldKib -= sizeKib;
       }
     }
+  }
+
+  /**
+   * Keeps what `words` of leaf `index` mark from being given out, whatever becomes of it, until `releaseAnchor` (I7). May
+   * throw MISS before anything changed.
+   */
+  anchor(index: number, words: Uint32Array): void {
+    const leaf = this.leaf(index);
+    assert(leaf.anchored === undefined, `copy ${this.copy}: leaf ${index} is anchored already`);
+    this.#anchored.set(index, words);
+    this.#recount(leaf, () => (leaf.anchored = words));
+  }
+
+  /** Leaves in which something is anchored. */
+  get anchoredLeaves(): readonly number[] {
+    return [...this.#anchored.keys()];
+  }
+
+  /** Lets go of what is anchored in a leaf. May throw MISS before anything changed. */
+  releaseAnchor(index: number): void {
+    const leaf = this.leaf(index);
+    this.#anchored.delete(index);
+    this.#recount(leaf, () => (leaf.anchored = undefined));
+  }
+
+  #recount(leaf: Leaf, change: () => void): void {
+    const before = freeOf(leaf);
+    change();
+    const after = freeOf(leaf);
+    this.#count(leaf.index, after.kib - before.kib, after.chunks - before.chunks);
+  }
+
+  /** Sets an aligned run aside, in memory only, for a block that is about to be brought to this copy; or NO_ROOM. */
+  reserve(sizeKib: number): number {
+    const kib = this.allocate(sizeKib, Claim.ORDINARY);
+    if (kib === NO_ROOM) return NO_ROOM;
+    const leaf = this.leaf(Math.floor(kib / FREEMAP_LEAF_KIB));
+    const at = kib % FREEMAP_LEAF_KIB;
+    leaf.clear(at, sizeKib);
+    leaf.hold(at, sizeKib);
+    leaf.heldRuns++;
+    this.#reservedKib += sizeKib;
+    return kib;
+  }
+
+  /** Ends a reservation: the run is in use from now on, or free again. */
+  endReservation(kib: number, sizeKib: number, used: boolean): void {
+    const leaf = this.leaf(Math.floor(kib / FREEMAP_LEAF_KIB));
+    const at = kib % FREEMAP_LEAF_KIB;
+    leaf.letGo(at, sizeKib);
+    leaf.heldRuns--;
+    this.#reservedKib -= sizeKib;
+    if (used) {
+      leaf.use(at, sizeKib);
+      leaf.changed = true;
+    } else this.#count(leaf.index, leaf.freeIn(at, sizeKib), leaf.chunkIsFree(at) ? 1 : 0);
   }
 
   /** Leaves that differ from media, in the order they were loaded. */
@@ -315,4 +375,16 @@ export class Freemap {
     }
     return { freeKib, freeChunks };
   }
+}
+
+function freeOf(leaf: Leaf): { kib: number; chunks: number } {
+  let kib = 0;
+  let chunks = 0;
+  for (let word = 0; word < LEAF_WORDS; word += 2) {
+    const a = leaf.taken(word);
+    const b = leaf.taken(word + 1);
+    if (a === 0 && b === 0) chunks++;
+    kib += 64 - popcount(a) - popcount(b);
+  }
+  return { kib, chunks };
 }

@@ -1,5 +1,6 @@
 // One leaf of a free-space bitmap in memory: what the next root will say (`words`), and over it what may not be used
-// yet although it is free (`held`): blocks that a root still on media names (I3), and the ring areas.
+// yet although it is free: `held`, blocks that a root still on media names (I3) and the ring areas; `anchored`, blocks of
+// the last state that was complete on a copy being caught up (I7).
 
 import { FREEMAP_LEAF_BYTES } from "../format/freemap.ts";
 
@@ -13,6 +14,8 @@ export class Leaf {
   readonly words: Uint32Array;
   /** Bits that are neither in use nor to be given out; undefined when there are none. */
   held: Uint32Array | undefined;
+  /** Bits that the anchor of the copy names, in use now or not; undefined when there is no anchor. */
+  anchored: Uint32Array | undefined;
   /** Its bits differ from those on media. */
   changed = false;
   /** The transaction that already gave it a new place; it moves once in each. */
@@ -25,10 +28,19 @@ export class Leaf {
     this.words = words;
   }
 
-  /** In use or held. */
+  /** In use, held or anchored. */
   taken(word: number): number {
-    const used = this.words[word] as number;
-    return this.held === undefined ? used : (used | (this.held[word] as number)) >>> 0;
+    let used = this.words[word] as number;
+    if (this.held !== undefined) used |= this.held[word] as number;
+    if (this.anchored !== undefined) used |= this.anchored[word] as number;
+    return used >>> 0;
+  }
+
+  /** KiB of the run that could be given out. */
+  freeIn(kib: number, sizeKib: number): number {
+    let free = 0;
+    for (let at = kib; at < kib + sizeKib; at += 32) free += popcount(~this.taken(at >>> 5) & mask(sizeKib, at));
+    return free;
   }
 
   /**

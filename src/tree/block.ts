@@ -23,7 +23,9 @@ export class Block {
   itemType: number = RefType.EMPTY;
   /** Changed in the open transaction; never evicted, its check code not yet computed. */
   dirty = false;
-  /** Writes of it under way; its bytes must not change and its place must not be used again. */
+  /** The transaction that gave it its place. */
+  bornIn = 0;
+  /** Writes of it under way, or not yet named by a durable root; its bytes must not change and its place must not be used again. */
   writing = 0;
   /** Operations that wait with it loaded; not evicted. */
   pins = 0;

@@ -37,6 +37,18 @@ export class BlockCache {
     return this.#blocks.get(block.cacheKey) === block;
   }
 
+  /** Moves a block to another key: the first place it is named by changed. */
+  rekey(from: number, to: number): void {
+    if (from === to) return;
+    const stale = this.#blocks.get(to);
+    if (stale !== undefined) this.remove(stale);
+    const block = this.#blocks.get(from);
+    if (block === undefined) return;
+    this.#blocks.delete(from);
+    block.cacheKey = to;
+    this.#blocks.set(to, block);
+  }
+
   add(key: number, block: Block): void {
     const stale = this.#blocks.get(key);
     if (stale !== undefined) this.remove(stale);

@@ -12,13 +12,17 @@ import {
   refIsDirty,
   refKey,
   refLevel,
+  refMirrorTid,
+  refMissing,
   refModifyTid,
   refPointer,
   refSizeBytes,
   refType,
+  refUnplaced,
   setRefFlags,
   setRefHead,
   setRefMirrorTid,
+  setRefMissing,
   setRefModifyTid,
   setRefPointer,
   setRefSizeBits,
@@ -53,8 +57,16 @@ export interface BlockStoreOptions {
 export class BlockStore {
   readonly checkType: CheckType;
   readonly pool = new BufferPool();
-  /** Allocators of the copies that new blocks go to, by copy index. */
+  /** Allocators of all copies the volume has, present or not, by copy index. */
   readonly freemaps: (Freemap | undefined)[] = [];
+  /** Bit per copy that new blocks go to. */
+  targets = 0;
+  /** Those of them that must have room for every block; the others go without when they are full. */
+  required = 0;
+  /** Bit per copy that may be owed blocks: what is sealed says so (I8). */
+  owing = 0;
+  /** Bit per copy that had no room for a block it should have got. */
+  full = 0;
   /** The open transaction; its root's sequence. */
   tid = 1;
   /** How deep the operation at hand may dip into the reserve. */
@@ -64,6 +76,8 @@ export class BlockStore {
   readonly #changes: ChangeSet;
   #serial = 1;
   #open = false;
+  /** The transaction in which cache keys changed: reads under way under old keys can't be told any more. */
+  #rekeyedIn = 0;
   readonly #pendingCounts: number[] = [];
   #dirtyBytes = 0;
   /** Full blocks written in this operation, submitted when it stands. */
@@ -109,6 +123,11 @@ export class BlockStore {
     if (failure !== undefined) throw failure;
     this.#loader.queue(key, holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET));
     return undefined;
+  }
+
+  /** The block named there if it is in memory. */
+  peek(holder: Block, at: number): Block | undefined {
+    return this.#cache.get(cacheKeyOf(holder.view, at));
   }
 
   /** Queues a block that will be wanted soon. */
@@ -224,9 +243,30 @@ export class BlockStore {
     const old = this.block(holder, at);
     if (old.dirty) {
       this.touch(old);
+      if (refModifyTid(holder.view, at) !== this.tid) {
+        // It was moved in this transaction, or in one given up, but not changed until now.
+        this.touch(holder);
+        setRefModifyTid(holder.view, at, this.tid);
+        setRefMirrorTid(holder.view, at, this.tid);
+      }
       return old;
     }
     return this.#move(holder, at, old, old.sizeBytes);
+  }
+
+  /** As `edit`, for a change that is none of the content: its age stays what it was (I8). */
+  relocate(holder: Block, at: number): Block {
+    const old = this.block(holder, at);
+    if (old.dirty) {
+      this.touch(old);
+      return old;
+    }
+    const modifyTid = refModifyTid(holder.view, at);
+    const mirrorTid = refMirrorTid(holder.view, at);
+    const block = this.#move(holder, at, old, old.sizeBytes);
+    setRefModifyTid(holder.view, at, modifyTid);
+    setRefMirrorTid(holder.view, at, mirrorTid);
+    return block;
   }
 
   /** As `edit`, in a block of `sizeBytes`: what fits of the content, the rest zero. */
@@ -289,12 +329,12 @@ export class BlockStore {
     const view = holder.view;
     const sizeKib = block.sizeBytes / 1024;
     for (let copy = 0; copy < COPIES_MAX; copy++) {
-      const freemap = this.freemaps[copy];
       let kib = 0;
-      if (freemap !== undefined) {
-        kib = freemap.allocate(sizeKib, this.claim);
-        if (kib === NO_ROOM) this.#noRoom(view, at, copy, sizeKib);
-        this.#changes.allocated.push({ copy, kib, sizeKib });
+      if ((this.targets & (1 << copy)) !== 0) {
+        kib = this.#freemap(copy).allocate(sizeKib, this.claim);
+        if (kib !== NO_ROOM) this.#changes.allocated.push({ copy, kib, sizeKib });
+        else if ((this.required & (1 << copy)) !== 0) this.#noRoom(view, at, copy, sizeKib);
+        else this.full |= 1 << copy;
       }
       setRefPointer(view, at, copy, kib);
     }
@@ -303,6 +343,7 @@ export class BlockStore {
     setRefModifyTid(view, at, this.tid);
     setRefMirrorTid(view, at, this.tid);
     block.dirty = true;
+    block.bornIn = this.tid;
     block.touchedIn = this.#serial;
     block.createdIn = this.#serial;
     this.#dirtyBytes += block.sizeBytes;
@@ -334,7 +375,7 @@ export class BlockStore {
     const busy =
       block === undefined ? this.#loader.isUnderWay(cacheKeyOf(view, at)) : block.writing > 0 || block.pins > 0;
     // Only what no root ever named is free at once, and only when no read, repair or write of it is under way.
-    const neverNamed = refModifyTid(view, at) === this.tid && !busy;
+    const neverNamed = refModifyTid(view, at) === this.tid && !busy && this.#rekeyedIn !== this.tid;
     for (let copy = 0; copy < COPIES_MAX; copy++) {
       const kib = refPointer(view, at, copy);
       if (kib === 0) continue;
@@ -357,9 +398,15 @@ export class BlockStore {
     this.#early.push(this.seal(holder, at, block));
   }
 
-  /** Makes a dirty block clean: its check code goes into its ref. Returns the write it needs. */
-  seal(holder: Block, at: number, block: Block): PendingWrite {
+  /**
+   * Makes a dirty block clean: its check code goes into its ref, and which copies are owed it or something below it
+   * (`owedBelow`, a bit each). Returns the write it needs.
+   */
+  seal(holder: Block, at: number, block: Block, owedBelow = 0): PendingWrite {
     assert(block.dirty && refIsDirty(holder.view, at), "only a dirty block is sealed");
+    const narrow = (refFlags(holder.view, at) & RefFlag.NARROW) !== 0;
+    const owed = this.owing === 0 || narrow ? 0 : refUnplaced(holder.view, at, this.owing);
+    setRefMissing(holder.view, at, owed | owedBelow);
     writeCheck(this.checkType, block.bytes, holder.view, at + REF_CHECK_OFFSET);
     setRefFlags(holder.view, at, refFlags(holder.view, at) & ~RefFlag.DIRTY);
     block.dirty = false;
@@ -377,6 +424,46 @@ export class BlockStore {
       // Freed while it was written: nobody else will give its buffer back.
       if (block.writing === 0 && !this.#cache.holds(block)) this.#cache.recycle(block);
     }
+  }
+
+  // ---- copies that leave and return (outside of operations)
+
+  /** Takes the pointer to `copy` out of a ref: what it names was never flushed there. True when there was one. */
+  clearPointer(holder: Block, at: number, copy: number): boolean {
+    const view = holder.view;
+    const kib = refPointer(view, at, copy);
+    if (kib === 0) return false;
+    const before = cacheKeyOf(view, at);
+    setRefPointer(view, at, copy, 0);
+    setRefMissing(view, at, refMissing(view, at) | (1 << copy));
+    this.#freemap(copy).freeLater(kib, refSizeBytes(view, at) / 1024);
+    this.#rekey(before, holder, at);
+    return true;
+  }
+
+  /** Enters a place that holds the block named there already, flushed (I8). */
+  setPointer(holder: Block, at: number, copy: number, kib: number): void {
+    assert(refPointer(holder.view, at, copy) === 0, `copy ${copy} has a place for this block already`);
+    this.touch(holder);
+    const before = cacheKeyOf(holder.view, at);
+    setRefPointer(holder.view, at, copy, kib);
+    setRefMissing(holder.view, at, refMissing(holder.view, at) & ~(1 << copy));
+    this.#rekey(before, holder, at);
+  }
+
+  #rekey(before: number, holder: Block, at: number): void {
+    const after = cacheKeyOf(holder.view, at);
+    if (after === before) return;
+    this.#cache.rekey(before, after);
+    this.#rekeyedIn = this.tid;
+  }
+
+  /** Makes a sealed block of a commit that was given up dirty again, because what it names changed. */
+  unseal(holder: Block, at: number, block: Block): void {
+    if (block.dirty) return;
+    block.dirty = true;
+    this.#dirtyBytes += block.sizeBytes;
+    setRefFlags(holder.view, at, refFlags(holder.view, at) | RefFlag.DIRTY);
   }
 
   /** For messages: what the ref at `at` names. */

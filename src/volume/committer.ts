@@ -1,18 +1,22 @@
 // Commits: one transaction group becoming durable. Order (I2): seal; blocks to all copies; flush all; root to all; flush
 // all; only then whoever waits is answered and deferred frees are let go (I3). One commit runs at a time; operations go
 // on in the next transaction meanwhile, and everybody who asks for durability during a commit shares the next one.
-// A write or flush that fails on any copy ends all this: the volume turns read-only and nothing is acknowledged.
+// A copy that fails is dropped: before the first root write the commit is given up and begun again without it, after
+// that it is finished on the others and another one follows. Nobody is answered before the root that says so, with its
+// new epoch, is durable on all that remain. With too few left the volume turns read-only.
 
 import { assert } from "../base/assert.ts";
 import type { CopySet } from "../copies/copy-set.ts";
-import { rootSequence, setRootCounters, setRootSequence } from "../format/root-block.ts";
+import { ROOT_SLOTS } from "../format/geometry.ts";
+import { ROOT_BYTES, rootSequence, setRootCounters, setRootSequence } from "../format/root-block.ts";
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { BlockStore, PendingWrite } from "../tree/store.ts";
 import { fillLeaves, relocateLeaves } from "./freemap-trees.ts";
+import type { Members } from "./members.ts";
 import { sealAll } from "./seal.ts";
 
-/** Writes a sealed root image to the next slot of every copy's ring, not yet flushed. Implemented by src/copies. */
+/** Writes a sealed root image to the next slot of every active copy's ring, not yet flushed. Implemented by src/copies. */
 export interface RootWriter {
   write(image: Uint8Array): Promise<void>;
 }
@@ -25,28 +29,43 @@ export class Committer {
   readonly #copies: CopySet;
   readonly #roots: RootWriter;
   readonly #rootImage: Block;
+  readonly #members: Members;
   readonly #early = new Set<Promise<void>>();
   #earlyBytes = 0;
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
   /** Something completed since the last seal. */
   #changed = false;
+  /** Transactions of the roots made durable, newest last: as many as a ring holds. */
+  readonly #durableTids: number[] = [];
   #failure: Error | undefined;
   readonly #onFailure: (error: Error) => void;
 
   constructor(
-    store: BlockStore,
-    copies: CopySet,
-    roots: RootWriter,
-    rootImage: Block,
+    parts: {
+      readonly store: BlockStore;
+      readonly copies: CopySet;
+      readonly roots: RootWriter;
+      readonly rootImage: Block;
+      readonly members: Members;
+    },
     onFailure: (error: Error) => void,
   ) {
-    this.#store = store;
-    this.#copies = copies;
-    this.#roots = roots;
-    this.#rootImage = rootImage;
+    this.#store = parts.store;
+    this.#copies = parts.copies;
+    this.#roots = parts.roots;
+    this.#rootImage = parts.rootImage;
+    this.#members = parts.members;
     this.#onFailure = onFailure;
-    store.onEarlyWrites((writes) => this.#writeEarly(writes));
+    this.#store.onEarlyWrites((writes) => this.#writeEarly(writes));
+    this.#copies.onFailure = () => this.#dropSoon();
+  }
+
+  /** A copy failed: a commit without it follows at once, whether or not anything else changed. */
+  #dropSoon(): void {
+    if (this.#failure !== undefined || this.#copies.readOnly) return;
+    this.#changed = true;
+    if (this.#running === undefined) this.barrier().catch(() => undefined); // The failure is kept and turns the volume read-only.
   }
 
   /** Says that an operation was completed in the open transaction. */
@@ -73,7 +92,7 @@ export class Committer {
     this.#earlyBytes += bytes;
     const done: Promise<void> = this.#copies
       .writeBlocks(writes)
-      .catch((error: unknown) => void this.#fail(error))
+      .catch((error: unknown) => void this.#fail(error)) // An assertion: no copy's failure rejects.
       .finally(() => {
         this.#earlyBytes -= bytes;
         this.#store.written(writes);
@@ -128,34 +147,66 @@ export class Committer {
   }
 
   async #commit(): Promise<void> {
+    while (!(await this.#attempt()));
+  }
+
+  /** True when everything sealed is durable on every copy in sync; false when a copy failed on the way. */
+  async #attempt(): Promise<boolean> {
     const store = this.#store;
     const pinned: Block[] = [];
     try {
-      while (!this.#relocated()) await store.load(pinned);
+      for (;;) {
+        this.#members.dropFailed();
+        if (this.#relocated()) break;
+        await store.load(pinned);
+      }
     } finally {
       store.unpin(pinned);
     }
     // From here to the end of the seal nothing else runs.
     this.#changed = false;
     fillLeaves(store, this.#rootImage);
-    const writes = sealAll(store, this.#rootImage);
+    const { writes, owed } = sealAll(store, this.#rootImage);
+    const joining = this.#members.joining(owed);
     const tid = store.tid;
     assert(tid > rootSequence(this.#rootImage.view), "a transaction id does not rise");
-    setRootSequence(this.#rootImage.view, tid);
-    for (const copy of this.#copies.copies) {
-      setRootCounters(this.#rootImage.view, copy.index, { ...copy.errors, repaired: copy.repaired });
-    }
     const image = this.#rootImage.bytes.slice();
+    const view = new DataView(image.buffer, image.byteOffset, ROOT_BYTES);
+    setRootSequence(view, tid);
+    this.#members.describeJoined(view, joining);
+    for (const copy of this.#copies.copies)
+      setRootCounters(view, copy.index, { ...copy.errors, repaired: copy.repaired });
     store.tid = tid + 1;
     const early = [...this.#early];
-    await Promise.all([this.#write(writes), ...early]);
-    if (this.#failure !== undefined) throw this.#failure;
-    await this.#copies.flush();
-    await this.#roots.write(image);
-    await this.#copies.flush();
-    // A read or repair begun before some block was freed must be over before its place can be used again.
-    await store.readsSettled();
-    for (const freemap of store.freemaps) freemap?.rootDurable(tid);
+    try {
+      await Promise.all([this.#write(writes), ...early]);
+      await this.#copies.flush();
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#copies.failed.length > 0) return false;
+      for (const copy of this.#copies.active) copy.flushedTid = tid;
+      setRootSequence(this.#rootImage.view, tid);
+      this.#members.rootIssued(tid);
+      await this.#roots.write(image);
+      await this.#copies.flush();
+      // A read or repair begun before some block was freed must be over before its place can be used again.
+      await store.readsSettled();
+    } finally {
+      store.written(writes);
+    }
+    this.#members.rootDurable(view);
+    this.#letGo(tid);
+    if (this.#copies.failed.length > 0) return false;
+    this.#members.joined(joining, view);
+    return true;
+  }
+
+  /** Every ring holds the root `tid` now, and the ones before it that it has room for. */
+  #letGo(tid: number): void {
+    this.#durableTids.push(tid);
+    if (this.#durableTids.length < ROOT_SLOTS) return;
+    const oldestTid = this.#durableTids.at(-ROOT_SLOTS) as number;
+    this.#durableTids.shift();
+    for (const freemap of this.#store.freemaps) freemap?.rootDurable(oldestTid);
   }
 
   #relocated(): boolean {
@@ -168,19 +219,15 @@ export class Committer {
     }
   }
 
-  async #write(writes: PendingWrite[]): Promise<void> {
-    try {
-      for (let at = 0; at < writes.length; ) {
-        const batch: PendingWrite[] = [];
-        for (let bytes = 0; at < writes.length && bytes < BATCH_BYTES; at++) {
-          const write = writes[at] as PendingWrite;
-          batch.push(write);
-          bytes += write.bytes.length;
-        }
-        await this.#copies.writeBlocks(batch);
+  async #write(writes: readonly PendingWrite[]): Promise<void> {
+    for (let at = 0; at < writes.length; ) {
+      const batch: PendingWrite[] = [];
+      for (let bytes = 0; at < writes.length && bytes < BATCH_BYTES; at++) {
+        const write = writes[at] as PendingWrite;
+        batch.push(write);
+        bytes += write.bytes.length;
       }
-    } finally {
-      this.#store.written(writes);
+      await this.#copies.writeBlocks(batch);
     }
   }
 

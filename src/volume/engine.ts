@@ -99,6 +99,34 @@ export class Engine {
     }
   }
 
+  /**
+   * Runs `body`, which moves blocks and changes pointers but nothing that a program could see, wholly or not at all, again
+   * after every miss. Throws FsError ENOSPC when the copies in sync have no room for the way down to a block.
+   */
+  async maintain<T>(body: (state: PfsState) => T): Promise<T> {
+    const pinned: Block[] = [];
+    const { store } = this.#state;
+    try {
+      for (let forced = 0; ; ) {
+        while (this.#mustWait()) await this.#wait();
+        const refusal = this.#refusal();
+        if (refusal !== undefined) throw refusal;
+        try {
+          const result = store.attempt(Claim.DELETING, () => body(this.#state));
+          this.#committer.noteChange();
+          return result;
+        } catch (error) {
+          if (error === MISS) await store.load(pinned);
+          else if (error instanceof NoSpace && forced++ < FORCED_COMMITS_MAX && this.#hasDeferred()) {
+            await this.#durably(() => this.#committer.force());
+          } else throw this.#asFsError(error);
+        }
+      }
+    } finally {
+      store.unpin(pinned);
+    }
+  }
+
   async #applyLater(operation: Operation, reason: unknown): Promise<OperationResult> {
     const pinned: Block[] = [];
     let forced = 0;

@@ -4,6 +4,7 @@
 import { randomUuid, type Uuid } from "../base/uuid.ts";
 import type { Random } from "../base/random.ts";
 import type { CopySet } from "../copies/copy-set.ts";
+import { minCopiesFor } from "../copies/membership.ts";
 import { newRings } from "../copies/ring-set.ts";
 import type { CheckType } from "../format/check.ts";
 import { RefType } from "../format/blockref.ts";
@@ -15,6 +16,7 @@ import { Claim, Freemap } from "../freemap/freemap.ts";
 import { PfsState } from "../tree/pfs-state.ts";
 import { treeInsert } from "../tree/tree-edit.ts";
 import { imageBlock, newStore, rulesFor } from "./open.ts";
+import { Members } from "./members.ts";
 import { Volume, type VolumeOptions } from "./volume.ts";
 
 export interface FormatOptions extends VolumeOptions {
@@ -25,11 +27,6 @@ export interface FormatOptions extends VolumeOptions {
   /** Owner of the root directory. */
   readonly uid: number;
   readonly gid: number;
-}
-
-/** In-sync copies below which a volume turns read-only: one of two, a majority from three (RELIABILITY.md). */
-export function minCopiesFor(copyCount: number): number {
-  return copyCount < 3 ? 1 : Math.floor(copyCount / 2) + 1;
 }
 
 /** Writes an empty volume to `copies`; it is durable, and open, when this resolves. */
@@ -56,8 +53,9 @@ export async function formatVolume(copies: CopySet, options: FormatOptions): Pro
       target: copy.targets.join("+"),
     });
   }
-  const store = newStore(copies, rulesFor(copies), options.checkType, options);
+  const store = newStore(copies, rulesFor(rootImage.view), options.checkType, options);
   for (const copy of copies.copies) store.freemaps[copy.index] = new Freemap(copy.index, copy.sizeKib, () => undefined);
+  const members = new Members(store, copies, rootImage, options.random);
   store.attempt(Claim.ORDINARY, () => {
     const superRoot = { block: rootImage, at: ROOT_SUPER_OFFSET, refs: BLOCKSET_REFS };
     const { block, at } = treeInsert(store, superRoot, ROOT_PFS_ID);
@@ -65,7 +63,10 @@ export async function formatVolume(copies: CopySet, options: FormatOptions): Pro
     initPfs(pfs.bytes, pfs.view, ROOT_PFS_ID, randomUuid(options.random), "ROOT");
   });
   const state = new PfsState(store, rootImage);
-  const volume = new Volume({ copies, store, state, rootImage, roots: rings }, { ...options, readOnly: false });
+  const volume = new Volume(
+    { copies, store, state, rootImage, roots: rings, members },
+    { ...options, readOnly: false },
+  );
   await volume.apply({
     op: "root",
     mode: 0o755,
@@ -74,5 +75,7 @@ export async function formatVolume(copies: CopySet, options: FormatOptions): Pro
     time: options.clock.now(),
   });
   for (let slot = 0; slot < ROOT_SLOTS; slot++) await volume.forceCommit();
+  // A volume is not born degraded: whoever formats learns what failed.
+  for (const copy of copies.copies) if (copy.failure !== undefined) throw copy.failure;
   return volume;
 }

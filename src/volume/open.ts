@@ -3,8 +3,9 @@
 // removed. Nothing is written before all of that stands.
 
 import { FsError } from "../base/errno.ts";
+import { SystemRandom } from "../base/random.ts";
 import type { CopySet } from "../copies/copy-set.ts";
-import { type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
+import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
 import { readRings } from "../copies/ring-set.ts";
 import { BLOCKREF_BYTES, BLOCKSET_REFS, RefType, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
 import { type CheckType, isCheckType } from "../format/check.ts";
@@ -17,6 +18,7 @@ import {
   rootFeatures,
   rootFormatVersion,
   rootFreemapOffset,
+  rootLastSeen,
   rootSequence,
 } from "../format/root-block.ts";
 import { Freemap } from "../freemap/freemap.ts";
@@ -29,10 +31,11 @@ import { BlockStore } from "../tree/store.ts";
 import { treeCeiling } from "../tree/tree.ts";
 import { BlockRules } from "../tree/validate.ts";
 import { freemapRoot, readLeafWords } from "./freemap-trees.ts";
+import { Members } from "./members.ts";
 import { type UntilLoaded, holdBits, mergeBits, usedOnlyByOlder } from "./older-roots.ts";
 import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions } from "./volume.ts";
 
-export interface OpenOptions extends VolumeOptions {
+export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   /**
    * Instead of the bitmaps on media: the words of each copy's bitmap, computed from what is reachable without the
    * freemap trees, and the words of what must not be used before three commits went by (what the old trees occupy).
@@ -47,11 +50,14 @@ export function imageBlock(bytes: Uint8Array): Block {
   return block;
 }
 
-/** Block rules for the copies at hand. */
-export function rulesFor(copies: CopySet): BlockRules {
-  const copyKib = new Array<number>(COPIES_MAX).fill(0);
-  for (const copy of copies.copies) copyKib[copy.index] = copy.sizeKib;
-  return new BlockRules(copyKib);
+/** Block rules for the copies a root knows, present or not. */
+export function rulesFor(root: DataView): BlockRules {
+  return new BlockRules(memberSizes(root));
+}
+
+/** KiB of each copy, by index; 0 where the volume has none. */
+export function memberSizes(root: DataView): number[] {
+  return Array.from({ length: COPIES_MAX }, (_, index) => rootLastSeen(root, index)?.sizeKib ?? 0);
 }
 
 export function untilLoadedIn(store: BlockStore): UntilLoaded {
@@ -75,7 +81,7 @@ export function untilLoadedIn(store: BlockStore): UntilLoaded {
 /** Opens the volume on `copies`. Throws CopiesError or FsError with one clear line; nothing is changed then. */
 export async function openVolume(copies: CopySet, options: OpenOptions): Promise<Volume> {
   const rings = await readRings(copies);
-  const chosen = chooseRoot(rings);
+  const chosen = chooseRoot(rings, options);
   const rootImage = imageBlock(chosen.image.slice());
   const { view } = rootImage;
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
@@ -84,26 +90,43 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   const checkType = rootCheckType(view);
   if (!isCheckType(checkType)) throw new FsError("EINVAL", `the root names an unknown check code (${checkType})`);
 
-  const rules = rulesFor(copies);
+  const rules = rulesFor(view);
   checkRootRefs(rules, rootImage);
   const store = newStore(copies, rules, checkType, options);
   store.tid = Math.max(chosen.highestSequence, rootSequence(view)) + 1;
   const untilLoaded = untilLoadedIn(store);
-  for (const copy of copies.copies) {
-    const rebuilt = options.rebuildFreemap?.(copy.index);
-    const root = freemapRoot(rootImage, copy.index);
-    const freemap = new Freemap(copy.index, copy.sizeKib, (index) => readLeafWords(store, root, index));
-    store.freemaps[copy.index] = freemap;
-    if (rebuilt === undefined) await loadSummaries(store, untilLoaded, rootImage, freemap);
+  for (const [index, sizeKib] of memberSizes(view).entries()) {
+    if (sizeKib === 0) continue;
+    const freemap = freemapFor(store, rootImage, index, sizeKib);
+    if (options.rebuildFreemap === undefined) await loadSummaries(store, untilLoaded, rootImage, freemap);
   }
   if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
-  else if (!readOnly) await holdOlder(store, untilLoaded, rootImage, rules, chosen);
+  else if (!readOnly) await holdOlder(store, copies, untilLoaded, rootImage, rules, chosen);
 
   const state = new PfsState(store, rootImage);
   await untilLoaded(() => state.pfs());
-  const volume = new Volume({ copies, store, state, rootImage, roots: rings }, { ...options, readOnly });
-  if (!readOnly) await finishReleases(volume);
+  for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
+  const members = new Members(store, copies, rootImage, options.random ?? new SystemRandom());
+  const volume = new Volume({ copies, store, state, rootImage, roots: rings, members }, { ...options, readOnly });
+  if (!readOnly) await beginWriting(volume, chosen.lost);
   return volume;
+}
+
+/** The allocator of one copy, entered into the store. */
+export function freemapFor(store: BlockStore, rootImage: Block, index: number, sizeKib: number): Freemap {
+  const root = freemapRoot(rootImage, index);
+  const freemap = new Freemap(index, sizeKib, (leaf) => readLeafWords(store, root, leaf));
+  store.freemaps[index] = freemap;
+  return freemap;
+}
+
+/** Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). */
+async function beginWriting(volume: Volume, lost: number): Promise<void> {
+  if (lost !== 0) {
+    volume.members.leave(lost);
+    await volume.forceCommit();
+  }
+  await finishReleases(volume);
 }
 
 export function newStore(copies: CopySet, rules: BlockRules, checkType: CheckType, options: VolumeOptions): BlockStore {
@@ -146,6 +169,7 @@ async function loadSummaries(
 /** Holds back what the older roots of any ring use and the newest has free. */
 async function holdOlder(
   store: BlockStore,
+  copies: CopySet,
   untilLoaded: UntilLoaded,
   rootImage: Block,
   rules: BlockRules,
@@ -154,7 +178,7 @@ async function holdOlder(
   // One transaction longer than a running volume would: a crash may have left one ring a root behind the others.
   const sequence = rootSequence(rootImage.view) + 1;
   for (const freemap of store.freemaps) {
-    if (freemap === undefined) continue;
+    if (freemap === undefined || copies.copy(freemap.copy)?.standing !== "in-sync") continue;
     const held = new Map<number, Uint32Array>();
     for (const image of chosen.olderImages) {
       const older = imageBlock(image.slice());

@@ -2,18 +2,21 @@
 // Opened by src/volume/open.ts, made by src/volume/format-volume.ts.
 
 import type { Clock, Timer } from "../base/clock.ts";
+import type { Random } from "../base/random.ts";
 import { AssertionError } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
 import { type Uuid, formatUuid } from "../base/uuid.ts";
 import type { CopySet } from "../copies/copy-set.ts";
+import type { RingSet } from "../copies/ring.ts";
 import { rootLabel, rootSequence, rootVolumeUuid } from "../format/root-block.ts";
-import { KIB, RING_AREA_KIB } from "../format/geometry.ts";
+import { RING_AREA_KIB } from "../format/geometry.ts";
 import { pfsInodeCount } from "../format/pfs.ts";
 import type { Operation, OperationResult } from "../ops/operation.ts";
 import type { Block } from "../tree/block.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { BlockStore } from "../tree/store.ts";
-import { Committer, type RootWriter } from "./committer.ts";
+import { Committer } from "./committer.ts";
+import type { Members } from "./members.ts";
 import { Engine, type Eventually } from "./engine.ts";
 
 export interface VolumeOptions {
@@ -21,6 +24,8 @@ export interface VolumeOptions {
   /** Bytes of blocks kept in memory; default 256 MiB. */
   readonly cacheBytes?: number;
   readonly readOnly?: boolean;
+  /** For new epochs; the system's unless given. */
+  readonly random?: Random;
   /** Longest time between a change and the commit that makes it durable; default 5 s, 0 = only when asked. */
   readonly commitMs?: number;
 }
@@ -54,13 +59,16 @@ export interface VolumeParts {
   readonly store: BlockStore;
   readonly state: PfsState;
   readonly rootImage: Block;
-  readonly roots: RootWriter;
+  readonly roots: RingSet;
+  readonly members: Members;
 }
 
 export class Volume {
   readonly copies: CopySet;
   readonly store: BlockStore;
   readonly state: PfsState;
+  readonly members: Members;
+  readonly rings: RingSet;
   readonly #rootImage: Block;
   readonly #committer: Committer;
   readonly #engine: Engine;
@@ -75,14 +83,14 @@ export class Volume {
     this.copies = parts.copies;
     this.store = parts.store;
     this.state = parts.state;
+    this.members = parts.members;
+    this.rings = parts.roots;
     this.#rootImage = parts.rootImage;
     this.#clock = options.clock;
     this.#commitMs = options.commitMs ?? COMMIT_MS_DEFAULT;
     this.#openedReadOnly = options.readOnly ?? false;
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
-    this.#committer = new Committer(parts.store, parts.copies, parts.roots, parts.rootImage, (error) =>
-      this.#turnReadOnly(error),
-    );
+    this.#committer = new Committer(parts, (error) => this.#turnReadOnly(error));
     this.#engine = new Engine(
       parts.state,
       this.#committer,
@@ -142,6 +150,18 @@ export class Volume {
     return result;
   }
 
+  /** Runs synchronous code outside of any operation until nothing it needs is missing. */
+  async untilLoaded<T>(body: () => T): Promise<T> {
+    return this.#engine.view(body);
+  }
+
+  /** Changes where blocks lie, and nothing else; see Engine.maintain. */
+  async maintain<T>(body: (state: PfsState) => T): Promise<T> {
+    const result = await this.#engine.maintain(body);
+    this.#scheduleCommit();
+    return result;
+  }
+
   #scheduleCommit(): void {
     if (this.#timer !== undefined || this.#commitMs === 0) return;
     this.#timer = this.#clock.after(this.#commitMs, () => {
@@ -188,7 +208,8 @@ export class Volume {
         unusedKib: freemap.unusedKib,
       });
     }
-    const tightest = copies.reduce((least, copy) => (copy.freeKib < least.freeKib ? copy : least));
+    const inSync = copies.filter(({ index }) => (this.members.inSync & (1 << index)) !== 0);
+    const tightest = inSync.reduce((least, copy) => (copy.freeKib < least.freeKib ? copy : least));
     return {
       copies,
       totalKib: tightest.sizeKib - 2 * RING_AREA_KIB,
@@ -216,7 +237,8 @@ export class Volume {
     return this.store.cachedBytes;
   }
 
-  get sizeBytes(): number {
-    return Math.min(...this.copies.copies.map((copy) => copy.sizeKib)) * KIB;
+  /** The live root image: what the next root will say. */
+  get rootImage(): Block {
+    return this.#rootImage;
   }
 }

@@ -4,6 +4,7 @@
 import {
   BLOCKREF_BYTES,
   EMBEDDED_NAME_BYTES,
+  RefFlag,
   REF_CHECK_OFFSET,
   REF_NAME_OFFSET,
   RefType,
@@ -46,6 +47,7 @@ export type WalkRule =
   | "pointer-range"
   | "pointer-null"
   | "pointer-stray"
+  | "missing-mask"
   | "block-lost";
 
 /** What every ref of one volume is measured against. */
@@ -54,6 +56,15 @@ export interface VolumeBounds {
   readonly sequence: number;
   /** Size of each copy in KiB, 0 where there is none. */
   readonly copyKib: readonly number[];
+  /** Bit per copy that lacks nothing. */
+  readonly inSync: number;
+}
+
+/** Bit per copy of the volume that may be owed something. */
+export function owingCopies(bounds: VolumeBounds): number {
+  let mask = 0;
+  for (let copy = 0; copy < COPIES_MAX; copy++) if ((bounds.copyKib[copy] ?? 0) > 0) mask |= 1 << copy;
+  return mask & ~bounds.inSync;
 }
 
 /** `copy` is the copy concerned, or -1 when the fault is in the content all copies share. */
@@ -131,8 +142,10 @@ function pointersUsable(tree: WalkTree, view: DataView, at: number, bounds: Volu
         report("pointer-stray", tree, at, `points to KiB ${pointer} of a copy the volume has not`, copy);
       continue;
     }
-    if (pointer === 0) report("pointer-null", tree, at, "names no block on this copy", copy);
-    else if (!pointerInRange(pointer, sizeKib, copyKib)) {
+    if (pointer === 0) {
+      const owed = (bounds.inSync & (1 << copy)) === 0 || (refFlags(view, at) & RefFlag.NARROW) !== 0;
+      if (!owed) report("pointer-null", tree, at, "names no block on this copy", copy);
+    } else if (!pointerInRange(pointer, sizeKib, copyKib)) {
       report(
         "pointer-range",
         tree,
@@ -190,15 +203,11 @@ function followable(
   // Read for its RangeError only: whoever looks at the entry may rely on the number.
   if (type === RefType.DIRENT) refEntryInode(view, at);
   checkTids(tree, view, at, bounds, report);
-  if (refFlags(view, at) !== 0) report("ref-flags", tree, at, `flags 0x${refFlags(view, at).toString(16)} are set`, -1);
-  if (refMissing(view, at) !== 0) {
-    report(
-      "ref-missing",
-      tree,
-      at,
-      `missing mask 0x${refMissing(view, at).toString(16)} on a volume that owes nothing`,
-      -1,
-    );
+  if ((refFlags(view, at) & ~RefFlag.NARROW) !== 0)
+    report("ref-flags", tree, at, `flags 0x${refFlags(view, at).toString(16)} are set`, -1);
+  const needless = refMissing(view, at) & ~owingCopies(bounds);
+  if (needless !== 0) {
+    report("ref-missing", tree, at, `missing mask 0x${needless.toString(16)} for copies that lack nothing`, -1);
   }
   if (!unusedAreZero(view, at)) report("ref-reserved", tree, at, "bytes this type does not use are not zero", -1);
   if (refSizeBits(view, at) === 0) return true;

@@ -3,10 +3,10 @@
 // to be met on the way down. Visitors (verify, later resync, scrub, reclaim) decide what is read and entered.
 // Levels fall strictly inside a tree and trees nest to a fixed depth (I12); a visitor that claims blocks bounds the time.
 
-import { BLOCKREF_BYTES, refMirrorTid, refModifyTid, RefType } from "../format/blockref.ts";
+import { BLOCKREF_BYTES, refMirrorTid, refModifyTid, refOwed, refType, RefType } from "../format/blockref.ts";
 import { KIB } from "../format/geometry.ts";
 import { type Arrival, type BlockReader, readBatch } from "./read-batch.ts";
-import { pointerInRange, readRun, type RuleReport, type Run, type VolumeBounds } from "./rules.ts";
+import { owingCopies, pointerInRange, readRun, type RuleReport, type Run, type VolumeBounds } from "./rules.ts";
 import { refsIn, subtrees, WalkNode, type WalkTree } from "./tree.ts";
 
 export interface WalkVisitor {
@@ -94,7 +94,17 @@ export class Walker {
     for (let i = below.length - 1; i >= 0; i--) for (const node of below[i] as WalkNode[]) this.#pending.push(node);
   }
 
+  /** What is owed below a block must show in its own ref, or a pruned walk would pass it by (I8). */
+  #checkMissing(node: WalkNode, block: DataView, owing: number): void {
+    const hidden = owedBelow(node, block, owing) & ~refOwed(node.view, node.at, owing);
+    if (hidden === 0) return;
+    const detail = `copies 0x${hidden.toString(16)} lack something below that its missing mask does not say`;
+    this.#visitor.fault("missing-mask", node.tree, node.at, detail, -1);
+  }
+
   #expand(node: WalkNode, block: DataView): void {
+    const owing = owingCopies(this.#bounds);
+    if (owing !== 0) this.#checkMissing(node, block, owing);
     let newest = refModifyTid(node.view, node.at);
     if (node.type === RefType.INDIRECT) {
       const { tree, level, key, keyEnd } = node;
@@ -118,6 +128,19 @@ export class Walker {
       );
     }
   }
+}
+
+/** Bit per copy of `owing` that is owed something in the runs below a block. */
+function owedBelow(node: WalkNode, block: DataView, owing: number): number {
+  const runs = node.type === RefType.INDIRECT ? [{ at: 0, refs: refsIn(node.sizeBytes) }] : subtrees(node, block);
+  let owed = 0;
+  for (const { at, refs } of runs) {
+    for (let i = 0; i < refs; i++) {
+      const ref = at + i * BLOCKREF_BYTES;
+      if (refType(block, ref) !== RefType.EMPTY) owed |= refOwed(block, ref, owing);
+    }
+  }
+  return owed;
 }
 
 function greatestMirrorTid(view: DataView, at: number, refs: number): number {

@@ -68,8 +68,8 @@ describe("a seeded bug is caught", () => {
     expect(
       await caught(() => {
         const rootDurable = Freemap.prototype.rootDurable;
-        vi.spyOn(Freemap.prototype, "rootDurable").mockImplementation(function (this: Freemap, tid: number) {
-          rootDurable.call(this, tid + 2);
+        vi.spyOn(Freemap.prototype, "rootDurable").mockImplementation(function (this: Freemap, oldestTid: number) {
+          rootDurable.call(this, oldestTid + 2);
         });
         // From the start of the (only) leaf each time, so that what was let go is taken again at once.
         const find = Leaf.prototype.find;

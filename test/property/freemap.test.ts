@@ -43,7 +43,7 @@ describe("freemap", () => {
             live.push({ kib, size: action.size });
           } else if (action.do === "commit") {
             freemap.applyPending(tid);
-            freemap.rootDurable(tid);
+            freemap.rootDurable(tid - 2);
             tid++;
           } else if (live.length > 0) {
             const [run] = live.splice(action.pick % live.length, 1) as [{ kib: number; size: number }];
@@ -58,7 +58,7 @@ describe("freemap", () => {
         }
         for (let i = 0; i < 3; i++, tid++) {
           freemap.applyPending(tid);
-          freemap.rootDurable(tid);
+          freemap.rootDurable(tid - 2);
         }
         expect(freemap.unusedKib).toBe(end - start - used.size);
         let recorded = 0;

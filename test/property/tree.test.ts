@@ -23,6 +23,7 @@ function newTree(): { store: BlockStore; root: Root; freemap: Freemap } {
   });
   const freemap = new Freemap(0, COPY_KIB, () => undefined);
   store.freemaps[0] = freemap;
+  store.targets = store.required = 1;
   const bytes = new Uint8Array(ROOT_BYTES);
   const image = new Block(ROOT_IMAGE, { bytes, view: new DataView(bytes.buffer) });
   image.dirty = true;

@@ -12,7 +12,7 @@ import { bareRef, ImageBuilder } from "../../fixtures/corrupt/image-builder.ts";
 import { memoryCopies } from "../../fixtures/corrupt/memory-copies.ts";
 
 const COPY_KIB = [16 * 1024, 24 * 1024];
-const BOUNDS = { sequence: 1, copyKib: [...COPY_KIB, 0, 0, 0, 0, 0, 0] };
+const BOUNDS = { sequence: 1, copyKib: [...COPY_KIB, 0, 0, 0, 0, 0, 0], inSync: 0b11 };
 
 function treeOf(run: Uint8Array, kind: WalkTree["kind"] = "data"): WalkTree {
   const view = new DataView(run.buffer, run.byteOffset, run.byteLength);

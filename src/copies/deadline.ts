@@ -1,0 +1,53 @@
+// How long the copies wait for one another. A call goes to several copies at once; the deadline counts from the moment the
+// first of them is done, so that a slow machine slows all copies down and drops none, and a copy that stalls holds
+// nothing up for longer (I9).
+
+import type { Clock, Timer } from "../base/clock.ts";
+import { DeviceError, type DeviceOperation } from "../device/device.ts";
+import type { Copy } from "./copy.ts";
+
+export const DEADLINE_MS_DEFAULT = 5000;
+
+/** One call under way on one copy. */
+export interface CallOnCopy {
+  readonly copy: Copy;
+  readonly done: Promise<void>;
+}
+
+/** Resolves when every call is over, or its copy has been given up as stalled. Never rejects: failures are on the copies. */
+export function allWithinDeadline(
+  clock: Clock,
+  deadlineMs: number,
+  operation: DeviceOperation,
+  calls: readonly CallOnCopy[],
+): Promise<void> {
+  const [only] = calls;
+  if (only === undefined) return Promise.resolve();
+  if (calls.every(({ copy }) => copy === only.copy))
+    return Promise.all(calls.map(({ done }) => done)).then(() => undefined);
+  return new Promise((resolve) => {
+    const pending = new Map<Copy, number>();
+    for (const { copy } of calls) pending.set(copy, (pending.get(copy) ?? 0) + 1);
+    let timer: Timer | undefined;
+    const finish = (): void => {
+      timer?.cancel();
+      resolve();
+    };
+    const expire = (): void => {
+      for (const copy of pending.keys()) {
+        copy.errors.write++;
+        copy.fail(new DeviceError(copy.name, operation, 0, "ETIMEDOUT", `no answer within ${deadlineMs} ms`));
+      }
+      finish();
+    };
+    for (const { copy, done } of calls) {
+      void done.then(() => {
+        const left = (pending.get(copy) as number) - 1;
+        if (left > 0) return void pending.set(copy, left);
+        pending.delete(copy);
+        if (pending.size === 0) finish();
+        else if (copy.failure === undefined) timer ??= clock.after(deadlineMs, expire);
+      });
+    }
+  });
+}

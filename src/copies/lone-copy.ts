@@ -1,0 +1,54 @@
+// One copy by itself: what it alone holds at the places named, verified, nothing repaired and nothing counted. For whoever
+// wants to know about this copy and no other: the freemap of its anchor, scrub, the revalidation of an unknown copy (I6).
+
+import { KIB } from "../format/geometry.ts";
+import { type BlockRead, gatherRuns, type Run } from "./block-io.ts";
+import type { Copy } from "./copy.ts";
+import { CorruptBlockError } from "./errors.ts";
+import { verifies } from "./recovery.ts";
+
+export class LoneCopy {
+  readonly copy: Copy;
+  readonly mask: number;
+
+  constructor(copy: Copy) {
+    this.copy = copy;
+    this.mask = copy.bit;
+  }
+
+  /** Reads each block from this copy; `error` is set on those that are not what their parents remember. Never rejects. */
+  async readBlocks(requests: readonly BlockRead[]): Promise<void> {
+    const placed: BlockRead[] = [];
+    for (const request of requests) {
+      const kib = request.pointers[this.copy.index] as number;
+      const refusal = kib === 0 ? "has no place" : this.copy.placeRefusal(kib, request.target.length);
+      if (refusal === undefined) placed.push(request);
+      else this.#bad(request, refusal);
+    }
+    await Promise.all(
+      gatherRuns(placed, this.copy.index, (request) => request.target).map((run) => this.#readRun(run)),
+    );
+  }
+
+  async #readRun(run: Run<BlockRead>): Promise<void> {
+    try {
+      await this.copy.device.read(run.offsetBytes, run.buffers);
+    } catch (error) {
+      if (run.items.length === 1) return this.#bad(run.items[0] as BlockRead, String(error));
+      // One bad place spoils the whole call: each block is asked for by itself.
+      for (const item of run.items) {
+        const offsetBytes = (item.pointers[this.copy.index] as number) * KIB;
+        await this.#readRun({ offsetBytes, buffers: [item.target], items: [item] });
+      }
+      return;
+    }
+    for (const request of run.items) if (!verifies(request)) this.#bad(request, "check code does not match");
+  }
+
+  #bad(request: BlockRead, reason: string): void {
+    const { index, name } = this.copy;
+    request.error = new CorruptBlockError(request.target.length, [
+      { copyIndex: index, copyName: name, kib: request.pointers[index] as number, reason },
+    ]);
+  }
+}

@@ -1,0 +1,162 @@
+// The copies of an open volume as its live root image, its block store and its devices see them, kept in step: who gets new
+// blocks, who must have room for them, who is owed what. All changes of membership go through here.
+// Invariants: I2 (a failed copy leaves with its unflushed pointers cleared and a new epoch), I6 (what was last seen of a
+// copy, and what may have reached it, is noted before and after each root), I8 (a copy joins when nothing is owed to it).
+
+import type { Random } from "../base/random.ts";
+import { randomUuid } from "../base/uuid.ts";
+import type { Copy } from "../copies/copy.ts";
+import type { CopySet } from "../copies/copy-set.ts";
+import { CopiesLostError } from "../copies/errors.ts";
+import { bitCount, leaveSync } from "../copies/membership.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
+import {
+  rootInSync,
+  rootLastSeen,
+  rootMembers,
+  rootMinCopies,
+  setRootInSync,
+  setRootIssued,
+  setRootLastSeen,
+} from "../format/root-block.ts";
+import type { Block } from "../tree/block.ts";
+import type { BlockStore } from "../tree/store.ts";
+import { clearUnflushed } from "./drop-copy.ts";
+
+/** A change of membership that operators are told about. */
+export interface MemberEvent {
+  readonly copyIndex: number;
+  readonly what: "dropped" | "joined" | "returned" | "no-room";
+  readonly detail: string;
+}
+
+export class Members {
+  readonly #store: BlockStore;
+  readonly #copies: CopySet;
+  readonly #rootImage: Block;
+  readonly #random: Random;
+  /** Told of every change, after it. */
+  onEvent: (event: MemberEvent) => void = () => undefined;
+  /** Called when a copy has become complete and the root that says so is durable. */
+  onJoined: (copy: Copy) => void = () => undefined;
+
+  constructor(store: BlockStore, copies: CopySet, rootImage: Block, random: Random) {
+    this.#store = store;
+    this.#copies = copies;
+    this.#rootImage = rootImage;
+    this.#random = random;
+    this.align();
+  }
+
+  get inSync(): number {
+    return rootInSync(this.#rootImage.view);
+  }
+
+  /** Every copy the volume has, present or not. */
+  get all(): number {
+    return rootMembers(this.#rootImage.view);
+  }
+
+  get minCopies(): number {
+    return rootMinCopies(this.#rootImage.view);
+  }
+
+  /** Brings the store in line with the copies' standings and the root image. */
+  align(): void {
+    const store = this.#store;
+    store.targets = 0;
+    for (const copy of this.#copies.copies) if (copy.active) store.targets |= copy.bit;
+    store.required = this.inSync & store.targets;
+    store.owing = this.all & ~this.inSync;
+    if ((this.inSync & (1 << this.#copies.master)) === 0) this.#copies.master = lowest(this.inSync);
+  }
+
+  /** Takes `lost` copies, which are not at hand, out of the in-sync set: a new epoch begins. */
+  leave(lost: number): void {
+    leaveSync(this.#rootImage.view, lost, () => randomUuid(this.#random));
+    this.align();
+  }
+
+  /** Drops the copies that failed (I2). Throws CopiesLostError when too few are left to go on writing. */
+  dropFailed(): void {
+    const { failed } = this.#copies;
+    if (failed.length === 0) return;
+    const mask = failed.reduce((bits, copy) => bits | copy.bit, 0);
+    const left = bitCount(this.inSync & ~mask);
+    const reasons = failed.map((copy) => `copy ${copy.index}: ${copy.failure?.message ?? "failed"}`).join("; ");
+    if (left < Math.max(1, this.minCopies)) {
+      throw new CopiesLostError(`${reasons}; ${left} of the ${this.minCopies} copies needed are left`);
+    }
+    for (const copy of failed) this.drop(copy, "faulted", copy.failure?.message ?? "failed");
+  }
+
+  /** Takes one copy out of use: no block or root goes to it from now on, and what it never flushed is not promised. */
+  drop(copy: Copy, standing: "faulted" | "offline", reason: string): void {
+    copy.standing = standing;
+    copy.reason = reason;
+    clearUnflushed(this.#store, this.#rootImage, copy.index, copy.flushedTid);
+    this.leave(copy.bit);
+    this.onEvent({ copyIndex: copy.index, what: "dropped", detail: reason });
+  }
+
+  /** Copies to which nothing is owed any more, although they are not in sync yet: they join with this root. */
+  joining(owed: number): readonly Copy[] {
+    return this.#copies.active.filter(
+      (copy) => copy.standing === "syncing" && !copy.untrusted && (owed & copy.bit) === 0 && !this.#holdBack.has(copy),
+    );
+  }
+
+  readonly #holdBack = new Set<Copy>();
+
+  /** While `held`, a copy does not join even if nothing is owed to it. */
+  holdBack(copy: Copy, held: boolean): void {
+    if (held) this.#holdBack.add(copy);
+    else this.#holdBack.delete(copy);
+  }
+
+  /** Writes into the image of the root at hand that `joining` are in sync. */
+  describeJoined(view: DataView, joining: readonly Copy[]): void {
+    setRootInSync(
+      view,
+      joining.reduce((mask, copy) => mask | copy.bit, rootInSync(view)),
+    );
+  }
+
+  /** A root of this sequence is about to be written to all active copies. */
+  rootIssued(sequence: number): void {
+    for (const copy of this.#copies.active) setRootIssued(this.#rootImage.view, copy.index, sequence);
+  }
+
+  /** The root with image `written` is durable on all copies that did not fail. */
+  rootDurable(written: DataView): void {
+    for (const copy of this.#copies.active) {
+      const seen = rootLastSeen(written, copy.index);
+      if (seen !== undefined) setRootLastSeen(this.#rootImage.view, copy.index, seen);
+    }
+  }
+
+  /** The root that took `joining` into the in-sync set is durable everywhere. */
+  joined(joining: readonly Copy[], written: DataView): void {
+    if (joining.length === 0) return;
+    for (const copy of joining) {
+      copy.standing = "in-sync";
+      copy.reason = undefined;
+      copy.noRoom = false;
+    }
+    setRootInSync(this.#rootImage.view, this.inSync | (rootInSync(written) & this.#bits(joining)));
+    this.align();
+    for (const copy of joining) {
+      this.onEvent({ copyIndex: copy.index, what: "joined", detail: "is in sync" });
+      this.onJoined(copy);
+    }
+  }
+
+  #bits(copies: readonly Copy[]): number {
+    return copies.reduce((mask, copy) => mask | copy.bit, 0);
+  }
+}
+
+function lowest(mask: number): number {
+  for (let index = 0; index < COPIES_MAX; index++) if ((mask & (1 << index)) !== 0) return index;
+  return 0;
+}

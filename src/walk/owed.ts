@@ -1,0 +1,165 @@
+// Finding what a copy is owed, and entering what it got (I8). Both go down from the root, into branches only where the copy
+// lacks something, in key order, so the same refs are met in the same order, and where a walk stopped needs no note: what
+// is done is no longer owed.
+
+import {
+  refCheckType,
+  refIsDirty,
+  refOwed,
+  refPointer,
+  refSizeBytes,
+  refMissing,
+  refType,
+  REF_CHECK_OFFSET,
+  setRefMissing,
+} from "../format/blockref.ts";
+import { CHECK_BYTES_MAX } from "../format/check.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
+import type { Block } from "../tree/block.ts";
+import { holdsRefs } from "../tree/runs.ts";
+import type { BlockStore } from "../tree/store.ts";
+import { blockRefs, LiveNode } from "./live.ts";
+
+/** One block to be brought to a copy. */
+export interface OwedBlock {
+  readonly pointers: readonly number[];
+  readonly checkType: number;
+  readonly check: Uint8Array;
+  readonly sizeBytes: number;
+  readonly type: number;
+}
+
+export interface OwedList {
+  readonly blocks: readonly OwedBlock[];
+  /** Something is owed that can't be copied before the open transaction is sealed. */
+  readonly unsealed: boolean;
+}
+
+/** What to do with a ref whose block, and nothing below it, is owed. False: enough for now. */
+type OnOwed = (node: LiveNode, at: number) => boolean;
+
+class OwedWalk {
+  readonly #store: BlockStore;
+  readonly #bit: number;
+  readonly #onOwed: OnOwed;
+  /** Marks that nothing stands behind any more are taken away; for that the walk must run as an operation. */
+  readonly #clears: boolean;
+  unsealed = false;
+  stopped = false;
+
+  constructor(store: BlockStore, copyIndex: number, clears: boolean, onOwed: OnOwed) {
+    this.#store = store;
+    this.#bit = 1 << copyIndex;
+    this.#clears = clears;
+    this.#onOwed = onOwed;
+  }
+
+  /** True when nothing below `node` is owed any more. */
+  below(node: LiveNode): boolean {
+    this.#prefetch(node.block);
+    let settled = true;
+    for (const at of blockRefs(node.block)) {
+      if (refOwed(node.block.view, at, this.#bit) === 0) continue;
+      if (this.stopped || !this.#ref(node, at)) settled = false;
+    }
+    return settled;
+  }
+
+  /** Asks for all blocks that will be entered at once, so that they are read together. */
+  #prefetch(block: Block): void {
+    for (const at of blockRefs(block)) {
+      if (refOwed(block.view, at, this.#bit) !== 0 && holdsRefs(refType(block.view, at))) this.#store.want(block, at);
+    }
+  }
+
+  /** True when the ref is settled. */
+  #ref(node: LiveNode, at: number): boolean {
+    if (holdsRefs(refType(node.block.view, at)) && !this.below(node.child(at))) return false;
+    const { view } = node.block;
+    if (refPointer(view, at, Math.log2(this.#bit)) !== 0) {
+      if (this.#clears && (refMissing(view, at) & this.#bit) !== 0) {
+        const block = node.writable();
+        this.#store.touch(block);
+        setRefMissing(block.view, at, refMissing(block.view, at) & ~this.#bit);
+      }
+      return true;
+    }
+    if (refIsDirty(view, at)) {
+      this.unsealed = true;
+      return false;
+    }
+    this.stopped = !this.#onOwed(node, at);
+    return refOwed(node.block.view, at, this.#bit) === 0;
+  }
+}
+
+/** Up to `blocksMax` blocks, of `bytesMax` together, that copy `copyIndex` is owed. May throw MISS. */
+export function findOwed(
+  store: BlockStore,
+  rootImage: Block,
+  copyIndex: number,
+  limits: { readonly blocksMax: number; readonly bytesMax: number },
+): OwedList {
+  const blocks: OwedBlock[] = [];
+  let bytes = 0;
+  const walk = new OwedWalk(store, copyIndex, false, (node, at) => {
+    const owed = owedBlock(node.block, at);
+    blocks.push(owed);
+    bytes += owed.sizeBytes;
+    return blocks.length < limits.blocksMax && bytes < limits.bytesMax;
+  });
+  const settled = walk.below(new LiveNode(store, rootImage));
+  // Marked, but nothing stands behind the marks: the next transaction takes them away.
+  return { blocks, unsealed: walk.unsealed || (settled && blocks.length === 0 && anythingOwed(rootImage, copyIndex)) };
+}
+
+function anythingOwed(rootImage: Block, copyIndex: number): boolean {
+  for (const at of blockRefs(rootImage)) if (refOwed(rootImage.view, at, 1 << copyIndex) !== 0) return true;
+  return false;
+}
+
+function owedBlock(block: Block, at: number): OwedBlock {
+  const { view } = block;
+  const pointers: number[] = [];
+  for (let copy = 0; copy < COPIES_MAX; copy++) pointers.push(refPointer(view, at, copy));
+  return {
+    pointers,
+    checkType: refCheckType(view, at),
+    check: block.bytes.slice(at + REF_CHECK_OFFSET, at + REF_CHECK_OFFSET + CHECK_BYTES_MAX),
+    sizeBytes: refSizeBytes(view, at),
+    type: refType(view, at),
+  };
+}
+
+/** Blocks met that were not brought before the search for the remaining ones is given up. */
+const OTHERS_MAX = 1024;
+
+/** Names a block by its content and by where it lies on the copies that have it. */
+export function owedKey(owed: Pick<OwedBlock, "pointers" | "check">): string {
+  return `${owed.pointers.join()} ${Buffer.from(owed.check.buffer, owed.check.byteOffset, owed.check.length).toString("latin1")}`;
+}
+
+/**
+ * Enters the places of `brought` (by `owedKey`) wherever a ref names such a block and copy `copyIndex` is owed it. Returns
+ * the keys that were found. Must run as an operation; may throw MISS.
+ */
+export function enterBrought(
+  store: BlockStore,
+  rootImage: Block,
+  copyIndex: number,
+  brought: ReadonlyMap<string, number>,
+): ReadonlySet<string> {
+  const entered = new Set<string>();
+  let others = 0;
+  const walk = new OwedWalk(store, copyIndex, true, (node, at) => {
+    const key = owedKey(owedBlock(node.block, at));
+    const kib = brought.get(key);
+    // Some may be gone by now: then not all the rest is searched for them.
+    if (kib === undefined) return entered.size < brought.size && ++others < OTHERS_MAX;
+    store.setPointer(node.writable(), at, copyIndex, kib);
+    entered.add(key);
+    return true;
+  });
+  walk.below(new LiveNode(store, rootImage));
+  return entered;
+}

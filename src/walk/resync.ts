@@ -1,0 +1,137 @@
+// The resync walk (I8): brings one copy what it is owed, without a queue and without a log of missed writes. Each round
+// finds owed blocks from the root down, reads them from the other copies (verified, I5), writes them to free places of
+// this copy, flushes it, and only then enters the pointers, in an ordinary transaction. When nothing is owed, the next
+// commit takes the copy into the in-sync set. Killed at any point, it goes on from what the tree says is still owed.
+
+import type { BlockRead } from "../copies/block-io.ts";
+import type { Copy } from "../copies/copy.ts";
+import { KIB } from "../format/geometry.ts";
+import { RefType } from "../format/blockref.ts";
+import { type Freemap, NO_ROOM } from "../freemap/freemap.ts";
+import type { Volume } from "../volume/volume.ts";
+import { enterBrought, findOwed, type OwedBlock, owedKey } from "./owed.ts";
+import type { Pace } from "./pace.ts";
+
+/** One round: enough for large device calls, little enough to be over soon. */
+const ROUND_BLOCKS = 1024;
+const ROUND_BYTES = 8 * 1024 * 1024;
+
+export type ResyncEnd = "complete" | "no-room" | "stopped";
+
+export interface ResyncProgress {
+  /** Blocks and bytes brought so far, since the walk began. */
+  blocks: number;
+  bytes: number;
+}
+
+interface Reserved {
+  readonly owed: OwedBlock;
+  readonly read: BlockRead;
+  readonly kib: number;
+}
+
+export class Resync {
+  readonly copy: Copy;
+  readonly progress: ResyncProgress = { blocks: 0, bytes: 0 };
+  readonly #volume: Volume;
+  readonly #pace: Pace;
+  #stopped = false;
+
+  constructor(volume: Volume, copy: Copy, pace: Pace) {
+    this.#volume = volume;
+    this.copy = copy;
+    this.#pace = pace;
+  }
+
+  /** Ends the walk after the round under way; what was brought stays. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Resolves when the copy is in sync, has no room left, or the walk was stopped or its copy dropped. */
+  async run(): Promise<ResyncEnd> {
+    const { store } = this.#volume;
+    while (this.#goesOn) {
+      store.full &= ~this.copy.bit;
+      const { blocks, unsealed } = await this.#volume.view(() =>
+        findOwed(store, this.#volume.rootImage, this.copy.index, { blocksMax: ROUND_BLOCKS, bytesMax: ROUND_BYTES }),
+      );
+      if (!this.#goesOn) break;
+      if (blocks.length > 0) {
+        if ((await this.#bring(blocks)) === "no-room") return this.#noRoom();
+        continue;
+      }
+      // What is dirty can be copied once it is sealed; if nothing is owed, this commit is the one the copy joins with.
+      await this.#volume.forceCommit();
+      if (unsealed && (store.full & this.copy.bit) !== 0) return this.#noRoom();
+    }
+    return this.copy.standing === "in-sync" ? "complete" : "stopped";
+  }
+
+  get #goesOn(): boolean {
+    return !this.#stopped && this.copy.standing === "syncing" && this.copy.failure === undefined;
+  }
+
+  #noRoom(): ResyncEnd {
+    this.copy.noRoom = true;
+    return "no-room";
+  }
+
+  async #bring(blocks: readonly OwedBlock[]): Promise<ResyncEnd | undefined> {
+    const { copies } = this.#volume;
+    const freemap = this.#volume.store.freemaps[this.copy.index] as Freemap;
+    const reserved = await this.#volume.untilLoaded(() => this.#reserve(freemap, blocks));
+    const end = (entered: ReadonlySet<string>): void => {
+      for (const { owed, kib } of reserved.splice(0)) {
+        freemap.endReservation(kib, owed.sizeBytes / KIB, entered.has(owedKey(owed)));
+      }
+    };
+    const complete = reserved.length === blocks.length;
+    try {
+      await copies.readBlocks(reserved.map(({ read }) => read));
+      const good = reserved.filter(({ read }) => read.error === undefined);
+      const bytes = good.reduce((sum, { owed }) => sum + owed.sizeBytes, 0);
+      await this.#pace.take(bytes);
+      if (!this.#goesOn) return undefined;
+      await copies.writeBlocks(
+        good.map(({ read, kib }) => ({ pointers: placeOn(this.copy.index, kib), bytes: read.target })),
+      );
+      await this.copy.flush();
+      const brought = new Map(good.map(({ owed, kib }) => [owedKey(owed), kib]));
+      await this.#volume.maintain((state) => {
+        if (!this.#goesOn) return;
+        // Bitmap and pointers change in the same step: no commit may come between them.
+        end(enterBrought(state.store, this.#volume.rootImage, this.copy.index, brought));
+      });
+      this.progress.blocks += good.length;
+      this.progress.bytes += bytes;
+    } finally {
+      end(new Set());
+    }
+    return complete ? undefined : "no-room";
+  }
+
+  /** Places for as many of the blocks as there is room for. May throw MISS before anything is reserved. */
+  #reserve(freemap: Freemap, blocks: readonly OwedBlock[]): Reserved[] {
+    const reserved: Reserved[] = [];
+    try {
+      for (const owed of blocks) {
+        const kib = freemap.reserve(owed.sizeBytes / KIB);
+        if (kib === NO_ROOM) break;
+        const { pointers, checkType, check, sizeBytes, type } = owed;
+        const read = { pointers, checkType, check, target: new Uint8Array(sizeBytes), metadata: type !== RefType.DATA };
+        reserved.push({ owed, read, kib });
+      }
+    } catch (error) {
+      for (const { owed, kib } of reserved) freemap.endReservation(kib, owed.sizeBytes / KIB, false);
+      throw error;
+    }
+    return reserved;
+  }
+}
+
+function placeOn(copyIndex: number, kib: number): number[] {
+  const pointers = new Array<number>(8).fill(0);
+  pointers[copyIndex] = kib;
+  return pointers;
+}

@@ -1,0 +1,98 @@
+// Taking a copy back that was away (I6, I7): its last complete root becomes its anchor, durable before it gets its first
+// block; everything the anchor names is kept from being given out until the copy is complete. From then on new writes go
+// to it, and the resync walk brings the rest.
+
+import type { Copy } from "../copies/copy.ts";
+import { LoneCopy } from "../copies/lone-copy.ts";
+import { lastComplete } from "../copies/lineage.ts";
+import type { Ring, RingRoot } from "../copies/ring.ts";
+import { FREEMAP_LEAF_BYTES } from "../format/freemap.ts";
+import {
+  MemberFlag,
+  rootCounters,
+  rootFreemapOffset,
+  rootLastSeen,
+  rootMemberFlags,
+  setRootMemberFlags,
+  setRootTarget,
+} from "../format/root-block.ts";
+import { refKey } from "../format/blockref.ts";
+import { memberSizes } from "../volume/open.ts";
+import type { Volume } from "../volume/volume.ts";
+import { Walker, type WalkVisitor } from "./walker.ts";
+
+export interface TakeBackOptions {
+  /** The copy's earlier state is given up: nothing of it is kept. */
+  readonly noAnchor?: boolean;
+}
+
+/**
+ * Makes a copy at hand that is stale, unknown or blank one that is being caught up. Throws DeviceError when the copy can't be
+ * read or written; then it stays as it was.
+ */
+export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOptions = {}): Promise<void> {
+  const { copy } = ring;
+  const { view } = volume.rootImage;
+  volume.rings.add(ring);
+  const anchor = options.noAnchor === true ? undefined : lastComplete(ring, view);
+  if (anchor !== undefined && anchor !== ring.anchor) await volume.rings.writeAnchor(copy, anchor);
+  if (anchor === undefined && ring.anchor !== undefined) await volume.rings.clearAnchor(copy);
+  if (copy.failure !== undefined) throw copy.failure;
+  await releaseAnchor(volume, copy.index);
+  if (anchor !== undefined) await holdAnchor(volume, copy, anchor);
+
+  const flags = rootMemberFlags(view, copy.index) & ~MemberFlag.OFFLINE;
+  const isNew = rootLastSeen(view, copy.index)?.sequence === 0;
+  const untrusted = !isNew && (copy.standing === "unknown" || copy.standing === "blank" || copy.untrusted);
+  copy.untrusted = untrusted;
+  setRootMemberFlags(view, copy.index, untrusted ? flags | MemberFlag.UNTRUSTED : flags);
+  setRootTarget(view, copy.index, copy.name);
+  copy.restoreCounters(rootCounters(view, copy.index));
+  copy.flushedTid = volume.store.tid - 1;
+  copy.standing = "syncing";
+  volume.members.align();
+  await volume.forceCommit();
+}
+
+/** Keeps everything that `anchor` has in use on its copy from being given out. */
+async function holdAnchor(volume: Volume, copy: Copy, anchor: RingRoot): Promise<void> {
+  const freemap = volume.store.freemaps[copy.index];
+  if (freemap === undefined) return;
+  for (const [index, words] of await leavesOf(copy, anchor)) {
+    await volume.untilLoaded(() => freemap.anchor(index, words));
+  }
+}
+
+/** Lets go of what an anchor kept. */
+export async function releaseAnchor(volume: Volume, copyIndex: number): Promise<void> {
+  const freemap = volume.store.freemaps[copyIndex];
+  if (freemap === undefined) return;
+  for (const index of freemap.anchoredLeaves) await volume.untilLoaded(() => freemap.releaseAnchor(index));
+}
+
+/** The bitmap of a copy as one of its own roots has it, read from that copy alone. */
+async function leavesOf(copy: Copy, root: RingRoot): Promise<Map<number, Uint32Array>> {
+  const leaves = new Map<number, Uint32Array>();
+  const visitor: WalkVisitor = {
+    fault: () => undefined,
+    meet: () => true,
+    enter: () => true,
+    arrive: (node, { block }) => {
+      if (block !== undefined && node.level === 0 && block.byteLength === FREEMAP_LEAF_BYTES) {
+        const bytes = new Uint8Array(block.buffer, block.byteOffset, FREEMAP_LEAF_BYTES).slice();
+        leaves.set(refKey(node.view, node.at), new Uint32Array(bytes.buffer));
+      }
+      return true;
+    },
+  };
+  const bounds = { sequence: root.sequence, copyKib: memberSizes(root.view), inSync: copy.bit };
+  const tree = {
+    kind: "freemap",
+    owner: copy.index,
+    view: root.view,
+    at: rootFreemapOffset(copy.index),
+    refs: 1,
+  } as const;
+  await new Walker(new LoneCopy(copy), bounds, visitor, { everyCopy: false }).walk([{ ...tree, holder: undefined }]);
+  return leaves;
+}

@@ -1,0 +1,71 @@
+// A copy fails, the others go on, it returns and is caught up (I1, I2, I5–I8): every n-th write and flush of each copy, two
+// and three copies; afterwards everything is in sync, the checker finds nothing, and each copy alone holds everything.
+
+import { describe, expect, it } from "vitest";
+import { bitCount } from "../../src/copies/membership.ts";
+import { MIB } from "../model/simulated-volume.ts";
+import { findings, formatted, type Images, imagesOf, mount, treeOf, unmount, Workload } from "./copies-scene.ts";
+
+const SIZES = [24 * MIB, 20 * MIB, 28 * MIB];
+
+async function eachAlone(seed: number, images: Images, tree: string): Promise<void> {
+  for (let only = 0; only < images.length; only++) {
+    const lone = images.map((image, i) => (i === only ? image : undefined));
+    expect(await treeOf(seed, lone, { degraded: true }), `from copy ${only} alone`).toBe(tree);
+  }
+}
+
+async function loseAndReturn(
+  seed: number,
+  copyCount: number,
+  copy: number,
+  operation: "write" | "flush",
+  nth: number,
+): Promise<boolean> {
+  const work = new Workload(seed, 300_000);
+  let images = await formatted(seed, SIZES.slice(0, copyCount));
+  let mounted = await mount(seed, images);
+  await work.begin(mounted.fs);
+  await work.run(mounted.fs, 12);
+  mounted.devices[copy]!.fail({ operation, nth, permanent: true, effect: { kind: "error", code: "EIO" } });
+  await work.run(mounted.fs, 25);
+  await unmount(mounted);
+  const lost = mounted.copies.copy(copy)!.standing === "faulted";
+  expect(bitCount(mounted.volume.members.inSync)).toBe(lost ? copyCount - 1 : copyCount);
+  images = imagesOf(mounted.devices);
+  const tree = await work.tree();
+  const without = images.map((image, i) => (lost && i === copy ? undefined : image));
+  expect(await findings(seed, without, { everyRoot: true })).toEqual([]);
+  expect(await treeOf(seed, without)).toBe(tree);
+
+  expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
+  mounted = await mount(seed, images);
+  await work.run(mounted.fs, 10);
+  await mounted.caretaker.settled();
+  await work.run(mounted.fs, 5);
+  await unmount(mounted);
+  expect(mounted.notes.filter((note) => note.includes("joined")).length).toBe(lost ? 1 : 0);
+  expect(bitCount(mounted.volume.members.inSync)).toBe(copyCount);
+  images = imagesOf(mounted.devices);
+  expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
+  await eachAlone(seed, images, await work.tree());
+  return lost;
+}
+
+describe("a copy that fails", () => {
+  for (const copyCount of [2, 3]) {
+    for (const operation of ["write", "flush"] as const) {
+      it(`at any ${operation}, of ${copyCount} copies, is dropped, returns and holds everything again`, async () => {
+        for (let copy = 0; copy < copyCount; copy++) {
+          for (let nth = 1; nth < 400; nth += nth < 12 ? 1 : 7) {
+            const seed = 1000 * copyCount + 100 * copy + nth;
+            const lost = await loseAndReturn(seed, copyCount, copy, operation, nth).catch((error: unknown) => {
+              throw new Error(`seed ${seed}, copy ${copy}, ${operation} ${nth}`, { cause: error });
+            });
+            if (!lost) break;
+          }
+        }
+      });
+    }
+  }
+});
