@@ -7,7 +7,13 @@ import { FINDINGS, type FindingName, findingId } from "../../fsck/findings.ts";
 import { findingsTable } from "../../fsck/findings-table.ts";
 
 /** Kinds that no image alone can show: too few targets, too many findings, errors met in use. */
-const WITHOUT_FIXTURE: readonly FindingName[] = ["copy-absent", "copy-behind", "truncated", "errors-counted", "orphan-pending"];
+const WITHOUT_FIXTURE: readonly FindingName[] = [
+  "copy-absent",
+  "copy-behind",
+  "truncated",
+  "errors-counted",
+  "orphan-pending",
+];
 
 test("numbers are given out once, ids have their stable form", () => {
   const names = Object.keys(FINDINGS) as FindingName[];
