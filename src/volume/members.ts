@@ -8,7 +8,7 @@ import { randomUuid } from "../base/uuid.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { CopiesLostError } from "../copies/errors.ts";
-import { bitCount, leaveSync } from "../copies/membership.ts";
+import { bitCount, leaveSync, minCopiesFor, stayingMembers } from "../copies/membership.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import {
   rootInSync,
@@ -18,6 +18,7 @@ import {
   setRootInSync,
   setRootIssued,
   setRootLastSeen,
+  setRootMinCopies,
 } from "../format/root-block.ts";
 import type { Block } from "../tree/block.ts";
 import type { BlockStore } from "../tree/store.ts";
@@ -75,6 +76,12 @@ export class Members {
   leave(lost: number): void {
     leaveSync(this.#rootImage.view, lost, () => randomUuid(this.#random));
     this.align();
+  }
+
+  /** The operator goes on with fewer copies than needed: that many are enough until others have joined again. */
+  acceptFewer(): void {
+    const { view } = this.#rootImage;
+    setRootMinCopies(view, Math.min(this.minCopies, bitCount(this.inSync)));
   }
 
   /** Drops the copies that failed (I2). Throws CopiesLostError when too few are left to go on writing. */
@@ -144,6 +151,7 @@ export class Members {
       copy.noRoom = false;
     }
     setRootInSync(this.#rootImage.view, this.inSync | (rootInSync(written) & this.#bits(joining)));
+    askForEnough(this.#rootImage.view);
     this.align();
     for (const copy of joining) {
       this.onEvent({ copyIndex: copy.index, what: "joined", detail: "is in sync" });
@@ -154,6 +162,11 @@ export class Members {
   #bits(copies: readonly Copy[]): number {
     return copies.reduce((mask, copy) => mask | copy.bit, 0);
   }
+}
+
+/** As many copies are needed as the volume's size asks for, but no more than are in sync. */
+function askForEnough(view: DataView): void {
+  setRootMinCopies(view, Math.min(minCopiesFor(bitCount(stayingMembers(view))), bitCount(rootInSync(view))));
 }
 
 function lowest(mask: number): number {

@@ -6,6 +6,7 @@ import { FsError } from "../base/errno.ts";
 import { SystemRandom } from "../base/random.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
+import { bitCount } from "../copies/membership.ts";
 import { readRings } from "../copies/ring-set.ts";
 import { BLOCKREF_BYTES, BLOCKSET_REFS, RefType, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
 import { type CheckType, isCheckType } from "../format/check.ts";
@@ -18,7 +19,9 @@ import {
   rootFeatures,
   rootFormatVersion,
   rootFreemapOffset,
+  rootInSync,
   rootLastSeen,
+  rootMinCopies,
   rootSequence,
 } from "../format/root-block.ts";
 import { Freemap } from "../freemap/freemap.ts";
@@ -86,7 +89,8 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   const { view } = rootImage;
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
   if (verdict.kind === "refuse") throw new FsError("EINVAL", verdict.reason);
-  const readOnly = options.readOnly === true || verdict.kind === "read-only";
+  const tooFew = tooFewCopies(view, chosen, options);
+  const readOnly = options.readOnly === true || verdict.kind === "read-only" || tooFew !== undefined;
   const checkType = rootCheckType(view);
   if (!isCheckType(checkType)) throw new FsError("EINVAL", `the root names an unknown check code (${checkType})`);
 
@@ -107,7 +111,10 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   await untilLoaded(() => state.pfs());
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
   const members = new Members(store, copies, rootImage, options.random ?? new SystemRandom());
-  const volume = new Volume({ copies, store, state, rootImage, roots: rings, members }, { ...options, readOnly });
+  const volume = new Volume(
+    { copies, store, state, rootImage, roots: rings, members },
+    { ...options, readOnly, ...(tooFew !== undefined && { readOnlyReason: tooFew }) },
+  );
   if (!readOnly) await beginWriting(volume, chosen.lost);
   return volume;
 }
@@ -120,10 +127,23 @@ export function freemapFor(store: BlockStore, rootImage: Block, index: number, s
   return freemap;
 }
 
+/** Why the volume can't be written to: fewer copies are complete than it asks for, and nobody said that this will do. */
+function tooFewCopies(
+  root: DataView,
+  chosen: ChosenRoot,
+  { degraded, forcedMaster }: ChoosePolicy,
+): string | undefined {
+  const left = bitCount(rootInSync(root) & ~chosen.lost);
+  const needed = rootMinCopies(root);
+  if (left >= needed || degraded === true || forcedMaster !== undefined) return undefined;
+  return `${left} of the ${needed} copies needed are complete; give more of them, or mount with -o degraded to write nevertheless`;
+}
+
 /** Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). */
 async function beginWriting(volume: Volume, lost: number): Promise<void> {
   if (lost !== 0) {
     volume.members.leave(lost);
+    volume.members.acceptFewer();
     await volume.forceCommit();
   }
   await finishReleases(volume);

@@ -24,6 +24,8 @@ export interface VolumeOptions {
   /** Bytes of blocks kept in memory; default 256 MiB. */
   readonly cacheBytes?: number;
   readonly readOnly?: boolean;
+  /** Why, when nobody asked for it. */
+  readonly readOnlyReason?: string;
   /** For new epochs; the system's unless given. */
   readonly random?: Random;
   /** Longest time between a change and the commit that makes it durable; default 5 s, 0 = only when asked. */
@@ -77,6 +79,7 @@ export class Volume {
   #timer: Timer | undefined;
   #readOnlyReason: string | undefined;
   readonly #openedReadOnly: boolean;
+  readonly #whyReadOnly: string | undefined;
   #inodeCount = 0;
 
   constructor(parts: VolumeParts, options: VolumeOptions) {
@@ -89,6 +92,7 @@ export class Volume {
     this.#clock = options.clock;
     this.#commitMs = options.commitMs ?? COMMIT_MS_DEFAULT;
     this.#openedReadOnly = options.readOnly ?? false;
+    this.#whyReadOnly = options.readOnlyReason;
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
     this.#committer = new Committer(parts, (error) => this.#turnReadOnly(error));
     this.#engine = new Engine(
@@ -115,7 +119,7 @@ export class Volume {
 
   /** Why nothing may be written any more; undefined while all is well. */
   get readOnly(): string | undefined {
-    return this.#readOnlyReason ?? (this.#openedReadOnly ? "mounted read-only" : undefined);
+    return this.#readOnlyReason ?? (this.#openedReadOnly ? (this.#whyReadOnly ?? "mounted read-only") : undefined);
   }
 
   /** True when it turned read-only by itself. */

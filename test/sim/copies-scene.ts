@@ -55,14 +55,15 @@ export function devicesOver(images: Images, disk?: SimulatedDisk): (SimulatedDev
 export const imagesOf = (devices: readonly (SimulatedDevice | undefined)[]): Images =>
   devices.map((device) => device?.image);
 
-/** Opens what is there and begins to catch up whatever is not in sync. */
+/** Opens what is there and begins to catch up whatever is not in sync. `seed` also draws the epochs it may begin. */
 export async function mount(
   seed: number,
   images: Images,
   options: Partial<OpenOptions> & { readonly disk?: SimulatedDisk; readonly start?: boolean } = {},
+  identitySeed = seed,
 ): Promise<Mounted> {
   const devices = devicesOver(images, options.disk);
-  const copies = copiesOf(seed, devices);
+  const copies = copiesOf(identitySeed, devices);
   const clock = new SimulatedClock();
   const volume = await openVolume(copies, {
     clock,
