@@ -19,7 +19,7 @@ import {
   rootFreemapOffset,
   rootSequence,
 } from "../format/root-block.ts";
-import { Freemap } from "../freemap/freemap.ts";
+import { Claim, Freemap } from "../freemap/freemap.ts";
 import { LEAF_WORDS } from "../freemap/leaf.ts";
 import { pendingReleases } from "../ops/inodes.ts";
 import { Block, ROOT_IMAGE } from "../tree/block.ts";
@@ -38,6 +38,8 @@ export interface OpenOptions extends VolumeOptions {
    * freemap trees, and the words of what must not be used before three commits went by (what the old trees occupy).
    */
   readonly rebuildFreemap?: (copyIndex: number) => { readonly words: Uint32Array; readonly hold: Uint32Array };
+  /** Instead of the PFS block on media, when that breaks the rules. */
+  readonly pfsBlock?: Uint8Array;
 }
 
 /** The image of a root as a block that is always writable. */
@@ -99,6 +101,8 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
   else if (!readOnly) await holdOlder(store, untilLoaded, rootImage, rules, chosen);
 
+  const { pfsBlock } = options;
+  if (pfsBlock !== undefined) await untilLoaded(() => replacePfs(store, rootImage, pfsBlock));
   const state = new PfsState(store, rootImage);
   await untilLoaded(() => state.pfs());
   const volume = new Volume({ copies, store, state, rootImage, roots: rings }, { ...options, readOnly });
@@ -122,6 +126,14 @@ function checkRootRefs(rules: BlockRules, rootImage: Block): void {
     if (!(error instanceof CorruptBlockStructure) && !(error instanceof RangeError)) throw error;
     throw new FsError("EIO", `the newest root is damaged: ${error.message}; run fsck.h2ts`);
   }
+}
+
+/** Puts `bytes` where the root names its first PFS, which is not read. */
+function replacePfs(store: BlockStore, rootImage: Block, bytes: Uint8Array): void {
+  store.attempt(Claim.DELETING, () => {
+    store.release(rootImage, ROOT_SUPER_OFFSET);
+    store.create(rootImage, ROOT_SUPER_OFFSET, RefType.PFS, bytes.length).bytes.set(bytes);
+  });
 }
 
 async function loadSummaries(

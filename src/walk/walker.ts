@@ -6,12 +6,14 @@
 import { BLOCKREF_BYTES, refMirrorTid, refModifyTid, RefType } from "../format/blockref.ts";
 import { KIB } from "../format/geometry.ts";
 import { type Arrival, type BlockReader, readBatch } from "./read-batch.ts";
-import { pointerInRange, readRun, type RuleReport, type Run, type VolumeBounds } from "./rules.ts";
-import { refsIn, subtrees, WalkNode, type WalkTree } from "./tree.ts";
+import { pointerInRange, readRun, rootRun, type RuleReport, type Run, runIn, type VolumeBounds } from "./rules.ts";
+import { subtrees, type WalkNode, type WalkTree } from "./tree.ts";
 
 export interface WalkVisitor {
   /** A structural rule is broken. */
   readonly fault: RuleReport;
+  /** The mirrorTid of a ref is not that of what is below it. */
+  misstamped(node: WalkNode, detail: string): void;
   /** A ref is met, in key order within its tree. False: its block is neither read nor entered. */
   meet(node: WalkNode): boolean;
   /** Its block is here (or the ref has none), in the order of `meet`. False: nothing below it is entered. */
@@ -27,8 +29,6 @@ export interface WalkOptions {
   readonly batchBytes?: number;
   readonly signal?: AbortSignal;
 }
-
-const KEY_LIMIT = Number.MAX_SAFE_INTEGER + 1;
 
 export class Walker {
   readonly #reader: BlockReader;
@@ -57,8 +57,7 @@ export class Walker {
   }
 
   #pushTree(tree: WalkTree): number {
-    const { holder, view, at, refs } = tree;
-    return this.#push({ tree, parent: holder, view, at, refs, level: -1, keyStart: 0, keyEnd: KEY_LIMIT });
+    return this.#push(rootRun(tree));
   }
 
   /** Queues the refs of a run; returns the greatest mirrorTid in it, NaN when one is out of bounds. */
@@ -97,9 +96,7 @@ export class Walker {
   #expand(node: WalkNode, block: DataView): void {
     let newest = refModifyTid(node.view, node.at);
     if (node.type === RefType.INDIRECT) {
-      const { tree, level, key, keyEnd } = node;
-      const run = { tree, parent: node, view: block, at: 0, refs: refsIn(node.sizeBytes) };
-      newest = Math.max(newest, this.#push({ ...run, level: level - 1, keyStart: key, keyEnd }));
+      newest = Math.max(newest, this.#push(runIn(node, block)));
     } else {
       // Pushed backwards, because the last one pushed is met first.
       for (const tree of subtrees(node, block).reverse()) {
@@ -109,13 +106,7 @@ export class Walker {
     }
     const mirror = refMirrorTid(node.view, node.at);
     if (mirror !== newest && !Number.isNaN(newest)) {
-      this.#visitor.fault(
-        "mirror-tid",
-        node.tree,
-        node.at,
-        `mirrorTid is ${mirror}, the newest below is ${newest}`,
-        -1,
-      );
+      this.#visitor.misstamped(node, `mirrorTid is ${mirror}, the newest below is ${newest}`);
     }
   }
 }
