@@ -5,12 +5,13 @@
 import { FsError } from "../base/errno.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
-import { readRings } from "../copies/ring-set.ts";
+import { type RingSet, readRings } from "../copies/ring-set.ts";
+import { type RingFindingKind, ringRoots } from "../copies/ring-slots.ts";
 import { BLOCKREF_BYTES, BLOCKSET_REFS, RefType, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
 import { type CheckType, isCheckType } from "../format/check.ts";
 import { mountability } from "../format/features.ts";
 import { leafCount } from "../format/freemap.ts";
-import { COPIES_MAX } from "../format/geometry.ts";
+import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
 import {
   ROOT_SUPER_OFFSET,
   rootCheckType,
@@ -40,6 +41,8 @@ export interface OpenOptions extends VolumeOptions {
   readonly rebuildFreemap?: (copyIndex: number) => { readonly words: Uint32Array; readonly hold: Uint32Array };
   /** Instead of the PFS block on media, when that breaks the rules. */
   readonly pfsBlock?: Uint8Array;
+  /** Writes damaged slots of the root rings anew at once. */
+  readonly renewRings?: boolean;
 }
 
 /** The image of a root as a block that is always writable. */
@@ -106,7 +109,10 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   const state = new PfsState(store, rootImage);
   await untilLoaded(() => state.pfs());
   const volume = new Volume({ copies, store, state, rootImage, roots: rings }, { ...options, readOnly });
-  if (!readOnly) await finishReleases(volume);
+  if (!readOnly) {
+    await finishReleases(volume);
+    if (options.renewRings === true) await renewRings(volume, rings);
+  }
   return volume;
 }
 
@@ -212,6 +218,28 @@ function rebuildFreemaps(
       );
     }
   }
+}
+
+/** Duplicates of roots that were read in vain. */
+const DUPLICATES_LOST: Partial<Record<RingFindingKind, number>> = { "duplicate-lost": 1, "slot-lost": 2 };
+
+/**
+ * Three commits write every slot: a damaged one is not left until so many changes have come by themselves. Not where a
+ * copy is behind, as after a crash: it must not fall further behind if this is cut short, and its slot is written next.
+ */
+async function renewRings(volume: Volume, { rings }: RingSet): Promise<void> {
+  if (rings.some((ring) => ringRoots(ring)[0]?.sequence !== volume.sequence)) return;
+  const damaged = rings.map(({ copy, findings }) => ({
+    copy,
+    kinds: findings.map(({ kind }) => kind).filter((kind) => kind !== "anchor-damaged"),
+  }));
+  if (damaged.every(({ kinds }) => kinds.length === 0)) return;
+  try {
+    for (let slot = 0; slot < ROOT_SLOTS; slot++) await volume.forceCommit();
+  } catch {
+    return; // The volume has turned read-only, and says why.
+  }
+  for (const { copy, kinds } of damaged) for (const kind of kinds) copy.repaired += DUPLICATES_LOST[kind] ?? 0;
 }
 
 /** Removes what was left without a name, and trims what was left past the end of files, in bounded steps. */
