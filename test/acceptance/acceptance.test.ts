@@ -96,6 +96,7 @@ it("everything is there after unmount, a full check and mount", async () => {
 });
 
 it.each([0, 1])("everything reads right with garbage all over copy %d, which is repaired", async (spoiled) => {
+  const before = (await volume.status()) as VolumeReport;
   await volume.unmount();
   spoil(volume.images[spoiled] as string, SEED + spoiled);
   await volume.mount();
@@ -103,7 +104,8 @@ it.each([0, 1])("everything reads right with garbage all over copy %d, which is 
   const report = (await volume.status()) as VolumeReport;
   expect(report).toMatchObject({ state: "ONLINE", dataErrors: 0 });
   expect(report.copies[spoiled]?.errors.checksum).toBeGreaterThan(0);
-  expect(report.copies[1 - spoiled]?.errors).toEqual({ read: 0, write: 0, checksum: 0 });
+  // Counters outlive a mount: those of the other copy may not be zero, but have not risen.
+  expect(report.copies[1 - spoiled]?.errors).toEqual(before.copies[1 - spoiled]?.errors);
   await volume.unmount();
   // What a mount reads of one copy only is looked at by fsck, which repairs it.
   expect((await volume.place.run("fsck.h2ts", "-p", "-f", ...volume.images)).code).toBeLessThanOrEqual(1);

@@ -62,6 +62,7 @@ describe.skipIf(mountsImpossible() !== undefined)("real data on two copies", () 
   });
 
   it.each([0, 1])("reads right with garbage in copy %d, which is repaired", async (spoiled) => {
+    const before = (await volume.status()) as VolumeReport;
     await volume.unmount();
     const image = volume.images[spoiled] as string;
     spoil(image, 100 + spoiled);
@@ -71,7 +72,8 @@ describe.skipIf(mountsImpossible() !== undefined)("real data on two copies", () 
     expectSameTree(describeTree(volume.directory), kept);
     const report = (await volume.status()) as VolumeReport;
     expect(report.state).toBe("ONLINE");
-    expect(report.copies[1 - spoiled]?.errors).toEqual({ read: 0, write: 0, checksum: 0 });
+    // Counters outlive a mount: those of the other copy may not be zero, but have not risen.
+    expect(report.copies[1 - spoiled]?.errors).toEqual(before.copies[1 - spoiled]?.errors);
     await volume.unmount();
     // What a mount reads of one copy only is looked at by fsck, which repairs it.
     expect((await volume.place.run("fsck.h2ts", "-p", "-f", ...volume.images)).code).toBeLessThanOrEqual(1);
