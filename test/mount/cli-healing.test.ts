@@ -98,6 +98,12 @@ describe.skipIf(mountsImpossible() !== undefined)("a spoiled copy", () => {
     expect(text).toMatch(/action: /);
     expect(text).toMatch(/errors: No known data errors$/m);
     expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+    // Nothing but reading was done, and yet it is remembered.
+    const atRest = JSON.parse((await place.run("h2ts", "status", "-j", ...images)).out) as VolumeReport;
+    expect(atRest.copies[spoiled]).toMatchObject({
+      errors: report.copies[spoiled]?.errors,
+      repaired: report.copies[spoiled]?.repaired,
+    });
     // Metadata is read from the first copy, so only data is sure to have been met on the second: fsck finds the rest.
     expect((await place.run("fsck.h2ts", "-y", "-f", ...images)).code).toBeLessThanOrEqual(1);
     const check = await place.run("fsck.h2ts", "-n", "-f", ...images);
