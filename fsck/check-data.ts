@@ -11,13 +11,16 @@ import type { InodeRecord } from "./inode-record.ts";
 
 type Fault = (name: FindingName, detail: string) => void;
 
+/** True when a block of data may begin at `offset`: aligned to its size, within one window. */
+export function dataFits(offset: number, sizeBytes: number): boolean {
+  return offset % sizeBytes === 0 && offset + sizeBytes <= alignDown(offset, DATA_WINDOW_BYTES) + DATA_WINDOW_BYTES;
+}
+
 /** Checks one data block of `inode`; called in rising order of offsets. */
 export function checkData(node: WalkNode, block: DataView, inode: InodeRecord, fault: Fault): void {
   const { key: offset, sizeBytes } = node;
   const end = offset + sizeBytes;
-  if (offset % sizeBytes !== 0 || end > alignDown(offset, DATA_WINDOW_BYTES) + DATA_WINDOW_BYTES) {
-    fault("data-alignment", `data of ${sizeBytes} bytes at byte ${offset}`);
-  }
+  if (!dataFits(offset, sizeBytes)) fault("data-alignment", `data of ${sizeBytes} bytes at byte ${offset}`);
   if (offset < inode.dataEnd)
     fault("data-overlap", `data at byte ${offset} begins before the end of the last, ${inode.dataEnd}`);
   inode.dataEnd = Math.max(inode.dataEnd, end);

@@ -31,11 +31,10 @@ import type { Fault, VerifyConsumer, VerifyRule } from "../src/walk/verify.ts";
 import { checkData, xattrFault } from "./check-data.ts";
 import { type Entry, HashNeighbours, keyFits, nameFault, printableName, readEntry } from "./check-entry.ts";
 import { checkInode } from "./check-inode.ts";
-import type { RepairAction } from "../src/ops/repair.ts";
-import { fixedInode } from "./fix-inode.ts";
-import type { FindingList, FindingPlace } from "./finding-list.ts";
+import type { FindingList } from "./finding-list.ts";
 import type { FindingName } from "./findings.ts";
 import { InodeRecord } from "./inode-record.ts";
+import { RefRepairs } from "./ref-repair.ts";
 import { act, type Repair } from "./repair-plan.ts";
 
 /** Faults after which the block concerned, and all below it, was not seen. */
@@ -80,12 +79,15 @@ export class Content implements VerifyConsumer {
   markGap = false;
   /** Some entries were not seen, so names can't be counted. */
   entryGap = false;
+  /** Places that several blockrefs name: nothing may be written over there. */
+  readonly contested: { readonly copy: number; readonly kib: number; readonly sizeBytes: number }[] = [];
   /** Copies whose freemap could not be read as a whole. */
   readonly freemapGaps = new Set<number>();
   readonly #list: FindingList;
   readonly #sequence: number;
   readonly #onProgress: ((bytes: number) => void) | undefined;
   readonly #neighbours = new Map<number, HashNeighbours>();
+  readonly #refs = new RefRepairs();
   #enterDirectories = false;
 
   constructor(list: FindingList, sequence: number, onProgress?: (bytes: number) => void) {
@@ -110,11 +112,20 @@ export class Content implements VerifyConsumer {
     if (copy >= 0) place.copy = copy;
     const ino = inodeOf(tree, node);
     if (ino !== undefined) place.ino = ino;
-    if (rule === "block-bad" && node !== undefined) place.repair = blockRepair(node, copy);
-    else if (tree.kind === "freemap") place.repair = { kind: "freemap" };
+    const repair = this.#repairOf(fault);
+    if (repair !== undefined) place.repair = repair;
+    if (rule === "block-shared" && node !== undefined) {
+      this.contested.push({ copy, kib: refPointer(node.view, node.at, copy), sizeBytes: node.sizeBytes });
+    }
     this.#list.add(rule, `${node === undefined ? treeOwner(tree) : nodePlace(node)}: ${detail}`, place);
     if (LEAVES_A_GAP.has(rule)) this.#noteGap(tree, node);
     if (HIDES_SPACE.has(rule)) this.gap = true;
+  }
+
+  #repairOf(fault: Fault): Repair | undefined {
+    const { rule, tree, node, copy } = fault;
+    if (rule === "block-bad" && node !== undefined) return blockRepair(node, copy);
+    return tree.kind === "freemap" ? { kind: "freemap" } : this.#refs.of(fault);
   }
 
   repeated(node: WalkNode): void {
@@ -193,23 +204,32 @@ export class Content implements VerifyConsumer {
 
   #pfs(node: WalkNode, v: DataView): boolean {
     const bytes = new Uint8Array(v.buffer, v.byteOffset, PFS_BYTES);
-    const wrong = (detail: string): void => this.#list.add("pfs-fields", `PFS ${node.key}: ${detail}`);
+    const wrong = (detail: string, repair?: Repair): void =>
+      this.#list.add("pfs-fields", `PFS ${node.key}: ${detail}`, repair && { repair });
+    if (node.key !== ROOT_PFS_ID || pfsMagic(v) !== PFS_MAGIC) {
+      wrong(node.key === ROOT_PFS_ID ? "its block is not a PFS" : "this version knows one PFS only, number 1");
+      this.#noteGap(node.tree, node);
+      return false;
+    }
+    const repair = this.#bruised(node, v);
     try {
-      if (node.key !== ROOT_PFS_ID) wrong("this version knows one PFS only, number 1");
-      else if (pfsMagic(v) !== PFS_MAGIC) wrong("its block is not a PFS");
-      else if (pfsId(v) !== node.key) wrong(`its block says it is PFS ${pfsId(v)}`);
+      if (pfsId(v) !== node.key) wrong(`its block says it is PFS ${pfsId(v)}`, repair);
       else {
         if (firstDirtyReserved(PFS, bytes) !== undefined || v.getUint32(4, true) !== 0)
-          wrong("reserved bytes or flags are not zero");
+          wrong("reserved bytes or flags are not zero", repair);
         this.pfs = { inodeCount: pfsInodeCount(v), nextIno: pfsNextIno(v) };
         return true;
       }
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      wrong(error.message);
+      wrong(error.message, repair);
     }
     this.#noteGap(node.tree, node);
     return false;
+  }
+
+  #bruised(node: WalkNode, block: DataView): Repair {
+    return { kind: "bruise", bruise: this.#refs.bruise(node, block) };
   }
 
   #inode(node: WalkNode, v: DataView): boolean {
@@ -217,12 +237,8 @@ export class Content implements VerifyConsumer {
     const { record, faults } = checkInode(v, ino, this.#sequence);
     for (const { name, detail } of faults) {
       // Without its magic nothing in the block can be believed.
-      const action: RepairAction =
-        name === "inode-magic"
-          ? { kind: "drop-inode", ino }
-          : { kind: "replace-inode", ino, bytes: fixedInode(v, ino, this.#sequence) };
-      const place: FindingPlace = { ino, repair: act(action) };
-      this.#list.add(name, `inode ${ino}: ${detail}`, place);
+      const repair = name === "inode-magic" ? act({ kind: "drop-inode", ino }) : this.#bruised(node, v);
+      this.#list.add(name, `inode ${ino}: ${detail}`, { ino, repair });
     }
     if (record === undefined) {
       // It is there, so names of it do not dangle; but nobody knows what it is.
@@ -237,9 +253,11 @@ export class Content implements VerifyConsumer {
     const inode = this.inodes.get(node.tree.owner);
     if (inode === undefined) return;
     inode.foundKib += node.sizeBytes / 1024;
-    checkData(node, block, inode, (name, detail) =>
-      this.#inodeFinding(name, inode.ino, detail, act({ kind: "trim", ino: inode.ino })),
-    );
+    checkData(node, block, inode, (name, detail) => {
+      const misplaced = name === "data-alignment" || name === "data-overlap";
+      const repair = misplaced ? this.#refs.drop(node) : act({ kind: "trim", ino: inode.ino });
+      this.#inodeFinding(name, inode.ino, detail, repair);
+    });
   }
 
   #xattrs(node: WalkNode, block: DataView): void {
@@ -250,8 +268,8 @@ export class Content implements VerifyConsumer {
       this.#inodeFinding("xattr-block", ino, `xattrs: ${wrong}`, act({ kind: "drop-xattrs", ino }));
   }
 
-  #inodeFinding(name: FindingName, ino: number, detail: string, repair: Repair): void {
-    this.#list.add(name, `inode ${ino}: ${detail}`, { ino, repair });
+  #inodeFinding(name: FindingName, ino: number, detail: string, repair: Repair | undefined): void {
+    this.#list.add(name, `inode ${ino}: ${detail}`, { ino, ...(repair && { repair }) });
   }
 
   #entry(node: WalkNode, block: DataView | undefined): void {

@@ -41,28 +41,15 @@ import {
   setInodeTime,
   setInodeUsedKib,
 } from "../src/format/inode.ts";
+import { clearReserved, readable } from "./fix-fields.ts";
 import { FileType, isKnownType, S_IFMT } from "./inode-record.ts";
-
-/** True when `read` gives a number at all: 64-bit fields beyond 2^53-1 do not. */
-function readable(read: () => number): boolean {
-  try {
-    read();
-    return true;
-  } catch (error) {
-    if (error instanceof RangeError) return false;
-    throw error;
-  }
-}
 
 /** A corrected copy of the inode block behind `found`, which has the magic of one. */
 export function fixedInode(found: DataView, ino: number, sequence: number): Uint8Array {
   const bytes = new Uint8Array(found.buffer, found.byteOffset, INODE_BYTES).slice();
   const v = new DataView(bytes.buffer);
   setInodeNumber(v, ino);
-  for (const field of INODE.fields) {
-    if (field.type === "reserved")
-      bytes.fill(0, field.offsetBytes, field.offsetBytes + field.elementBytes * field.count);
-  }
+  clearReserved(INODE, bytes);
   setInodeFlags(v, inodeFlags(v) & (InodeFlag.INLINE | InodeFlag.TRIM));
   if (!isKnownType(inodeMode(v))) setInodeMode(v, guessedType(v) | (inodeMode(v) & 0o7777));
   setInodeCopies(v, 0);

@@ -102,7 +102,7 @@ function contextOf({ copies, devices }: FsckTarget, { clock }: FsckOptions): Rep
   return {
     copies,
     clock,
-    openVolume: (rebuild) => openVolume(copies, { clock, commitMs: 0, ...(rebuild && { rebuildFreemap: rebuild }) }),
+    openVolume: (rescue) => openVolume(copies, { clock, commitMs: 0, ...rescue }),
     rewriteHeaders: () => rewriteHeaders(devices),
   };
 }

@@ -1,6 +1,7 @@
 // What would put a finding right, as plain records. The checker only writes them down; fsck/repair.ts carries them out.
 
 import type { RepairAction } from "../src/ops/repair.ts";
+import type { Bruise } from "./bruise.ts";
 
 /** Rewrite one block on `copy` from a copy that has it. */
 export interface BlockRepair {
@@ -25,6 +26,8 @@ export type Repair =
   | { readonly kind: "lost-and-found"; readonly ino: number }
   /** Go on releasing an unlinked or truncated file. */
   | { readonly kind: "release"; readonly ino: number }
+  /** A block is replaced by one whose blockrefs keep the rules. */
+  | { readonly kind: "bruise"; readonly bruise: Bruise }
   /** A described operation on the tree. */
   | { readonly kind: "action"; readonly action: RepairAction };
 

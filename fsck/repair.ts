@@ -11,6 +11,7 @@ import { findEntry } from "../src/ops/directories.ts";
 import { directoryOf } from "../src/ops/inodes.ts";
 import type { RepairAction } from "../src/ops/repair.ts";
 import type { Volume } from "../src/volume/volume.ts";
+import type { Bruise } from "./bruise.ts";
 import type { Checked } from "./check.ts";
 import type { Finding } from "./finding-list.ts";
 import { FINDINGS } from "./findings.ts";
@@ -20,11 +21,17 @@ import type { BlockRepair, Repair } from "./repair-plan.ts";
 /** safe: what -p does. full: all that can be done. */
 export type RepairMode = "safe" | "full";
 
+/** Parts a volume is opened on instead of those on media. */
+export interface Rescue {
+  readonly rebuildFreemap?: (copy: number) => RebuiltFreemap;
+  readonly pfsBlock?: Uint8Array;
+}
+
 export interface RepairContext {
   readonly copies: CopySet;
   readonly clock: Clock;
-  /** Opens the volume; with `rebuild`, on bitmaps computed by it. */
-  readonly openVolume: (rebuild: ((copy: number) => RebuiltFreemap) | undefined) => Promise<Volume>;
+  /** Opens the volume, on parts made anew where those on media will not do. */
+  readonly openVolume: (rescue: Rescue) => Promise<Volume>;
   /** Writes damaged node headers again. */
   readonly rewriteHeaders: () => Promise<void>;
 }
@@ -39,7 +46,10 @@ const LOST_AND_FOUND = new TextEncoder().encode("lost+found");
 
 /** Order in which operations on the tree are made: what is named must be sound before names and sums are. */
 const ACTION_ORDER: readonly RepairAction["kind"][] = [
+  "pfs",
+  "replace-run",
   "replace-inode",
+  "relocate",
   "drop-inode",
   "drop-xattrs",
   "trim",
@@ -49,7 +59,6 @@ const ACTION_ORDER: readonly RepairAction["kind"][] = [
   "fields",
   "mark",
   "unmark",
-  "pfs",
 ];
 
 /** Findings that `mode` allows to repair. */
@@ -70,7 +79,8 @@ export async function repairVolume(
   const wanted = repairable(findings, mode);
   const ofKind = <K extends Repair["kind"]>(kind: K): Finding[] => wanted.filter(({ repair }) => repair?.kind === kind);
   for (const finding of ofKind("block")) {
-    await attempt(failures, finding, () => repairBlock(context.copies, finding.repair as BlockRepair));
+    const repair = finding.repair as BlockRepair;
+    if (!isContested(repair, checked)) await attempt(failures, finding, () => repairBlock(context.copies, repair));
   }
   await attempt(failures, undefined, () => context.copies.flush());
   if (ofKind("headers").length > 0) await attempt(failures, ofKind("headers")[0], context.rewriteHeaders);
@@ -91,6 +101,15 @@ async function attempt(
   } catch (error) {
     failures.push({ finding, message: error instanceof Error ? error.message : String(error) });
   }
+}
+
+/** True when the bad place may hold somebody else's good block. */
+function isContested({ copy, pointers, sizeBytes }: BlockRepair, checked: Checked | undefined): boolean {
+  const kib = pointers[copy] as number;
+  const end = kib + sizeBytes / KIB;
+  return (checked?.content.contested ?? []).some(
+    (other) => other.copy === copy && other.kib < end && kib < other.kib + other.sizeBytes / KIB,
+  );
 }
 
 /** Writes a block over its bad duplicate, from a copy where it verifies, and reads it back (I5). */
@@ -126,9 +145,13 @@ async function repairOnVolume(
       `the freemap of copy ${blind.index} and a part of the tree are lost: what is free can't be known`,
     );
   }
-  const volume = await context.openVolume(rebuild ? (copy) => rebuildFreemap(checked, copy) : undefined);
+  const { actions, pfsBlock } = plan(findings, checked);
+  const volume = await context.openVolume({
+    ...(rebuild && { rebuildFreemap: (copy: number) => rebuildFreemap(checked, copy) }),
+    ...(pfsBlock && { pfsBlock }),
+  });
   try {
-    await repairTree(volume, context.clock, findings, failures);
+    await repairTree(volume, context.clock, findings, actions, failures);
     // Three roots: every slot of every ring is written anew, and nothing held back stays so.
     for (let slot = 0; slot < ROOT_SLOTS; slot++) await volume.forceCommit();
   } finally {
@@ -136,21 +159,48 @@ async function repairOnVolume(
   }
 }
 
+interface PlannedAction {
+  readonly finding: Finding;
+  readonly action: RepairAction;
+}
+
+/** Operations on the tree, each block mended once, and the PFS block without which the volume can't be opened. */
+function plan(
+  findings: readonly Finding[],
+  { bounds }: Checked,
+): { actions: PlannedAction[]; pfsBlock: Uint8Array | undefined } {
+  const actions: PlannedAction[] = [];
+  const mended = new Set<Bruise>();
+  let pfsBlock: Uint8Array | undefined;
+  for (const finding of findings) {
+    const { repair } = finding;
+    if (repair?.kind === "action") actions.push({ finding, action: repair.action });
+    if (repair?.kind !== "bruise" || mended.has(repair.bruise)) continue;
+    mended.add(repair.bruise);
+    const mending = repair.bruise.mend(bounds);
+    if (mending?.kind === "pfs-block") pfsBlock = mending.bytes;
+    else if (mending !== undefined) actions.push({ finding, action: mending });
+  }
+  return { actions, pfsBlock };
+}
+
 async function repairTree(
   volume: Volume,
   clock: Clock,
   findings: readonly Finding[],
+  actions: readonly PlannedAction[],
   failures: RepairFailure[],
 ): Promise<void> {
   for (const kind of ACTION_ORDER) {
-    for (const finding of findings) {
-      const { repair } = finding;
-      if (kind === "attach" && repair?.kind === "lost-and-found") {
+    if (kind === "attach") {
+      for (const finding of findings) {
+        const { repair } = finding;
+        if (repair?.kind !== "lost-and-found") continue;
         await attempt(failures, finding, () => attachLost(volume, clock, repair.ino));
       }
-      if (repair?.kind !== "action" || repair.action.kind !== kind) continue;
-      const { action } = repair;
-      await attempt(failures, finding, () => apply(volume, action));
+    }
+    for (const { finding, action } of actions) {
+      if (action.kind === kind) await attempt(failures, finding, () => apply(volume, action));
     }
   }
 }

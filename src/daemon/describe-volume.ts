@@ -38,7 +38,7 @@ export function describeVolume(volume: Volume): VolumeReport {
       inodes: space.inodeCount,
     },
     copies,
-    dataErrors: 0,
+    dataErrors: volume.store.lostCount,
   };
   return volume.failed ? { ...report, reason: (volume.readOnly ?? "").split("\n")[0] ?? "" } : report;
 }

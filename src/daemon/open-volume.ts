@@ -25,6 +25,7 @@ export async function openVolume({ targets, options }: MountRequest): Promise<Vo
       cacheBytes: options.cacheBytes,
       commitMs: options.commitSeconds * 1000,
       readOnly: options.readOnly,
+      renewRings: true,
     });
   } catch (error) {
     await copies.close();

@@ -71,6 +71,7 @@ export class Worker {
   async #finish(fs: FileSystem): Promise<string | undefined> {
     try {
       await fs.close();
+      await this.#volume.noteErrors();
       await this.#volume.close();
       await this.#volume.copies.close();
       return undefined;

@@ -43,6 +43,7 @@ export const pfsMagic = (v: DataView): number => v.getUint32(MAGIC, true);
 export const pfsId = (v: DataView): number => readU64(v, ID);
 export const pfsNextIno = (v: DataView): number => readU64(v, NEXT_INO);
 export const pfsInodeCount = (v: DataView): number => readU64(v, INODE_COUNT);
+export const setPfsId = (v: DataView, id: number): void => writeU64(v, ID, id);
 export const setPfsNextIno = (v: DataView, ino: number): void => writeU64(v, NEXT_INO, ino);
 export const setPfsInodeCount = (v: DataView, count: number): void => writeU64(v, INODE_COUNT, count);
 

@@ -43,6 +43,7 @@ import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
 import { addEntry, entriesRoot, findEntry } from "./directories.ts";
 import { editInode, inodesRoot, markOrphan, unmarkOrphan } from "./inodes.ts";
 import { isDirectory } from "./mode.ts";
+import { type BlockPlace, relocate, replaceRun } from "./repair-trees.ts";
 
 /** What is to be put right. */
 export type RepairAction =
@@ -70,6 +71,11 @@ export type RepairAction =
   | { readonly kind: "drop-xattrs"; readonly ino: number }
   /** Zeroes what follows the end of a file in its last block, and marks it for trimming. */
   | { readonly kind: "trim"; readonly ino: number }
+  /** A new indirect block instead of one that breaks the rules. */
+  | { readonly kind: "replace-run"; readonly place: BlockPlace; readonly refs: Uint8Array }
+  /** Copies a block to a new place on every copy. */
+  | { readonly kind: "relocate"; readonly place: BlockPlace }
+  /** Without fields it only gives the PFS block a new place. */
   | { readonly kind: "pfs"; readonly inodeCount?: number; readonly nextIno?: number };
 
 export interface RepairOperation {
@@ -109,6 +115,12 @@ export function repair(state: PfsState, action: RepairAction): void {
       return;
     case "trim":
       trim(state, action.ino);
+      return;
+    case "replace-run":
+      replaceRun(state, action.place, action.refs);
+      return;
+    case "relocate":
+      relocate(state, action.place);
       return;
     case "pfs": {
       const { view } = state.editPfs();

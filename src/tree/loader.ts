@@ -49,6 +49,8 @@ export class Loader {
   #queue: Load[] = [];
   readonly #underWay = new Map<number, Promise<void>>();
   readonly #failed = new Map<number, Error>();
+  /** Blocks that no copy could give when they were last read. */
+  readonly #lost = new Set<number>();
 
   constructor(source: BlockSource, rules: BlockRules, pool: BufferPool) {
     this.#source = source;
@@ -59,6 +61,11 @@ export class Loader {
   /** True when something waits for `load`. */
   get hasQueued(): boolean {
     return this.#queue.length > 0;
+  }
+
+  /** Blocks that no copy could give when they were last read. */
+  get lostCount(): number {
+    return this.#lost.size;
   }
 
   /** True while a read of this block is on its way. */
@@ -136,8 +143,13 @@ export class Loader {
     }
     for (const load of loads) {
       const error = load.read.error ?? this.#broken(load);
-      if (error === undefined) arrived(load.block);
-      else this.#failed.set(load.key, new FsError("EIO", `${load.name}: ${error.message}`));
+      if (error === undefined) {
+        this.#lost.delete(load.key);
+        arrived(load.block);
+      } else {
+        this.#lost.add(load.key);
+        this.#failed.set(load.key, new FsError("EIO", `${load.name}: ${error.message}`));
+      }
     }
   }
 

@@ -136,6 +136,11 @@ export class BlockStore {
     if (!this.#cache.has(key)) this.#loader.queue(key, holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET));
   }
 
+  /** Blocks met since opening that no copy has good bytes of. */
+  get lostCount(): number {
+    return this.#loader.lostCount;
+  }
+
   get hasQueuedLoads(): boolean {
     return this.#loader.hasQueued;
   }

@@ -7,12 +7,13 @@ import { SystemRandom } from "../base/random.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
 import { bitCount } from "../copies/membership.ts";
-import { readRings } from "../copies/ring-set.ts";
+import { type RingSet, readRings } from "../copies/ring-set.ts";
+import { type RingFindingKind, ringRoots } from "../copies/ring-slots.ts";
 import { BLOCKREF_BYTES, BLOCKSET_REFS, RefType, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
 import { type CheckType, isCheckType } from "../format/check.ts";
 import { mountability } from "../format/features.ts";
 import { leafCount } from "../format/freemap.ts";
-import { COPIES_MAX } from "../format/geometry.ts";
+import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
 import {
   ROOT_SUPER_OFFSET,
   rootCheckType,
@@ -24,7 +25,7 @@ import {
   rootMinCopies,
   rootSequence,
 } from "../format/root-block.ts";
-import { Freemap } from "../freemap/freemap.ts";
+import { Claim, Freemap } from "../freemap/freemap.ts";
 import { LEAF_WORDS } from "../freemap/leaf.ts";
 import { pendingReleases } from "../ops/inodes.ts";
 import { Block, ROOT_IMAGE } from "../tree/block.ts";
@@ -44,6 +45,10 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
    * freemap trees, and the words of what must not be used before three commits went by (what the old trees occupy).
    */
   readonly rebuildFreemap?: (copyIndex: number) => { readonly words: Uint32Array; readonly hold: Uint32Array };
+  /** Instead of the PFS block on media, when that breaks the rules. */
+  readonly pfsBlock?: Uint8Array;
+  /** Writes damaged slots of the root rings anew at once. */
+  readonly renewRings?: boolean;
 }
 
 /** The image of a root as a block that is always writable. */
@@ -107,15 +112,20 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
   else if (!readOnly) await holdOlder(store, copies, untilLoaded, rootImage, rules, chosen);
 
-  const state = new PfsState(store, rootImage);
-  await untilLoaded(() => state.pfs());
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
   const members = new Members(store, copies, rootImage, options.random ?? new SystemRandom());
+  const { pfsBlock } = options;
+  if (pfsBlock !== undefined) await untilLoaded(() => replacePfs(store, rootImage, pfsBlock));
+  const state = new PfsState(store, rootImage);
+  await untilLoaded(() => state.pfs());
   const volume = new Volume(
     { copies, store, state, rootImage, roots: rings, members },
     { ...options, readOnly, ...(tooFew !== undefined && { readOnlyReason: tooFew }) },
   );
-  if (!readOnly) await beginWriting(volume, chosen.lost);
+  if (!readOnly) {
+    await beginWriting(volume, chosen.lost);
+    if (options.renewRings === true) await renewRings(volume, rings);
+  }
   return volume;
 }
 
@@ -165,6 +175,14 @@ function checkRootRefs(rules: BlockRules, rootImage: Block): void {
     if (!(error instanceof CorruptBlockStructure) && !(error instanceof RangeError)) throw error;
     throw new FsError("EIO", `the newest root is damaged: ${error.message}; run fsck.h2ts`);
   }
+}
+
+/** Puts `bytes` where the root names its first PFS, which is not read. */
+function replacePfs(store: BlockStore, rootImage: Block, bytes: Uint8Array): void {
+  store.attempt(Claim.DELETING, () => {
+    store.release(rootImage, ROOT_SUPER_OFFSET);
+    store.create(rootImage, ROOT_SUPER_OFFSET, RefType.PFS, bytes.length).bytes.set(bytes);
+  });
 }
 
 async function loadSummaries(
@@ -244,6 +262,28 @@ function rebuildFreemaps(
       );
     }
   }
+}
+
+/** Duplicates of roots that were read in vain. */
+const DUPLICATES_LOST: Partial<Record<RingFindingKind, number>> = { "duplicate-lost": 1, "slot-lost": 2 };
+
+/**
+ * Three commits write every slot: a damaged one is not left until so many changes have come by themselves. Not where a
+ * copy is behind, as after a crash: it must not fall further behind if this is cut short, and its slot is written next.
+ */
+async function renewRings(volume: Volume, { rings }: RingSet): Promise<void> {
+  if (rings.some((ring) => ringRoots(ring)[0]?.sequence !== volume.sequence)) return;
+  const damaged = rings.map(({ copy, findings }) => ({
+    copy,
+    kinds: findings.map(({ kind }) => kind).filter((kind) => kind !== "anchor-damaged"),
+  }));
+  if (damaged.every(({ kinds }) => kinds.length === 0)) return;
+  try {
+    for (let slot = 0; slot < ROOT_SLOTS; slot++) await volume.forceCommit();
+  } catch {
+    return; // The volume has turned read-only, and says why.
+  }
+  for (const { copy, kinds } of damaged) for (const kind of kinds) copy.repaired += DUPLICATES_LOST[kind] ?? 0;
 }
 
 /** Removes what was left without a name, and trims what was left past the end of files, in bounded steps. */

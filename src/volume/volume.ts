@@ -8,7 +8,7 @@ import { FsError } from "../base/errno.ts";
 import { type Uuid, formatUuid } from "../base/uuid.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import type { RingSet } from "../copies/ring.ts";
-import { rootLabel, rootSequence, rootVolumeUuid } from "../format/root-block.ts";
+import { rootCounters, rootLabel, rootSequence, rootVolumeUuid } from "../format/root-block.ts";
 import { RING_AREA_KIB } from "../format/geometry.ts";
 import { pfsInodeCount } from "../format/pfs.ts";
 import type { Operation, OperationResult } from "../ops/operation.ts";
@@ -196,6 +196,16 @@ export class Volume {
     this.#timer?.cancel();
     this.#timer = undefined;
     await this.barrier();
+  }
+
+  /** Makes durable what copies met since the last commit, as bad reads: reading alone leads to no commit. */
+  async noteErrors(): Promise<void> {
+    if (this.readOnly !== undefined) return;
+    const unnoted = this.copies.copies.some(({ index, errors, repaired }) => {
+      const noted = rootCounters(this.#rootImage.view, index);
+      return errors.read > noted.read || errors.checksum > noted.checksum || repaired > noted.repaired;
+    });
+    if (unnoted) await this.forceCommit();
   }
 
   statfs(): SpaceReport {

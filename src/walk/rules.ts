@@ -2,6 +2,7 @@
 // Pure and bounded. A ref that can't be followed safely is reported and left out of the result (I12).
 
 import {
+  BLOCKREF,
   BLOCKREF_BYTES,
   EMBEDDED_NAME_BYTES,
   RefFlag,
@@ -18,7 +19,6 @@ import {
   refMissing,
   refModifyTid,
   refNameBytes,
-  refEntryType,
   refPointer,
   refSizeBits,
   refType,
@@ -26,7 +26,8 @@ import {
 import { CheckType, isCheckType } from "../format/check.ts";
 import { usableRange } from "../format/freemap.ts";
 import { COPIES_MAX, LEVEL_MAX } from "../format/geometry.ts";
-import { ITEM_TYPE, WalkNode, type WalkTree } from "./tree.ts";
+import { offsetOf } from "../format/structure.ts";
+import { ITEM_TYPE, refsIn, WalkNode, type WalkTree } from "./tree.ts";
 
 /** Names of the rules a ref or a run can break. */
 export type WalkRule =
@@ -67,8 +68,8 @@ export function owingCopies(bounds: VolumeBounds): number {
   return mask & ~bounds.inSync;
 }
 
-/** `copy` is the copy concerned, or -1 when the fault is in the content all copies share. */
-export type RuleReport = (rule: WalkRule, tree: WalkTree, at: number, detail: string, copy: number) => void;
+/** `at` is the ref concerned; `copy` the copy concerned, or -1 when the fault is in the content all copies share. */
+export type RuleReport = (rule: WalkRule, run: Run, at: number, detail: string, copy: number) => void;
 
 const SIZE_BITS: Readonly<Record<number, readonly [number, number]>> = {
   [RefType.INDIRECT]: [10, 14],
@@ -85,6 +86,8 @@ const CHECK_LENGTH: Readonly<Record<number, number>> = {
   [CheckType.SHA256]: 32,
 };
 const EMBEDDED_OFFSET = BLOCKREF_BYTES - 16;
+/** Length of the name and type of what it names: bytes that only a dirent uses. */
+const ENTRY_HEAD = [offsetOf(BLOCKREF, "nameBytes"), offsetOf(BLOCKREF, "key")] as const;
 const POINTERS_OFFSET = REF_CHECK_OFFSET + 32;
 
 function zeroBetween(view: DataView, start: number, end: number): boolean {
@@ -93,11 +96,12 @@ function zeroBetween(view: DataView, start: number, end: number): boolean {
 }
 
 /** Index of the first empty ref of a run; reports anything that lies behind it. */
-function packedCount(view: DataView, at: number, refs: number, tree: WalkTree, report: RuleReport): number {
+function packedCount(run: Run, report: RuleReport): number {
+  const { view, at, refs } = run;
   let count = 0;
   while (count < refs && refType(view, at + count * BLOCKREF_BYTES) !== RefType.EMPTY) count++;
   if (!zeroBetween(view, at + count * BLOCKREF_BYTES, at + refs * BLOCKREF_BYTES)) {
-    report("run-gap", tree, at + count * BLOCKREF_BYTES, `refs after the first empty one (${count}) are not zero`, -1);
+    report("run-gap", run, at + count * BLOCKREF_BYTES, `refs after the first empty one (${count}) are not zero`, -1);
   }
   return count;
 }
@@ -112,26 +116,22 @@ function sizeFits(view: DataView, at: number): boolean {
   return limits !== undefined && bits >= limits[0] && bits <= limits[1];
 }
 
-/** Fields that must be zero for this type of ref. */
-function unusedAreZero(view: DataView, at: number): boolean {
+/** Ranges of bytes, relative to the ref, that a ref of this type and size does not use. */
+export function unusedRanges(view: DataView, at: number): (readonly [number, number])[] {
   const type = refType(view, at);
-  const end = at + BLOCKREF_BYTES;
-  if (type === RefType.DIRENT) {
-    if (!zeroBetween(view, at + EMBEDDED_OFFSET + 8, end)) return false;
-  } else {
-    if (refNameBytes(view, at) !== 0 || refEntryType(view, at) !== 0) return false;
-    if (!zeroBetween(view, at + EMBEDDED_OFFSET + (type === RefType.FREEMAP ? 4 : 0), end)) return false;
-  }
+  const dirent = type === RefType.DIRENT;
+  const ranges: (readonly [number, number])[] = dirent ? [] : [ENTRY_HEAD];
+  const embeddedBytes = dirent ? 8 : type === RefType.FREEMAP ? 4 : 0;
+  ranges.push([EMBEDDED_OFFSET + embeddedBytes, BLOCKREF_BYTES]);
   if (refSizeBits(view, at) > 0) {
-    const length = CHECK_LENGTH[refCheckType(view, at)] ?? 32;
-    return zeroBetween(view, at + REF_CHECK_OFFSET + length, at + POINTERS_OFFSET);
-  }
-  const nameBytes = type === RefType.DIRENT ? refNameBytes(view, at) : 0;
-  return zeroBetween(view, at + REF_NAME_OFFSET + nameBytes, at + EMBEDDED_OFFSET);
+    ranges.push([REF_CHECK_OFFSET + (CHECK_LENGTH[refCheckType(view, at)] ?? 32), POINTERS_OFFSET]);
+  } else ranges.push([REF_NAME_OFFSET + (dirent ? refNameBytes(view, at) : 0), EMBEDDED_OFFSET]);
+  return ranges;
 }
 
 /** Checks the pointers of a ref with a block; true when at least one can be followed. */
-function pointersUsable(tree: WalkTree, view: DataView, at: number, bounds: VolumeBounds, report: RuleReport): boolean {
+function pointersUsable(run: Run, at: number, bounds: VolumeBounds, report: RuleReport): boolean {
+  const { view } = run;
   const sizeKib = (1 << refSizeBits(view, at)) / 1024;
   let usable = false;
   for (let copy = 0; copy < COPIES_MAX; copy++) {
@@ -139,23 +139,23 @@ function pointersUsable(tree: WalkTree, view: DataView, at: number, bounds: Volu
     const copyKib = bounds.copyKib[copy] ?? 0;
     if (copyKib === 0) {
       if (pointer !== 0)
-        report("pointer-stray", tree, at, `points to KiB ${pointer} of a copy the volume has not`, copy);
+        report("pointer-stray", run, at, `points to KiB ${pointer} of a copy the volume has not`, copy);
       continue;
     }
     if (pointer === 0) {
       const owed = (bounds.inSync & (1 << copy)) === 0 || (refFlags(view, at) & RefFlag.NARROW) !== 0;
-      if (!owed) report("pointer-null", tree, at, "names no block on this copy", copy);
+      if (!owed) report("pointer-null", run, at, "names no block on this copy", copy);
     } else if (!pointerInRange(pointer, sizeKib, copyKib)) {
       report(
         "pointer-range",
-        tree,
+        run,
         at,
         `points to KiB ${pointer}, outside the copy or not aligned to ${sizeKib} KiB`,
         copy,
       );
     } else usable = true;
   }
-  if (!usable) report("block-lost", tree, at, "no pointer of it can be followed", -1);
+  if (!usable) report("block-lost", run, at, "no pointer of it can be followed", -1);
   return usable;
 }
 
@@ -165,63 +165,59 @@ export function pointerInRange(pointer: number, sizeKib: number, copyKib: number
   return pointer % sizeKib === 0 && pointer >= start && pointer + sizeKib <= end;
 }
 
-function checkTids(tree: WalkTree, view: DataView, at: number, bounds: VolumeBounds, report: RuleReport): void {
+function checkTids(run: Run, at: number, bounds: VolumeBounds, report: RuleReport): void {
+  const { view } = run;
   const modify = refModifyTid(view, at);
   const mirror = refMirrorTid(view, at);
-  if (modify > mirror) report("ref-tid", tree, at, `modifyTid ${modify} is above mirrorTid ${mirror}`, -1);
+  if (modify > mirror) report("ref-tid", run, at, `modifyTid ${modify} is above mirrorTid ${mirror}`, -1);
   if (mirror > bounds.sequence) {
-    report("ref-tid", tree, at, `mirrorTid ${mirror} is above the root's sequence ${bounds.sequence}`, -1);
+    report("ref-tid", run, at, `mirrorTid ${mirror} is above the root's sequence ${bounds.sequence}`, -1);
   }
 }
 
 /**
- * Checks one ref. False when it must not be followed. Throws RangeError when a 64-bit field is beyond 2^53-1.
- * `level` is the one the run is bound to.
+ * Checks the ref at byte `at`. False when it must not be followed. Throws RangeError when a 64-bit field is beyond
+ * 2^53-1. `level` is the one the run is bound to.
  */
-function followable(
-  tree: WalkTree,
-  view: DataView,
-  at: number,
-  level: number,
-  bounds: VolumeBounds,
-  report: RuleReport,
-): boolean {
+export function followable(run: Run, at: number, level: number, bounds: VolumeBounds, report: RuleReport): boolean {
+  const { view } = run;
   const type = refType(view, at);
-  const wanted = level > 0 ? RefType.INDIRECT : ITEM_TYPE[tree.kind];
+  const wanted = level > 0 ? RefType.INDIRECT : ITEM_TYPE[run.tree.kind];
   if (refLevel(view, at) !== level) {
-    report("ref-level", tree, at, `level ${refLevel(view, at)} where ${level} belongs`, -1);
+    report("ref-level", run, at, `level ${refLevel(view, at)} where ${level} belongs`, -1);
     return false;
   }
   if (type !== wanted) {
-    report("ref-type", tree, at, `type ${type} where ${wanted} belongs`, -1);
+    report("ref-type", run, at, `type ${type} where ${wanted} belongs`, -1);
     return false;
   }
   if (!sizeFits(view, at)) {
-    report("ref-size", tree, at, `a block of 2^${refSizeBits(view, at)} bytes does not fit type ${type}`, -1);
+    report("ref-size", run, at, `a block of 2^${refSizeBits(view, at)} bytes does not fit type ${type}`, -1);
     return false;
   }
   // Read for its RangeError only: whoever looks at the entry may rely on the number.
   if (type === RefType.DIRENT) refEntryInode(view, at);
-  checkTids(tree, view, at, bounds, report);
+  checkTids(run, at, bounds, report);
   if ((refFlags(view, at) & ~RefFlag.NARROW) !== 0)
-    report("ref-flags", tree, at, `flags 0x${refFlags(view, at).toString(16)} are set`, -1);
+    report("ref-flags", run, at, `flags 0x${refFlags(view, at).toString(16)} are set`, -1);
   const needless = refMissing(view, at) & ~owingCopies(bounds);
   if (needless !== 0) {
-    report("ref-missing", tree, at, `missing mask 0x${needless.toString(16)} for copies that lack nothing`, -1);
+    report("ref-missing", run, at, `missing mask 0x${needless.toString(16)} for copies that lack nothing`, -1);
   }
-  if (!unusedAreZero(view, at)) report("ref-reserved", tree, at, "bytes this type does not use are not zero", -1);
+  if (!unusedRanges(view, at).every(([start, end]) => zeroBetween(view, at + start, at + end)))
+    report("ref-reserved", run, at, "bytes this type does not use are not zero", -1);
   if (refSizeBits(view, at) === 0) return true;
   if (!isCheckType(refCheckType(view, at)) || refCompression(view, at) !== 0) {
     report(
       "ref-methods",
-      tree,
+      run,
       at,
       `check ${refCheckType(view, at)}, compression ${refCompression(view, at)} are unknown`,
       -1,
     );
     return false;
   }
-  return pointersUsable(tree, view, at, bounds, report);
+  return pointersUsable(run, at, bounds, report);
 }
 
 /** A run of refs under one holder: an indirect block, or the root of a tree. */
@@ -237,15 +233,31 @@ export interface Run {
   readonly keyEnd: number;
 }
 
+/** No key reaches this. */
+const KEY_LIMIT = Number.MAX_SAFE_INTEGER + 1;
+
+/** The run at the root of a tree. */
+export function rootRun(tree: WalkTree): Run {
+  const { holder, view, at, refs } = tree;
+  return { tree, parent: holder, view, at, refs, level: -1, keyStart: 0, keyEnd: KEY_LIMIT };
+}
+
+/** The run that is the indirect block of `node`. */
+export function runIn(node: WalkNode, block: DataView): Run {
+  const { tree, level, key, keyEnd } = node;
+  const run = { tree, parent: node, view: block, at: 0, refs: refsIn(node.sizeBytes) };
+  return { ...run, level: level - 1, keyStart: key, keyEnd };
+}
+
 /** The refs of a run that can be followed, in order; everything else is reported. */
 export function readRun(run: Run, bounds: VolumeBounds, report: RuleReport): WalkNode[] {
   const { tree, view } = run;
-  const count = packedCount(view, run.at, run.refs, tree, report);
-  if (run.level >= 0 && count === 0) report("empty-indirect", tree, run.at, "an indirect block holds no refs", -1);
+  const count = packedCount(run, report);
+  if (run.level >= 0 && count === 0) report("empty-indirect", run, run.at, "an indirect block holds no refs", -1);
   let level = run.level;
   if (level < 0) level = count === 0 ? 0 : refLevel(view, run.at);
   if (level > LEVEL_MAX) {
-    report("ref-level", tree, run.at, `level ${level} is above ${LEVEL_MAX}`, -1);
+    report("ref-level", run, run.at, `level ${level} is above ${LEVEL_MAX}`, -1);
     return [];
   }
   const nodes: WalkNode[] = [];
@@ -257,22 +269,22 @@ export function readRun(run: Run, bounds: VolumeBounds, report: RuleReport): Wal
       const key = refKey(view, at);
       if (key < run.keyStart || key >= run.keyEnd) {
         // Nobody would find it there; following it would only blame what lies beside it.
-        report("key-range", tree, at, `key ${key} is outside ${run.keyStart}…${run.keyEnd - 1}`, -1);
+        report("key-range", run, at, `key ${key} is outside ${run.keyStart}…${run.keyEnd - 1}`, -1);
         continue;
       }
       if (key >= keyEnd) {
-        report("key-order", tree, at, `key ${key} does not rise strictly to the next, ${keyEnd}`, -1);
+        report("key-order", run, at, `key ${key} does not rise strictly to the next, ${keyEnd}`, -1);
         continue;
       }
-      const named: RuleReport = (rule, inTree, ref, detail, copy) =>
-        report(rule, inTree, ref, `key ${key}: ${detail}`, copy);
-      if (followable(tree, view, at, level, bounds, named)) {
+      const named: RuleReport = (rule, inRun, ref, detail, copy) =>
+        report(rule, inRun, ref, `key ${key}: ${detail}`, copy);
+      if (followable(run, at, level, bounds, named)) {
         nodes.push(new WalkNode(tree, run.parent, view, at, keyEnd));
       }
       keyEnd = key;
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      report("ref-number", tree, at, error.message, -1);
+      report("ref-number", run, at, error.message, -1);
     }
   }
   return nodes.reverse();

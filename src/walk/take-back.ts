@@ -75,6 +75,7 @@ async function leavesOf(copy: Copy, root: RingRoot): Promise<Map<number, Uint32A
   const leaves = new Map<number, Uint32Array>();
   const visitor: WalkVisitor = {
     fault: () => undefined,
+    misstamped: () => undefined,
     meet: () => true,
     enter: () => true,
     arrive: (node, { block }) => {

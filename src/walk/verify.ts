@@ -5,7 +5,7 @@ import { refPointer } from "../format/blockref.ts";
 import { COPIES_MAX, KIB } from "../format/geometry.ts";
 import { BlockClaims } from "./claims.ts";
 import type { Arrival, BlockReader } from "./read-batch.ts";
-import { pointerInRange, type VolumeBounds, type WalkRule } from "./rules.ts";
+import { pointerInRange, type Run, type VolumeBounds, type WalkRule } from "./rules.ts";
 import type { WalkNode, WalkTree } from "./tree.ts";
 import { Walker, type WalkVisitor } from "./walker.ts";
 
@@ -17,6 +17,8 @@ export interface Fault {
   readonly tree: WalkTree;
   /** The ref concerned, unless the fault is in how refs lie in a run. */
   readonly node: WalkNode | undefined;
+  /** Where it was found by the rules of a run: the run, and the byte of a ref in it. */
+  readonly found: { readonly run: Run; readonly at: number } | undefined;
   /** The copy concerned, -1 when all are. */
   readonly copy: number;
   readonly detail: string;
@@ -59,9 +61,13 @@ export class Verifier implements WalkVisitor {
     await new Walker(this.#reader, this.#bounds, this, options).walk(trees);
   }
 
-  readonly fault: WalkVisitor["fault"] = (rule, tree, _at, detail, copy) => {
-    this.#consumer.fault({ rule, tree, node: undefined, copy, detail });
+  readonly fault: WalkVisitor["fault"] = (rule, run, at, detail, copy) => {
+    this.#consumer.fault({ rule, tree: run.tree, node: undefined, found: { run, at }, copy, detail });
   };
+
+  misstamped(node: WalkNode, rule: "mirror-tid" | "missing-mask", detail: string): void {
+    this.#report(rule, node, -1, detail);
+  }
 
   meet(node: WalkNode): boolean {
     if (node.sizeBytes === 0) return true;
@@ -106,6 +112,6 @@ export class Verifier implements WalkVisitor {
   }
 
   #report(rule: VerifyRule, node: WalkNode, copy: number, detail: string): void {
-    this.#consumer.fault({ rule, tree: node.tree, node, copy, detail });
+    this.#consumer.fault({ rule, tree: node.tree, node, found: undefined, copy, detail });
   }
 }

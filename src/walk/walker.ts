@@ -6,12 +6,23 @@
 import { BLOCKREF_BYTES, refMirrorTid, refModifyTid, refOwed, refType, RefType } from "../format/blockref.ts";
 import { KIB } from "../format/geometry.ts";
 import { type Arrival, type BlockReader, readBatch } from "./read-batch.ts";
-import { owingCopies, pointerInRange, readRun, type RuleReport, type Run, type VolumeBounds } from "./rules.ts";
-import { refsIn, subtrees, WalkNode, type WalkTree } from "./tree.ts";
+import {
+  owingCopies,
+  pointerInRange,
+  readRun,
+  rootRun,
+  type RuleReport,
+  type Run,
+  runIn,
+  type VolumeBounds,
+} from "./rules.ts";
+import { refsIn, subtrees, type WalkNode, type WalkTree } from "./tree.ts";
 
 export interface WalkVisitor {
   /** A structural rule is broken. */
   readonly fault: RuleReport;
+  /** The mirrorTid of a ref is not that of what is below it. */
+  misstamped(node: WalkNode, rule: "mirror-tid" | "missing-mask", detail: string): void;
   /** A ref is met, in key order within its tree. False: its block is neither read nor entered. */
   meet(node: WalkNode): boolean;
   /** Its block is here (or the ref has none), in the order of `meet`. False: nothing below it is entered. */
@@ -27,8 +38,6 @@ export interface WalkOptions {
   readonly batchBytes?: number;
   readonly signal?: AbortSignal;
 }
-
-const KEY_LIMIT = Number.MAX_SAFE_INTEGER + 1;
 
 export class Walker {
   readonly #reader: BlockReader;
@@ -57,8 +66,7 @@ export class Walker {
   }
 
   #pushTree(tree: WalkTree): number {
-    const { holder, view, at, refs } = tree;
-    return this.#push({ tree, parent: holder, view, at, refs, level: -1, keyStart: 0, keyEnd: KEY_LIMIT });
+    return this.#push(rootRun(tree));
   }
 
   /** Queues the refs of a run; returns the greatest mirrorTid in it, NaN when one is out of bounds. */
@@ -99,7 +107,7 @@ export class Walker {
     const hidden = owedBelow(node, block, owing) & ~refOwed(node.view, node.at, owing);
     if (hidden === 0) return;
     const detail = `copies 0x${hidden.toString(16)} lack something below that its missing mask does not say`;
-    this.#visitor.fault("missing-mask", node.tree, node.at, detail, -1);
+    this.#visitor.misstamped(node, "missing-mask", detail);
   }
 
   #expand(node: WalkNode, block: DataView): void {
@@ -107,9 +115,7 @@ export class Walker {
     if (owing !== 0) this.#checkMissing(node, block, owing);
     let newest = refModifyTid(node.view, node.at);
     if (node.type === RefType.INDIRECT) {
-      const { tree, level, key, keyEnd } = node;
-      const run = { tree, parent: node, view: block, at: 0, refs: refsIn(node.sizeBytes) };
-      newest = Math.max(newest, this.#push({ ...run, level: level - 1, keyStart: key, keyEnd }));
+      newest = Math.max(newest, this.#push(runIn(node, block)));
     } else {
       // Pushed backwards, because the last one pushed is met first.
       for (const tree of subtrees(node, block).reverse()) {
@@ -119,13 +125,7 @@ export class Walker {
     }
     const mirror = refMirrorTid(node.view, node.at);
     if (mirror !== newest && !Number.isNaN(newest)) {
-      this.#visitor.fault(
-        "mirror-tid",
-        node.tree,
-        node.at,
-        `mirrorTid is ${mirror}, the newest below is ${newest}`,
-        -1,
-      );
+      this.#visitor.misstamped(node, "mirror-tid", `mirrorTid is ${mirror}, the newest below is ${newest}`);
     }
   }
 }

@@ -15,6 +15,52 @@ beforeEach(() => {
 });
 afterEach(() => place.clear());
 
+const FORMATTED = ["-q", "-s", "48M", "a.img", "b.img"];
+const ROOT_AT_BYTES = 64 * 1024;
+const BLOCK_BYTES = 64 * 1024;
+
+describe.skipIf(mountsImpossible() !== undefined)("garbage while the volume is not mounted", () => {
+  it.each(["a.img", "b.img"])("over a root of %s is gone after a mount that changes nothing", async (image) => {
+    const mnt = place.mountPoint();
+    expect((await place.run("mkfs.h2ts", ...FORMATTED)).code).toBe(0);
+    const fd = openSync(place.path(image), "r+");
+    writeSync(fd, new SeededRandom(5).bytes(4096), 0, 4096, ROOT_AT_BYTES);
+    closeSync(fd);
+    expect((await place.run("fsck.h2ts", "-n", "-f", "a.img", "b.img")).code).toBe(4);
+    expect((await place.run("h2ts", "mount", "a.img", "b.img", mnt)).code).toBe(0);
+    const report = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as VolumeReport;
+    const copy = report.copies[image === "a.img" ? 0 : 1];
+    expect(copy).toMatchObject({ errors: { checksum: 1 }, repaired: 1 });
+    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+    expect((await place.run("fsck.h2ts", "-n", "-f", "a.img", "b.img")).code).toBe(0);
+  });
+
+  it("over the same block of both copies is EIO there, and told", async () => {
+    const mnt = place.mountPoint();
+    expect((await place.run("mkfs.h2ts", ...FORMATTED)).code).toBe(0);
+    expect((await place.run("h2ts", "mount", "a.img", "b.img", mnt)).code).toBe(0);
+    const contents = new SeededRandom(6).bytes(3 * BLOCK_BYTES);
+    writeFileSync(`${mnt}/file`, contents);
+    writeFileSync(`${mnt}/other`, "as it was");
+    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+    const lost = contents.subarray(BLOCK_BYTES, 2 * BLOCK_BYTES);
+    for (const image of ["a.img", "b.img"]) {
+      const at = readFileSync(place.path(image)).indexOf(lost);
+      expect(at).toBeGreaterThan(0);
+      const fd = openSync(place.path(image), "r+");
+      writeSync(fd, "garbage", at + 1000);
+      closeSync(fd);
+    }
+    expect((await place.run("h2ts", "mount", "a.img", "b.img", mnt)).code).toBe(0);
+    for (let again = 0; again < 2; again++) expect(() => readFileSync(`${mnt}/file`)).toThrow(/EIO/);
+    expect(readFileSync(`${mnt}/other`, "utf8")).toBe("as it was");
+    const report = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as VolumeReport;
+    expect(report.dataErrors).toBe(1);
+    expect((await place.run("h2ts", "status", mnt)).out).toMatch(/errors: 1 data error/);
+    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+  });
+});
+
 describe.skipIf(mountsImpossible() !== undefined)("a spoiled copy", () => {
   it.each([0, 1])("%d is served from the other one and repaired", async (spoiled) => {
     const random = new SeededRandom(7 + spoiled);
@@ -52,6 +98,12 @@ describe.skipIf(mountsImpossible() !== undefined)("a spoiled copy", () => {
     expect(text).toMatch(/action: /);
     expect(text).toMatch(/errors: No known data errors$/m);
     expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+    // Nothing but reading was done, and yet it is remembered.
+    const atRest = JSON.parse((await place.run("h2ts", "status", "-j", ...images)).out) as VolumeReport;
+    expect(atRest.copies[spoiled]).toMatchObject({
+      errors: report.copies[spoiled]?.errors,
+      repaired: report.copies[spoiled]?.repaired,
+    });
     // Metadata is read from the first copy, so only data is sure to have been met on the second: fsck finds the rest.
     expect((await place.run("fsck.h2ts", "-y", "-f", ...images)).code).toBeLessThanOrEqual(1);
     const check = await place.run("fsck.h2ts", "-n", "-f", ...images);

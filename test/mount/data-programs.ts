@@ -7,7 +7,7 @@ import { expect } from "vitest";
 import { errnoOf, sys } from "./posix-system.ts";
 
 const HASH_BYTES = 2 ** 20;
-const PROGRAM_TIMEOUT_MS = 240_000;
+const PROGRAM_TIMEOUT_MS = 600_000;
 const REGULAR = 0o100000;
 const SYMLINK = 0o120000;
 const DIRECTORY = 0o040000;
@@ -29,10 +29,10 @@ export function run(program: string, words: readonly string[], cwd = "/"): Promi
   });
 }
 
-export function hashOf(path: string): string {
+export function hashOf(path: Uint8Array): string {
   const hash = createHash("sha1");
   const buffer = Buffer.alloc(HASH_BYTES);
-  const fd = openSync(path, "r");
+  const fd = openSync(Buffer.from(path), "r");
   try {
     for (let length = readSync(fd, buffer); length > 0; length = readSync(fd, buffer)) {
       hash.update(buffer.subarray(0, length));
@@ -43,14 +43,17 @@ export function hashOf(path: string): string {
   return hash.digest("hex");
 }
 
-/** Everything a copy must have kept of each name below `root`: a line a name, the content by its hash. */
+/**
+ * Everything a copy must have kept of each name below `root`: a line a name, the content by its hash. Names are bytes,
+ * so paths are taken and told as Latin-1.
+ */
 export function describeTree(
   root: string,
   below = "",
   lines = new Map<string, string>(),
   firsts = new Map<number, string>(),
 ) {
-  const path = `${root}${below}`;
+  const path = Buffer.from(`${root}${below}`, "latin1");
   const status = sys.lstat(path);
   const { type, mode, uid, gid, mtime, nlink, ino, rdevMajor, rdevMinor } = status;
   const line = [type.toString(8), mode.toString(8), uid, gid, mtime, `${rdevMajor}:${rdevMinor}`];
@@ -66,7 +69,7 @@ export function describeTree(
   for (const name of names) line.push(`${name}=${sys.getXattr(path, name).toString("hex")}`);
   lines.set(below, line.join(" "));
   if (type === DIRECTORY) {
-    for (const name of readdirSync(path).sort()) describeTree(root, `${below}/${name}`, lines, firsts);
+    for (const name of readdirSync(path, "latin1").sort()) describeTree(root, `${below}/${name}`, lines, firsts);
   }
   return lines;
 }

@@ -65,18 +65,22 @@ export class MountedVolume {
   readonly #guard: ChildProcess;
   #folders = 0;
 
-  private constructor(transport: TransportName) {
+  private constructor(transport: TransportName, guardSeconds: number) {
     this.transport = transport;
     // Other users come this way, too.
     chmodSync(this.place.folder, 0o755);
     this.directory = this.place.mountPoint();
     this.images = [this.place.path("a.img"), this.place.path("b.img")];
-    const script = `sleep ${GUARD_SECONDS}; umount -f "$1"; umount -l "$1"`;
+    const script = `sleep ${guardSeconds}; umount -f "$1"; umount -l "$1"`;
     this.#guard = spawn("sh", ["-c", script, "sh", this.directory], { detached: true, stdio: "ignore" });
   }
 
-  static async create(transport: TransportName, size: VolumeSize = DEFAULT_SIZE): Promise<MountedVolume> {
-    const volume = new MountedVolume(transport);
+  static async create(
+    transport: TransportName,
+    size: VolumeSize = DEFAULT_SIZE,
+    guardSeconds = GUARD_SECONDS,
+  ): Promise<MountedVolume> {
+    const volume = new MountedVolume(transport, guardSeconds);
     try {
       // mkfs gives all images the size of -s; without it, one that is there keeps its own.
       for (const [image, bytes] of [

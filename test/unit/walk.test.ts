@@ -34,6 +34,7 @@ describe("a walk", () => {
       const keys: number[] = [];
       const visitor = {
         fault: () => expect.unreachable("nothing is wrong"),
+        misstamped: () => expect.unreachable("nothing is wrong"),
         meet: () => true,
         enter: () => true,
         arrive: (node: WalkNode, { block, good }: { block: DataView | undefined; good: number }) => {
