@@ -42,13 +42,19 @@ export const Errno = {
 
 export type ErrnoName = keyof typeof Errno;
 
-/** A request refused with a Linux errno: the normal way for filesystem code to say no. */
+/**
+ * A request refused with a Linux errno: the normal way for filesystem code to say no, many thousand times a second. So
+ * it has no stack trace, which would take longer than the request.
+ */
 export class FsError extends Error {
   override readonly name = "FsError";
   readonly code: ErrnoName;
 
   constructor(code: ErrnoName, message: string = code) {
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super(message);
+    Error.stackTraceLimit = stackTraceLimit;
     this.code = code;
   }
 

@@ -5,7 +5,10 @@
 import { close, fdatasync, read, readv, write, writev } from "node:fs";
 import { type BlockDevice, DeviceError, type DeviceOperation } from "./device.ts";
 import { Gate } from "./gate.ts";
-import { punchHole } from "./system-calls.ts";
+import { beginWriteBack, punchHole } from "./system-calls.ts";
+
+/** So much written, the disk is set to work on it, so that a flush later finds most of it done. */
+const WRITE_BACK_BYTES = 8 * 1024 * 1024;
 
 type Transferred = (error: NodeJS.ErrnoException | null, byteCount: number) => void;
 
@@ -19,6 +22,8 @@ export class FileNode implements BlockDevice {
   readonly #fd: number;
   readonly #gate = new Gate();
   #closed: Promise<void> | undefined;
+  #unwrittenBytes = 0;
+  #writingBack = false;
 
   constructor(name: string, fd: number, sizeBytes: number, identity: string, writable: boolean) {
     this.name = name;
@@ -32,14 +37,25 @@ export class FileNode implements BlockDevice {
     return this.#transfer("read", offsetBytes, targets);
   }
 
-  write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
-    if (!this.writable)
-      return Promise.reject(new DeviceError(this.name, "write", offsetBytes, "EROFS", "opened read-only"));
-    return this.#transfer("write", offsetBytes, sources);
+  async write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
+    if (!this.writable) throw new DeviceError(this.name, "write", offsetBytes, "EROFS", "opened read-only");
+    await this.#transfer("write", offsetBytes, sources);
+    for (const source of sources) this.#unwrittenBytes += source.length;
+    if (this.#unwrittenBytes >= WRITE_BACK_BYTES && !this.#writingBack && this.#closed === undefined)
+      void this.#writeBack();
+  }
+
+  /** Nobody waits for it, and what goes wrong the next flush reports. A place in the gate keeps the descriptor open. */
+  async #writeBack(): Promise<void> {
+    this.#unwrittenBytes = 0;
+    this.#writingBack = true;
+    await this.#gate.run(() => beginWriteBack(this.#fd));
+    this.#writingBack = false;
   }
 
   flush(): Promise<void> {
     if (!this.writable) return Promise.resolve();
+    this.#unwrittenBytes = 0;
     return this.#call("flush", 0, () => promised((done) => fdatasync(this.#fd, done)));
   }
 

@@ -48,7 +48,9 @@ import {
   setPfsNextIno,
 } from "../format/pfs.ts";
 import type { Block } from "../tree/block.ts";
+import { MISS } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
+import { neighboursAlong } from "../tree/read-ahead.ts";
 import { treeEdit, treeEditBlock, treeInsert, treeRemove } from "../tree/tree-edit.ts";
 import { type Root, treeCeiling, treeFind } from "../tree/tree.ts";
 import { isDirectory, isRegular } from "./mode.ts";
@@ -64,8 +66,14 @@ export function orphansRoot(pfs: Block): Root {
 
 /** The inode's block, undefined when there is no such inode. */
 export function findInode(state: PfsState, ino: number): Block | undefined {
-  const found = treeFind(state.store, inodesRoot(state.pfs()), ino);
-  return found === undefined ? undefined : state.store.block(found.block, found.at);
+  const { store } = state;
+  const root = inodesRoot(state.pfs());
+  const found = treeFind(store, root, ino);
+  if (found === undefined) return undefined;
+  const inode = store.want(found.block, found.at);
+  if (inode !== undefined) return inode;
+  neighboursAlong(store, root, found);
+  throw MISS;
 }
 
 /** The inode's block; ESTALE when it is gone. */

@@ -94,11 +94,10 @@ export function makeRoot(state: PfsState, operation: RootOperation): OperationRe
 export function create(state: PfsState, operation: CreateOperation): OperationResult {
   const { name, ino, time } = operation;
   if (!isFileType(operation.mode)) throw new FsError("EINVAL", "a mode without a file type");
+  // As the kernel does: a name nothing can have is refused before the directory is asked whether it still exists.
+  if (name !== undefined) checkName(name);
   const parent = editParent(state, operation.parent);
-  if (name !== undefined) {
-    checkName(name);
-    if (findEntry(state.store, parent, name) !== undefined) throw new FsError("EEXIST");
-  }
+  if (name !== undefined && findEntry(state.store, parent, name) !== undefined) throw new FsError("EEXIST");
   const directory = isDirectory(operation.mode);
   const { mode, access, defaults } = inheritAccess(state.store, parent, operation.mode, operation.umask);
   const setgidParent = (inodeMode(parent.view) & Mode.SETGID) !== 0;

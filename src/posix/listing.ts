@@ -6,12 +6,13 @@ import { entryTypeOf } from "../format/dirent.ts";
 import { inodeMode, inodeNlink, inodeParent } from "../format/inode.ts";
 import { FsError } from "../base/errno.ts";
 import { checkName, entriesRoot, entryName, findEntry } from "../ops/directories.ts";
-import { attributesOf, directoryOf, findInode, inodeOf, inodesRoot } from "../ops/inodes.ts";
+import { attributesOf, directoryOf, findInode, inodeOf } from "../ops/inodes.ts";
 import { Mode, isDirectory } from "../ops/mode.ts";
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
-import { type Position, treeCeiling, treeFind } from "../tree/tree.ts";
+import { leavesAhead } from "../tree/read-ahead.ts";
+import { type Position, treeCeiling } from "../tree/tree.ts";
 import type { Attributes, DirectoryEntry } from "./requests.ts";
 
 const DOT = Uint8Array.of(0x2e);
@@ -20,8 +21,10 @@ const DIRECTORY_TYPE = entryTypeOf(Mode.DIRECTORY);
 const COOKIE_AFTER_DOT = 1;
 const COOKIE_AFTER_DOT_DOT = 2;
 const COOKIE_BASE = 3;
-/** Inodes asked for together when one is missing. */
+/** Entries whose inodes are asked for together when one is missing. */
 const PRELOAD_ENTRIES = 128;
+/** Leaves of a directory asked for together: 2048 entries. */
+const LEAVES_AHEAD = 16;
 
 function isDots(name: Uint8Array): boolean {
   return name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
@@ -64,7 +67,9 @@ export function listDirectory(
     if (!emit({ name: DOT_DOT, ino: parent, type: DIRECTORY_TYPE, cookie: COOKIE_AFTER_DOT_DOT }, undefined)) return;
   }
   const root = entriesRoot(directory);
-  for (let next = Math.max(0, cookie - COOKIE_BASE + 1); ; ) {
+  let next = Math.max(0, cookie - COOKIE_BASE + 1);
+  leavesAhead(store, root, next, LEAVES_AHEAD);
+  for (;;) {
     const found = treeCeiling(store, root, next);
     if (found === undefined) return;
     const { block, at } = found;
@@ -93,11 +98,13 @@ function nameAt(state: PfsState, directory: Block, found: Position): Uint8Array 
 
 /** Attributes of what an entry names; undefined when it is not there (damage, which only its own users should see). */
 function entryAttributes(state: PfsState, directory: Block, key: number, ino: number): Attributes | undefined {
-  const found = treeFind(state.store, inodesRoot(state.pfs()), ino);
-  if (found === undefined) return undefined;
-  const inode = state.store.want(found.block, found.at);
-  if (inode === undefined) preload(state, directory, key, true);
-  else return attributesOf(inode);
+  try {
+    const inode = findInode(state, ino);
+    return inode === undefined ? undefined : attributesOf(inode);
+  } catch (error) {
+    if (error === MISS) preload(state, directory, key, true);
+    throw error;
+  }
 }
 
 /** Asks for what the entries from `key` on need, all at once, and gives up. */
@@ -110,9 +117,16 @@ function preload(state: PfsState, directory: Block, key: number, inodes: boolean
     const { block, at } = found;
     next = refKey(block.view, at) + 1;
     if (refNameBytes(block.view, at) > EMBEDDED_NAME_BYTES) store.want(block, at);
-    if (!inodes) continue;
-    const inode = treeFind(store, inodesRoot(state.pfs()), refEntryInode(block.view, at));
-    if (inode !== undefined) store.want(inode.block, inode.at);
+    if (inodes) wantInode(state, refEntryInode(block.view, at));
   }
   throw MISS;
+}
+
+/** Asks for an inode, or for what leads to it. */
+function wantInode(state: PfsState, ino: number): void {
+  try {
+    findInode(state, ino);
+  } catch (error) {
+    if (error !== MISS) throw error;
+  }
 }

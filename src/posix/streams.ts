@@ -4,7 +4,7 @@ const FILES_MAX = 64;
 /** A read this near to where the last one ended goes on with it: the kernel sends parts of one stream out of order. */
 const NEAR_BYTES = 1024 * 1024;
 /** How far ahead a stream is kept. */
-const AHEAD_BYTES = 2 * 1024 * 1024;
+const AHEAD_BYTES = 8 * 1024 * 1024;
 
 interface Stream {
   next: number;

@@ -46,7 +46,7 @@ export class Loader {
   readonly #source: BlockSource;
   readonly #rules: BlockRules;
   readonly #pool: BufferPool;
-  #queue: Load[] = [];
+  readonly #queue = new Map<number, Load>();
   readonly #underWay = new Map<number, Promise<void>>();
   readonly #failed = new Map<number, Error>();
   /** Blocks that no copy could give when they were last read. */
@@ -60,7 +60,7 @@ export class Loader {
 
   /** True when something waits for `load`. */
   get hasQueued(): boolean {
-    return this.#queue.length > 0;
+    return this.#queue.size > 0;
   }
 
   /** Blocks that no copy could give when they were last read. */
@@ -88,7 +88,7 @@ export class Loader {
 
   /** Queues the block named by the ref at byte `at` of `holder`. */
   queue(key: number, holder: Block, at: number, itemType: number): void {
-    if (this.#underWay.has(key) || this.#queue.some((load) => load.key === key)) return;
+    if (this.#underWay.has(key) || this.#queue.has(key)) return;
     const view = holder.view;
     const pointers: number[] = [];
     for (let copy = 0; copy < COPIES_MAX; copy++) pointers.push(refPointer(view, at, copy));
@@ -97,7 +97,7 @@ export class Loader {
     const block = new Block(type, this.#pool.take(sizeBytes));
     block.itemType = itemType;
     block.cacheKey = key;
-    this.#queue.push({
+    this.#queue.set(key, {
       key,
       block,
       read: {
@@ -124,8 +124,8 @@ export class Loader {
    * one's error is kept for `takeFailure`.
    */
   async load(arrived: (block: Block) => void): Promise<void> {
-    const loads = this.#queue;
-    this.#queue = [];
+    const loads = [...this.#queue.values()];
+    this.#queue.clear();
     const others = [...this.#underWay.values()];
     if (loads.length > 0) {
       const done = this.#read(loads, arrived);

@@ -80,6 +80,8 @@ export class BlockStore {
   #rekeyedIn = 0;
   readonly #pendingCounts: number[] = [];
   #dirtyBytes = 0;
+  /** KiB on each copy of the block being placed, 0 for none. */
+  readonly #places: number[] = [];
   /** Full blocks written in this operation, submitted when it stands. */
   #early: PendingWrite[] = [];
   #submit: (writes: PendingWrite[]) => void = () => undefined;
@@ -283,6 +285,8 @@ export class BlockStore {
 
   #move(holder: Block, at: number, old: Block, sizeBytes: number): Block {
     this.touch(holder);
+    // First of all: a bitmap leaf that is missing is found through `old` when that is a block of the bitmap's own tree.
+    this.#allocate(sizeBytes / 1024);
     const buffer = this.pool.take(sizeBytes);
     const block = new Block(old.type, buffer);
     if (sizeBytes >= old.sizeBytes) {
@@ -321,28 +325,33 @@ export class BlockStore {
     setRefHead(view, at, block.type, level, 31 - Math.clz32(block.sizeBytes), this.checkType);
     if (block.type === RefType.INDIRECT) block.itemType = itemTypeAt(holder, at, ROOT_SUPER_OFFSET);
     try {
-      this.#place(holder, at, block);
+      this.#allocate(block.sizeBytes / 1024);
     } catch (error) {
       this.pool.give(block.buffer);
       throw error;
     }
+    this.#place(holder, at, block);
     return block;
   }
 
-  /** Allocates on every copy, points the ref there and enters the block as dirty. */
-  #place(holder: Block, at: number, block: Block): void {
-    const view = holder.view;
-    const sizeKib = block.sizeBytes / 1024;
+  /** Takes room on every copy, into `#places`. Throws NoSpace or MISS; no ref and no block was changed then. */
+  #allocate(sizeKib: number): void {
     for (let copy = 0; copy < COPIES_MAX; copy++) {
       let kib = 0;
       if ((this.targets & (1 << copy)) !== 0) {
         kib = this.#freemap(copy).allocate(sizeKib, this.claim);
         if (kib !== NO_ROOM) this.#changes.allocated.push({ copy, kib, sizeKib });
-        else if ((this.required & (1 << copy)) !== 0) this.#noRoom(view, at, copy, sizeKib);
+        else if ((this.required & (1 << copy)) !== 0) this.#noRoom(copy, sizeKib);
         else this.full |= 1 << copy;
       }
-      setRefPointer(view, at, copy, kib);
+      this.#places[copy] = kib;
     }
+  }
+
+  /** Points the ref to the room just taken and enters the block as dirty. */
+  #place(holder: Block, at: number, block: Block): void {
+    const view = holder.view;
+    for (let copy = 0; copy < COPIES_MAX; copy++) setRefPointer(view, at, copy, this.#places[copy] as number);
     setRefSizeBits(view, at, 31 - Math.clz32(block.sizeBytes));
     setRefFlags(view, at, refFlags(view, at) | RefFlag.DIRTY);
     setRefModifyTid(view, at, this.tid);
@@ -357,11 +366,10 @@ export class BlockStore {
   }
 
   /** Gives back what the copies before `copy` had room for, since an operation may go on with a smaller block. */
-  #noRoom(view: DataView, at: number, copy: number, sizeKib: number): never {
+  #noRoom(copy: number, sizeKib: number): never {
     for (let earlier = 0; earlier < copy; earlier++) {
-      const kib = refPointer(view, at, earlier);
+      const kib = this.#places[earlier] as number;
       if (kib !== 0) this.#changes.freedNow.push({ copy: earlier, kib, sizeKib });
-      setRefPointer(view, at, earlier, 0);
     }
     throw new NoSpace(copy);
   }

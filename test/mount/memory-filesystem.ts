@@ -266,6 +266,7 @@ export class MemoryFileSystem implements FileSystemRequests {
   rename(parent: number, name: Uint8Array, newParent: number, newName: Uint8Array, flags: number): void {
     const from = this.#directory(parent);
     const to = this.#directory(newParent);
+    if (to.nlink === 0) throw new FsError("ENOENT");
     const node = this.#child(from, key(name));
     const other = to.children.has(key(newName)) ? this.#child(to, key(newName)) : undefined;
     if (flags & ~(RenameFlag.NOREPLACE | RenameFlag.EXCHANGE)) throw new FsError("EINVAL");

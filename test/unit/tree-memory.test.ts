@@ -1,9 +1,13 @@
 // Memory is what the cache says it is: every buffer taken for a block is in the cache or given back, also when a block is
 // replaced while the operation that loaded it still pins it. (Such buffers once kept whole slabs alive, without bound.)
+// And what is given back is gone at once, without waiting for the collector.
 
 import { afterEach, expect, it, vi } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
+import { RefType } from "../../src/format/blockref.ts";
+import { Block } from "../../src/tree/block.ts";
 import { BufferPool } from "../../src/tree/buffer-pool.ts";
+import { BlockCache } from "../../src/tree/cache.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
 
 afterEach(() => {
@@ -33,4 +37,26 @@ it("gives back every buffer that is not in the cache", async () => {
   await made.fs.sync();
   expect(takenBytes - made.volume.cachedBytes).toBeLessThan(64 * 1024);
   expect(made.volume.cachedBytes).toBeLessThan(10 * MIB);
+});
+
+it("frees what the pool does not keep at once", () => {
+  const pool = new BufferPool();
+  const buffers = Array.from({ length: 1024 }, () => pool.take(64 * 1024));
+  expect(pool.takenBytes).toBe(64 * MIB);
+  for (const buffer of buffers) pool.give(buffer);
+  expect(pool.takenBytes).toBe(0);
+  // Detached is freed: these are referenced, so it was not the collector.
+  expect(buffers.filter(({ bytes }) => bytes.length > 0).length).toBeLessThanOrEqual(64);
+});
+
+it("counts what small blocks take besides their bytes", () => {
+  const pool = new BufferPool();
+  const cache = new BlockCache(pool, MIB);
+  for (let key = 0; key < 4096; key++) {
+    const block = new Block(RefType.INODE, pool.take(1024));
+    block.referenced = false;
+    cache.add(key, block);
+  }
+  expect(cache.bytes).toBeLessThan(0.52 * MIB);
+  expect(cache.bytes).toBeGreaterThan(0.45 * MIB);
 });

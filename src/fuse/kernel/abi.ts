@@ -130,7 +130,7 @@ export const Limit = {
   /** Headers before the payload of the largest request: in_header + write_in, rounded up generously. */
   requestHeaderBytes: 4096,
   nameMaxBytes: 255,
-  /** Kernel requests nobody waits for (read-ahead, write-back) that may be under way together. */
-  maxBackground: 16,
-  congestionThreshold: 12,
+  /** Kernel requests nobody waits for (read-ahead, write-back) that may be under way together; each may hold 1 MiB. */
+  maxBackground: 8,
+  congestionThreshold: 6,
 } as const;
