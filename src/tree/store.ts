@@ -80,6 +80,7 @@ export class BlockStore {
   #rekeyedIn = 0;
   readonly #pendingCounts: number[] = [];
   #dirtyBytes = 0;
+  readonly #wantedLeaves: (() => void)[] = [];
   /** KiB on each copy of the block being placed, 0 for none. */
   readonly #places: number[] = [];
   /** Full blocks written in this operation, submitted when it stands. */
@@ -147,8 +148,36 @@ export class BlockStore {
     return this.#loader.hasQueued;
   }
 
+  /** True inside an operation, when a tree may be half changed. */
+  get inOperation(): boolean {
+    return this.#open;
+  }
+
+  /**
+   * Notes that a bitmap leaf is needed that is not in memory; it is brought in by `load`. Never by the operation that needs
+   * it: the tree it would be looked up in may be the very one that operation is changing.
+   */
+  wantLeaf(bringIn: () => void): void {
+    this.#wantedLeaves.push(bringIn);
+  }
+
   /** Loads what is queued; the blocks that arrive are pinned and added to `pinned`. */
   async load(pinned: Block[]): Promise<void> {
+    await this.#loadQueued(pinned);
+    for (const bringIn of this.#wantedLeaves.splice(0)) {
+      for (;;) {
+        try {
+          bringIn();
+          break;
+        } catch (error) {
+          if (error !== MISS) throw error;
+        }
+        await this.#loadQueued(pinned);
+      }
+    }
+  }
+
+  async #loadQueued(pinned: Block[]): Promise<void> {
     await this.#loader.load((block) => {
       block.pins++;
       pinned.push(block);

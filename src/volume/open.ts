@@ -132,7 +132,11 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
 /** The allocator of one copy, entered into the store. */
 export function freemapFor(store: BlockStore, rootImage: Block, index: number, sizeKib: number): Freemap {
   const root = freemapRoot(rootImage, index);
-  const freemap = new Freemap(index, sizeKib, (leaf) => readLeafWords(store, root, leaf));
+  const freemap: Freemap = new Freemap(index, sizeKib, (leaf) => {
+    if (!store.inOperation) return readLeafWords(store, root, leaf);
+    store.wantLeaf(() => void freemap.leaf(leaf));
+    throw MISS;
+  });
   store.freemaps[index] = freemap;
   return freemap;
 }
