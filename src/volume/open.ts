@@ -153,13 +153,19 @@ function tooFewCopies(
   return `${left} of the ${needed} copies needed are complete; give more of them, or mount with -o degraded to write nevertheless`;
 }
 
-/** Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). */
+/**
+ * Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). A root
+ * that a crash kept from some copies is made durable on all before anybody sees what it says: no copy alone may go back.
+ */
 async function beginWriting(volume: Volume, lost: number): Promise<void> {
   if (lost !== 0) {
     volume.members.leave(lost);
     volume.members.acceptFewer();
-    await volume.forceCommit();
   }
+  const behind = volume.rings.rings.some(
+    (ring) => ring.copy.standing === "in-sync" && ringRoots(ring)[0]?.sequence !== volume.sequence,
+  );
+  if (lost !== 0 || behind) await volume.forceCommit();
   await finishReleases(volume);
 }
 

@@ -49,7 +49,7 @@ export class Caretaker {
   start(): void {
     for (const ring of this.#volume.rings.rings) {
       const { standing } = ring.copy;
-      if (standing === "in-sync" && ring.anchor !== undefined) this.#begin(() => this.#clearUp(ring.copy));
+      if (standing === "in-sync" && hasAnchorLeft(ring)) this.#begin(() => this.#clearUp(ring.copy));
       if (standing === "stale" || standing === "unknown" || standing === "blank") {
         this.#begin(() => this.takeBack(ring));
       }
@@ -119,4 +119,9 @@ export class Caretaker {
     for (const resync of this.#resyncs.values()) resync.stop();
     await this.settled();
   }
+}
+
+/** An anchor that a crash left behind, whole or torn while it was emptied. */
+function hasAnchorLeft(ring: Ring): boolean {
+  return ring.anchor !== undefined || ring.findings.some(({ kind }) => kind === "anchor-damaged");
 }

@@ -1,0 +1,29 @@
+// Power cuts while copies leave, return and are caught up: see copy-crashes.ts.
+
+import { describe, expect, it } from "vitest";
+import { MIB } from "../model/simulated-volume.ts";
+import { cutPower, recordLoss, recordReturn } from "./copy-crashes.ts";
+
+const TWO = [18 * MIB, 24 * MIB];
+const THREE = [18 * MIB, 24 * MIB, 20 * MIB];
+
+describe("a power cut anywhere", () => {
+  for (const [name, sizes] of [
+    ["two", TWO],
+    ["three", THREE],
+  ] as const) {
+    it(`while one of ${name} copies fails: what was acknowledged stays, and all come together again (I1, I2, I4)`, async () => {
+      for (let seed = 1; seed <= 4; seed++) {
+        const recording = await recordLoss(seed, sizes, seed % sizes.length);
+        expect(await cutPower(recording, 60, seed % 2 === 0)).toEqual([]);
+      }
+    });
+
+    it(`while one of ${name} copies is caught up: it goes on, and its last state is there to go back to (I7, I8)`, async () => {
+      for (let seed = 11; seed <= 14; seed++) {
+        const recording = await recordReturn(seed, sizes, seed % sizes.length);
+        expect(await cutPower(recording, 60, seed % 2 === 0)).toEqual([]);
+      }
+    });
+  }
+});

@@ -1,0 +1,154 @@
+// Power cuts while copies leave and return. A workload runs on copies that record every write and flush; one of them fails
+// on the way (`recordLoss`), or is away at the start and is taken back and caught up meanwhile (`recordReturn`). Then the
+// power is cut anywhere, the copies are mounted again, and have to end in sync, sound, and each whole by itself (I1–I8).
+// While a copy is caught up, its last complete state must be there to go back to at every instant (I7).
+
+import { SeededRandom } from "../../src/base/random.ts";
+import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
+import { bitCount } from "../../src/copies/membership.ts";
+import { describeFileSystem } from "../model/digest.ts";
+import { findings, formatted, type Images, imagesOf, mount, treeOf, unmount, Workload } from "../sim/copies-scene.ts";
+import { survivors } from "./power-cut.ts";
+
+export interface CopyRecording {
+  readonly seed: number;
+  readonly disk: SimulatedDisk;
+  readonly copyCount: number;
+  /** The copy that leaves or returns. */
+  readonly copy: number;
+  readonly states: readonly string[];
+  readonly acknowledged: readonly { readonly events: number; readonly state: number }[];
+  /** What the copy held when it was away: the state to go back to while it is caught up. */
+  readonly anchored: string | undefined;
+  /** Images at the end, without any cut. */
+  readonly images: Images;
+}
+
+/** Runs steps, noting the tree after each and what each sync acknowledged. */
+async function work(
+  mounted: Awaited<ReturnType<typeof mount>>,
+  workload: Workload,
+  disk: SimulatedDisk,
+  steps: number,
+  before: (step: number) => void = () => undefined,
+): Promise<Pick<CopyRecording, "states" | "acknowledged">> {
+  const states = [await workload.tree()];
+  const acknowledged = [{ events: disk.events.length, state: 0 }];
+  for (let step = 0; step < steps; step++) {
+    before(step);
+    await workload.run(mounted.fs, 1);
+    states.push(await workload.tree());
+    if (step % 7 !== 6) continue;
+    await mounted.fs.sync();
+    acknowledged.push({ events: disk.events.length, state: states.length - 1 });
+  }
+  return { states, acknowledged };
+}
+
+export async function recordLoss(seed: number, sizesBytes: readonly number[], copy: number): Promise<CopyRecording> {
+  const random = new SeededRandom(seed);
+  const workload = new Workload(seed, 150_000);
+  let mounted = await mount(seed, await formatted(seed, sizesBytes));
+  await workload.begin(mounted.fs);
+  await workload.run(mounted.fs, 10);
+  await unmount(mounted);
+  const disk = new SimulatedDisk();
+  mounted = await mount(seed, imagesOf(mounted.devices), { disk });
+  const operation = random.below(2) === 0 ? "write" : "flush";
+  const nth = 1 + random.below(operation === "write" ? 12 : 4);
+  const did = await work(mounted, workload, disk, 28, (step) => {
+    if (step === 5) mounted.devices[copy]!.fail({ operation, nth, permanent: true, effect: { kind: "error", code: "EIO" } });
+  });
+  await unmount(mounted);
+  const images = imagesOf(mounted.devices);
+  return { seed, disk, copyCount: sizesBytes.length, copy, ...did, anchored: undefined, images };
+}
+
+export async function recordReturn(seed: number, sizesBytes: readonly number[], copy: number): Promise<CopyRecording> {
+  const workload = new Workload(seed, 150_000);
+  let mounted = await mount(seed, await formatted(seed, sizesBytes));
+  await workload.begin(mounted.fs);
+  await workload.run(mounted.fs, 15);
+  await unmount(mounted);
+  const together = imagesOf(mounted.devices);
+  mounted = await mount(
+    seed,
+    together.map((image, i) => (i === copy ? undefined : image)),
+    { degraded: true },
+  );
+  await workload.run(mounted.fs, 25);
+  await unmount(mounted);
+  const apart = imagesOf(mounted.devices).map((image, i) => image ?? together[i]);
+  const anchored = await treeOf(seed, alone(apart, copy), { forcedMaster: copy });
+  const disk = new SimulatedDisk();
+  mounted = await mount(seed, apart, { disk });
+  const did = await work(mounted, workload, disk, 21);
+  await mounted.caretaker.settled();
+  await unmount(mounted);
+  return { seed, disk, copyCount: sizesBytes.length, copy, ...did, anchored, images: imagesOf(mounted.devices) };
+}
+
+function alone(images: Images, copy: number): Images {
+  return images.map((image, i) => (i === copy ? image : undefined));
+}
+
+/** Cuts the power `count` times, at random points; gives what was wrong, a line each. */
+export async function cutPower(recording: CopyRecording, count: number, twice: boolean): Promise<string[]> {
+  const { seed, disk } = recording;
+  const random = new SeededRandom(seed ^ 0xc0);
+  const cuts = Array.from({ length: count }, () => random.below(disk.events.length + 1)).sort((a, b) => a - b);
+  const points = Array.from({ length: recording.copyCount }, (_, device) => new CrashPoint(disk, device));
+  const failures: string[] = [];
+  for (const cut of cuts) {
+    for (const point of points) point.advanceTo(cut);
+    const images = points.map((point) => point.image(survivors(point.pending, random)));
+    try {
+      await judge(recording, cut, images, twice ? random : undefined);
+    } catch (error) {
+      failures.push(`seed ${seed}, cut ${cut} of ${disk.events.length}: ${error instanceof Error ? error.stack : String(error)}`);
+      if (failures.length >= 3) return failures;
+    }
+  }
+  return failures;
+}
+
+async function judge(recording: CopyRecording, cut: number, images: Images, again?: SeededRandom): Promise<void> {
+  const { seed, copy, states, anchored } = recording;
+  const promised = recording.acknowledged.findLast(({ events }) => events <= cut)?.state ?? 0;
+  const after = (tree: string): void => {
+    if (states.indexOf(tree, promised) >= 0) return;
+    const earlier = states.lastIndexOf(tree);
+    throw new Error(earlier < 0 ? `a tree that never was:\n${tree}` : `state ${earlier}, but ${promised} was acknowledged`);
+  };
+  if (anchored !== undefined) {
+    const tree = await treeOf(seed, alone(images, copy), { forcedMaster: copy });
+    if (tree !== anchored) after(tree);
+  }
+  let now = images;
+  if (again !== undefined) {
+    const disk = new SimulatedDisk();
+    const first = await mount(seed + 1, now, { disk }, seed);
+    await first.caretaker.settled();
+    await unmount(first);
+    const second = again.below(disk.events.length + 1);
+    now = now.map((_, device) => {
+      const point = new CrashPoint(disk, device);
+      point.advanceTo(second);
+      return point.image(survivors(point.pending, again));
+    });
+  }
+  const mounted = await mount(seed + 2, now, {}, seed);
+  const tree = (await describeFileSystem(mounted.fs)).join("\n");
+  after(tree);
+  await mounted.caretaker.settled();
+  await unmount(mounted);
+  if (bitCount(mounted.volume.members.inSync) !== recording.copyCount) {
+    throw new Error(`not all copies are in sync: ${mounted.notes.join("; ")}`);
+  }
+  const settled = imagesOf(mounted.devices);
+  const found = await findings(seed, settled, { everyRoot: true, afterPowerCut: true });
+  if (found.length > 0) throw new Error(`fsck: ${found.map(({ message }) => message).join("; ")}`);
+  for (let only = 0; only < recording.copyCount; only++) {
+    if ((await treeOf(seed, alone(settled, only), { degraded: true })) !== tree) throw new Error(`copy ${only} alone differs`);
+  }
+}
