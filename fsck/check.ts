@@ -9,7 +9,6 @@ import {
   ROOT_SUPER_OFFSET,
   rootCopyCount,
   rootCounters,
-  rootEpoch,
   rootInSync,
   rootLastSeen,
 } from "../src/format/root-block.ts";
@@ -25,7 +24,8 @@ import { Content } from "./content.ts";
 import { type Finding, FindingList } from "./finding-list.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
 import { bitCount, stayingMembers } from "../src/copies/membership.ts";
-import { type RingRoot, ringRoots } from "../src/copies/ring.ts";
+import { keptRoots } from "../src/copies/choose-root.ts";
+import type { RingRoot } from "../src/copies/ring.ts";
 import { checkRings, copyName } from "./root-ring.ts";
 
 export type CheckPhase = "rings" | "blocks" | "directories" | "freemap" | "links";
@@ -71,18 +71,16 @@ export async function checkInto(
   checkRoot(copies, newest, list);
   const checked = await checkTrees(copies, newest, list, options);
   if (options.everyRoot) {
-    // What a root left behind on the ring of a copy that was away names may long be used again: it has to be on all.
-    const inSync = rings.filter(({ copy }) => copy.standing === "in-sync");
-    for (const root of inSync[0] === undefined ? [] : ringRoots(inSync[0])) {
-      const everywhere = inSync.every((ring) => ringRoots(ring).some((other) => isSameRoot(root, other)));
-      if (root.sequence !== newest.sequence && everywhere) await checkOlderRoot(copies, root, list, options);
+    const seen = new Set<number>();
+    for (const ring of rings) {
+      for (const root of keptRoots(ring, newest)) {
+        if (seen.has(root.sequence)) continue;
+        seen.add(root.sequence);
+        await checkOlderRoot(copies, root, list, options);
+      }
     }
   }
   return checked;
-}
-
-function isSameRoot(a: RingRoot, b: RingRoot): boolean {
-  return a.sequence === b.sequence && equalBytes(rootEpoch(a.view), rootEpoch(b.view));
 }
 
 /**

@@ -68,12 +68,11 @@ export function chooseRoot(rings: RingSet, policy: ChoosePolicy = {}): ChosenRoo
   let highestSequence = root.sequence;
   for (const other of rings.rings) {
     const all = ringRoots(other);
-    if (other.anchor !== undefined) all.push(other.anchor);
-    for (const one of all) {
+    for (const one of other.anchor === undefined ? all : [...all, other.anchor]) {
       highestSequence = Math.max(highestSequence, one.sequence);
-      if (one.sequence === root.sequence || other.copy.standing !== "in-sync" || one === other.anchor) continue;
-      older.set(`${one.sequence} ${formatUuid(rootEpoch(one.view))}`, one.image);
     }
+    for (const one of keptRoots(other, root))
+      older.set(`${one.sequence} ${formatUuid(rootEpoch(one.view))}`, one.image);
   }
   rings.copies.master = chooseMaster(complete, ring.copy.index, policy.master);
   return {
@@ -85,6 +84,18 @@ export function chooseRoot(rings: RingSet, policy: ChoosePolicy = {}): ChosenRoo
     lost,
     findings: rings.rings.flatMap((other) => other.findings),
   };
+}
+
+/**
+ * Roots on a ring that are older than `root` and still whole on all copies (I3): those of the time since the copy came
+ * into sync. What it held before it was away is no state of the volume any more; on other copies its places may be used.
+ */
+export function keptRoots(ring: Ring, root: RingRoot): RingRoot[] {
+  if (ring.copy.standing !== "in-sync") return [];
+  const joined = rootLastSeen(root.view, ring.copy.index)?.joined ?? 0;
+  return ringRoots(ring).filter(
+    (one) => one.sequence >= joined && one.sequence < root.sequence && kinship(root.view, one.view) === "ancestor",
+  );
 }
 
 export interface Found {

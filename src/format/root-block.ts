@@ -46,7 +46,8 @@ export const LAST_SEEN = declareStructure("last-seen", 256, "What was last known
       "bit 0 taken offline by the operator; bit 1 its pointers are not trusted; bit 2 leaving; bit 3 joining a replacement",
   },
   { name: "replaces", type: "u8", meaning: "with bit 3: index of the copy whose place it takes once it is complete" },
-  { name: "reserved", type: "reserved", sizeBytes: 22, meaning: "zero" },
+  { name: "joined", type: "u64", meaning: "sequence of the root with which it last came into sync; 0 since mkfs" },
+  { name: "reserved", type: "reserved", sizeBytes: 14, meaning: "zero" },
 ]);
 
 /** Flags of a copy that a root remembers. */
@@ -239,6 +240,11 @@ export interface LastSeen {
   /** MemberFlag. */
   readonly flags: number;
   readonly replaces: number;
+  /**
+   * Sequence of the root with which it last came into sync: older roots on its ring are of before it was away, and what
+   * they name may long be used again on the other copies.
+   */
+  readonly joined: number;
 }
 
 const SEEN = {
@@ -250,6 +256,7 @@ const SEEN = {
   issued: offsetOf(LAST_SEEN, "issued"),
   flags: offsetOf(LAST_SEEN, "flags"),
   replaces: offsetOf(LAST_SEEN, "replaces"),
+  joined: offsetOf(LAST_SEEN, "joined"),
 } as const;
 
 /** What the root knows of copy `index`; undefined when the volume has no such copy. */
@@ -273,6 +280,7 @@ export function rootLastSeen(v: DataView, index: number, place = "root"): LastSe
     issued: Math.max(readU64(v, at + SEEN.issued), readU64(v, at + SEEN.sequence)),
     flags: v.getUint8(at + SEEN.flags),
     replaces: v.getUint8(at + SEEN.replaces),
+    joined: readU64(v, at + SEEN.joined),
   };
 }
 
@@ -290,7 +298,7 @@ export function rootMembers(v: DataView): number {
 export function setRootLastSeen(
   v: DataView,
   index: number,
-  seen: (Omit<LastSeen, "issued" | "flags" | "replaces"> & Partial<LastSeen>) | undefined,
+  seen: (Omit<LastSeen, "issued" | "flags" | "replaces" | "joined"> & Partial<LastSeen>) | undefined,
 ): void {
   const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes;
   const image = bytesAt(v, 0, ROOT_BYTES);
@@ -301,6 +309,7 @@ export function setRootLastSeen(
   writeU64(v, at + SEEN.issued, seen.issued ?? seen.sequence);
   v.setUint8(at + SEEN.flags, seen.flags ?? 0);
   v.setUint8(at + SEEN.replaces, seen.replaces ?? 0);
+  writeU64(v, at + SEEN.joined, seen.joined ?? 0);
   image.set(copyUuid, at);
   image.set(epoch, at + SEEN.epoch);
   image.set(version, at + SEEN.version);
@@ -321,6 +330,10 @@ export function setRootLastSeenRoot(v: DataView, index: number, sequence: number
 /** Notes that a root of this sequence may reach copy `index` from now on. */
 export const setRootIssued = (v: DataView, index: number, sequence: number): void =>
   writeU64(v, LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.issued, sequence);
+
+/** Notes with which root copy `index` came into sync. */
+export const setRootJoined = (v: DataView, index: number, sequence: number): void =>
+  writeU64(v, LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.joined, sequence);
 
 export const rootMemberFlags = (v: DataView, index: number): number =>
   v.getUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.flags);

@@ -15,8 +15,10 @@ import {
   rootLastSeen,
   rootMembers,
   rootMinCopies,
+  rootSequence,
   setRootInSync,
   setRootIssued,
+  setRootJoined,
   setRootLastSeen,
   setRootMinCopies,
 } from "../format/root-block.ts";
@@ -123,10 +125,10 @@ export class Members {
 
   /** Writes into the image of the root at hand that `joining` are in sync. */
   describeJoined(view: DataView, joining: readonly Copy[]): void {
-    setRootInSync(
-      view,
-      joining.reduce((mask, copy) => mask | copy.bit, rootInSync(view)),
-    );
+    if (joining.length === 0) return;
+    setRootInSync(view, rootInSync(view) | this.#bits(joining));
+    for (const copy of joining) setRootJoined(view, copy.index, rootSequence(view));
+    askForEnough(view);
   }
 
   /** A root of this sequence is about to be written to all active copies. */
@@ -151,6 +153,7 @@ export class Members {
       copy.noRoom = false;
     }
     setRootInSync(this.#rootImage.view, this.inSync | (rootInSync(written) & this.#bits(joining)));
+    for (const copy of joining) setRootJoined(this.#rootImage.view, copy.index, rootSequence(written));
     askForEnough(this.#rootImage.view);
     this.align();
     for (const copy of joining) {

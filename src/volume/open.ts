@@ -110,7 +110,7 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
     if (options.rebuildFreemap === undefined) await loadSummaries(store, untilLoaded, rootImage, freemap);
   }
   if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
-  else if (!readOnly) await holdOlder(store, copies, untilLoaded, rootImage, rules, chosen);
+  else if (!readOnly) await holdOlder(store, untilLoaded, rootImage, rules, chosen);
 
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
   const members = new Members(store, copies, rootImage, options.random ?? new SystemRandom());
@@ -217,7 +217,6 @@ async function loadSummaries(
 /** Holds back what the older roots of any ring use and the newest has free. */
 async function holdOlder(
   store: BlockStore,
-  copies: CopySet,
   untilLoaded: UntilLoaded,
   rootImage: Block,
   rules: BlockRules,
@@ -226,7 +225,7 @@ async function holdOlder(
   // One transaction longer than a running volume would: a crash may have left one ring a root behind the others.
   const sequence = rootSequence(rootImage.view) + 1;
   for (const freemap of store.freemaps) {
-    if (freemap === undefined || copies.copy(freemap.copy)?.standing !== "in-sync") continue;
+    if (freemap === undefined) continue;
     const held = new Map<number, Uint32Array>();
     for (const image of chosen.olderImages) {
       const older = imageBlock(image.slice());

@@ -57,7 +57,8 @@ export async function recordLoss(seed: number, sizesBytes: readonly number[], co
   const operation = random.below(2) === 0 ? "write" : "flush";
   const nth = 1 + random.below(operation === "write" ? 12 : 4);
   const did = await work(mounted, workload, disk, 28, (step) => {
-    if (step === 5) mounted.devices[copy]!.fail({ operation, nth, permanent: true, effect: { kind: "error", code: "EIO" } });
+    if (step === 5)
+      mounted.devices[copy]!.fail({ operation, nth, permanent: true, effect: { kind: "error", code: "EIO" } });
   });
   await unmount(mounted);
   const images = imagesOf(mounted.devices);
@@ -105,7 +106,9 @@ export async function cutPower(recording: CopyRecording, count: number, twice: b
     try {
       await judge(recording, cut, images, twice ? random : undefined);
     } catch (error) {
-      failures.push(`seed ${seed}, cut ${cut} of ${disk.events.length}: ${error instanceof Error ? error.stack : String(error)}`);
+      failures.push(
+        `seed ${seed}, cut ${cut} of ${disk.events.length}: ${error instanceof Error ? error.stack : String(error)}`,
+      );
       if (failures.length >= 3) return failures;
     }
   }
@@ -118,7 +121,9 @@ async function judge(recording: CopyRecording, cut: number, images: Images, agai
   const after = (tree: string): void => {
     if (states.indexOf(tree, promised) >= 0) return;
     const earlier = states.lastIndexOf(tree);
-    throw new Error(earlier < 0 ? `a tree that never was:\n${tree}` : `state ${earlier}, but ${promised} was acknowledged`);
+    throw new Error(
+      earlier < 0 ? `a tree that never was:\n${tree}` : `state ${earlier}, but ${promised} was acknowledged`,
+    );
   };
   if (anchored !== undefined) {
     const tree = await treeOf(seed, alone(images, copy), { forcedMaster: copy });
@@ -149,6 +154,7 @@ async function judge(recording: CopyRecording, cut: number, images: Images, agai
   const found = await findings(seed, settled, { everyRoot: true, afterPowerCut: true });
   if (found.length > 0) throw new Error(`fsck: ${found.map(({ message }) => message).join("; ")}`);
   for (let only = 0; only < recording.copyCount; only++) {
-    if ((await treeOf(seed, alone(settled, only), { degraded: true })) !== tree) throw new Error(`copy ${only} alone differs`);
+    if ((await treeOf(seed, alone(settled, only), { degraded: true })) !== tree)
+      throw new Error(`copy ${only} alone differs`);
   }
 }
