@@ -88,9 +88,10 @@ export class Recovery {
   }
 }
 
-/** A copy dropped after an error may still hold what is asked for; one taken out by the operator is left alone. */
+/** A copy dropped after an error, or leaving, may still hold what is asked for; one taken offline is left alone. */
 function mayAsk(copy: Copy): boolean {
-  return copy.active || (copy.standing === "faulted" && copy.failure?.code !== "ETIMEDOUT");
+  if (copy.active) return true;
+  return (copy.standing === "faulted" || copy.standing === "leaving") && copy.failure?.code !== "ETIMEDOUT";
 }
 
 /** A repair that fails is counted and changes nothing else: the block is as bad as it was. */

@@ -43,7 +43,7 @@ export const LAST_SEEN = declareStructure("last-seen", 256, "What was last known
     name: "flags",
     type: "u8",
     meaning:
-      "bit 0 taken offline by the operator; bit 1 its pointers are not trusted; bit 2 leaving; bit 3 joining a replacement",
+      "bit 0 taken offline by the operator; bit 1 its pointers are not trusted; bit 2 leaving; bit 3 joining as a replacement; bit 4 never complete yet",
   },
   { name: "replaces", type: "u8", meaning: "with bit 3: index of the copy whose place it takes once it is complete" },
   { name: "reserved", type: "reserved", sizeBytes: 22, meaning: "zero" },
@@ -59,6 +59,8 @@ export const MemberFlag = {
   LEAVING: 0x04,
   /** Takes the place of copy `replaces` when complete. */
   REPLACING: 0x08,
+  /** Attached and never complete yet: it does not count for how many copies are needed. */
+  ARRIVING: 0x10,
 } as const;
 
 export const COPY_COUNTERS = declareStructure("copy-counters", 16, "What went wrong on one copy since mkfs.", [
@@ -252,6 +254,14 @@ const SEEN = {
   replaces: offsetOf(LAST_SEEN, "replaces"),
 } as const;
 
+/** What of it tells which root was seen last. */
+const SEEN_ROOT = [
+  [SEEN.epoch, 16],
+  [SEEN.version, VERSION_BYTES],
+  [SEEN.sequence, 8],
+  [SEEN.issued, 8],
+] as const;
+
 /** What the root knows of copy `index`; undefined when the volume has no such copy. */
 export function rootLastSeen(v: DataView, index: number, place = "root"): LastSeen | undefined {
   const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes;
@@ -318,6 +328,13 @@ export function setRootLastSeenRoot(v: DataView, index: number, sequence: number
   setRootIssued(v, index, sequence);
 }
 
+/** Takes over from root image `from` which root copy `index` was last seen with; all else known of it stays. */
+export function copyRootLastSeenRoot(from: DataView, to: DataView, index: number): void {
+  const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes;
+  for (const [field, sizeBytes] of SEEN_ROOT)
+    bytesAt(to, at + field, sizeBytes).set(bytesAt(from, at + field, sizeBytes));
+}
+
 /** Notes that a root of this sequence may reach copy `index` from now on. */
 export const setRootIssued = (v: DataView, index: number, sequence: number): void =>
   writeU64(v, LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.issued, sequence);
@@ -326,6 +343,10 @@ export const rootMemberFlags = (v: DataView, index: number): number =>
   v.getUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.flags);
 export const setRootMemberFlags = (v: DataView, index: number, flags: number): void =>
   v.setUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.flags, flags);
+/** Says that copy `index` takes the place of copy `replaced` once it is complete. */
+export function setRootReplaces(v: DataView, index: number, replaced: number): void {
+  v.setUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.replaces, replaced);
+}
 export const setRootTarget = (v: DataView, index: number, target: string): void => {
   const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.target;
   bytesAt(v, at, TARGET_HINT_BYTES).fill(0);

@@ -6,7 +6,7 @@ import { assert } from "../base/assert.ts";
 import { RefType, refKey, setRefFreeSpace } from "../format/blockref.ts";
 import { FREEMAP_LEAF_BYTES } from "../format/freemap.ts";
 import { rootFreemapOffset } from "../format/root-block.ts";
-import { Claim, type Freemap } from "../freemap/freemap.ts";
+import { Claim, Freemap } from "../freemap/freemap.ts";
 import type { Leaf } from "../freemap/leaf.ts";
 import type { Block } from "../tree/block.ts";
 import type { BlockStore } from "../tree/store.ts";
@@ -25,6 +25,14 @@ export function readLeafWords(store: BlockStore, root: Root, index: number): Uin
   const block = store.block(position.block, position.at);
   assert(block.type === RefType.FREEMAP, "a freemap leaf of another type");
   return new Uint32Array(block.bytes.slice().buffer);
+}
+
+/** The allocator of one copy, entered into the store. */
+export function freemapFor(store: BlockStore, rootImage: Block, index: number, sizeKib: number): Freemap {
+  const root = freemapRoot(rootImage, index);
+  const freemap = new Freemap(index, sizeKib, (leaf) => readLeafWords(store, root, leaf));
+  store.freemaps[index] = freemap;
+  return freemap;
 }
 
 /**

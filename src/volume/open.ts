@@ -21,7 +21,7 @@ import {
   rootLastSeen,
   rootSequence,
 } from "../format/root-block.ts";
-import { Freemap } from "../freemap/freemap.ts";
+import type { Freemap } from "../freemap/freemap.ts";
 import { LEAF_WORDS } from "../freemap/leaf.ts";
 import { pendingReleases } from "../ops/inodes.ts";
 import { Block, ROOT_IMAGE } from "../tree/block.ts";
@@ -30,7 +30,7 @@ import { PfsState } from "../tree/pfs-state.ts";
 import { BlockStore } from "../tree/store.ts";
 import { treeCeiling } from "../tree/tree.ts";
 import { BlockRules } from "../tree/validate.ts";
-import { freemapRoot, readLeafWords } from "./freemap-trees.ts";
+import { freemapFor, freemapRoot } from "./freemap-trees.ts";
 import { Members } from "./members.ts";
 import { type UntilLoaded, holdBits, mergeBits, usedOnlyByOlder } from "./older-roots.ts";
 import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions } from "./volume.ts";
@@ -110,14 +110,6 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   const volume = new Volume({ copies, store, state, rootImage, roots: rings, members }, { ...options, readOnly });
   if (!readOnly) await beginWriting(volume, chosen.lost);
   return volume;
-}
-
-/** The allocator of one copy, entered into the store. */
-export function freemapFor(store: BlockStore, rootImage: Block, index: number, sizeKib: number): Freemap {
-  const root = freemapRoot(rootImage, index);
-  const freemap = new Freemap(index, sizeKib, (leaf) => readLeafWords(store, root, leaf));
-  store.freemaps[index] = freemap;
-  return freemap;
 }
 
 /** Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). */

@@ -1,11 +1,12 @@
-// Looks after the copies of a mounted volume: takes back those that returned, has each caught up, and clears up behind a
-// copy that joined. Works beside requests; everything it does survives being stopped at any point (I8).
+// Looks after the copies of a mounted volume: takes back those that returned, has each revalidated where its state is
+// unknown (I6) and caught up, and clears up behind a copy that joined. Works beside requests; everything it does survives being stopped at any point (I8).
 
 import type { Clock } from "../base/clock.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { Ring } from "../copies/ring.ts";
 import type { Volume } from "../volume/volume.ts";
 import { Pace } from "./pace.ts";
+import { Revalidation, type RevalidationProgress } from "./revalidate.ts";
 import { Resync, type ResyncEnd, type ResyncProgress } from "./resync.ts";
 import { releaseAnchor, takeBack, type TakeBackOptions } from "./take-back.ts";
 
@@ -21,6 +22,8 @@ export interface CaretakerOptions {
 export interface CatchUp {
   readonly copyIndex: number;
   readonly startedMs: number;
+  /** How far the check of what it holds came; undefined when it needs none. */
+  readonly revalidation: Readonly<RevalidationProgress> | undefined;
   readonly progress: Readonly<ResyncProgress>;
   /** Undefined while it goes on. */
   end: ResyncEnd | "failed" | undefined;
@@ -31,7 +34,10 @@ export class Caretaker {
   readonly #clock: Clock;
   readonly #pace: Pace;
   readonly #note: (line: string) => void;
-  readonly #resyncs = new Map<number, Resync>();
+  /** Walks under way, to be stopped when the volume is closed. */
+  readonly #walks = new Set<{ stop(): void }>();
+  /** Revalidations follow one another: the root has one cursor for them. */
+  #revalidated: Promise<unknown> = Promise.resolve();
   readonly #catchUps = new Map<number, CatchUp>();
   readonly #under = new Set<Promise<void>>();
   #closed = false;
@@ -71,26 +77,49 @@ export class Caretaker {
   async #catchUp(copy: Copy): Promise<void> {
     if (this.#closed) return;
     const resync = new Resync(this.#volume, copy, this.#pace);
+    const revalidation = copy.untrusted ? new Revalidation(this.#volume, copy, this.#pace) : undefined;
     const catchUp: CatchUp = {
       copyIndex: copy.index,
       startedMs: this.#clock.monotonicMs(),
+      revalidation: revalidation?.progress,
       progress: resync.progress,
       end: undefined,
     };
-    this.#resyncs.set(copy.index, resync);
     this.#catchUps.set(copy.index, catchUp);
     try {
-      catchUp.end = await resync.run();
+      const trusted = revalidation === undefined || (await this.#revalidate(revalidation));
+      catchUp.end = trusted ? await this.#walk(resync, () => resync.run()) : "stopped";
     } catch (error) {
       catchUp.end = "failed";
       throw error;
-    } finally {
-      this.#resyncs.delete(copy.index);
     }
     if (catchUp.end === "no-room") {
       this.#note(
         `copy ${copy.index} has no room for what it lacks beside its last complete state; h2ts online --no-anchor gives that up`,
       );
+    }
+  }
+
+  async #revalidate(revalidation: Revalidation): Promise<boolean> {
+    const before = this.#revalidated;
+    const done = (async () => {
+      await before.catch(() => undefined);
+      return this.#walk(revalidation, () => revalidation.run());
+    })();
+    this.#revalidated = done;
+    if (!(await done)) return false;
+    const { blocks, bad } = revalidation.progress;
+    this.#note(`copy ${revalidation.copy.index} was revalidated: ${bad} of ${blocks} blocks are brought anew`);
+    return true;
+  }
+
+  async #walk<T>(walk: { stop(): void }, run: () => Promise<T>): Promise<T> {
+    if (this.#closed) walk.stop();
+    this.#walks.add(walk);
+    try {
+      return await run();
+    } finally {
+      this.#walks.delete(walk);
     }
   }
 
@@ -116,7 +145,7 @@ export class Caretaker {
   /** Stops all work after the step under way; it goes on by itself at the next mount. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const resync of this.#resyncs.values()) resync.stop();
+    for (const walk of this.#walks) walk.stop();
     await this.settled();
   }
 }

@@ -1,6 +1,7 @@
 // A volume on simulated copies that may be lost and returned, a model beside it that does the same work, and the ways to
 // compare them: through the mount, through fsck, and from each copy alone.
 
+import { expect } from "vitest";
 import { checkVolume } from "../../fsck/check.ts";
 import type { Finding } from "../../fsck/finding-list.ts";
 import { SeededRandom } from "../../src/base/random.ts";
@@ -16,7 +17,7 @@ import type { Volume } from "../../src/volume/volume.ts";
 import { Caretaker } from "../../src/walk/caretaker.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
-import { randomStep, runStep } from "../model/workload.ts";
+import { randomStep, runStep, type Step } from "../model/workload.ts";
 import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
 
 export type Images = readonly (PagedImage | undefined)[];
@@ -59,7 +60,11 @@ export const imagesOf = (devices: readonly (SimulatedDevice | undefined)[]): Ima
 export async function mount(
   seed: number,
   images: Images,
-  options: Partial<OpenOptions> & { readonly disk?: SimulatedDisk; readonly start?: boolean } = {},
+  options: Partial<OpenOptions> & {
+    readonly disk?: SimulatedDisk;
+    readonly start?: boolean;
+    readonly stopAfterSteps?: number;
+  } = {},
 ): Promise<Mounted> {
   const devices = devicesOver(images, options.disk);
   const copies = copiesOf(seed, devices);
@@ -71,10 +76,22 @@ export async function mount(
     random: new SeededRandom(seed + images.reduce((mask, image, i) => mask + (image === undefined ? 0 : 7 << i), 1)),
     ...options,
   });
+  if (options.stopAfterSteps !== undefined) stopAfter(volume, options.stopAfterSteps, () => void caretaker.close());
   const notes: string[] = [];
   const caretaker = new Caretaker(volume, { clock, onNote: (line) => notes.push(line) });
   if (options.start !== false) caretaker.start();
   return { devices, copies, volume, fs: new FileSystem(volume, clock), caretaker, notes };
+}
+
+/** Calls `stop` after the n-th step that moves blocks. */
+function stopAfter(volume: Volume, steps: number, stop: () => void): void {
+  const maintain = volume.maintain.bind(volume);
+  let left = steps;
+  volume.maintain = async (body) => {
+    const result = await maintain(body);
+    if (--left === 0) stop();
+    return result;
+  };
 }
 
 export async function unmount({ volume, caretaker }: Mounted): Promise<void> {
@@ -99,6 +116,31 @@ export async function findings(seed: number, images: Images, options = {}): Prom
 export async function treeOf(seed: number, images: Images, options: Partial<OpenOptions> = {}): Promise<string> {
   const { fs } = await mount(seed, images, { ...options, readOnly: true, start: false });
   return (await describeFileSystem(fs)).join("\n");
+}
+
+/** Each copy alone holds the whole tree. */
+export async function eachAlone(seed: number, images: Images, tree: string): Promise<void> {
+  for (const [only, image] of images.entries()) {
+    if (image === undefined) continue;
+    const lone = images.map((_, i) => (i === only ? image : undefined));
+    expect(await treeOf(seed, lone, { degraded: true }), `from copy ${only} alone`).toBe(tree);
+  }
+}
+
+/** Waits for the caretaker; time passes for what waits for it. */
+export async function settle({ caretaker }: Mounted): Promise<void> {
+  await caretaker.settled();
+}
+
+/** A file of `sizeBytes` on the mount and in the model. */
+export async function bulk(work: Workload, fs: FileSystem, name: string, sizeBytes: number): Promise<void> {
+  const steps: Step[] = [{ do: "create", at: [name] }];
+  for (let offset = 0; offset < sizeBytes; offset += MIB) {
+    steps.push({ do: "write", at: [name], offset, length: Math.min(MIB, sizeBytes - offset), fill: offset / MIB });
+  }
+  for (const step of [...steps, { do: "sync" } as const]) {
+    for (const each of [fs, work.model]) expect(await runStep(each, step)).toBe("ok");
+  }
 }
 
 /** Random work done on a mount and on the model alike. */
