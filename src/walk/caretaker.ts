@@ -1,10 +1,14 @@
 // Looks after the copies of a mounted volume: takes back those that returned, has each revalidated where its state is
-// unknown (I6) and caught up, and clears up behind a copy that joined. Works beside requests; everything it does survives being stopped at any point (I8).
+// unknown (I6) and caught up, clears up behind a copy that joined, and attaches, replaces and detaches copies. Works beside requests; everything it does survives being stopped at any point (I8).
 
 import type { Clock } from "../base/clock.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { Ring } from "../copies/ring.ts";
 import type { Volume } from "../volume/volume.ts";
+import type { OpenTarget } from "../copies/targets.ts";
+import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
+import { attach, type AttachOptions } from "./attach.ts";
+import { beginDetach, Detach } from "./detach.ts";
 import { Pace } from "./pace.ts";
 import { Revalidation, type RevalidationProgress } from "./revalidate.ts";
 import { Resync, type ResyncEnd, type ResyncProgress } from "./resync.ts";
@@ -39,6 +43,7 @@ export class Caretaker {
   /** Revalidations follow one another: the root has one cursor for them. */
   #revalidated: Promise<unknown> = Promise.resolve();
   readonly #catchUps = new Map<number, CatchUp>();
+  readonly #detaching = new Map<number, Detach>();
   readonly #under = new Set<Promise<void>>();
   #closed = false;
 
@@ -49,10 +54,17 @@ export class Caretaker {
     this.#note = options.onNote ?? (() => undefined);
     volume.members.onEvent = ({ copyIndex, what, detail }) => this.#note(`copy ${copyIndex} ${what}: ${detail}`);
     volume.members.onJoined = (copy) => this.#begin(() => this.#clearUp(copy));
+    volume.members.onReplaced = (index) => this.#begin(() => this.#clearBehind(index));
   }
 
-  /** Takes back every copy that is at hand and not in sync, unless the operator took it out. */
+  /**
+   * Takes back every copy that is at hand and not in sync, unless the operator took it out, and goes on clearing behind
+   * those that leave, at hand or not.
+   */
   start(): void {
+    for (let index = 0; index < COPIES_MAX; index++) {
+      if ((this.#volume.members.leaving & (1 << index)) !== 0) this.#begin(() => this.#clearBehind(index));
+    }
     for (const ring of this.#volume.rings.rings) {
       const { standing } = ring.copy;
       if (standing === "in-sync" && ring.anchor !== undefined) this.#begin(() => this.#clearUp(ring.copy));
@@ -72,6 +84,49 @@ export class Caretaker {
     await takeBack(this.#volume, ring, options);
     this.#note(`copy ${ring.copy.index} returned: it is being caught up`);
     this.#begin(() => this.#catchUp(ring.copy));
+  }
+
+  /**
+   * Makes a new copy of the open devices of `target`, whose content is lost, and begins to catch it up; resolves once it is a
+   * member. Throws CopiesError or DeviceError; the devices are the caller's to close then.
+   */
+  async attach(target: OpenTarget, options: AttachOptions = {}): Promise<Copy> {
+    const copy = await attach(this.#volume, target, options);
+    this.#begin(() => this.#catchUp(copy));
+    return copy;
+  }
+
+  /** A new copy in the place of copy `index`, at hand or not, which goes on serving until the new one is complete. */
+  replace(index: number, target: OpenTarget, options: Omit<AttachOptions, "replaces"> = {}): Promise<Copy> {
+    return this.attach(target, { ...options, replaces: index });
+  }
+
+  /**
+   * Takes a copy, at hand or not, out of the volume for good: resolves when no root counts on it; what the tree says of it
+   * is cleared after that. Throws CopiesError when too few complete copies would be left.
+   */
+  async detach(index: number): Promise<void> {
+    await beginDetach(this.#volume, index);
+    this.#begin(() => this.#clearBehind(index));
+  }
+
+  /** Clears what the tree says of a copy that leaves; then its index is free. */
+  async #clearBehind(index: number): Promise<void> {
+    if (this.#detaching.has(index)) return;
+    const detach = new Detach(this.#volume, index);
+    this.#detaching.set(index, detach);
+    try {
+      if (!(await this.#walk(detach, () => detach.run())) && !this.#closed) {
+        this.#note(`copy ${index} can't leave: a part of the tree is unreadable; run fsck.h2ts, then mount again`);
+      }
+    } finally {
+      this.#detaching.delete(index);
+    }
+  }
+
+  /** Copies whose traces are being cleared, by index. */
+  get detaching(): ReadonlyMap<number, Detach> {
+    return this.#detaching;
   }
 
   async #catchUp(copy: Copy): Promise<void> {
@@ -123,10 +178,14 @@ export class Caretaker {
     }
   }
 
-  /** The copy is in sync: its last complete state need not be kept any more. */
+  /** The copy is in sync: its last complete state need not be kept any more, and its ring has to be whole. */
   async #clearUp(copy: Copy): Promise<void> {
-    await this.#volume.rings.clearAnchor(copy);
+    const { rings } = this.#volume;
+    await rings.clearAnchor(copy);
     await releaseAnchor(this.#volume, copy.index);
+    const ring = rings.ring(copy.index);
+    if (ring === undefined || (ring.findings.length === 0 && !ring.slots.includes(undefined))) return;
+    for (let slot = 0; slot < ROOT_SLOTS; slot++) await this.#volume.forceCommit();
   }
 
   #begin(work: () => Promise<void>): void {

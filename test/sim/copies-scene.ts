@@ -7,6 +7,12 @@ import type { Finding } from "../../fsck/finding-list.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { randomUuid } from "../../src/base/uuid.ts";
 import { Copy, CopySet } from "../../src/copies/copy-set.ts";
+import { assembleCopies } from "../../src/copies/assemble.ts";
+import { formatCopies } from "../../src/copies/layout.ts";
+import type { OpenTarget } from "../../src/copies/targets.ts";
+import { CheckType } from "../../src/format/check.ts";
+import { hasNodeHeaderMagic, NODE_HEADER_BYTES } from "../../src/format/node-header.ts";
+import { formatVolume } from "../../src/volume/format-volume.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
@@ -31,8 +37,22 @@ export interface Mounted {
   readonly notes: string[];
 }
 
+function hasHeader(device: SimulatedDevice): boolean {
+  const bytes = new Uint8Array(NODE_HEADER_BYTES);
+  device.image.read(0, bytes);
+  return hasNodeHeaderMagic(bytes);
+}
+
+export const targetOf = (device: SimulatedDevice): OpenTarget => ({ name: device.name, devices: [device] });
+
 /** The copies of `seed`'s volume over images, undefined for those that are missing. */
-export function copiesOf(seed: number, devices: readonly (SimulatedDevice | undefined)[], readOnly = false): CopySet {
+export async function copiesOf(
+  seed: number,
+  devices: readonly (SimulatedDevice | undefined)[],
+  readOnly = false,
+): Promise<CopySet> {
+  const present = devices.filter((device) => device !== undefined);
+  if (present.some(hasHeader)) return assembleCopies(present.map(targetOf), { readOnly, clock: new SimulatedClock() });
   const random = new SeededRandom(seed);
   const volumeUuid = randomUuid(random);
   const copies = devices.map((device, i) => {
@@ -67,7 +87,7 @@ export async function mount(
   } = {},
 ): Promise<Mounted> {
   const devices = devicesOver(images, options.disk);
-  const copies = copiesOf(seed, devices);
+  const copies = await copiesOf(seed, devices);
   const clock = new SimulatedClock();
   const volume = await openVolume(copies, {
     clock,
@@ -106,9 +126,33 @@ export async function formatted(seed: number, sizesBytes: readonly number[]): Pr
   return imagesOf(made.devices);
 }
 
+/** As `formatted`, on devices with node headers, so that copies may come and go. */
+export async function formattedNodes(seed: number, sizesBytes: readonly number[]): Promise<Images> {
+  const random = new SeededRandom(seed);
+  const devices = sizesBytes.map((size, i) => new SimulatedDevice(`copy${i}`, size));
+  const volumeUuid = randomUuid(random);
+  const copies = await formatCopies(
+    devices.map((device) => ({ ...targetOf(device), copies: 1 })),
+    { volumeUuid, label: "simulated", random },
+  );
+  const volume = await formatVolume(copies, {
+    volumeUuid,
+    label: "simulated",
+    checkType: CheckType.XXH64,
+    random,
+    clock: new SimulatedClock(),
+    uid: 0,
+    gid: 0,
+    commitMs: 0,
+    cacheBytes: 16 * MIB,
+  });
+  await volume.close();
+  return imagesOf(devices);
+}
+
 /** What fsck says of the images, notes left out. */
 export async function findings(seed: number, images: Images, options = {}): Promise<readonly Finding[]> {
-  const found = await checkVolume(copiesOf(seed, devicesOver(images), true), options);
+  const found = await checkVolume(await copiesOf(seed, devicesOver(images), true), options);
   return found.filter(({ severity }) => severity !== "note");
 }
 
