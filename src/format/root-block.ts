@@ -70,6 +70,16 @@ export const COPY_COUNTERS = declareStructure("copy-counters", 16, "What went wr
   { name: "repaired", type: "u32", meaning: "blocks rewritten from another copy" },
 ]);
 
+export const SCRUB_RECORD = declareStructure("scrub-record", 64, "How far the last scrub came, and what it found.", [
+  { name: "finishedSec", type: "u64", meaning: "when it ended, seconds since 1970; 0 while it goes on" },
+  { name: "blocks", type: "u64", meaning: "blocks read, each copy's counted by itself" },
+  { name: "bytes", type: "u64", meaning: "bytes read" },
+  { name: "errors", type: "u64", meaning: "of them, how many were bad" },
+  { name: "repaired", type: "u64", meaning: "of the bad ones, how many were rewritten from a good copy" },
+  { name: "lost", type: "u64", meaning: "blocks that no copy could give" },
+  { name: "reserved", type: "reserved", sizeBytes: 16, meaning: "zero" },
+]);
+
 export const ROOT_BLOCK = declareStructure(
   "root-block",
   ROOT_BYTES,
@@ -110,7 +120,8 @@ export const ROOT_BLOCK = declareStructure(
       meaning: "this epoch and its ancestors, newest first",
     },
     { name: "lastSeen", type: LAST_SEEN, count: COPIES_MAX, meaning: "what was last known of each copy" },
-    { name: "reserved1", type: "reserved", sizeBytes: 2664, meaning: "zero" },
+    { name: "scrub", type: SCRUB_RECORD, meaning: "the last scrub; zero when there was none" },
+    { name: "reserved1", type: "reserved", sizeBytes: 2600, meaning: "zero" },
     {
       name: "check",
       type: "bytes",
@@ -227,6 +238,30 @@ export function setRootCounters(v: DataView, copy: number, counters: CopyCounter
   v.setUint32(at + 4, cap(counters.write), true);
   v.setUint32(at + 8, cap(counters.checksum), true);
   v.setUint32(at + 12, cap(counters.repaired), true);
+}
+
+const SCRUB = offsetOf(ROOT_BLOCK, "scrub");
+
+export interface ScrubRecord {
+  /** 0 while it goes on. */
+  finishedSec: number;
+  blocks: number;
+  bytes: number;
+  errors: number;
+  repaired: number;
+  lost: number;
+}
+
+const SCRUB_FIELDS = ["finishedSec", "blocks", "bytes", "errors", "repaired", "lost"] as const;
+
+export function rootScrub(v: DataView): ScrubRecord {
+  const record = { finishedSec: 0, blocks: 0, bytes: 0, errors: 0, repaired: 0, lost: 0 };
+  SCRUB_FIELDS.forEach((field, i) => (record[field] = readU64(v, SCRUB + i * 8)));
+  return record;
+}
+
+export function setRootScrub(v: DataView, record: Readonly<ScrubRecord>): void {
+  SCRUB_FIELDS.forEach((field, i) => writeU64(v, SCRUB + i * 8, record[field]));
 }
 
 export interface LastSeen {

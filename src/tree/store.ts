@@ -161,6 +161,11 @@ export class BlockStore {
     pinned.length = 0;
   }
 
+  /** The places of blocks in the live tree are not used again before `work`, begun just now, is over. */
+  holdPlaces(work: Promise<unknown>): void {
+    this.#loader.hold(work);
+  }
+
   /** Resolves when no read or repair begun before is under way. */
   readsSettled(): Promise<void> {
     return this.#loader.settled();

@@ -10,6 +10,9 @@ import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
 import { attach, type AttachOptions } from "./attach.ts";
 import { beginDetach, Detach } from "./detach.ts";
 import { Pace } from "./pace.ts";
+import { FsError } from "../base/errno.ts";
+import { rootScrubCursor } from "../format/root-block.ts";
+import { Scrub } from "./scrub.ts";
 import { Revalidation, type RevalidationProgress } from "./revalidate.ts";
 import { Resync, type ResyncEnd, type ResyncProgress } from "./resync.ts";
 import { releaseAnchor, takeBack, type TakeBackOptions } from "./take-back.ts";
@@ -18,6 +21,8 @@ export interface CaretakerOptions {
   readonly clock: Clock;
   /** Most bytes a second that a resync moves; 0 for no bound. */
   readonly resyncBytesPerSecond?: number;
+  /** The same for a scrub. */
+  readonly scrubBytesPerSecond?: number;
   /** Told in one line what became of a copy. */
   readonly onNote?: (line: string) => void;
 }
@@ -43,6 +48,9 @@ export class Caretaker {
   /** Revalidations follow one another: the root has one cursor for them. */
   #revalidated: Promise<unknown> = Promise.resolve();
   readonly #catchUps = new Map<number, CatchUp>();
+  #scrub: Scrub | undefined;
+  /** Bounds the scrub; may be changed while it runs. */
+  readonly scrubPace: Pace;
   readonly #detaching = new Map<number, Detach>();
   readonly #under = new Set<Promise<void>>();
   #closed = false;
@@ -51,6 +59,7 @@ export class Caretaker {
     this.#volume = volume;
     this.#clock = options.clock;
     this.#pace = new Pace(options.clock, options.resyncBytesPerSecond ?? 0);
+    this.scrubPace = new Pace(options.clock, options.scrubBytesPerSecond ?? 0);
     this.#note = options.onNote ?? (() => undefined);
     volume.members.onEvent = ({ copyIndex, what, detail }) => this.#note(`copy ${copyIndex} ${what}: ${detail}`);
     volume.members.onJoined = (copy) => this.#begin(() => this.#clearUp(copy));
@@ -58,13 +67,14 @@ export class Caretaker {
   }
 
   /**
-   * Takes back every copy that is at hand and not in sync, unless the operator took it out, and goes on clearing behind
-   * those that leave, at hand or not.
+   * Takes back every copy that is at hand and not in sync, unless the operator took it out, goes on clearing behind those
+   * that leave, at hand or not, and goes on with a scrub that was interrupted.
    */
   start(): void {
     for (let index = 0; index < COPIES_MAX; index++) {
       if ((this.#volume.members.leaving & (1 << index)) !== 0) this.#begin(() => this.#clearBehind(index));
     }
+    if (rootScrubCursor(this.#volume.rootImage.view) !== 0 && this.#volume.readOnly === undefined) this.startScrub();
     for (const ring of this.#volume.rings.rings) {
       const { standing } = ring.copy;
       if (standing === "in-sync" && ring.anchor !== undefined) this.#begin(() => this.#clearUp(ring.copy));
@@ -108,6 +118,35 @@ export class Caretaker {
   async detach(index: number): Promise<void> {
     await beginDetach(this.#volume, index);
     this.#begin(() => this.#clearBehind(index));
+  }
+
+  /** Begins a scrub, or goes on with one that was interrupted. Throws FsError EBUSY when one runs, EROFS when nothing may be written. */
+  startScrub(): Scrub {
+    if (this.#scrub !== undefined) throw new FsError("EBUSY", "a scrub is under way already");
+    const { readOnly } = this.#volume;
+    if (readOnly !== undefined) throw new FsError("EROFS", readOnly);
+    const scrub = new Scrub(this.#volume, this.#clock, this.scrubPace);
+    this.#scrub = scrub;
+    this.#begin(() => this.#runScrub(scrub));
+    return scrub;
+  }
+
+  /** The scrub under way, to be paused, resumed or cancelled. */
+  get scrub(): Scrub | undefined {
+    return this.#scrub;
+  }
+
+  async #runScrub(scrub: Scrub): Promise<void> {
+    try {
+      const complete = await this.#walk(scrub, () => scrub.run());
+      const { blocks, errors, repaired, lost } = scrub.record;
+      const end = complete ? "complete" : "stopped";
+      this.#note(
+        `scrub ${end}: ${blocks} blocks read, ${errors} bad, ${repaired} repaired, ${lost} lost on every copy`,
+      );
+    } finally {
+      this.#scrub = undefined;
+    }
   }
 
   /** Clears what the tree says of a copy that leaves; then its index is free. */

@@ -19,6 +19,7 @@ import {
   mount,
   type Mounted,
   settle,
+  treeOf,
   unmount,
   Workload,
 } from "./copies-scene.ts";
@@ -57,6 +58,8 @@ const MISCHIEF: Readonly<Record<string, Mischief>> = {
 interface Scene {
   readonly work: Workload;
   readonly images: Images;
+  /** The tree as of the older image. */
+  readonly before: string;
 }
 
 /** A volume whose copy 1 is made strange after more work was done on it and, if `away`, on the others alone. */
@@ -68,6 +71,7 @@ async function strange(seed: number, mischief: Mischief, away: boolean): Promise
   await bulk(work, mounted.fs, "bulk", BULK_BYTES);
   await unmount(mounted);
   const before = mounted.devices[1]!.image;
+  const treeBefore = await work.tree();
   mounted = await mount(seed, imagesOf(mounted.devices));
   // A copy that is one root behind can't be told from one that missed only the last root write.
   for (let commit = 0; commit < 3; commit++) {
@@ -85,7 +89,7 @@ async function strange(seed: number, mischief: Mischief, away: boolean): Promise
     images.splice(0, 3, ...imagesOf(mounted.devices));
   }
   images[1] = mischief(now, before, new SeededRandom(seed));
-  return { work, images };
+  return { work, images, before: treeBefore };
 }
 
 async function allIsWell(seed: number, mounted: Mounted, work: Workload): Promise<void> {
@@ -118,6 +122,23 @@ describe("a copy of unknown state", () => {
       });
     }
   }
+
+  it("can still be the master at its last complete state if all others die before it is caught up (I7)", async () => {
+    for (let steps = 1; ; steps++) {
+      const seed = 540 + steps;
+      const { work, images, before } = await strange(seed, MISCHIEF["rolled back"] as Mischief, true);
+      const mounted = await mount(seed, images, { stopAfterSteps: steps });
+      await work.run(mounted.fs, 5);
+      await settle(mounted);
+      await unmount(mounted);
+      if ((mounted.volume.members.inSync & 0b10) !== 0) {
+        expect(steps).toBeGreaterThan(2);
+        break;
+      }
+      const alone = [undefined, mounted.devices[1]!.image, undefined];
+      expect(await treeOf(seed, alone, { forcedMaster: 1 }), `seed ${seed}`).toBe(before);
+    }
+  });
 
   it("goes on where it was when the volume is mounted again", async () => {
     let cursors = 0;
