@@ -32,7 +32,8 @@ export async function attach(volume: Volume, target: OpenTarget, options: Attach
   refuseReplacing(volume, options.replaces);
   const identity = { volumeUuid: volume.uuid, label: volume.label, random };
   const copy = await prepareCopy(target, index, identity, { clock: volume.copies.clock });
-  const ring = emptyRing(copy, random.bytes(VERSION_BYTES), random.bytes(VERSION_BYTES));
+  // Versions of roots that never were: the ones that whoever reads the ring with its first root alone will assume.
+  const ring = emptyRing(copy, new Uint8Array(VERSION_BYTES), new Uint8Array(VERSION_BYTES));
   await volume.forceCommit(() => {
     // Another one may have got there first.
     if (freeIndex(volume, target.name) !== index) {

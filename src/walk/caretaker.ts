@@ -8,7 +8,7 @@ import type { Volume } from "../volume/volume.ts";
 import type { OpenTarget } from "../copies/targets.ts";
 import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
 import { attach, type AttachOptions } from "./attach.ts";
-import { beginDetach, Detach } from "./detach.ts";
+import { beginDetach, Detach, restoreMinCopies } from "./detach.ts";
 import { Pace } from "./pace.ts";
 import { FsError } from "../base/errno.ts";
 import { rootScrubCursor } from "../format/root-block.ts";
@@ -71,13 +71,15 @@ export class Caretaker {
    * that leave, at hand or not, and goes on with a scrub that was interrupted.
    */
   start(): void {
+    if (this.#volume.readOnly === undefined) this.#begin(() => restoreMinCopies(this.#volume));
     for (let index = 0; index < COPIES_MAX; index++) {
       if ((this.#volume.members.leaving & (1 << index)) !== 0) this.#begin(() => this.#clearBehind(index));
     }
     if (rootScrubCursor(this.#volume.rootImage.view) !== 0 && this.#volume.readOnly === undefined) this.startScrub();
     for (const ring of this.#volume.rings.rings) {
       const { standing } = ring.copy;
-      if (standing === "in-sync" && ring.anchor !== undefined) this.#begin(() => this.#clearUp(ring.copy));
+      if (standing === "in-sync" && (ring.anchor !== undefined || !isWhole(ring)))
+        this.#begin(() => this.#clearUp(ring.copy));
       if (standing === "stale" || standing === "unknown" || standing === "blank") {
         this.#begin(() => this.takeBack(ring));
       }
@@ -220,10 +222,12 @@ export class Caretaker {
   /** The copy is in sync: its last complete state need not be kept any more, and its ring has to be whole. */
   async #clearUp(copy: Copy): Promise<void> {
     const { rings } = this.#volume;
-    await rings.clearAnchor(copy);
-    await releaseAnchor(this.#volume, copy.index);
     const ring = rings.ring(copy.index);
-    if (ring === undefined || (ring.findings.length === 0 && !ring.slots.includes(undefined))) return;
+    if (ring === undefined) return;
+    const damaged = ring.findings.some(({ kind }) => kind === "anchor-damaged");
+    if (ring.anchor !== undefined || damaged) await rings.clearAnchor(copy);
+    await releaseAnchor(this.#volume, copy.index);
+    if (isWhole(ring)) return;
     for (let slot = 0; slot < ROOT_SLOTS; slot++) await this.#volume.forceCommit();
   }
 
@@ -246,4 +250,9 @@ export class Caretaker {
     for (const walk of this.#walks) walk.stop();
     await this.settled();
   }
+}
+
+/** Every slot of the ring holds a root, front and back. */
+function isWhole(ring: Ring): boolean {
+  return ring.findings.length === 0 && !ring.slots.includes(undefined);
 }

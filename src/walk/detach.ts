@@ -39,6 +39,14 @@ export async function beginDetach(volume: Volume, index: number, reason = "is be
   });
 }
 
+/** How many copies are needed once more, after a detach that was interrupted before its copy left. */
+export async function restoreMinCopies(volume: Volume): Promise<void> {
+  const { members, rootImage } = volume;
+  const wanted = minCopiesWithout(rootImage.view, 0);
+  if (members.minCopies >= wanted || bitCount(members.inSync) < wanted) return;
+  await volume.forceCommit(() => members.changeMinCopies(wanted));
+}
+
 /** How many copies will be needed without it. Throws when it is no member, or is needed itself. */
 function refuseDetach(volume: Volume, index: number): number {
   const { view } = volume.rootImage;

@@ -66,7 +66,7 @@ export async function record(
 }
 
 /** Which of `pending` survive, chosen by `random`: sometimes all, none, a prefix, all but one, a subset; some torn. */
-function survivors(pending: readonly WriteEvent[], random: SeededRandom): Survivor[] {
+export function survivors(pending: readonly WriteEvent[], random: SeededRandom): Survivor[] {
   const kind = random.below(6);
   const index = pending.length === 0 ? 0 : random.below(pending.length);
   const chosen = pending.filter((_, i) => {
