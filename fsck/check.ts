@@ -5,6 +5,7 @@ import { BLOCKREF_BYTES, BLOCKSET_REFS } from "../src/format/blockref.ts";
 import { equalBytes } from "../src/base/uuid.ts";
 import { COPIES_MAX } from "../src/format/geometry.ts";
 import {
+  MemberFlag,
   ROOT_FREEMAPS_OFFSET,
   ROOT_SUPER_OFFSET,
   rootCopyCount,
@@ -23,7 +24,7 @@ import { checkLinks } from "./check-links.ts";
 import { Content } from "./content.ts";
 import { type Finding, FindingList } from "./finding-list.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
-import { bitCount, stayingMembers } from "../src/copies/membership.ts";
+import { bitCount, membersWith, stayingMembers } from "../src/copies/membership.ts";
 import { keptRoots } from "../src/copies/choose-root.ts";
 import type { RingRoot } from "../src/copies/ring.ts";
 import { checkRings, copyName } from "./root-ring.ts";
@@ -109,7 +110,7 @@ export async function checkLightly(copies: CopySet, list: FindingList): Promise<
     enter: (tree) => tree.kind === "orphans",
     item: (node, block) => content.item(node, block),
   };
-  await new Verifier(trusted(copies), boundsOf(newest), shallow).walk([superRoot(view)]);
+  await new Verifier(trusted(copies, newest), boundsOf(newest), shallow).walk([superRoot(view)]);
   for (const ino of content.marks) list.add("orphan-pending", `inode ${ino}: marked as an orphan`, { ino });
 }
 
@@ -163,16 +164,21 @@ function checkRoot(copies: CopySet, root: RingRoot, list: FindingList): void {
   }
 }
 
-/** The copies whose pointers are promises: what an unknown one holds says nothing about the volume. */
-function trusted(copies: CopySet): BlockReader {
-  const mask = copies.active.reduce((bits, copy) => (copy.untrusted ? bits : bits | copy.bit), 0);
+/**
+ * The copies whose pointers are promises in `root`: what an unknown one holds says nothing about the volume, and nothing is
+ * kept on one that leaves.
+ */
+function trusted(copies: CopySet, { view }: RingRoot): BlockReader {
+  const strange = membersWith(view, MemberFlag.UNTRUSTED | MemberFlag.LEAVING);
+  const mask = copies.active.reduce((bits, copy) => (copy.untrusted ? bits : bits | copy.bit), 0) & ~strange;
   return { mask, readBlocks: (requests) => copies.readBlocks(requests) };
 }
 
 /** Sizes of all copies the root knows, present or not. */
 function boundsOf(root: RingRoot): VolumeBounds {
   const copyKib = Array.from({ length: COPIES_MAX }, (_, index) => rootLastSeen(root.view, index)?.sizeKib ?? 0);
-  return { sequence: root.sequence, copyKib, inSync: rootInSync(root.view) };
+  const leaving = membersWith(root.view, MemberFlag.LEAVING);
+  return { sequence: root.sequence, copyKib, inSync: rootInSync(root.view), leaving };
 }
 
 async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, options: CheckOptions): Promise<Checked> {
@@ -184,7 +190,7 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
     options.onProgress?.(next, 0);
   };
   const content = new Content(list, sequence, (bytes) => options.onProgress?.(phase, bytes));
-  const verifier = new Verifier(trusted(copies), bounds, content, options.signal);
+  const verifier = new Verifier(trusted(copies, root), bounds, content, options.signal);
   begin("blocks");
   await verifier.walk([superRoot(view)]);
   begin("directories");

@@ -155,6 +155,12 @@ function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, forced: boolean):
     copy.standing = "in-sync";
     return;
   }
+  const flags = rootLastSeen(chosen.view, copy.index)?.flags ?? 0;
+  if ((flags & MemberFlag.LEAVING) !== 0) {
+    copy.standing = "leaving";
+    copy.reason = "is being detached";
+    return;
+  }
   const { standing, reason } = standingOf(ring, chosen);
   if (standing === "divergent" && !forced) {
     const other = ringRoots(ring)[0] as RingRoot;
@@ -167,7 +173,6 @@ function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, forced: boolean):
   }
   copy.standing = standing;
   copy.reason = reason;
-  const flags = rootLastSeen(chosen.view, copy.index)?.flags ?? 0;
   if ((flags & MemberFlag.OFFLINE) !== 0) copy.standing = "offline";
   copy.untrusted = (flags & MemberFlag.UNTRUSTED) !== 0;
 }

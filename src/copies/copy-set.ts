@@ -12,7 +12,7 @@ import { type BlockRead, type BlockWrite, gatherRuns, type Run } from "./block-i
 import { asDeviceError, type Copy } from "./copy.ts";
 import { allWithinDeadline, type CallOnCopy, DEADLINE_MS_DEFAULT } from "./deadline.ts";
 import { CorruptBlockError } from "./errors.ts";
-import { Recovery, verifies } from "./recovery.ts";
+import { type Mended, Recovery, verifies } from "./recovery.ts";
 
 export type { BlockRead, BlockWrite } from "./block-io.ts";
 export { Copy } from "./copy.ts";
@@ -178,6 +178,17 @@ export class CopySet {
       (recoveries ??= []).push(this.#recovery.recover(request, bad, mayRepair()));
     }
     if (recoveries !== undefined) await Promise.all(recoveries);
+  }
+
+  /** Copies in sync whose pointers are promises: what scrub looks at. */
+  get trusted(): readonly Copy[] {
+    return this.#copies.filter((copy) => copy.standing === "in-sync" && !copy.untrusted && copy.failure === undefined);
+  }
+
+  /** Looks at a block on every trusted copy and repairs the bad ones from a good one, with read-back (I5). */
+  mend(request: BlockRead): Promise<Mended> {
+    assert(this.repairs && !this.readOnly, "a block is repaired although nothing may be written");
+    return this.#recovery.mend(request, this.trusted);
   }
 
   /**

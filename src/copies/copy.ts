@@ -11,9 +11,18 @@ import type { CopyCounters } from "../format/root-block.ts";
  * in-sync: holds everything acknowledged that it is meant to hold. syncing: writes go to it, the rest is being brought.
  * faulted: dropped after an error. offline: taken out by the operator. The others are at hand but not taken back yet (I6):
  * stale: an earlier state of this volume; unknown: its state can't be told; blank: it holds no root; divergent: it went
- * another way.
+ * another way. leaving: detached, its pointers are being cleared.
  */
-export type Standing = "in-sync" | "syncing" | "faulted" | "offline" | "stale" | "unknown" | "blank" | "divergent";
+export type Standing =
+  | "in-sync"
+  | "syncing"
+  | "faulted"
+  | "offline"
+  | "stale"
+  | "unknown"
+  | "blank"
+  | "divergent"
+  | "leaving";
 
 export class Copy {
   readonly index: number;

@@ -40,7 +40,9 @@ export type CopiesErrorKind =
   | "too-many"
   | "no-root"
   | "stale"
-  | "divergent";
+  | "divergent"
+  | "no-copy"
+  | "too-few";
 
 /** Targets that do not make a volume that can be used. */
 export class CopiesError extends Error {

@@ -3,6 +3,7 @@
 import type { Random } from "../base/random.ts";
 import { alignDown } from "../base/integers.ts";
 import { randomUuid, type Uuid } from "../base/uuid.ts";
+import type { BlockDevice } from "../device/device.ts";
 import { FORMAT_VERSION, KNOWN_FEATURES } from "../format/features.ts";
 import {
   COPIES_MAX,
@@ -38,9 +39,9 @@ export interface LayoutIdentity {
   readonly random: Random;
 }
 
-/** The header of every node of every target, in order. Throws CopiesError for a target that can't be used. Pure. */
-export function planLayout(targets: readonly LayoutTarget[], identity: LayoutIdentity): NodeHeader[][] {
-  let copyIndex = 0;
+/** The header of every node of every target, in order; the first copy gets index `firstIndex`. Throws CopiesError for a target that can't be used. Pure. */
+export function planLayout(targets: readonly LayoutTarget[], identity: LayoutIdentity, firstIndex = 0): NodeHeader[][] {
+  let copyIndex = firstIndex;
   return targets.map((target) => {
     const ranges =
       target.copies === 1
@@ -68,15 +69,18 @@ export async function formatCopies(
     targets.map(({ name, devices, copies }) => ({ name, nodes: devices, copies })),
     identity,
   );
-  const writes = targets.flatMap(({ devices }, t) =>
-    devices.map(async (device, n) => {
-      const header = plan[t]?.[n] as NodeHeader;
-      for (const at of NODE_HEADER_OFFSETS) await device.write(at, [encodeNodeHeader(header, at)]);
-      await device.flush();
-    }),
-  );
+  const writes = targets.map(({ devices }, t) => writeHeaders(devices, plan[t] as NodeHeader[]));
   for (const result of await Promise.allSettled(writes)) if (result.status === "rejected") throw result.reason;
   return assembleCopies(targets);
+}
+
+/** Writes the header of each device and flushes it. */
+export async function writeHeaders(devices: readonly BlockDevice[], headers: readonly NodeHeader[]): Promise<void> {
+  const writes = devices.map(async (device, n) => {
+    for (const at of NODE_HEADER_OFFSETS) await device.write(at, [encodeNodeHeader(headers[n] as NodeHeader, at)]);
+    await device.flush();
+  });
+  for (const result of await Promise.allSettled(writes)) if (result.status === "rejected") throw result.reason;
 }
 
 /** One copy over all nodes of a target. */

@@ -7,10 +7,16 @@ import {
   beginRootEpoch,
   MemberFlag,
   rootInSync,
+  rootLastSeen,
   rootMemberFlags,
   rootMembers,
+  rootMinCopies,
   setRootCopyCount,
   setRootInSync,
+  setRootJoined,
+  setRootMinCopies,
+  setRootMemberFlags,
+  setRootReplaces,
 } from "../format/root-block.ts";
 
 /** In-sync copies below which a volume turns read-only: one of two, a majority from three (RELIABILITY.md). */
@@ -35,15 +41,54 @@ export function leaveSync(view: DataView, mask: number, newEpoch: () => Uuid): v
 
 /** Members that are not on their way out: those the volume counts. */
 export function stayingMembers(view: DataView): number {
-  let mask = rootMembers(view);
+  return rootMembers(view) & ~membersWith(view, MemberFlag.LEAVING);
+}
+
+/** Bit for each member that has this MemberFlag. */
+export function membersWith(view: DataView, flag: number): number {
+  const members = rootMembers(view);
+  let mask = 0;
   for (let index = 0; index < COPIES_MAX; index++) {
-    if ((mask & (1 << index)) !== 0 && (rootMemberFlags(view, index) & MemberFlag.LEAVING) !== 0) mask &= ~(1 << index);
+    if ((members & (1 << index)) !== 0 && (rootMemberFlags(view, index) & flag) !== 0) mask |= 1 << index;
   }
   return mask;
 }
 
+/** Copies that must be in sync when those of `gone` are members no more: one that was never complete does not count. */
+export function minCopiesWithout(view: DataView, gone: number): number {
+  return minCopiesFor(bitCount(stayingMembers(view) & ~membersWith(view, MemberFlag.ARRIVING) & ~gone));
+}
+
 /** Brings the number of copies, and of those needed, in line with the members. */
 export function recountMembers(view: DataView): void {
-  const count = bitCount(stayingMembers(view));
-  setRootCopyCount(view, count, minCopiesFor(count));
+  setRootCopyCount(view, bitCount(stayingMembers(view)), minCopiesWithout(view, 0));
+}
+
+/** Copies whose places those of `joining` take. */
+export function replacedBy(view: DataView, joining: number): number {
+  let replaced = 0;
+  for (let index = 0; index < COPIES_MAX; index++) {
+    if ((joining & membersWith(view, MemberFlag.REPLACING) & (1 << index)) === 0) continue;
+    replaced |= 1 << (rootLastSeen(view, index)?.replaces ?? index);
+  }
+  return replaced & stayingMembers(view) & ~joining;
+}
+
+/**
+ * The copies of `joining` are in sync with root `sequence`, and those they replace on their way out. As many copies are
+ * needed as the volume's size asks for, but no more than are in sync. The epoch is the caller's business.
+ */
+export function joinSync(view: DataView, joining: number, sequence: number): void {
+  const replaced = replacedBy(view, joining);
+  for (let index = 0; index < COPIES_MAX; index++) {
+    const flags = rootMemberFlags(view, index);
+    if ((replaced & (1 << index)) !== 0) setRootMemberFlags(view, index, flags | MemberFlag.LEAVING);
+    if ((joining & (1 << index)) === 0) continue;
+    setRootMemberFlags(view, index, flags & ~(MemberFlag.ARRIVING | MemberFlag.REPLACING));
+    setRootReplaces(view, index, 0);
+    setRootJoined(view, index, sequence);
+  }
+  setRootInSync(view, (rootInSync(view) | joining) & ~replaced);
+  recountMembers(view);
+  setRootMinCopies(view, Math.min(rootMinCopies(view), bitCount(rootInSync(view))));
 }

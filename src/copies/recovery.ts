@@ -15,6 +15,14 @@ interface Bad {
   readonly repairable: boolean;
 }
 
+/** What became of a block looked at on every copy. */
+export interface Mended {
+  readonly bad: number;
+  readonly repaired: number;
+  /** No copy had it. */
+  readonly lost: boolean;
+}
+
 /** True when the bytes of the request's target are the block its parent remembers. */
 export function verifies(request: BlockRead): boolean {
   const { check } = request;
@@ -25,7 +33,7 @@ export function verifies(request: BlockRead): boolean {
 export class Recovery {
   readonly #copies: readonly (Copy | undefined)[];
   /** Repairs under way by place, so that two readers of one bad block repair it once. */
-  readonly #repairs = new Map<number, Promise<void>>();
+  readonly #repairs = new Map<number, Promise<boolean>>();
 
   /** `copies` by index. */
   constructor(copies: readonly (Copy | undefined)[]) {
@@ -64,6 +72,26 @@ export class Recovery {
     );
   }
 
+  /**
+   * Reads `request` from each of `copies` for itself and writes what verifies over what does not. Tells how many of them had
+   * it bad, how many of those were repaired, and whether any had it good.
+   */
+  async mend(request: BlockRead, copies: readonly Copy[]): Promise<Mended> {
+    const bad: Bad[] = [];
+    let verified: Uint8Array | undefined;
+    for (const copy of copies) {
+      if (request.pointers[copy.index] === 0) continue;
+      const own = { ...request, target: new Uint8Array(request.target.length) };
+      const failed = await this.#attempt(copy, own);
+      if (failed === undefined) verified ??= own.target;
+      else bad.push(failed);
+    }
+    if (verified === undefined) return { bad: bad.length, repaired: 0, lost: true };
+    let repaired = 0;
+    for (const one of bad) if (await this.#repair(one, verified)) repaired++;
+    return { bad: bad.length, repaired, lost: false };
+  }
+
   async #attempt(copy: Copy, request: BlockRead): Promise<Bad | undefined> {
     const kib = request.pointers[copy.index] as number;
     const refusal = copy.placeRefusal(kib, request.target.length);
@@ -76,38 +104,42 @@ export class Recovery {
     return verifies(request) ? undefined : this.blame(copy, request, "check code does not match", false);
   }
 
-  async #repair({ copy, place, repairable }: Bad, verified: Uint8Array): Promise<void> {
-    if (!repairable || copy.failure !== undefined || !copy.active || copy.untrusted) return;
+  /** True when the place is good now. */
+  async #repair({ copy, place, repairable }: Bad, verified: Uint8Array): Promise<boolean> {
+    if (!repairable || copy.failure !== undefined || !copy.active || copy.untrusted) return false;
     const key = place.kib * COPIES_MAX + copy.index;
     let repair = this.#repairs.get(key);
     if (repair === undefined) {
       repair = rewrite(copy, place.kib * KIB, verified).finally(() => this.#repairs.delete(key));
       this.#repairs.set(key, repair);
     }
-    await repair;
+    return repair;
   }
 }
 
-/** A copy dropped after an error may still hold what is asked for; one taken out by the operator is left alone. */
+/** A copy dropped after an error, or leaving, may still hold what is asked for; one taken offline is left alone. */
 function mayAsk(copy: Copy): boolean {
-  return copy.active || (copy.standing === "faulted" && copy.failure?.code !== "ETIMEDOUT");
+  if (copy.active) return true;
+  return (copy.standing === "faulted" || copy.standing === "leaving") && copy.failure?.code !== "ETIMEDOUT";
 }
 
 /** A repair that fails is counted and changes nothing else: the block is as bad as it was. */
-async function rewrite(copy: Copy, offsetBytes: number, verified: Uint8Array): Promise<void> {
+async function rewrite(copy: Copy, offsetBytes: number, verified: Uint8Array): Promise<boolean> {
   try {
     await copy.device.write(offsetBytes, [verified]);
   } catch {
     copy.errors.write++;
-    return;
+    return false;
   }
   const back = new Uint8Array(verified.length);
   try {
     await copy.device.read(offsetBytes, [back]);
   } catch {
     copy.errors.read++;
-    return;
+    return false;
   }
-  if (Buffer.compare(back, verified) === 0) copy.repaired++;
+  const good = Buffer.compare(back, verified) === 0;
+  if (good) copy.repaired++;
   else copy.errors.checksum++;
+  return good;
 }

@@ -120,18 +120,28 @@ export async function readRings(copies: CopySet): Promise<RingSet> {
  * same everywhere, so that the three roots mkfs writes are chained.
  */
 export async function newRings(copies: CopySet, random: Random): Promise<RingSet> {
-  const wiped = copies.copies.flatMap((copy) =>
-    Array.from({ length: ANCHOR_SLOT + 1 }, (_, slot) => slotOffsets(slot, copy.sizeKib * KIB))
-      .flat()
-      .map((offsetBytes) => ({ copy, offsetBytes, bytes: new Uint8Array(ROOT_BYTES) })),
+  await copies.writeAt(
+    copies.copies.flatMap((copy) =>
+      ringOffsets(copy).map((offsetBytes) => ({ copy, offsetBytes, bytes: new Uint8Array(ROOT_BYTES) })),
+    ),
   );
-  await copies.writeAt(wiped);
   const backupVersion = random.bytes(VERSION_BYTES);
   const currentVersion = random.bytes(VERSION_BYTES);
   return new RingSet(
     copies,
     copies.copies.map((copy) => emptyRing(copy, backupVersion, currentVersion)),
   );
+}
+
+/** Where the slots of a copy's ring and its anchor lie. */
+function ringOffsets(copy: Copy): number[] {
+  return Array.from({ length: ANCHOR_SLOT + 1 }, (_, slot) => slotOffsets(slot, copy.sizeKib * KIB)).flat();
+}
+
+/** Wipes the ring of one copy and its anchor, durably: it holds no state of the volume any more. A failure is on the copy. */
+export async function wipeRing(copy: Copy): Promise<void> {
+  for (const offsetBytes of ringOffsets(copy)) await copy.write(offsetBytes, [new Uint8Array(ROOT_BYTES)]);
+  await copy.flush();
 }
 
 /** The ring of a copy on which no root was written yet. */

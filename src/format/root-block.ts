@@ -43,7 +43,7 @@ export const LAST_SEEN = declareStructure("last-seen", 256, "What was last known
     name: "flags",
     type: "u8",
     meaning:
-      "bit 0 taken offline by the operator; bit 1 its pointers are not trusted; bit 2 leaving; bit 3 joining a replacement",
+      "bit 0 taken offline by the operator; bit 1 its pointers are not trusted; bit 2 leaving; bit 3 joining as a replacement; bit 4 never complete yet",
   },
   { name: "replaces", type: "u8", meaning: "with bit 3: index of the copy whose place it takes once it is complete" },
   { name: "joined", type: "u64", meaning: "sequence of the root with which it last came into sync; 0 since mkfs" },
@@ -60,6 +60,8 @@ export const MemberFlag = {
   LEAVING: 0x04,
   /** Takes the place of copy `replaces` when complete. */
   REPLACING: 0x08,
+  /** Attached and never complete yet: it does not count for how many copies are needed. */
+  ARRIVING: 0x10,
 } as const;
 
 export const COPY_COUNTERS = declareStructure("copy-counters", 16, "What went wrong on one copy since mkfs.", [
@@ -67,6 +69,16 @@ export const COPY_COUNTERS = declareStructure("copy-counters", 16, "What went wr
   { name: "writeErrors", type: "u32", meaning: "writes and flushes the device refused" },
   { name: "checkErrors", type: "u32", meaning: "blocks whose check code did not match" },
   { name: "repaired", type: "u32", meaning: "blocks rewritten from another copy" },
+]);
+
+export const SCRUB_RECORD = declareStructure("scrub-record", 64, "How far the last scrub came, and what it found.", [
+  { name: "finishedSec", type: "u64", meaning: "when it ended, seconds since 1970; 0 while it goes on" },
+  { name: "blocks", type: "u64", meaning: "blocks read, each copy's counted by itself" },
+  { name: "bytes", type: "u64", meaning: "bytes read" },
+  { name: "errors", type: "u64", meaning: "of them, how many were bad" },
+  { name: "repaired", type: "u64", meaning: "of the bad ones, how many were rewritten from a good copy" },
+  { name: "lost", type: "u64", meaning: "blocks that no copy could give" },
+  { name: "reserved", type: "reserved", sizeBytes: 16, meaning: "zero" },
 ]);
 
 export const ROOT_BLOCK = declareStructure(
@@ -109,7 +121,8 @@ export const ROOT_BLOCK = declareStructure(
       meaning: "this epoch and its ancestors, newest first",
     },
     { name: "lastSeen", type: LAST_SEEN, count: COPIES_MAX, meaning: "what was last known of each copy" },
-    { name: "reserved1", type: "reserved", sizeBytes: 2664, meaning: "zero" },
+    { name: "scrub", type: SCRUB_RECORD, meaning: "the last scrub; zero when there was none" },
+    { name: "reserved1", type: "reserved", sizeBytes: 2600, meaning: "zero" },
     {
       name: "check",
       type: "bytes",
@@ -228,6 +241,30 @@ export function setRootCounters(v: DataView, copy: number, counters: CopyCounter
   v.setUint32(at + 12, cap(counters.repaired), true);
 }
 
+const SCRUB = offsetOf(ROOT_BLOCK, "scrub");
+
+export interface ScrubRecord {
+  /** 0 while it goes on. */
+  finishedSec: number;
+  blocks: number;
+  bytes: number;
+  errors: number;
+  repaired: number;
+  lost: number;
+}
+
+const SCRUB_FIELDS = ["finishedSec", "blocks", "bytes", "errors", "repaired", "lost"] as const;
+
+export function rootScrub(v: DataView): ScrubRecord {
+  const record = { finishedSec: 0, blocks: 0, bytes: 0, errors: 0, repaired: 0, lost: 0 };
+  SCRUB_FIELDS.forEach((field, i) => (record[field] = readU64(v, SCRUB + i * 8)));
+  return record;
+}
+
+export function setRootScrub(v: DataView, record: Readonly<ScrubRecord>): void {
+  SCRUB_FIELDS.forEach((field, i) => writeU64(v, SCRUB + i * 8, record[field]));
+}
+
 export interface LastSeen {
   readonly copyUuid: Uuid;
   readonly epoch: Uuid;
@@ -258,6 +295,14 @@ const SEEN = {
   replaces: offsetOf(LAST_SEEN, "replaces"),
   joined: offsetOf(LAST_SEEN, "joined"),
 } as const;
+
+/** What of it tells which root was seen last. */
+const SEEN_ROOT = [
+  [SEEN.epoch, 16],
+  [SEEN.version, VERSION_BYTES],
+  [SEEN.sequence, 8],
+  [SEEN.issued, 8],
+] as const;
 
 /** What the root knows of copy `index`; undefined when the volume has no such copy. */
 export function rootLastSeen(v: DataView, index: number, place = "root"): LastSeen | undefined {
@@ -327,6 +372,13 @@ export function setRootLastSeenRoot(v: DataView, index: number, sequence: number
   setRootIssued(v, index, sequence);
 }
 
+/** Takes over from root image `from` which root copy `index` was last seen with; all else known of it stays. */
+export function copyRootLastSeenRoot(from: DataView, to: DataView, index: number): void {
+  const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes;
+  for (const [field, sizeBytes] of SEEN_ROOT)
+    bytesAt(to, at + field, sizeBytes).set(bytesAt(from, at + field, sizeBytes));
+}
+
 /** Notes that a root of this sequence may reach copy `index` from now on. */
 export const setRootIssued = (v: DataView, index: number, sequence: number): void =>
   writeU64(v, LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.issued, sequence);
@@ -339,6 +391,10 @@ export const rootMemberFlags = (v: DataView, index: number): number =>
   v.getUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.flags);
 export const setRootMemberFlags = (v: DataView, index: number, flags: number): void =>
   v.setUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.flags, flags);
+/** Says that copy `index` takes the place of copy `replaced` once it is complete. */
+export function setRootReplaces(v: DataView, index: number, replaced: number): void {
+  v.setUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.replaces, replaced);
+}
 export const setRootTarget = (v: DataView, index: number, target: string): void => {
   const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.target;
   bytesAt(v, at, TARGET_HINT_BYTES).fill(0);

@@ -25,6 +25,7 @@ import {
   rootLastSeen,
   rootMinCopies,
   rootRevalidateCursor,
+  rootScrub,
   rootScrubCursor,
   rootSealMatches,
   rootSequence,
@@ -92,6 +93,7 @@ function verifyNumbers(v: DataView, refuse: (detail: string) => never): void {
   if (rootInSync(v) === 0) refuse("no copy is in sync");
   if (!isCheckType(rootCheckType(v))) refuse(`check code ${rootCheckType(v)} is not known`);
   rootScrubCursor(v);
+  rootScrub(v);
   rootRevalidateCursor(v);
 }
 

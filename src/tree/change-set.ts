@@ -26,6 +26,8 @@ export class ChangeSet {
   readonly created: Block[] = [];
   /** Blocks that left the cache. */
   readonly displaced: { readonly block: Block; readonly wasDirty: boolean }[] = [];
+  /** Blocks that got another key in the cache, because the first place they are named by changed. */
+  readonly rekeyed: { readonly from: number; readonly to: number }[] = [];
   readonly allocated: Allocation[] = [];
   /** Allocations of the open transaction given up again; taken back to the bitmap only when the operation stands. */
   readonly freedNow: Allocation[] = [];
@@ -55,6 +57,7 @@ export class ChangeSet {
     this.#preImages.length = 0;
     this.created.length = 0;
     this.displaced.length = 0;
+    this.rekeyed.length = 0;
     this.allocated.length = 0;
     this.freedNow.length = 0;
   }

@@ -51,6 +51,7 @@ export class Loader {
   readonly #failed = new Map<number, Error>();
   /** Blocks that no copy could give when they were last read. */
   readonly #lost = new Set<number>();
+  readonly #held = new Set<Promise<void>>();
 
   constructor(source: BlockSource, rules: BlockRules, pool: BufferPool) {
     this.#source = source;
@@ -73,9 +74,18 @@ export class Loader {
     return this.#underWay.has(key);
   }
 
+  /** Counts work on blocks in place among the reads that `settled` waits for. */
+  hold(work: Promise<unknown>): void {
+    const done: Promise<void> = work.then(
+      () => void this.#held.delete(done),
+      () => void this.#held.delete(done),
+    );
+    this.#held.add(done);
+  }
+
   /** Resolves when all reads now on their way are over, repairs they led to included. */
   async settled(): Promise<void> {
-    await Promise.allSettled([...this.#underWay.values()]);
+    await Promise.allSettled([...this.#underWay.values(), ...this.#held]);
   }
 
   /** The error with which the last load of this block ended; told once, so that a later attempt reads again. */

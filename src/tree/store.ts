@@ -56,6 +56,7 @@ export interface BlockStoreOptions {
 
 export class BlockStore {
   readonly checkType: CheckType;
+  readonly rules: BlockRules;
   readonly pool = new BufferPool();
   /** Allocators of all copies the volume has, present or not, by copy index. */
   readonly freemaps: (Freemap | undefined)[] = [];
@@ -89,6 +90,7 @@ export class BlockStore {
 
   constructor(options: BlockStoreOptions) {
     this.checkType = options.checkType;
+    this.rules = options.rules;
     this.#cache = new BlockCache(this.pool, options.cacheBytes);
     this.#loader = new Loader(options.source, options.rules, this.pool);
     this.#changes = new ChangeSet(this.pool);
@@ -195,6 +197,11 @@ export class BlockStore {
     pinned.length = 0;
   }
 
+  /** The places of blocks in the live tree are not used again before `work`, begun just now, is over. */
+  holdPlaces(work: Promise<unknown>): void {
+    this.#loader.hold(work);
+  }
+
   /** Resolves when no read or repair begun before is under way. */
   readsSettled(): Promise<void> {
     return this.#loader.settled();
@@ -248,6 +255,7 @@ export class BlockStore {
       block.dirty = wasDirty;
       this.#cache.add(block.cacheKey, block);
     }
+    for (const { from, to } of this.#changes.rekeyed.reverse()) this.#cache.rekey(to, from);
     for (const { copy, kib, sizeKib } of this.#changes.allocated) this.#freemap(copy).freeNow(kib, sizeKib);
     for (const freemap of this.freemaps) freemap?.forgetPending(this.#pendingCounts[freemap.copy] ?? 0);
   }
@@ -468,18 +476,32 @@ export class BlockStore {
     }
   }
 
-  // ---- copies that leave and return (outside of operations)
+  // ---- copies that leave and return
 
-  /** Takes the pointer to `copy` out of a ref: what it names was never flushed there. True when there was one. */
+  /**
+   * Takes the pointer to `copy` out of a ref and frees its place: the block is owed to that copy now. True when there was
+   * one. In an operation, or outside of any when it can't miss.
+   */
   clearPointer(holder: Block, at: number, copy: number): boolean {
     const view = holder.view;
     const kib = refPointer(view, at, copy);
     if (kib === 0) return false;
+    if (this.#open) this.touch(holder);
     const before = cacheKeyOf(view, at);
     setRefPointer(view, at, copy, 0);
     setRefMissing(view, at, refMissing(view, at) | (1 << copy));
     this.#freemap(copy).freeLater(kib, refSizeBytes(view, at) / 1024);
     this.#rekey(before, holder, at);
+    return true;
+  }
+
+  /** Clears all that a ref says of a copy that leaves: nothing is owed to it. True when that changed anything. */
+  forgetCopy(holder: Block, at: number, copy: number): boolean {
+    const cleared = this.clearPointer(holder, at, copy);
+    const missing = refMissing(holder.view, at);
+    if ((missing & (1 << copy)) === 0) return cleared;
+    this.touch(holder);
+    setRefMissing(holder.view, at, missing & ~(1 << copy));
     return true;
   }
 
@@ -497,6 +519,7 @@ export class BlockStore {
     const after = cacheKeyOf(holder.view, at);
     if (after === before) return;
     this.#cache.rekey(before, after);
+    if (this.#open) this.#changes.rekeyed.push({ from: before, to: after });
     this.#rekeyedIn = this.tid;
   }
 

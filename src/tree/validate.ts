@@ -89,10 +89,15 @@ function refuse(what: string): never {
 
 /** Holds refs and blocks against the rules, for a volume whose copies have the given sizes (KiB, by index; 0 = none). */
 export class BlockRules {
-  readonly #copyKib: readonly number[];
+  readonly #copyKib: number[];
 
   constructor(copyKib: readonly number[]) {
-    this.#copyKib = copyKib;
+    this.#copyKib = [...copyKib];
+  }
+
+  /** A copy was attached, or is gone (0). */
+  setCopySize(copy: number, sizeKib: number): void {
+    this.#copyKib[copy] = sizeKib;
   }
 
   /**

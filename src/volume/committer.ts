@@ -118,17 +118,22 @@ export class Committer {
     ));
   }
 
-  /** A commit even if nothing changed: it moves the ring on, which lets deferred frees go. */
-  async force(): Promise<void> {
+  /**
+   * A commit even if nothing changed: it moves the ring on, which lets deferred frees go. `change` is made when no commit
+   * is under way, so that no root already sealed lacks it: that is how the members of a volume are changed.
+   */
+  async force(change?: () => void): Promise<void> {
     while (this.#running !== undefined) await this.#running;
     if (this.#failure !== undefined) throw this.#failure;
+    change?.();
     await this.#start();
   }
 
   #startNext(): Promise<void> {
     this.#next = undefined;
     if (this.#failure !== undefined) throw this.#failure;
-    return this.#start();
+    // A forced commit may have begun first: it covers what was waited for, or the next one does.
+    return this.#running === undefined ? this.#start() : this.barrier();
   }
 
   #start(): Promise<void> {
@@ -168,6 +173,7 @@ export class Committer {
     fillLeaves(store, this.#rootImage);
     const { writes, owed } = sealAll(store, this.#rootImage);
     const joining = this.#members.joining(owed);
+    this.#members.beginJoining(joining);
     const tid = store.tid;
     assert(tid > rootSequence(this.#rootImage.view), "a transaction id does not rise");
     const image = this.#rootImage.bytes.slice();
@@ -196,7 +202,7 @@ export class Committer {
     this.#members.rootDurable(view);
     this.#letGo(tid);
     if (this.#copies.failed.length > 0) return false;
-    this.#members.joined(joining, view);
+    this.#members.committed(tid, joining);
     return true;
   }
 

@@ -6,9 +6,10 @@ import { assert } from "../base/assert.ts";
 import { RefType, refKey, setRefFreeSpace } from "../format/blockref.ts";
 import { FREEMAP_LEAF_BYTES } from "../format/freemap.ts";
 import { rootFreemapOffset } from "../format/root-block.ts";
-import { Claim, type Freemap } from "../freemap/freemap.ts";
+import { Claim, Freemap } from "../freemap/freemap.ts";
 import type { Leaf } from "../freemap/leaf.ts";
 import type { Block } from "../tree/block.ts";
+import { MISS } from "../tree/miss.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { type Root, treeFind } from "../tree/tree.ts";
 import { treeEdit, treeInsert } from "../tree/tree-edit.ts";
@@ -25,6 +26,21 @@ export function readLeafWords(store: BlockStore, root: Root, index: number): Uin
   const block = store.block(position.block, position.at);
   assert(block.type === RefType.FREEMAP, "a freemap leaf of another type");
   return new Uint32Array(block.bytes.slice().buffer);
+}
+
+/**
+ * The allocator of one copy, entered into the store. A leaf is never looked up by the operation that needs it: the tree may
+ * be the very one that operation is changing.
+ */
+export function freemapFor(store: BlockStore, rootImage: Block, index: number, sizeKib: number): Freemap {
+  const root = freemapRoot(rootImage, index);
+  const freemap: Freemap = new Freemap(index, sizeKib, (leaf) => {
+    if (!store.inOperation) return readLeafWords(store, root, leaf);
+    store.wantLeaf(() => void freemap.leaf(leaf));
+    throw MISS;
+  });
+  store.freemaps[index] = freemap;
+  return freemap;
 }
 
 /**

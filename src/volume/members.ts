@@ -3,33 +3,42 @@
 // Invariants: I2 (a failed copy leaves with its unflushed pointers cleared and a new epoch), I6 (what was last seen of a
 // copy, and what may have reached it, is noted before and after each root), I8 (a copy joins when nothing is owed to it).
 
+import { assert } from "../base/assert.ts";
 import type { Random } from "../base/random.ts";
 import { randomUuid } from "../base/uuid.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { CopiesLostError } from "../copies/errors.ts";
-import { bitCount, leaveSync, minCopiesFor, stayingMembers } from "../copies/membership.ts";
+import { bitCount, joinSync, leaveSync, membersWith, recountMembers, replacedBy } from "../copies/membership.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import {
+  beginRootEpoch,
+  copyRootLastSeenRoot,
+  MemberFlag,
+  rootEpoch,
+  rootFreemapOffset,
   rootInSync,
   rootLastSeen,
   rootMembers,
   rootMinCopies,
   rootSequence,
-  setRootInSync,
+  setRootCounters,
   setRootIssued,
-  setRootJoined,
   setRootLastSeen,
+  setRootMemberFlags,
   setRootMinCopies,
 } from "../format/root-block.ts";
+import { refIsBare } from "../format/blockref.ts";
+import { VERSION_BYTES } from "../format/version-chain.ts";
 import type { Block } from "../tree/block.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { clearUnflushed } from "./drop-copy.ts";
+import { freemapFor } from "./freemap-trees.ts";
 
 /** A change of membership that operators are told about. */
 export interface MemberEvent {
   readonly copyIndex: number;
-  readonly what: "dropped" | "joined" | "returned" | "no-room";
+  readonly what: "dropped" | "joined" | "attached" | "leaving" | "detached";
   readonly detail: string;
 }
 
@@ -42,6 +51,10 @@ export class Members {
   onEvent: (event: MemberEvent) => void = () => undefined;
   /** Called when a copy has become complete and the root that says so is durable. */
   onJoined: (copy: Copy) => void = () => undefined;
+  /** Called when a copy was replaced: its pointers are to be cleared. */
+  onReplaced: (copyIndex: number) => void = () => undefined;
+  /** What M was before a change that no commit has made durable on every copy yet, and the first that may. */
+  #minBefore: { readonly minCopies: number; readonly tid: number } | undefined;
 
   constructor(store: BlockStore, copies: CopySet, rootImage: Block, random: Random) {
     this.#store = store;
@@ -60,6 +73,11 @@ export class Members {
     return rootMembers(this.#rootImage.view);
   }
 
+  /** Members on their way out. */
+  get leaving(): number {
+    return membersWith(this.#rootImage.view, MemberFlag.LEAVING);
+  }
+
   get minCopies(): number {
     return rootMinCopies(this.#rootImage.view);
   }
@@ -70,7 +88,7 @@ export class Members {
     store.targets = 0;
     for (const copy of this.#copies.copies) if (copy.active) store.targets |= copy.bit;
     store.required = this.inSync & store.targets;
-    store.owing = this.all & ~this.inSync;
+    store.owing = this.all & ~this.inSync & ~this.leaving;
     if ((this.inSync & (1 << this.#copies.master)) === 0) this.#copies.master = lowest(this.inSync);
   }
 
@@ -90,6 +108,8 @@ export class Members {
   dropFailed(): void {
     const { failed } = this.#copies;
     if (failed.length === 0) return;
+    if (this.#minBefore !== undefined) setRootMinCopies(this.#rootImage.view, this.#minBefore.minCopies);
+    this.#minBefore = undefined;
     const mask = failed.reduce((bits, copy) => bits | copy.bit, 0);
     const left = bitCount(this.inSync & ~mask);
     const reasons = failed.map((copy) => `copy ${copy.index}: ${copy.failure?.message ?? "failed"}`).join("; ");
@@ -100,13 +120,91 @@ export class Members {
   }
 
   /** Takes one copy out of use: no block or root goes to it from now on, and what it never flushed is not promised. */
-  drop(copy: Copy, standing: "faulted" | "offline", reason: string): void {
+  drop(copy: Copy, standing: "faulted" | "offline" | "leaving", reason: string): void {
     copy.standing = standing;
     copy.reason = reason;
     clearUnflushed(this.#store, this.#rootImage, copy.index, copy.flushedTid);
     this.leave(copy.bit);
-    this.onEvent({ copyIndex: copy.index, what: "dropped", detail: reason });
+    const what = standing === "leaving" ? "leaving" : "dropped";
+    this.onEvent({ copyIndex: copy.index, what, detail: reason });
   }
+
+  // ---- changes asked for; each is made between two commits (Volume.forceCommit)
+
+  /** Enters a new copy, whose ring is empty: everything is owed to it. `replaces`: the copy whose place it takes. */
+  attach(copy: Copy, replaces: number | undefined): void {
+    const { view } = this.#rootImage;
+    const { index } = copy;
+    assert((this.all & copy.bit) === 0, `copy ${index} is a member already`);
+    assert(refIsBare(view, rootFreemapOffset(index)), `copy ${index} has a freemap before it is attached`);
+    setRootLastSeen(view, index, {
+      copyUuid: copy.uuid,
+      epoch: rootEpoch(view),
+      version: new Uint8Array(VERSION_BYTES),
+      sequence: 0,
+      sizeKib: copy.sizeKib,
+      target: copy.name,
+      flags: MemberFlag.ARRIVING | (replaces === undefined ? 0 : MemberFlag.REPLACING),
+      replaces: replaces ?? 0,
+    });
+    // What is needed changes when it joins, not before.
+    const { minCopies } = this;
+    recountMembers(view);
+    setRootMinCopies(view, minCopies);
+    this.#store.rules.setCopySize(index, copy.sizeKib);
+    freemapFor(this.#store, this.#rootImage, index, copy.sizeKib);
+    this.#copies.add(copy);
+    copy.flushedTid = this.#store.tid - 1;
+    copy.standing = "syncing";
+    this.align();
+    this.onEvent({ copyIndex: index, what: "attached", detail: "is being caught up" });
+  }
+
+  /** Changes M; taken back if a copy fails before that is durable on all (I2). */
+  changeMinCopies(minCopies: number): void {
+    this.#minBefore = { minCopies: this.minCopies, tid: this.#store.tid };
+    setRootMinCopies(this.#rootImage.view, minCopies);
+  }
+
+  /** A member begins to leave, at hand or not: nothing is written or owed to it from now on. */
+  beginLeaving(index: number, reason: string): void {
+    const { view } = this.#rootImage;
+    setRootMemberFlags(view, index, MemberFlag.LEAVING);
+    const { minCopies } = this;
+    recountMembers(view);
+    setRootMinCopies(view, minCopies);
+    this.#takeOut(index, reason);
+  }
+
+  #takeOut(index: number, reason: string): void {
+    const copy = this.#copies.copy(index);
+    if (copy?.active) return this.drop(copy, "leaving", reason);
+    if (copy !== undefined) copy.standing = "leaving";
+    this.leave(1 << index);
+    this.onEvent({ copyIndex: index, what: "leaving", detail: reason });
+  }
+
+  /** Nothing names the copy any more: its index is free. */
+  forget(index: number): void {
+    const { view } = this.#rootImage;
+    assert((this.leaving & (1 << index)) !== 0, `copy ${index} is forgotten without having left`);
+    assert(refIsBare(view, rootFreemapOffset(index)), `copy ${index} is forgotten before its freemap`);
+    for (let other = 0; other < COPIES_MAX; other++) {
+      const seen = rootLastSeen(view, other);
+      if (seen === undefined || (seen.flags & MemberFlag.REPLACING) === 0 || seen.replaces !== index) continue;
+      setRootLastSeen(view, other, { ...seen, flags: seen.flags & ~MemberFlag.REPLACING, replaces: 0 });
+    }
+    setRootLastSeen(view, index, undefined);
+    setRootCounters(view, index, { read: 0, write: 0, checksum: 0, repaired: 0 });
+    this.#store.freemaps[index] = undefined;
+    this.#store.rules.setCopySize(index, 0);
+    const copy = this.#copies.copy(index);
+    if (copy !== undefined) this.#copies.remove(copy);
+    this.align();
+    this.onEvent({ copyIndex: index, what: "detached", detail: "nothing of the volume is on it any more" });
+  }
+
+  // ---- joining
 
   /** Copies to which nothing is owed any more, although they are not in sync yet: they join with this root. */
   joining(owed: number): readonly Copy[] {
@@ -123,12 +221,17 @@ export class Members {
     else this.#holdBack.delete(copy);
   }
 
+  /** The root about to be sealed takes `joining` into the in-sync set; what is allocated from now on must fit on them. */
+  beginJoining(joining: readonly Copy[]): void {
+    const { view } = this.#rootImage;
+    this.#store.required |= bits(joining);
+    // Stays in the lineage even if this commit is given up: its root may have reached some copy.
+    if ((replacedBy(view, bits(joining)) & this.inSync) !== 0) beginRootEpoch(view, randomUuid(this.#random));
+  }
+
   /** Writes into the image of the root at hand that `joining` are in sync. */
   describeJoined(view: DataView, joining: readonly Copy[]): void {
-    if (joining.length === 0) return;
-    setRootInSync(view, rootInSync(view) | this.#bits(joining));
-    for (const copy of joining) setRootJoined(view, copy.index, rootSequence(view));
-    askForEnough(view);
+    if (joining.length > 0) joinSync(view, bits(joining), rootSequence(view));
   }
 
   /** A root of this sequence is about to be written to all active copies. */
@@ -139,37 +242,37 @@ export class Members {
   /** The root with image `written` is durable on all copies that did not fail. */
   rootDurable(written: DataView): void {
     for (const copy of this.#copies.active) {
-      const seen = rootLastSeen(written, copy.index);
-      if (seen !== undefined) setRootLastSeen(this.#rootImage.view, copy.index, seen);
+      copyRootLastSeenRoot(written, this.#rootImage.view, copy.index);
     }
   }
 
-  /** The root that took `joining` into the in-sync set is durable everywhere. */
-  joined(joining: readonly Copy[], written: DataView): void {
+  /** The root of transaction `tid`, which took `joining` into the in-sync set, is durable everywhere. */
+  committed(tid: number, joining: readonly Copy[]): void {
+    if (this.#minBefore !== undefined && tid >= this.#minBefore.tid) this.#minBefore = undefined;
     if (joining.length === 0) return;
+    const { view } = this.#rootImage;
+    const replaced = replacedBy(view, bits(joining));
     for (const copy of joining) {
       copy.standing = "in-sync";
       copy.reason = undefined;
       copy.noRoom = false;
     }
-    setRootInSync(this.#rootImage.view, this.inSync | (rootInSync(written) & this.#bits(joining)));
-    for (const copy of joining) setRootJoined(this.#rootImage.view, copy.index, rootSequence(written));
-    askForEnough(this.#rootImage.view);
+    joinSync(view, bits(joining), tid);
     this.align();
     for (const copy of joining) {
       this.onEvent({ copyIndex: copy.index, what: "joined", detail: "is in sync" });
       this.onJoined(copy);
     }
-  }
-
-  #bits(copies: readonly Copy[]): number {
-    return copies.reduce((mask, copy) => mask | copy.bit, 0);
+    for (let index = 0; index < COPIES_MAX; index++) {
+      if ((replaced & (1 << index)) === 0) continue;
+      this.#takeOut(index, "was replaced");
+      this.onReplaced(index);
+    }
   }
 }
 
-/** As many copies are needed as the volume's size asks for, but no more than are in sync. */
-function askForEnough(view: DataView): void {
-  setRootMinCopies(view, Math.min(minCopiesFor(bitCount(stayingMembers(view))), bitCount(rootInSync(view))));
+function bits(copies: readonly Copy[]): number {
+  return copies.reduce((mask, copy) => mask | copy.bit, 0);
 }
 
 function lowest(mask: number): number {

@@ -25,7 +25,7 @@ import {
   rootMinCopies,
   rootSequence,
 } from "../format/root-block.ts";
-import { Claim, Freemap } from "../freemap/freemap.ts";
+import { Claim, type Freemap } from "../freemap/freemap.ts";
 import { LEAF_WORDS } from "../freemap/leaf.ts";
 import { pendingReleases } from "../ops/inodes.ts";
 import { Block, ROOT_IMAGE } from "../tree/block.ts";
@@ -34,7 +34,7 @@ import { PfsState } from "../tree/pfs-state.ts";
 import { BlockStore } from "../tree/store.ts";
 import { treeCeiling } from "../tree/tree.ts";
 import { BlockRules } from "../tree/validate.ts";
-import { freemapRoot, readLeafWords } from "./freemap-trees.ts";
+import { freemapFor, freemapRoot } from "./freemap-trees.ts";
 import { Members } from "./members.ts";
 import { type UntilLoaded, holdBits, mergeBits, usedOnlyByOlder } from "./older-roots.ts";
 import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions } from "./volume.ts";
@@ -127,18 +127,6 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
     if (options.renewRings === true) await renewRings(volume, rings);
   }
   return volume;
-}
-
-/** The allocator of one copy, entered into the store. */
-export function freemapFor(store: BlockStore, rootImage: Block, index: number, sizeKib: number): Freemap {
-  const root = freemapRoot(rootImage, index);
-  const freemap: Freemap = new Freemap(index, sizeKib, (leaf) => {
-    if (!store.inOperation) return readLeafWords(store, root, leaf);
-    store.wantLeaf(() => void freemap.leaf(leaf));
-    throw MISS;
-  });
-  store.freemaps[index] = freemap;
-  return freemap;
 }
 
 /** Why the volume can't be written to: fewer copies are complete than it asks for, and nobody said that this will do. */

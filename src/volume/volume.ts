@@ -186,9 +186,9 @@ export class Volume {
     if (this.failed) throw new FsError("EIO", this.#readOnlyReason);
   }
 
-  /** A commit even when nothing changed: fills the next slot of the root ring. */
-  async forceCommit(): Promise<void> {
-    await this.#committer.force();
+  /** A commit even when nothing changed: fills the next slot of the root ring. `change` is made just before it begins. */
+  async forceCommit(change?: () => void): Promise<void> {
+    await this.#committer.force(change);
   }
 
   /** Commits what is left and stops; the copies stay open. Rejects when something completed could not be made durable. */

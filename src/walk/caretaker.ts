@@ -1,11 +1,19 @@
-// Looks after the copies of a mounted volume: takes back those that returned, has each caught up, and clears up behind a
-// copy that joined. Works beside requests; everything it does survives being stopped at any point (I8).
+// Looks after the copies of a mounted volume: takes back those that returned, has each revalidated where its state is
+// unknown (I6) and caught up, clears up behind a copy that joined, and attaches, replaces and detaches copies. Works beside requests; everything it does survives being stopped at any point (I8).
 
 import type { Clock } from "../base/clock.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { Ring } from "../copies/ring.ts";
 import type { Volume } from "../volume/volume.ts";
+import type { OpenTarget } from "../copies/targets.ts";
+import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
+import { attach, type AttachOptions } from "./attach.ts";
+import { beginDetach, Detach, restoreMinCopies } from "./detach.ts";
 import { Pace } from "./pace.ts";
+import { FsError } from "../base/errno.ts";
+import { rootScrubCursor } from "../format/root-block.ts";
+import { Scrub } from "./scrub.ts";
+import { Revalidation, type RevalidationProgress } from "./revalidate.ts";
 import { Resync, type ResyncEnd, type ResyncProgress } from "./resync.ts";
 import { releaseAnchor, takeBack, type TakeBackOptions } from "./take-back.ts";
 
@@ -13,6 +21,8 @@ export interface CaretakerOptions {
   readonly clock: Clock;
   /** Most bytes a second that a resync moves; 0 for no bound. */
   readonly resyncBytesPerSecond?: number;
+  /** The same for a scrub. */
+  readonly scrubBytesPerSecond?: number;
   /** Told in one line what became of a copy. */
   readonly onNote?: (line: string) => void;
 }
@@ -21,6 +31,8 @@ export interface CaretakerOptions {
 export interface CatchUp {
   readonly copyIndex: number;
   readonly startedMs: number;
+  /** How far the check of what it holds came; undefined when it needs none. */
+  readonly revalidation: Readonly<RevalidationProgress> | undefined;
   readonly progress: Readonly<ResyncProgress>;
   /** Undefined while it goes on. */
   end: ResyncEnd | "failed" | undefined;
@@ -31,8 +43,15 @@ export class Caretaker {
   readonly #clock: Clock;
   readonly #pace: Pace;
   readonly #note: (line: string) => void;
-  readonly #resyncs = new Map<number, Resync>();
+  /** Walks under way, to be stopped when the volume is closed. */
+  readonly #walks = new Set<{ stop(): void }>();
+  /** Revalidations follow one another: the root has one cursor for them. */
+  #revalidated: Promise<unknown> = Promise.resolve();
   readonly #catchUps = new Map<number, CatchUp>();
+  #scrub: Scrub | undefined;
+  /** Bounds the scrub; may be changed while it runs. */
+  readonly scrubPace: Pace;
+  readonly #detaching = new Map<number, Detach>();
   readonly #under = new Set<Promise<void>>();
   #closed = false;
 
@@ -40,16 +59,27 @@ export class Caretaker {
     this.#volume = volume;
     this.#clock = options.clock;
     this.#pace = new Pace(options.clock, options.resyncBytesPerSecond ?? 0);
+    this.scrubPace = new Pace(options.clock, options.scrubBytesPerSecond ?? 0);
     this.#note = options.onNote ?? (() => undefined);
     volume.members.onEvent = ({ copyIndex, what, detail }) => this.#note(`copy ${copyIndex} ${what}: ${detail}`);
     volume.members.onJoined = (copy) => this.#begin(() => this.#clearUp(copy));
+    volume.members.onReplaced = (index) => this.#begin(() => this.#clearBehind(index));
   }
 
-  /** Takes back every copy that is at hand and not in sync, unless the operator took it out. */
+  /**
+   * Takes back every copy that is at hand and not in sync, unless the operator took it out, goes on clearing behind those
+   * that leave, at hand or not, and goes on with a scrub that was interrupted.
+   */
   start(): void {
+    if (this.#volume.readOnly === undefined) this.#begin(() => restoreMinCopies(this.#volume));
+    for (let index = 0; index < COPIES_MAX; index++) {
+      if ((this.#volume.members.leaving & (1 << index)) !== 0) this.#begin(() => this.#clearBehind(index));
+    }
+    if (rootScrubCursor(this.#volume.rootImage.view) !== 0 && this.#volume.readOnly === undefined) this.startScrub();
     for (const ring of this.#volume.rings.rings) {
       const { standing } = ring.copy;
-      if (standing === "in-sync" && hasAnchorLeft(ring)) this.#begin(() => this.#clearUp(ring.copy));
+      if (standing === "in-sync" && (hasAnchorLeft(ring) || !isWhole(ring)))
+        this.#begin(() => this.#clearUp(ring.copy));
       if (standing === "stale" || standing === "unknown" || standing === "blank") {
         this.#begin(() => this.takeBack(ring));
       }
@@ -68,24 +98,96 @@ export class Caretaker {
     this.#begin(() => this.#catchUp(ring.copy));
   }
 
+  /**
+   * Makes a new copy of the open devices of `target`, whose content is lost, and begins to catch it up; resolves once it is a
+   * member. Throws CopiesError or DeviceError; the devices are the caller's to close then.
+   */
+  async attach(target: OpenTarget, options: AttachOptions = {}): Promise<Copy> {
+    const copy = await attach(this.#volume, target, options);
+    this.#begin(() => this.#catchUp(copy));
+    return copy;
+  }
+
+  /** A new copy in the place of copy `index`, at hand or not, which goes on serving until the new one is complete. */
+  replace(index: number, target: OpenTarget, options: Omit<AttachOptions, "replaces"> = {}): Promise<Copy> {
+    return this.attach(target, { ...options, replaces: index });
+  }
+
+  /**
+   * Takes a copy, at hand or not, out of the volume for good: resolves when no root counts on it; what the tree says of it
+   * is cleared after that. Throws CopiesError when too few complete copies would be left.
+   */
+  async detach(index: number): Promise<void> {
+    await beginDetach(this.#volume, index);
+    this.#begin(() => this.#clearBehind(index));
+  }
+
+  /** Begins a scrub, or goes on with one that was interrupted. Throws FsError EBUSY when one runs, EROFS when nothing may be written. */
+  startScrub(): Scrub {
+    if (this.#scrub !== undefined) throw new FsError("EBUSY", "a scrub is under way already");
+    const { readOnly } = this.#volume;
+    if (readOnly !== undefined) throw new FsError("EROFS", readOnly);
+    const scrub = new Scrub(this.#volume, this.#clock, this.scrubPace);
+    this.#scrub = scrub;
+    this.#begin(() => this.#runScrub(scrub));
+    return scrub;
+  }
+
+  /** The scrub under way, to be paused, resumed or cancelled. */
+  get scrub(): Scrub | undefined {
+    return this.#scrub;
+  }
+
+  async #runScrub(scrub: Scrub): Promise<void> {
+    try {
+      const complete = await this.#walk(scrub, () => scrub.run());
+      const { blocks, errors, repaired, lost } = scrub.record;
+      const end = complete ? "complete" : "stopped";
+      this.#note(
+        `scrub ${end}: ${blocks} blocks read, ${errors} bad, ${repaired} repaired, ${lost} lost on every copy`,
+      );
+    } finally {
+      this.#scrub = undefined;
+    }
+  }
+
+  /** Clears what the tree says of a copy that leaves; then its index is free. */
+  async #clearBehind(index: number): Promise<void> {
+    if (this.#detaching.has(index)) return;
+    const detach = new Detach(this.#volume, index);
+    this.#detaching.set(index, detach);
+    try {
+      if (!(await this.#walk(detach, () => detach.run())) && !this.#closed) {
+        this.#note(`copy ${index} can't leave: a part of the tree is unreadable; run fsck.h2ts, then mount again`);
+      }
+    } finally {
+      this.#detaching.delete(index);
+    }
+  }
+
+  /** Copies whose traces are being cleared, by index. */
+  get detaching(): ReadonlyMap<number, Detach> {
+    return this.#detaching;
+  }
+
   async #catchUp(copy: Copy): Promise<void> {
     if (this.#closed) return;
     const resync = new Resync(this.#volume, copy, this.#pace);
+    const revalidation = copy.untrusted ? new Revalidation(this.#volume, copy, this.#pace) : undefined;
     const catchUp: CatchUp = {
       copyIndex: copy.index,
       startedMs: this.#clock.monotonicMs(),
+      revalidation: revalidation?.progress,
       progress: resync.progress,
       end: undefined,
     };
-    this.#resyncs.set(copy.index, resync);
     this.#catchUps.set(copy.index, catchUp);
     try {
-      catchUp.end = await resync.run();
+      const trusted = revalidation === undefined || (await this.#revalidate(revalidation));
+      catchUp.end = trusted ? await this.#walk(resync, () => resync.run()) : "stopped";
     } catch (error) {
       catchUp.end = "failed";
       throw error;
-    } finally {
-      this.#resyncs.delete(copy.index);
     }
     if (catchUp.end === "no-room") {
       this.#note(
@@ -94,10 +196,39 @@ export class Caretaker {
     }
   }
 
-  /** The copy is in sync: its last complete state need not be kept any more. */
+  async #revalidate(revalidation: Revalidation): Promise<boolean> {
+    const before = this.#revalidated;
+    const done = (async () => {
+      await before.catch(() => undefined);
+      return this.#walk(revalidation, () => revalidation.run());
+    })();
+    this.#revalidated = done;
+    if (!(await done)) return false;
+    const { blocks, bad } = revalidation.progress;
+    this.#note(`copy ${revalidation.copy.index} was revalidated: ${bad} of ${blocks} blocks are brought anew`);
+    return true;
+  }
+
+  async #walk<T>(walk: { stop(): void }, run: () => Promise<T>): Promise<T> {
+    if (this.#closed) walk.stop();
+    this.#walks.add(walk);
+    try {
+      return await run();
+    } finally {
+      this.#walks.delete(walk);
+    }
+  }
+
+  /** The copy is in sync: its last complete state need not be kept any more, and its ring has to be whole. */
   async #clearUp(copy: Copy): Promise<void> {
-    await this.#volume.rings.clearAnchor(copy);
+    const { rings } = this.#volume;
+    const ring = rings.ring(copy.index);
+    if (ring === undefined) return;
+    const damaged = ring.findings.some(({ kind }) => kind === "anchor-damaged");
+    if (ring.anchor !== undefined || damaged) await rings.clearAnchor(copy);
     await releaseAnchor(this.#volume, copy.index);
+    if (isWhole(ring)) return;
+    for (let slot = 0; slot < ROOT_SLOTS; slot++) await this.#volume.forceCommit();
   }
 
   #begin(work: () => Promise<void>): void {
@@ -116,7 +247,7 @@ export class Caretaker {
   /** Stops all work after the step under way; it goes on by itself at the next mount. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const resync of this.#resyncs.values()) resync.stop();
+    for (const walk of this.#walks) walk.stop();
     await this.settled();
   }
 }
@@ -124,4 +255,9 @@ export class Caretaker {
 /** An anchor that a crash left behind, whole or torn while it was emptied. */
 function hasAnchorLeft(ring: Ring): boolean {
   return ring.anchor !== undefined || ring.findings.some(({ kind }) => kind === "anchor-damaged");
+}
+
+/** Every slot of the ring holds a root, front and back. */
+function isWhole(ring: Ring): boolean {
+  return ring.findings.length === 0 && !ring.slots.includes(undefined);
 }

@@ -2,35 +2,15 @@
 // lacks something, in key order, so the same refs are met in the same order, and where a walk stopped needs no note: what
 // is done is no longer owed.
 
-import {
-  refCheckType,
-  refIsDirty,
-  refOwed,
-  refPointer,
-  refSizeBytes,
-  refMissing,
-  refType,
-  REF_CHECK_OFFSET,
-  setRefMissing,
-} from "../format/blockref.ts";
-import { CHECK_BYTES_MAX } from "../format/check.ts";
-import { COPIES_MAX } from "../format/geometry.ts";
+import { refIsDirty, refMissing, refOwed, refPointer, refType, setRefMissing } from "../format/blockref.ts";
 import type { Block } from "../tree/block.ts";
 import { holdsRefs } from "../tree/runs.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { blockRefs, LiveNode } from "./live.ts";
-
-/** One block to be brought to a copy. */
-export interface OwedBlock {
-  readonly pointers: readonly number[];
-  readonly checkType: number;
-  readonly check: Uint8Array;
-  readonly sizeBytes: number;
-  readonly type: number;
-}
+import { blockKey, type NamedBlock, namedBlock } from "./named-block.ts";
 
 export interface OwedList {
-  readonly blocks: readonly OwedBlock[];
+  readonly blocks: readonly NamedBlock[];
   /** Something is owed that can't be copied before the open transaction is sealed. */
   readonly unsealed: boolean;
 }
@@ -100,10 +80,10 @@ export function findOwed(
   copyIndex: number,
   limits: { readonly blocksMax: number; readonly bytesMax: number },
 ): OwedList {
-  const blocks: OwedBlock[] = [];
+  const blocks: NamedBlock[] = [];
   let bytes = 0;
   const walk = new OwedWalk(store, copyIndex, false, (node, at) => {
-    const owed = owedBlock(node.block, at);
+    const owed = namedBlock(node.block, at);
     blocks.push(owed);
     bytes += owed.sizeBytes;
     return blocks.length < limits.blocksMax && bytes < limits.bytesMax;
@@ -118,29 +98,11 @@ function anythingOwed(rootImage: Block, copyIndex: number): boolean {
   return false;
 }
 
-function owedBlock(block: Block, at: number): OwedBlock {
-  const { view } = block;
-  const pointers: number[] = [];
-  for (let copy = 0; copy < COPIES_MAX; copy++) pointers.push(refPointer(view, at, copy));
-  return {
-    pointers,
-    checkType: refCheckType(view, at),
-    check: block.bytes.slice(at + REF_CHECK_OFFSET, at + REF_CHECK_OFFSET + CHECK_BYTES_MAX),
-    sizeBytes: refSizeBytes(view, at),
-    type: refType(view, at),
-  };
-}
-
 /** Blocks met that were not brought before the search for the remaining ones is given up. */
 const OTHERS_MAX = 1024;
 
-/** Names a block by its content and by where it lies on the copies that have it. */
-export function owedKey(owed: Pick<OwedBlock, "pointers" | "check">): string {
-  return `${owed.pointers.join()} ${Buffer.from(owed.check.buffer, owed.check.byteOffset, owed.check.length).toString("latin1")}`;
-}
-
 /**
- * Enters the places of `brought` (by `owedKey`) wherever a ref names such a block and copy `copyIndex` is owed it. Returns
+ * Enters the places of `brought` (by `blockKey`) wherever a ref names such a block and copy `copyIndex` is owed it. Returns
  * the keys that were found. Must run as an operation; may throw MISS.
  */
 export function enterBrought(
@@ -152,7 +114,7 @@ export function enterBrought(
   const entered = new Set<string>();
   let others = 0;
   const walk = new OwedWalk(store, copyIndex, true, (node, at) => {
-    const key = owedKey(owedBlock(node.block, at));
+    const key = blockKey(namedBlock(node.block, at));
     const kib = brought.get(key);
     // Some may be gone by now: then not all the rest is searched for them.
     if (kib === undefined) return entered.size < brought.size && ++others < OTHERS_MAX;

@@ -6,10 +6,10 @@
 import type { BlockRead } from "../copies/block-io.ts";
 import type { Copy } from "../copies/copy.ts";
 import { KIB } from "../format/geometry.ts";
-import { RefType } from "../format/blockref.ts";
 import { type Freemap, NO_ROOM } from "../freemap/freemap.ts";
 import type { Volume } from "../volume/volume.ts";
-import { enterBrought, findOwed, type OwedBlock, owedKey } from "./owed.ts";
+import { blockKey, type NamedBlock, readOf } from "./named-block.ts";
+import { enterBrought, findOwed } from "./owed.ts";
 import type { Pace } from "./pace.ts";
 
 /** One round: enough for large device calls, little enough to be over soon. */
@@ -25,7 +25,7 @@ export interface ResyncProgress {
 }
 
 interface Reserved {
-  readonly owed: OwedBlock;
+  readonly owed: NamedBlock;
   readonly read: BlockRead;
   readonly kib: number;
 }
@@ -77,13 +77,13 @@ export class Resync {
     return "no-room";
   }
 
-  async #bring(blocks: readonly OwedBlock[]): Promise<ResyncEnd | undefined> {
+  async #bring(blocks: readonly NamedBlock[]): Promise<ResyncEnd | undefined> {
     const { copies } = this.#volume;
     const freemap = this.#volume.store.freemaps[this.copy.index] as Freemap;
     const reserved = await this.#volume.untilLoaded(() => this.#reserve(freemap, blocks));
     const end = (entered: ReadonlySet<string>): void => {
       for (const { owed, kib } of reserved.splice(0)) {
-        freemap.endReservation(kib, owed.sizeBytes / KIB, entered.has(owedKey(owed)));
+        freemap.endReservation(kib, owed.sizeBytes / KIB, entered.has(blockKey(owed)));
       }
     };
     const complete = reserved.length === blocks.length;
@@ -97,7 +97,7 @@ export class Resync {
         good.map(({ read, kib }) => ({ pointers: placeOn(this.copy.index, kib), bytes: read.target })),
       );
       await this.copy.flush();
-      const brought = new Map(good.map(({ owed, kib }) => [owedKey(owed), kib]));
+      const brought = new Map(good.map(({ owed, kib }) => [blockKey(owed), kib]));
       await this.#volume.maintain((state) => {
         if (!this.#goesOn) return;
         // Bitmap and pointers change in the same step: no commit may come between them.
@@ -112,15 +112,13 @@ export class Resync {
   }
 
   /** Places for as many of the blocks as there is room for. May throw MISS before anything is reserved. */
-  #reserve(freemap: Freemap, blocks: readonly OwedBlock[]): Reserved[] {
+  #reserve(freemap: Freemap, blocks: readonly NamedBlock[]): Reserved[] {
     const reserved: Reserved[] = [];
     try {
       for (const owed of blocks) {
         const kib = freemap.reserve(owed.sizeBytes / KIB);
         if (kib === NO_ROOM) break;
-        const { pointers, checkType, check, sizeBytes, type } = owed;
-        const read = { pointers, checkType, check, target: new Uint8Array(sizeBytes), metadata: type !== RefType.DATA };
-        reserved.push({ owed, read, kib });
+        reserved.push({ owed, read: readOf(owed), kib });
       }
     } catch (error) {
       for (const { owed, kib } of reserved) freemap.endReservation(kib, owed.sizeBytes / KIB, false);

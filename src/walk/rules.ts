@@ -59,13 +59,15 @@ export interface VolumeBounds {
   readonly copyKib: readonly number[];
   /** Bit per copy that lacks nothing. */
   readonly inSync: number;
+  /** Bit per copy that is being detached: what refs say of it is on its way out. */
+  readonly leaving?: number;
 }
 
 /** Bit per copy of the volume that may be owed something. */
 export function owingCopies(bounds: VolumeBounds): number {
   let mask = 0;
   for (let copy = 0; copy < COPIES_MAX; copy++) if ((bounds.copyKib[copy] ?? 0) > 0) mask |= 1 << copy;
-  return mask & ~bounds.inSync;
+  return mask & ~bounds.inSync & ~(bounds.leaving ?? 0);
 }
 
 /** `at` is the ref concerned; `copy` the copy concerned, or -1 when the fault is in the content all copies share. */
@@ -200,7 +202,7 @@ export function followable(run: Run, at: number, level: number, bounds: VolumeBo
   checkTids(run, at, bounds, report);
   if ((refFlags(view, at) & ~RefFlag.NARROW) !== 0)
     report("ref-flags", run, at, `flags 0x${refFlags(view, at).toString(16)} are set`, -1);
-  const needless = refMissing(view, at) & ~owingCopies(bounds);
+  const needless = refMissing(view, at) & ~owingCopies(bounds) & ~(bounds.leaving ?? 0);
   if (needless !== 0) {
     report("ref-missing", run, at, `missing mask 0x${needless.toString(16)} for copies that lack nothing`, -1);
   }

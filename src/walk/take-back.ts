@@ -13,10 +13,13 @@ import {
   rootFreemapOffset,
   rootLastSeen,
   rootMemberFlags,
+  rootRevalidateCursor,
   setRootMemberFlags,
+  setRootRevalidateCursor,
   setRootTarget,
 } from "../format/root-block.ts";
 import { refKey } from "../format/blockref.ts";
+import { cursorCopy } from "./revalidate-cursor.ts";
 import { memberSizes } from "../volume/open.ts";
 import type { Volume } from "../volume/volume.ts";
 import { Walker, type WalkVisitor } from "./walker.ts";
@@ -41,17 +44,20 @@ export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOpti
   await releaseAnchor(volume, copy.index);
   if (anchor !== undefined) await holdAnchor(volume, copy, anchor);
 
-  const flags = rootMemberFlags(view, copy.index) & ~MemberFlag.OFFLINE;
-  const isNew = rootLastSeen(view, copy.index)?.sequence === 0;
-  const untrusted = !isNew && (copy.standing === "unknown" || copy.standing === "blank" || copy.untrusted);
-  copy.untrusted = untrusted;
-  setRootMemberFlags(view, copy.index, untrusted ? flags | MemberFlag.UNTRUSTED : flags);
-  setRootTarget(view, copy.index, copy.name);
-  copy.restoreCounters(rootCounters(view, copy.index));
-  copy.flushedTid = volume.store.tid - 1;
-  copy.standing = "syncing";
-  volume.members.align();
-  await volume.forceCommit();
+  await volume.forceCommit(() => {
+    const flags = rootMemberFlags(view, copy.index) & ~MemberFlag.OFFLINE;
+    const isNew = rootLastSeen(view, copy.index)?.sequence === 0;
+    const strange = !isNew && (copy.standing === "unknown" || copy.standing === "blank");
+    // What was revalidated on it before says nothing of what it holds now.
+    if (strange && cursorCopy(rootRevalidateCursor(view)) === copy.index) setRootRevalidateCursor(view, 0);
+    copy.untrusted ||= strange;
+    setRootMemberFlags(view, copy.index, copy.untrusted ? flags | MemberFlag.UNTRUSTED : flags);
+    setRootTarget(view, copy.index, copy.name);
+    copy.restoreCounters(rootCounters(view, copy.index));
+    copy.flushedTid = volume.store.tid - 1;
+    copy.standing = "syncing";
+    volume.members.align();
+  });
 }
 
 /** Keeps everything that `anchor` has in use on its copy from being given out. */

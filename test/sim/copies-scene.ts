@@ -1,11 +1,18 @@
 // A volume on simulated copies that may be lost and returned, a model beside it that does the same work, and the ways to
 // compare them: through the mount, through fsck, and from each copy alone.
 
+import { expect } from "vitest";
 import { checkVolume } from "../../fsck/check.ts";
 import type { Finding } from "../../fsck/finding-list.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { randomUuid } from "../../src/base/uuid.ts";
 import { Copy, CopySet } from "../../src/copies/copy-set.ts";
+import { assembleCopies } from "../../src/copies/assemble.ts";
+import { formatCopies } from "../../src/copies/layout.ts";
+import type { OpenTarget } from "../../src/copies/targets.ts";
+import { CheckType } from "../../src/format/check.ts";
+import { hasNodeHeaderMagic, NODE_HEADER_BYTES } from "../../src/format/node-header.ts";
+import { formatVolume } from "../../src/volume/format-volume.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
@@ -16,7 +23,7 @@ import type { Volume } from "../../src/volume/volume.ts";
 import { Caretaker } from "../../src/walk/caretaker.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
-import { randomStep, runStep } from "../model/workload.ts";
+import { randomStep, runStep, type Step } from "../model/workload.ts";
 import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
 
 export type Images = readonly (PagedImage | undefined)[];
@@ -30,8 +37,22 @@ export interface Mounted {
   readonly notes: string[];
 }
 
+function hasHeader(device: SimulatedDevice): boolean {
+  const bytes = new Uint8Array(NODE_HEADER_BYTES);
+  device.image.read(0, bytes);
+  return hasNodeHeaderMagic(bytes);
+}
+
+export const targetOf = (device: SimulatedDevice): OpenTarget => ({ name: device.name, devices: [device] });
+
 /** The copies of `seed`'s volume over images, undefined for those that are missing. */
-export function copiesOf(seed: number, devices: readonly (SimulatedDevice | undefined)[], readOnly = false): CopySet {
+export async function copiesOf(
+  seed: number,
+  devices: readonly (SimulatedDevice | undefined)[],
+  readOnly = false,
+): Promise<CopySet> {
+  const present = devices.filter((device) => device !== undefined);
+  if (present.some(hasHeader)) return assembleCopies(present.map(targetOf), { readOnly, clock: new SimulatedClock() });
   const random = new SeededRandom(seed);
   const volumeUuid = randomUuid(random);
   const copies = devices.map((device, i) => {
@@ -59,11 +80,15 @@ export const imagesOf = (devices: readonly (SimulatedDevice | undefined)[]): Ima
 export async function mount(
   seed: number,
   images: Images,
-  options: Partial<OpenOptions> & { readonly disk?: SimulatedDisk; readonly start?: boolean } = {},
+  options: Partial<OpenOptions> & {
+    readonly disk?: SimulatedDisk;
+    readonly start?: boolean;
+    readonly stopAfterSteps?: number;
+  } = {},
   identitySeed = seed,
 ): Promise<Mounted> {
   const devices = devicesOver(images, options.disk);
-  const copies = copiesOf(identitySeed, devices);
+  const copies = await copiesOf(identitySeed, devices);
   const clock = new SimulatedClock();
   const volume = await openVolume(copies, {
     clock,
@@ -72,10 +97,22 @@ export async function mount(
     random: new SeededRandom(seed + images.reduce((mask, image, i) => mask + (image === undefined ? 0 : 7 << i), 1)),
     ...options,
   });
+  if (options.stopAfterSteps !== undefined) stopAfter(volume, options.stopAfterSteps, () => void caretaker.close());
   const notes: string[] = [];
   const caretaker = new Caretaker(volume, { clock, onNote: (line) => notes.push(line) });
   if (options.start !== false) caretaker.start();
   return { devices, copies, volume, fs: new FileSystem(volume, clock), caretaker, notes };
+}
+
+/** Calls `stop` after the n-th step that moves blocks. */
+function stopAfter(volume: Volume, steps: number, stop: () => void): void {
+  const maintain = volume.maintain.bind(volume);
+  let left = steps;
+  volume.maintain = async (body) => {
+    const result = await maintain(body);
+    if (--left === 0) stop();
+    return result;
+  };
 }
 
 export async function unmount({ volume, caretaker }: Mounted): Promise<void> {
@@ -90,9 +127,33 @@ export async function formatted(seed: number, sizesBytes: readonly number[]): Pr
   return imagesOf(made.devices);
 }
 
+/** As `formatted`, on devices with node headers, so that copies may come and go. */
+export async function formattedNodes(seed: number, sizesBytes: readonly number[]): Promise<Images> {
+  const random = new SeededRandom(seed);
+  const devices = sizesBytes.map((size, i) => new SimulatedDevice(`copy${i}`, size));
+  const volumeUuid = randomUuid(random);
+  const copies = await formatCopies(
+    devices.map((device) => ({ ...targetOf(device), copies: 1 })),
+    { volumeUuid, label: "simulated", random },
+  );
+  const volume = await formatVolume(copies, {
+    volumeUuid,
+    label: "simulated",
+    checkType: CheckType.XXH64,
+    random,
+    clock: new SimulatedClock(),
+    uid: 0,
+    gid: 0,
+    commitMs: 0,
+    cacheBytes: 16 * MIB,
+  });
+  await volume.close();
+  return imagesOf(devices);
+}
+
 /** What fsck says of the images, notes left out. */
 export async function findings(seed: number, images: Images, options = {}): Promise<readonly Finding[]> {
-  const found = await checkVolume(copiesOf(seed, devicesOver(images), true), options);
+  const found = await checkVolume(await copiesOf(seed, devicesOver(images), true), options);
   return found.filter(({ severity }) => severity !== "note");
 }
 
@@ -100,6 +161,31 @@ export async function findings(seed: number, images: Images, options = {}): Prom
 export async function treeOf(seed: number, images: Images, options: Partial<OpenOptions> = {}): Promise<string> {
   const { fs } = await mount(seed, images, { ...options, readOnly: true, start: false });
   return (await describeFileSystem(fs)).join("\n");
+}
+
+/** Each copy alone holds the whole tree. */
+export async function eachAlone(seed: number, images: Images, tree: string): Promise<void> {
+  for (const [only, image] of images.entries()) {
+    if (image === undefined) continue;
+    const lone = images.map((_, i) => (i === only ? image : undefined));
+    expect(await treeOf(seed, lone, { degraded: true }), `from copy ${only} alone`).toBe(tree);
+  }
+}
+
+/** Waits for the caretaker; time passes for what waits for it. */
+export async function settle({ caretaker }: Mounted): Promise<void> {
+  await caretaker.settled();
+}
+
+/** A file of `sizeBytes` on the mount and in the model. */
+export async function bulk(work: Workload, fs: FileSystem, name: string, sizeBytes: number): Promise<void> {
+  const steps: Step[] = [{ do: "create", at: [name] }];
+  for (let offset = 0; offset < sizeBytes; offset += MIB) {
+    steps.push({ do: "write", at: [name], offset, length: Math.min(MIB, sizeBytes - offset), fill: offset / MIB });
+  }
+  for (const step of [...steps, { do: "sync" } as const]) {
+    for (const each of [fs, work.model]) expect(await runStep(each, step)).toBe("ok");
+  }
 }
 
 /** Random work done on a mount and on the model alike. */

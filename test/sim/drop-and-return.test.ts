@@ -4,16 +4,9 @@
 import { describe, expect, it } from "vitest";
 import { bitCount } from "../../src/copies/membership.ts";
 import { MIB } from "../model/simulated-volume.ts";
-import { findings, formatted, type Images, imagesOf, mount, treeOf, unmount, Workload } from "./copies-scene.ts";
+import { eachAlone, findings, formatted, imagesOf, mount, treeOf, unmount, Workload } from "./copies-scene.ts";
 
 const SIZES = [24 * MIB, 20 * MIB, 28 * MIB];
-
-async function eachAlone(seed: number, images: Images, tree: string): Promise<void> {
-  for (let only = 0; only < images.length; only++) {
-    const lone = images.map((image, i) => (i === only ? image : undefined));
-    expect(await treeOf(seed, lone, { degraded: true }), `from copy ${only} alone`).toBe(tree);
-  }
-}
 
 async function loseAndReturn(
   seed: number,

@@ -35,7 +35,7 @@ interface Step {
 
 /** What decides how copies are judged, with epochs named in order of appearance and sequences by rank. */
 async function shapeOf(images: Images, complete: readonly string[]): Promise<string> {
-  const { rings } = await readRings(copiesOf(SEED, devicesOver(images), true));
+  const { rings } = await readRings(await copiesOf(SEED, devicesOver(images), true));
   const epochs = new Map<string, number>();
   const all = rings.flatMap((ring) => [...ringRoots(ring), ...(ring.anchor === undefined ? [] : [ring.anchor])]);
   const ranks = [...new Set(all.map(({ sequence }) => sequence))].sort((a, b) => a - b);

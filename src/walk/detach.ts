@@ -1,0 +1,155 @@
+// A copy leaves the volume for good: it leaves the in-sync set under a new epoch, then a walk clears every pointer to it, its
+// freemap tree goes, and only when no root in any ring can name it is its index free (DESIGN §4). The walk needs no cursor:
+// what is cleared is gone. It needs none of the copy's devices either.
+// Invariant I2: how many copies are needed changes in a commit of its own, durable on all in sync, before any leaves.
+
+import type { Copy } from "../copies/copy.ts";
+import { CopiesError } from "../copies/errors.ts";
+import { bitCount, minCopiesWithout, stayingMembers } from "../copies/membership.ts";
+import { wipeRing } from "../copies/ring.ts";
+import { refKey, refMissing, refUnplaced } from "../format/blockref.ts";
+import { ROOT_SLOTS } from "../format/geometry.ts";
+import type { PfsState } from "../tree/pfs-state.ts";
+import { treeCeiling } from "../tree/tree.ts";
+import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
+import { freemapRoot } from "../volume/freemap-trees.ts";
+import type { Volume } from "../volume/volume.ts";
+import { type Place, Sweep } from "./sweep.ts";
+
+/** Refs looked at in one step, and leaves of its freemap released in one. */
+const STEP_REFS = 1024;
+const STEP_LEAVES = 32;
+
+/** Takes a copy, at hand or not, out of the volume: resolves when no root counts on it. Throws CopiesError when it must stay. */
+export async function beginDetach(volume: Volume, index: number, reason = "is being detached"): Promise<void> {
+  if ((volume.members.leaving & (1 << index)) !== 0) return;
+  const wanted = refuseDetach(volume, index);
+  if (wanted !== volume.members.minCopies) {
+    await volume.forceCommit(() => volume.members.changeMinCopies(refuseDetach(volume, index)));
+  }
+  await volume.forceCommit(() => {
+    if (volume.members.minCopies !== refuseDetach(volume, index)) {
+      throw new CopiesError(
+        "too-few",
+        `copy ${index}`,
+        "another copy failed meanwhile; look at h2ts status, then try again",
+      );
+    }
+    volume.members.beginLeaving(index, reason);
+  });
+}
+
+/** How many copies are needed once more, after a detach that was interrupted before its copy left. */
+export async function restoreMinCopies(volume: Volume): Promise<void> {
+  const { members, rootImage } = volume;
+  const wanted = minCopiesWithout(rootImage.view, 0);
+  if (members.minCopies >= wanted || bitCount(members.inSync) < wanted) return;
+  await volume.forceCommit(() => members.changeMinCopies(wanted));
+}
+
+/** How many copies will be needed without it. Throws when it is no member, or is needed itself. */
+function refuseDetach(volume: Volume, index: number): number {
+  const { view } = volume.rootImage;
+  const name = `copy ${index}`;
+  const bit = 1 << index;
+  if ((stayingMembers(view) & bit) === 0) throw new CopiesError("no-copy", name, "is no copy of the volume");
+  const left = bitCount(volume.members.inSync & ~bit);
+  const needed = minCopiesWithout(view, bit);
+  if (left < Math.max(1, needed)) {
+    throw new CopiesError(
+      "too-few",
+      name,
+      `can't be detached: ${left} complete copies would be left, ${needed} are needed; wait until the others are in sync, or replace it`,
+    );
+  }
+  return needed;
+}
+
+export class Detach {
+  readonly index: number;
+  /** Pointers cleared so far. */
+  cleared = 0;
+  readonly #volume: Volume;
+  #stopped = false;
+
+  constructor(volume: Volume, index: number) {
+    this.#volume = volume;
+    this.index = index;
+  }
+
+  /** Ends it after the step under way; it goes on at the next mount. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Resolves with true when the index is free, false when it was stopped, or when a part of the tree can't be read. */
+  async run(): Promise<boolean> {
+    const volume = this.#volume;
+    if (!(await this.#clearPointers())) return false;
+    // What was freed on it is in its bitmaps now; nothing changes those any more.
+    await volume.forceCommit();
+    while (!this.#stopped && (await volume.maintain((state) => this.#releaseLeaves(state))));
+    // No root in a ring may name a copy that the volume does not have.
+    for (let slot = 0; slot < ROOT_SLOTS; slot++) {
+      if (this.#stopped) return false;
+      await volume.forceCommit();
+    }
+    const copy = volume.copies.copy(this.index);
+    if (copy !== undefined && copy.failure === undefined) await wipeRing(copy);
+    await volume.forceCommit(() => {
+      volume.members.forget(this.index);
+      volume.rings.remove(this.index);
+    });
+    await letGo(copy);
+    return true;
+  }
+
+  async #clearPointers(): Promise<boolean> {
+    const { store, rootImage } = this.#volume;
+    const sweep = new Sweep(store, rootImage);
+    const bit = 1 << this.index;
+    for (let place: Place | undefined = []; place !== undefined; ) {
+      if (this.#stopped) return false;
+      const from: Place = place;
+      place = await this.#volume
+        .maintain(() => {
+          let cleared = 0;
+          const next = sweep.step(from, STEP_REFS, (node, at) => {
+            const { view } = node.block;
+            if (refUnplaced(view, at, bit) !== 0 && (refMissing(view, at) & bit) === 0) return 1;
+            if (store.forgetCopy(node.writable(), at, this.index)) cleared++;
+            // A change costs more than a look.
+            return 4;
+          });
+          return { next, cleared };
+        })
+        .then(({ next, cleared }) => {
+          this.cleared += cleared;
+          return next;
+        });
+    }
+    return sweep.lost === 0;
+  }
+
+  /** Releases some leaves of the copy's freemap; false when none is left. May throw MISS. */
+  #releaseLeaves({ store }: PfsState): boolean {
+    const root = freemapRoot(this.#volume.rootImage, this.index);
+    for (let left = STEP_LEAVES; left > 0; left--) {
+      const first = treeCeiling(store, root, 0);
+      if (first === undefined) return false;
+      const key = refKey(first.block.view, first.at);
+      const leaf = treeEdit(store, root, key);
+      if (leaf === undefined) return false;
+      store.release(leaf.block, leaf.at);
+      treeRemove(store, root, key);
+    }
+    return true;
+  }
+}
+
+/** A device that is dying may not even close. */
+async function letGo(copy: Copy | undefined): Promise<void> {
+  if (copy === undefined) return;
+  const closed = copy.device.close().catch(() => undefined);
+  if (copy.failure === undefined) await closed;
+}

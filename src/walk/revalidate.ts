@@ -1,0 +1,140 @@
+// Revalidation of a copy of unknown state (I6): every block the live tree has a pointer to it for is read from that copy
+// alone and held against its check code. What matches is kept; a pointer to anything else is cleared, so that the resync
+// brings the block anew, to a place that the copy's anchor does not name (I7). No byte of the copy is written here.
+// It keeps a cursor in the root (I8); what was written to the copy since it came back needs no check.
+
+import { type Copy } from "../copies/copy.ts";
+import { LoneCopy } from "../copies/lone-copy.ts";
+import { refIsDirty, refUnplaced } from "../format/blockref.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
+import {
+  MemberFlag,
+  rootMemberFlags,
+  rootRevalidateCursor,
+  setRootMemberFlags,
+  setRootRevalidateCursor,
+} from "../format/root-block.ts";
+import type { Volume } from "../volume/volume.ts";
+import { blockKey, type NamedBlock, namedBlock, readOf } from "./named-block.ts";
+import type { Pace } from "./pace.ts";
+import { cursorCopy, cursorInode, cursorOf } from "./revalidate-cursor.ts";
+import { inodePlace, type Place, placeInode, Sweep } from "./sweep.ts";
+
+/** One step: bytes checked, every ref met counting for at least one KiB. */
+const STEP_BYTES = 4 * 1024 * 1024;
+const REF_BYTES = 1024;
+
+export interface RevalidationProgress {
+  /** Blocks and bytes read so far, and how many of the blocks were not what the tree says. */
+  blocks: number;
+  bytes: number;
+  bad: number;
+}
+
+export class Revalidation {
+  readonly copy: Copy;
+  readonly progress: RevalidationProgress = { blocks: 0, bytes: 0, bad: 0 };
+  readonly #volume: Volume;
+  readonly #pace: Pace;
+  readonly #reader: LoneCopy;
+  readonly #sweep: Sweep;
+  #stopped = false;
+
+  constructor(volume: Volume, copy: Copy, pace: Pace) {
+    this.#volume = volume;
+    this.copy = copy;
+    this.#pace = pace;
+    this.#reader = new LoneCopy(copy);
+    this.#sweep = new Sweep(volume.store, volume.rootImage);
+  }
+
+  /** Ends it after the step under way; it goes on from its cursor another time. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Resolves with true when every pointer was checked and the copy counts as trusted; false when it stopped before. */
+  async run(): Promise<boolean> {
+    const { view } = this.#volume.rootImage;
+    const cursor = rootRevalidateCursor(view);
+    let place: Place | undefined = inodePlace(cursorCopy(cursor) === this.copy.index ? cursorInode(cursor) : 0);
+    while (place !== undefined) {
+      if (!this.#goesOn) return false;
+      const reached: Place = place;
+      const { blocks, next } = await this.#volume.view(() => this.#collect(reached));
+      if (!(await this.#check(reached, blocks))) continue;
+      place = next;
+      if (next !== undefined) await this.#keepCursor(next);
+    }
+    if (!this.#goesOn) return false;
+    await this.#volume.forceCommit(() => {
+      setRootRevalidateCursor(view, 0);
+      setRootMemberFlags(view, this.copy.index, rootMemberFlags(view, this.copy.index) & ~MemberFlag.UNTRUSTED);
+      this.copy.untrusted = false;
+    });
+    return true;
+  }
+
+  get #goesOn(): boolean {
+    return !this.#stopped && this.copy.standing === "syncing" && this.copy.failure === undefined;
+  }
+
+  async #keepCursor(place: Place): Promise<void> {
+    const { rootImage } = this.#volume;
+    const ino = placeInode(place);
+    const cursor = cursorOf(this.copy.index, ino);
+    if (ino === 0 || cursor === rootRevalidateCursor(rootImage.view)) return;
+    await this.#volume.maintain(({ store }) => {
+      store.touch(rootImage);
+      setRootRevalidateCursor(rootImage.view, cursor);
+    });
+  }
+
+  /** Blocks with a place on the copy, from `place` on. May throw MISS. */
+  #collect(place: Place): { blocks: NamedBlock[]; next: Place | undefined } {
+    const blocks: NamedBlock[] = [];
+    const { store } = this.#volume;
+    const next = this.#sweep.step(place, STEP_BYTES, (node, at) => {
+      const { block } = node;
+      // What is dirty or on its way there was given its place since the copy came back.
+      if (refIsDirty(block.view, at) || (store.peek(block, at)?.writing ?? 0) > 0) return REF_BYTES;
+      if (refUnplaced(block.view, at, this.copy.bit) !== 0) return REF_BYTES;
+      const named = namedBlock(block, at);
+      blocks.push(named);
+      return named.sizeBytes;
+    });
+    return { blocks, next };
+  }
+
+  /** True when all that is bad among `blocks` was taken out of the tree; else they have changed, and are to be met again. */
+  async #check(place: Place, blocks: readonly NamedBlock[]): Promise<boolean> {
+    const reads = blocks.map((named) => ({ named, read: readOf(named) }));
+    await this.#reader.readBlocks(reads.map(({ read }) => read));
+    const bytes = blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    this.progress.blocks += blocks.length;
+    this.progress.bytes += bytes;
+    await this.#pace.take(bytes);
+    const bad = new Set(reads.filter(({ read }) => read.error !== undefined).map(({ named }) => blockKey(named)));
+    if (bad.size === 0 || !this.#goesOn) return bad.size === 0;
+    const cleared = await this.#volume.maintain(() => this.#clear(place, bad));
+    this.progress.bad += cleared;
+    return cleared === bad.size;
+  }
+
+  /** Clears the pointers to what is bad. May throw MISS. */
+  #clear(place: Place, bad: ReadonlySet<string>): number {
+    const { index } = this.copy;
+    const left = new Set(bad);
+    const others = (1 << COPIES_MAX) - 1 - this.copy.bit;
+    this.#sweep.step(place, STEP_BYTES, (node, at) => {
+      const { block } = node;
+      if (refIsDirty(block.view, at) || refUnplaced(block.view, at, this.copy.bit) !== 0) return REF_BYTES;
+      const named = namedBlock(block, at);
+      if (!left.delete(blockKey(named))) return named.sizeBytes;
+      // The only pointer there is stays: a block that is bad, but named, can be told to people.
+      if (refUnplaced(block.view, at, others) !== others) this.#volume.store.clearPointer(node.writable(), at, index);
+      return named.sizeBytes;
+    });
+    return bad.size - left.size;
+  }
+}

@@ -1,0 +1,163 @@
+// The scrub: reads every block of every copy in sync, each for itself, and repairs a bad one in place from a verified copy
+// (I5). It never prunes (a resync does, and is no scrub). It keeps a cursor and its findings in the root, so it goes on where
+// it was at the next mount. Blocks of the open transaction are left out: they were written just now.
+// A place may be used again once two more roots are durable: a repair is begun only while the live tree names the block, and
+// holds up the letting go of places until it is over (I3).
+
+import type { Clock } from "../base/clock.ts";
+import { LoneCopy } from "../copies/lone-copy.ts";
+import { refIsDirty, refModifyTid } from "../format/blockref.ts";
+import {
+  rootScrub,
+  rootScrubCursor,
+  type ScrubRecord,
+  setRootScrub,
+  setRootScrubCursor,
+} from "../format/root-block.ts";
+import type { Block } from "../tree/block.ts";
+import type { Volume } from "../volume/volume.ts";
+import { blockKey, type NamedBlock, namedBlock, readOf } from "./named-block.ts";
+import type { Pace } from "./pace.ts";
+import { inodePlace, type Place, placeInode, Sweep } from "./sweep.ts";
+
+const STEP_BYTES = 2 * 1024 * 1024;
+const REF_BYTES = 1024;
+/** Cursor of a scrub that has not reached any inode yet. */
+const CURSOR_START = 1;
+
+export class Scrub {
+  /** What it found so far. */
+  readonly record: ScrubRecord;
+  readonly #volume: Volume;
+  readonly #clock: Clock;
+  readonly #pace: Pace;
+  readonly #sweep: Sweep;
+  #stopped = false;
+  #cancelled = false;
+  #resume: (() => void) | undefined;
+  #paused: Promise<void> | undefined;
+
+  /** Goes on with the scrub the root tells of, or begins one. */
+  constructor(volume: Volume, clock: Clock, pace: Pace) {
+    this.#volume = volume;
+    this.#clock = clock;
+    this.#pace = pace;
+    this.#sweep = new Sweep(volume.store, volume.rootImage);
+    const { view } = volume.rootImage;
+    const goesOn = rootScrubCursor(view) !== 0;
+    this.record = goesOn ? rootScrub(view) : { finishedSec: 0, blocks: 0, bytes: 0, errors: 0, repaired: 0, lost: 0 };
+  }
+
+  get isPaused(): boolean {
+    return this.#paused !== undefined;
+  }
+
+  /** Halts after the step under way, until `resume`. A scrub that is paused goes on at the next mount. */
+  pause(): void {
+    this.#paused ??= new Promise((resolve) => (this.#resume = resolve));
+  }
+
+  resume(): void {
+    this.#resume?.();
+    this.#paused = undefined;
+  }
+
+  /** Ends it after the step under way; it goes on at the next mount. */
+  stop(): void {
+    this.#stopped = true;
+    this.resume();
+  }
+
+  /** Ends it for good; what it found is kept. */
+  cancel(): void {
+    this.#cancelled = true;
+    this.stop();
+  }
+
+  /** Resolves with true when every block was looked at. */
+  async run(): Promise<boolean> {
+    const cursor = rootScrubCursor(this.#volume.rootImage.view);
+    let place: Place | undefined = inodePlace(cursor > CURSOR_START ? cursor : 0);
+    await this.#keep(Math.max(cursor, CURSOR_START));
+    while (place !== undefined) {
+      await this.#paused;
+      if (this.#stopped) {
+        if (this.#cancelled) await this.#keep(0);
+        return false;
+      }
+      const from: Place = place;
+      const { blocks, next } = await this.#volume.view(() => this.#collect(from));
+      await this.#check(from, blocks);
+      place = next;
+      if (next !== undefined) await this.#keep(placeInode(next) || rootScrubCursor(this.#volume.rootImage.view));
+    }
+    this.record.finishedSec = this.#clock.now().sec;
+    await this.#keep(0);
+    return true;
+  }
+
+  async #keep(cursor: number): Promise<void> {
+    const { rootImage } = this.#volume;
+    await this.#volume.maintain(({ store }) => {
+      store.touch(rootImage);
+      setRootScrubCursor(rootImage.view, cursor);
+      setRootScrub(rootImage.view, this.record);
+    });
+  }
+
+  #collect(place: Place): { blocks: NamedBlock[]; next: Place | undefined } {
+    const blocks: NamedBlock[] = [];
+    const next = this.#step(place, (named) => blocks.push(named));
+    return { blocks, next };
+  }
+
+  /** One step over the blocks that are at rest. May throw MISS. */
+  #step(place: Place, visit: (named: NamedBlock) => void): Place | undefined {
+    return this.#sweep.step(place, STEP_BYTES, ({ block }, at) => {
+      if (!this.#atRest(block, at)) return REF_BYTES;
+      const named = namedBlock(block, at);
+      visit(named);
+      return named.sizeBytes;
+    });
+  }
+
+  #atRest(block: Block, at: number): boolean {
+    const { store } = this.#volume;
+    if (refIsDirty(block.view, at) || refModifyTid(block.view, at) >= store.tid) return false;
+    return (store.peek(block, at)?.writing ?? 0) === 0;
+  }
+
+  async #check(place: Place, blocks: readonly NamedBlock[]): Promise<void> {
+    const suspects = new Set<string>();
+    let bytes = 0;
+    for (const copy of this.#volume.copies.trusted) {
+      const own = blocks.filter(({ pointers }) => pointers[copy.index] !== 0);
+      const reads = own.map(readOf);
+      await new LoneCopy(copy).readBlocks(reads);
+      this.record.blocks += own.length;
+      bytes += own.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      own.forEach((named, i) => reads[i]?.error !== undefined && suspects.add(blockKey(named)));
+    }
+    this.record.bytes += bytes;
+    if (suspects.size > 0) await this.#mend(place, suspects);
+    await this.#pace.take(bytes);
+  }
+
+  /** Looks at the suspects again, those that the live tree still names, and repairs them. */
+  async #mend(place: Place, suspects: ReadonlySet<string>): Promise<void> {
+    const { store, copies } = this.#volume;
+    const mended = await this.#volume.view(() => {
+      const found: NamedBlock[] = [];
+      this.#step(place, (named) => void (suspects.has(blockKey(named)) && found.push(named)));
+      // Begun here, where nothing can come between, so that no place of theirs is given out before it is over.
+      const work = Promise.all(found.map((named) => copies.mend(readOf(named))));
+      store.holdPlaces(work);
+      return { work };
+    });
+    for (const { bad, repaired, lost } of await mended.work) {
+      this.record.errors += bad;
+      this.record.repaired += repaired;
+      if (lost) this.record.lost++;
+    }
+  }
+}

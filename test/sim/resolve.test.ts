@@ -1,0 +1,63 @@
+// Copies that went different ways (I6): refused together, and joined again once the operator chose which to keep.
+
+import { describe, expect, it } from "vitest";
+import { resolveCopies } from "../../src/volume/resolve-copies.ts";
+import { MIB } from "../model/simulated-volume.ts";
+import {
+  copiesOf,
+  devicesOver,
+  eachAlone,
+  findings,
+  formatted,
+  imagesOf,
+  mount,
+  settle,
+  unmount,
+  Workload,
+} from "./copies-scene.ts";
+
+const SIZES = [24 * MIB, 20 * MIB];
+
+describe("resolving a split brain", () => {
+  it("keeps one history and catches the other copy up to it", async () => {
+    for (let seed = 950; seed < 956; seed++) {
+      const keep = seed % 2;
+      const discard = 1 - keep;
+      const work = new Workload(seed, 200_000);
+      let mounted = await mount(seed, await formatted(seed, SIZES));
+      await work.begin(mounted.fs);
+      await work.run(mounted.fs, 20);
+      await unmount(mounted);
+      const images = [...imagesOf(mounted.devices)];
+      // Both go on by themselves; the model goes with the one that will be kept.
+      for (const alone of [keep, discard]) {
+        mounted = await mount(
+          seed,
+          images.map((image, i) => (i === alone ? image : undefined)),
+          { degraded: true },
+        );
+        if (alone === keep) await work.run(mounted.fs, 20);
+        else await mounted.fs.setAttributes(1, { mode: 0o700 }, { uid: 0, gid: 0, pid: 1, umask: 0 });
+        await unmount(mounted);
+        images[alone] = mounted.devices[alone]!.image;
+      }
+      await expect(mount(seed, images), `seed ${seed}`).rejects.toThrow(/went another way.*h2ts resolve/);
+
+      const devices = devicesOver(images);
+      const copies = await copiesOf(seed, devices);
+      await expect(resolveCopies(copies, keep, keep)).rejects.toThrow(/at once/);
+      await expect(resolveCopies(copies, keep, 5)).rejects.toThrow(/not among the targets/);
+      await resolveCopies(copies, keep, discard);
+      await expect(resolveCopies(copies, discard, keep)).rejects.toThrow(/no complete state/);
+      await expect(resolveCopies(copies, keep, discard)).rejects.toThrow(/nothing to resolve/);
+
+      mounted = await mount(seed, imagesOf(devices));
+      await work.run(mounted.fs, 5);
+      await settle(mounted);
+      await unmount(mounted);
+      expect(mounted.volume.members.inSync, `seed ${seed}: ${mounted.notes.join()}`).toBe(0b11);
+      expect(await findings(seed, imagesOf(mounted.devices), { everyRoot: true })).toEqual([]);
+      await eachAlone(seed, imagesOf(mounted.devices), await work.tree());
+    }
+  });
+});

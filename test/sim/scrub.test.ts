@@ -1,0 +1,142 @@
+// The scrub (I5): every bad block of a copy in sync is found and repaired from another, one that is bad everywhere is told and
+// left alone, and it goes on where it was when it was paused or the volume mounted again.
+
+import { describe, expect, it } from "vitest";
+import { SeededRandom } from "../../src/base/random.ts";
+import type { PagedImage } from "../../src/device/paged-image.ts";
+import { rootScrub, rootScrubCursor } from "../../src/format/root-block.ts";
+import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
+import { MIB } from "../model/simulated-volume.ts";
+import {
+  bulk,
+  eachAlone,
+  findings,
+  formatted,
+  type Images,
+  imagesOf,
+  mount,
+  type Mounted,
+  settle,
+  unmount,
+  Workload,
+} from "./copies-scene.ts";
+
+const SIZES = [24 * MIB, 24 * MIB];
+
+async function filled(seed: number): Promise<{ work: Workload; images: Images }> {
+  const work = new Workload(seed, 200_000);
+  const mounted = await mount(seed, await formatted(seed, SIZES));
+  await work.begin(mounted.fs);
+  await work.run(mounted.fs, 25);
+  await bulk(work, mounted.fs, "bulk", 6 * MIB);
+  await unmount(mounted);
+  return { work, images: imagesOf(mounted.devices) };
+}
+
+function rotten(image: PagedImage, random: SeededRandom, from: number, to: number): PagedImage {
+  const fork = image.fork();
+  for (let i = 0; i < 60; i++) fork.flipBit(from + random.below(to - from), random.below(8));
+  return fork;
+}
+
+/** Bit rot in different places of the two copies, so that every block is good on one of them. */
+async function rottenApart(seed: number): Promise<{ work: Workload; images: Images; bad: number }> {
+  const { work, images } = await filled(seed);
+  const random = new SeededRandom(seed);
+  const first = RING_AREA_KIB * KIB;
+  const spoilt = [
+    rotten(images[0]!, random, first, first + 3 * MIB),
+    rotten(images[1]!, random, first + 5 * MIB, first + 8 * MIB),
+  ];
+  const bad = (await findings(seed, spoilt)).filter(({ name }) => name === "block-bad").length;
+  return { work, images: spoilt, bad };
+}
+
+async function isWell(seed: number, mounted: Mounted, work: Workload): Promise<void> {
+  const images = imagesOf(mounted.devices);
+  expect(await findings(seed, images), `seed ${seed}`).toEqual([]);
+  await eachAlone(seed, images, await work.tree());
+}
+
+describe("a scrub", () => {
+  it("finds every bad block and repairs it, while work goes on", async () => {
+    for (let seed = 900; seed < 906; seed++) {
+      const { work, images, bad } = await rottenApart(seed);
+      expect(bad).toBeGreaterThan(20);
+      const mounted = await mount(seed, images);
+      const scrub = mounted.caretaker.startScrub();
+      expect(() => mounted.caretaker.startScrub()).toThrow(/under way/);
+      if (seed % 2 === 0) await work.run(mounted.fs, 10);
+      await settle(mounted);
+      expect(scrub.record.lost).toBe(0);
+      expect(scrub.record.repaired, `seed ${seed}`).toBe(scrub.record.errors);
+      expect(scrub.record.bytes).toBeGreaterThan(12 * MIB);
+      expect(scrub.record.finishedSec).toBeGreaterThan(0);
+      await unmount(mounted);
+      expect(rootScrub(mounted.volume.rootImage.view)).toEqual(scrub.record);
+      await isWell(seed, mounted, work);
+    }
+  });
+
+  it("tells of blocks that no copy has, and overwrites none of them", async () => {
+    const seed = 910;
+    const { images } = await filled(seed);
+    const random = new SeededRandom(seed);
+    const spoilt = images.map((image) => rotten(image!, new SeededRandom(seed), 3 * MIB, 5 * MIB));
+    const lost = (await findings(seed, spoilt)).filter(({ name }) => name === "block-lost").length;
+    expect(lost, `seed ${random.seed}`).toBeGreaterThan(5);
+    const mounted = await mount(seed, spoilt);
+    const scrub = mounted.caretaker.startScrub();
+    await settle(mounted);
+    expect(scrub.record).toMatchObject({ lost, errors: 2 * lost, repaired: 0 });
+    await unmount(mounted);
+    expect((await findings(seed, imagesOf(mounted.devices))).length).toBe(lost);
+  });
+
+  it("is paused and resumed, and goes on at the next mount until it is cancelled", async () => {
+    const seed = 920;
+    const { work, images, bad } = await rottenApart(seed);
+    let mounted = await mount(seed, images, { stopAfterSteps: 2 });
+    const scrub = mounted.caretaker.startScrub();
+    scrub.pause();
+    expect(scrub.isPaused).toBe(true);
+    scrub.resume();
+    await settle(mounted);
+    await unmount(mounted);
+    const { view } = mounted.volume.rootImage;
+    expect(rootScrubCursor(view)).not.toBe(0);
+    expect(rootScrub(view).finishedSec).toBe(0);
+    mounted = await mount(seed, imagesOf(mounted.devices));
+    expect(mounted.caretaker.scrub).toBeDefined();
+    await settle(mounted);
+    // What a program, or the walk itself, reads is repaired without the scrub.
+    const repaired = mounted.copies.copies.reduce((sum, copy) => sum + copy.repaired, 0);
+    expect(repaired).toBe(bad);
+    mounted.caretaker.startScrub().cancel();
+    await settle(mounted);
+    expect(rootScrubCursor(mounted.volume.rootImage.view)).toBe(0);
+    await unmount(mounted);
+    await isWell(seed, mounted, work);
+  });
+
+  it("goes on over the copies that are left when one fails", async () => {
+    for (let nth = 1; nth < 8; nth++) {
+      const seed = 930 + nth;
+      const { work, images } = await filled(seed);
+      const mounted = await mount(seed, images);
+      mounted.devices[1]!.fail({ operation: "write", nth, permanent: true, effect: { kind: "error", code: "EIO" } });
+      mounted.devices[1]!.fail({ operation: "read", nth, permanent: true, effect: { kind: "error", code: "EIO" } });
+      const scrub = mounted.caretaker.startScrub();
+      await work.run(mounted.fs, 10);
+      await settle(mounted);
+      await unmount(mounted);
+      expect(scrub.record.lost, `seed ${seed}`).toBe(0);
+      const [first] = imagesOf(mounted.devices);
+      await eachAlone(seed, [first, undefined], await work.tree());
+      const again = await mount(seed, imagesOf(mounted.devices));
+      await settle(again);
+      await unmount(again);
+      await isWell(seed, again, work);
+    }
+  });
+});
