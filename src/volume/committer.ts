@@ -112,23 +112,31 @@ export class Committer {
     if (this.#next !== undefined) return this.#next;
     if (this.#running === undefined) return this.#changed ? this.#start() : Promise.resolve();
     if (!this.#changed) return this.#running;
-    return (this.#next = this.#running.then(
-      () => this.#startNext(),
-      () => this.#startNext(),
-    ));
+    return (this.#next = this.#startNext());
   }
 
   /** A commit even if nothing changed: it moves the ring on, which lets deferred frees go. */
   async force(): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
+    await this.change(() => undefined);
+  }
+
+  /**
+   * Runs `body`, which changes who belongs to the volume, while no commit is under way, and makes it durable with the next.
+   * What it throws, before it changed anything, is passed on. Synchronous.
+   */
+  async change(body: () => void): Promise<void> {
+    while (this.#running !== undefined) await this.#running.catch(() => undefined);
     if (this.#failure !== undefined) throw this.#failure;
+    body();
     await this.#start();
   }
 
-  #startNext(): Promise<void> {
+  /** Whoever else waited for the commit under way may have begun another one, which then did for us too. */
+  async #startNext(): Promise<void> {
+    while (this.#running !== undefined) await this.#running.catch(() => undefined);
     this.#next = undefined;
     if (this.#failure !== undefined) throw this.#failure;
-    return this.#start();
+    if (this.#changed) await this.#start();
   }
 
   #start(): Promise<void> {
