@@ -90,7 +90,7 @@ export class Recovery {
 
 /** A copy dropped after an error may still hold what is asked for; one taken out by the operator is left alone. */
 function mayAsk(copy: Copy): boolean {
-  return copy.active || (copy.standing === "faulted" && copy.failure?.code !== "ETIMEDOUT");
+  return copy.active || (copy.standing === "faulted" && !copy.released && copy.failure?.code !== "ETIMEDOUT");
 }
 
 /** A repair that fails is counted and changes nothing else: the block is as bad as it was. */

@@ -43,7 +43,7 @@ export const LAST_SEEN = declareStructure("last-seen", 256, "What was last known
     name: "flags",
     type: "u8",
     meaning:
-      "bit 0 taken offline by the operator; bit 1 its pointers are not trusted; bit 2 leaving; bit 3 joining a replacement",
+      "bit 0 taken offline by the operator; bit 1 its pointers are not trusted; bit 2 leaving; bit 3 joining a replacement; bit 4 selected as master",
   },
   { name: "replaces", type: "u8", meaning: "with bit 3: index of the copy whose place it takes once it is complete" },
   { name: "reserved", type: "reserved", sizeBytes: 22, meaning: "zero" },
@@ -59,6 +59,8 @@ export const MemberFlag = {
   LEAVING: 0x04,
   /** Takes the place of copy `replaces` when complete. */
   REPLACING: 0x08,
+  /** The operator selected it: metadata is read from it while it is in sync. At most one has it. */
+  MASTER: 0x10,
 } as const;
 
 export const COPY_COUNTERS = declareStructure("copy-counters", 16, "What went wrong on one copy since mkfs.", [

@@ -108,7 +108,7 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
   const members = new Members(store, copies, rootImage, options.random ?? new SystemRandom());
   const volume = new Volume({ copies, store, state, rootImage, roots: rings, members }, { ...options, readOnly });
-  if (!readOnly) await beginWriting(volume, chosen.lost);
+  if (!readOnly) await beginWriting(volume, chosen.lost, options.forcedMaster !== undefined);
   return volume;
 }
 
@@ -120,10 +120,14 @@ export function freemapFor(store: BlockStore, rootImage: Block, index: number, s
   return freemap;
 }
 
-/** Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). */
-async function beginWriting(volume: Volume, lost: number): Promise<void> {
-  if (lost !== 0) {
-    volume.members.leave(lost);
+/**
+ * Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). So are
+ * the later states of a copy that was made master by force, even if nobody leaves (I6).
+ */
+async function beginWriting(volume: Volume, lost: number, forced: boolean): Promise<void> {
+  if (lost !== 0 || forced) {
+    if (lost !== 0) volume.members.leave(lost);
+    else volume.members.beginEpoch();
     await volume.forceCommit();
   }
   await finishReleases(volume);

@@ -21,6 +21,7 @@ export interface CaretakerOptions {
 export interface CatchUp {
   readonly copyIndex: number;
   readonly startedMs: number;
+  endedMs: number | undefined;
   readonly progress: Readonly<ResyncProgress>;
   /** Undefined while it goes on. */
   end: ResyncEnd | "failed" | undefined;
@@ -31,7 +32,7 @@ export class Caretaker {
   readonly #clock: Clock;
   readonly #pace: Pace;
   readonly #note: (line: string) => void;
-  readonly #resyncs = new Map<number, Resync>();
+  readonly #resyncs = new Map<number, { readonly resync: Resync; readonly over: Promise<void> }>();
   readonly #catchUps = new Map<number, CatchUp>();
   readonly #under = new Set<Promise<void>>();
   #closed = false;
@@ -68,23 +69,37 @@ export class Caretaker {
     this.#begin(() => this.#catchUp(ring.copy));
   }
 
+  /** Stops catching up one copy; resolves when nothing of that is under way any more. */
+  async stop(copyIndex: number): Promise<void> {
+    const under = this.#resyncs.get(copyIndex);
+    under?.resync.stop();
+    await under?.over;
+  }
+
   async #catchUp(copy: Copy): Promise<void> {
     if (this.#closed) return;
     const resync = new Resync(this.#volume, copy, this.#pace);
     const catchUp: CatchUp = {
       copyIndex: copy.index,
       startedMs: this.#clock.monotonicMs(),
+      endedMs: undefined,
       progress: resync.progress,
       end: undefined,
     };
-    this.#resyncs.set(copy.index, resync);
     this.#catchUps.set(copy.index, catchUp);
+    const running = resync.run();
+    const over = running.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#resyncs.set(copy.index, { resync, over });
     try {
-      catchUp.end = await resync.run();
+      catchUp.end = await running;
     } catch (error) {
       catchUp.end = "failed";
       throw error;
     } finally {
+      catchUp.endedMs = this.#clock.monotonicMs();
       this.#resyncs.delete(copy.index);
     }
     if (catchUp.end === "no-room") {
@@ -116,7 +131,8 @@ export class Caretaker {
   /** Stops all work after the step under way; it goes on by itself at the next mount. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const resync of this.#resyncs.values()) resync.stop();
+    for (const { resync } of this.#resyncs.values()) resync.stop();
+    this.#pace.release();
     await this.settled();
   }
 }

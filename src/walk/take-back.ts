@@ -41,17 +41,19 @@ export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOpti
   await releaseAnchor(volume, copy.index);
   if (anchor !== undefined) await holdAnchor(volume, copy, anchor);
 
-  const flags = rootMemberFlags(view, copy.index) & ~MemberFlag.OFFLINE;
-  const isNew = rootLastSeen(view, copy.index)?.sequence === 0;
-  const untrusted = !isNew && (copy.standing === "unknown" || copy.standing === "blank" || copy.untrusted);
-  copy.untrusted = untrusted;
-  setRootMemberFlags(view, copy.index, untrusted ? flags | MemberFlag.UNTRUSTED : flags);
-  setRootTarget(view, copy.index, copy.name);
-  copy.restoreCounters(rootCounters(view, copy.index));
-  copy.flushedTid = volume.store.tid - 1;
-  copy.standing = "syncing";
-  volume.members.align();
-  await volume.forceCommit();
+  await volume.changeMembers(() => {
+    const flags = rootMemberFlags(view, copy.index) & ~MemberFlag.OFFLINE;
+    const isNew = rootLastSeen(view, copy.index)?.sequence === 0;
+    const untrusted = !isNew && (copy.standing === "unknown" || copy.standing === "blank" || copy.untrusted);
+    copy.untrusted = untrusted;
+    setRootMemberFlags(view, copy.index, untrusted ? flags | MemberFlag.UNTRUSTED : flags);
+    setRootTarget(view, copy.index, copy.name);
+    copy.restoreCounters(rootCounters(view, copy.index));
+    copy.flushedTid = volume.store.tid - 1;
+    copy.standing = "syncing";
+    copy.noRoom = false;
+    volume.members.align();
+  });
 }
 
 /** Keeps everything that `anchor` has in use on its copy from being given out. */
