@@ -17,8 +17,8 @@ export class MountError extends Error {
 
 const SUPERVISOR = fileURLToPath(new URL("./supervisor-main.js", import.meta.url));
 
-/** Resolves when programs can use the mount; the daemon then runs on alone. Throws {@link MountError}. */
-export async function startDetached(request: MountRequest): Promise<void> {
+/** Resolves with warnings when programs can use the mount; the daemon then runs on alone. Throws {@link MountError}. */
+export async function startDetached(request: MountRequest): Promise<readonly string[]> {
   // The directory on the command line is for whoever reads `ps`; the request itself goes over the channel.
   const child = spawn(process.execPath, [SUPERVISOR, request.directory], {
     detached: true,
@@ -46,4 +46,5 @@ export async function startDetached(request: MountRequest): Promise<void> {
   child.stderr?.destroy();
   child.unref();
   if (report.type === "failed") throw new MountError(report.message, report.exitCode);
+  return report.warnings;
 }
