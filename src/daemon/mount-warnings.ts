@@ -2,8 +2,8 @@
 
 import type { VolumeReport } from "./volume-report.ts";
 
-/** One line when the volume comes up degraded, naming every copy concerned. */
-export function mountWarnings(report: VolumeReport): string[] {
+/** One line when the volume comes up degraded, naming every copy concerned, and why targets given were left out. */
+export function mountWarnings(report: VolumeReport, absent: readonly string[]): string[] {
   if (report.state !== "DEGRADED") return [];
   const copies = report.copies
     .filter(({ state }) => state !== "ONLINE")
@@ -11,5 +11,6 @@ export function mountWarnings(report: VolumeReport): string[] {
       const where = targets.length === 0 ? "" : ` (${targets.join("+")})`;
       return `copy ${index}${where} is ${state}${note === undefined ? "" : `: ${note}`}`;
     });
-  return [`mounted degraded: ${copies.join("; ")}; h2ts status tells more`];
+  const leftOut = absent.map((line) => ` (${line})`).join("");
+  return [`mounted degraded: ${copies.join("; ")}${leftOut}; h2ts status tells more`];
 }

@@ -60,7 +60,7 @@ export class Worker {
 
   /** What the operator should know of a mount that succeeded. */
   warnings(): string[] {
-    return mountWarnings(this.status());
+    return mountWarnings(this.status(), this.#volume.copies.absent);
   }
 
   /** Starts to serve; the promise inside resolves when the mount is gone, with an error when the last commit failed. */
