@@ -42,12 +42,12 @@ const COPIES: readonly CopyAdvice[] = [
   {
     state: "BLANK",
     status: "holds no valid root block.",
-    action: "'h2ts online DIR COPY' has every block of it checked and the missing ones brought.",
+    action: "It gets what it lacks, but does not count as in sync before every block it had was checked.",
   },
   {
     state: "UNKNOWN",
     status: "is in a state that can't be told from its roots.",
-    action: "'h2ts online DIR COPY' has every block of it checked and the missing ones brought.",
+    action: "It gets what it lacks, but does not count as in sync before every block it had was checked.",
   },
   {
     state: "STALE",

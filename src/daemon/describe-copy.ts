@@ -23,13 +23,18 @@ function stateOf(copy: Copy | undefined, seen: LastSeen): CopyState {
   if (copy === undefined) return isOffline ? "OFFLINE" : "MISSING";
   if (copy.failure !== undefined) return "FAULTED";
   if (copy.standing === "offline") return isOffline ? "OFFLINE" : "SUSPENDED";
+  if (copy.standing === "syncing" && copy.untrusted) return "UNKNOWN";
   return copy.standing === "syncing" && copy.noRoom ? "NO-ROOM" : STATES[copy.standing];
 }
 
 function noteOf(copy: Copy | undefined, seen: LastSeen): string | undefined {
   if (copy === undefined) return seen.sequence === 0 ? "never seen" : `last seen with root ${seen.sequence}`;
   if (copy.noRoom) return "what it lacks does not fit beside its last complete state";
-  if (copy.standing === "syncing" && copy.failure === undefined) return "is being caught up";
+  if (copy.standing === "syncing" && copy.failure === undefined) {
+    return copy.untrusted
+      ? "gets what is new; what it had before is not trusted until it was checked"
+      : "is being caught up";
+  }
   return copy.failure?.message ?? (copy.standing === "in-sync" ? undefined : copy.reason);
 }
 
