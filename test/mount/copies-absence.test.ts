@@ -1,7 +1,7 @@
 // Copies that are not there: missing at the mount, taken out by the operator and brought back, and mistakes with the verbs
 // (I6–I8, and when a volume mounts by itself).
 
-import { renameSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
@@ -119,6 +119,32 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy taken out", () => {
     expect(await place.run("h2ts", "online", place.mnt, "7")).toMatchObject({ code: 1, out: "" });
     await place.h2ts("umount", place.mnt);
     await place.examine(work, [a, b, c]);
+  });
+
+  it("without room beside its last complete state says so, and gives that up when told to", async () => {
+    const [a, b] = named("a.img", "b.img") as [string, string];
+    await place.format("24M", [a, b]);
+    await place.h2ts("mount", a, b, place.mnt);
+    const work = new Work(place.mnt, 7);
+    await work.writeBig(12 << 20);
+    await place.h2ts("offline", place.mnt, "1");
+    await work.run(5);
+    for (let commits = 0; commits < 3; commits++) {
+      rmSync(`${place.mnt}/big`, { force: true });
+      await work.run(1);
+      await place.h2ts("sync", place.mnt);
+    }
+    await work.writeBig(11 << 20);
+    await place.h2ts("online", place.mnt, "1");
+    const waited = await place.run("h2ts", "wait", place.mnt);
+    expect(waited).toMatchObject({ code: 32, out: "" });
+    expect(waited.err).toMatch(/copy 1 is not in sync: it has no room/);
+    expect(await place.states()).toEqual(["ONLINE", "NO-ROOM"]);
+    await place.h2ts("online", "--no-anchor", place.mnt, "1");
+    await place.h2ts("wait", place.mnt);
+    expect(await place.states()).toEqual(["ONLINE", "ONLINE"]);
+    await place.h2ts("umount", place.mnt);
+    await place.examine(work, [a, b]);
   });
 
   it("can be made the master by force: the volume goes back to what it had, the others are left behind", async () => {
