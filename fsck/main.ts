@@ -3,12 +3,15 @@
 
 import { SystemClock } from "../src/base/clock.ts";
 import { packageVersion } from "../src/cli/version.ts";
-import { assembleCopies } from "../src/copies/assemble.ts";
+import { assemble, assembleCopies } from "../src/copies/assemble.ts";
+import { copyNamed } from "../src/copies/copy-name.ts";
+import { CopiesError } from "../src/copies/errors.ts";
 import { closeTargets, openTargets } from "../src/copies/targets.ts";
 import { type CommandOptions, parseOptions, UsageError } from "./options.ts";
 import { ExitBit, fsckVolume } from "./fsck.ts";
-import { startProgress } from "./progress.ts";
+import { startProgress, startResyncProgress } from "./progress.ts";
 import { reportLines, reportObject } from "./report.ts";
+import { resyncVolume } from "./resync.ts";
 import { usedBytes } from "./used-bytes.ts";
 
 async function run(options: CommandOptions, signal: AbortSignal): Promise<number> {
@@ -41,12 +44,36 @@ async function run(options: CommandOptions, signal: AbortSignal): Promise<number
   }
 }
 
+/** Catches copies up; see fsck/resync.ts. */
+async function resync(options: CommandOptions, signal: AbortSignal): Promise<number> {
+  const copies = await assemble(options.targets, { lenient: true });
+  for (const line of copies.absent) console.error(`fsck.h2ts: left out: ${line}`);
+  const { selectMaster } = options;
+  const progress = startResyncProgress();
+  try {
+    const forced = selectMaster === undefined ? {} : { forcedMaster: copyNamed(selectMaster, copies.copies) };
+    const outcome = await resyncVolume(copies, {
+      clock: copies.clock,
+      signal,
+      ...forced,
+      ...(progress && { onProgress: progress.onProgress }),
+    });
+    progress?.stop();
+    if (options.json) console.log(JSON.stringify(outcome, undefined, 2));
+    else for (const line of outcome.lines) console.log(line);
+    return outcome.exitCode;
+  } finally {
+    progress?.stop();
+    await copies.close();
+  }
+}
+
 const cancel = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => cancel.abort());
 
 try {
   const options = parseOptions(process.argv.slice(2), packageVersion());
-  if (options) process.exitCode = await run(options, cancel.signal);
+  if (options) process.exitCode = await (options.resync ? resync : run)(options, cancel.signal);
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
   if (cancel.signal.aborted) {
@@ -54,6 +81,7 @@ try {
     process.exitCode = ExitBit.CANCELLED;
   } else {
     console.error(`fsck.h2ts: ${message.replaceAll(/\s*\n\s*/g, " ")}`);
-    process.exitCode = error instanceof UsageError ? ExitBit.USAGE : ExitBit.OPERATIONAL;
+    const isUsage = error instanceof UsageError || (error instanceof CopiesError && error.kind === "syntax");
+    process.exitCode = isUsage ? ExitBit.USAGE : ExitBit.OPERATIONAL;
   }
 }

@@ -13,6 +13,10 @@ export interface CommandOptions {
   readonly force: boolean;
   readonly progress: boolean;
   readonly json: boolean;
+  /** Instead of a check: catch up every copy at hand. */
+  readonly resync: boolean;
+  /** The copy, as people name it, whose last complete state becomes the volume's. */
+  readonly selectMaster: string | undefined;
   readonly targets: readonly string[];
 }
 
@@ -21,13 +25,16 @@ TARGETs are the images or devices of all copies, NODE+NODE for a copy on several
 Without -n, -p or -y nothing is changed, as with -n. A volume that was unmounted and seems sound is only looked at lightly
 unless -f is given: headers, root rings, unfinished removals.
 
+--resync catches copies up without a mount; targets that are not there are left out. --select-master COPY, which implies it,
+makes COPY's last complete state the volume's, whatever the other copies have: what only they know is lost.
+
 Exit code, bits added up: 0 clean, 1 errors corrected, 4 errors left, 8 could not check, 16 wrong usage, 32 cancelled.`;
 
 /** Reads the words after the command's name; undefined when only help or the version was asked for (and printed). */
 export function parseOptions(words: readonly string[], version: string): CommandOptions | undefined {
   const command = new Command("fsck.h2ts")
     .description("Checks an h2ts volume on all of its copies, and repairs it.")
-    .usage("[-n|-p|-y] [-f] [-C] [-j] TARGET...")
+    .usage("[-n|-p|-y] [-f] [-C] [-j] TARGET... | --resync [--select-master COPY] TARGET...")
     .argument("<TARGET...>")
     .option("-n", "change nothing, only tell (default)")
     .option("-p", "repair what is safe to repair, without questions")
@@ -35,6 +42,11 @@ export function parseOptions(words: readonly string[], version: string): Command
     .option("-y", "repair all that can be repaired")
     .option("-f", "check everything even if the volume seems sound")
     .option("-C", "show a progress bar")
+    .option("--resync", "do not check, but bring every copy given what it lacks")
+    .option(
+      "--select-master <COPY>",
+      "go back to what this copy (index, or beginning of its UUID) last held completely",
+    )
     .option("-j", "print the outcome as JSON")
     .version(version, "-V, --version")
     .addHelpText("after", EPILOGUE)
@@ -51,11 +63,15 @@ export function parseOptions(words: readonly string[], version: string): Command
     if (error.exitCode === 0) return undefined;
     throw new UsageError(`${error.message.replace(/^error: /, "").replaceAll("\n", " ")}; see fsck.h2ts --help`);
   }
-  const given = command.opts<Record<string, boolean | undefined>>();
+  const given = command.opts<Record<string, boolean | undefined> & { selectMaster?: string }>();
   const safe = given["p"] === true || given["a"] === true;
   const full = given["y"] === true;
   if (Number(given["n"] === true) + Number(safe) + Number(full) > 1) {
     throw new UsageError("give only one of -n, -p and -y");
+  }
+  const resync = given["resync"] === true || given.selectMaster !== undefined;
+  if (resync && (given["n"] === true || safe || full || given["f"] === true)) {
+    throw new UsageError("--resync does not check: give it without -n, -p, -y and -f");
   }
   const targets = command.args.flatMap((word) => word.split(","));
   if (targets.includes("")) throw new UsageError("a TARGET is empty");
@@ -64,6 +80,8 @@ export function parseOptions(words: readonly string[], version: string): Command
     force: given["f"] === true,
     progress: given["C"] === true,
     json: given["j"] === true,
+    resync,
+    selectMaster: given.selectMaster,
     targets,
   };
 }

@@ -1,4 +1,4 @@
-// The progress bar of -C: on stderr, only on a terminal, and never in the way of the report.
+// The progress bars of -C and --resync: on stderr, only on a terminal, and never in the way of the report.
 
 import { Presets, SingleBar } from "cli-progress";
 import type { CheckPhase } from "./check.ts";
@@ -16,19 +16,45 @@ export interface Progress {
   stop(): void;
 }
 
-/** A bar up to `totalBytes`, which is only an estimate; undefined where there is no terminal. */
-export function startProgress(totalBytes: number): Progress | undefined {
+const MIB = 2 ** 20;
+
+function newBar(): SingleBar | undefined {
   if (!process.stderr.isTTY) return undefined;
   const format = "{phase} [{bar}] {percentage}% | {value}/{total} MiB | ETA {eta_formatted}";
-  const bar = new SingleBar({ format, stream: process.stderr, clearOnComplete: true, hideCursor: true }, Presets.rect);
-  const totalMib = Math.max(1, Math.ceil(totalBytes / 2 ** 20));
+  return new SingleBar({ format, stream: process.stderr, clearOnComplete: true, hideCursor: true }, Presets.rect);
+}
+
+export interface ResyncProgress {
+  readonly onProgress: (doneBytes: number, totalBytes: number) => void;
+  stop(): void;
+}
+
+/** A bar whose end moves as the estimate does; undefined where there is no terminal. */
+export function startResyncProgress(): ResyncProgress | undefined {
+  const bar = newBar();
+  if (bar === undefined) return undefined;
+  bar.start(1, 0, { phase: "resync" });
+  return {
+    onProgress: (doneBytes, totalBytes) => {
+      bar.setTotal(Math.max(1, Math.ceil(totalBytes / MIB)));
+      bar.update(Math.floor(doneBytes / MIB));
+    },
+    stop: () => bar.stop(),
+  };
+}
+
+/** A bar up to `totalBytes`, which is only an estimate; undefined where there is no terminal. */
+export function startProgress(totalBytes: number): Progress | undefined {
+  const bar = newBar();
+  if (bar === undefined) return undefined;
+  const totalMib = Math.max(1, Math.ceil(totalBytes / MIB));
   bar.start(totalMib, 0, { phase: "" });
   let bytes = 0;
   return {
     onProgress: (phase, more) => {
       // Every round of check and repair begins at the rings.
       bytes = phase === "rings" ? 0 : bytes + more;
-      bar.update(Math.min(totalMib, Math.floor(bytes / 2 ** 20)), { phase: TITLES[phase] });
+      bar.update(Math.min(totalMib, Math.floor(bytes / MIB)), { phase: TITLES[phase] });
     },
     stop: () => bar.stop(),
   };

@@ -4,10 +4,16 @@
 import { Command, CommanderError } from "commander";
 import { reportFailure } from "./cli/failure.ts";
 import { addMount } from "./cli/mount.ts";
+import { addOffline } from "./cli/offline.ts";
+import { addOnline } from "./cli/online.ts";
+import { addResume } from "./cli/resume.ts";
+import { addSelectMaster } from "./cli/select-master.ts";
 import { addStatus } from "./cli/status.ts";
+import { addSuspend } from "./cli/suspend.ts";
 import { addSync } from "./cli/sync.ts";
 import { addUmount } from "./cli/umount.ts";
 import { packageVersion } from "./cli/version.ts";
+import { addWait } from "./cli/wait.ts";
 import { UsageError } from "./daemon/mount-options.ts";
 
 const program = new Command("h2ts")
@@ -16,7 +22,11 @@ const program = new Command("h2ts")
   .exitOverride()
   .configureOutput({ writeErr: () => {} });
 // Each verb is made by the program, so that it inherits the settings above.
-for (const add of [addMount, addUmount, addSync, addStatus]) add(program);
+const VERBS = [
+  ...[addMount, addUmount, addSync, addStatus],
+  ...[addOffline, addOnline, addSuspend, addResume, addSelectMaster, addWait],
+];
+for (const add of VERBS) add(program);
 
 try {
   if (process.argv.length <= 2) program.outputHelp();

@@ -11,3 +11,8 @@ export function reportFailure(command: string, error: unknown): number {
   if (error instanceof UsageError) return MountExit.USAGE;
   return error instanceof MountError ? error.exitCode : MountExit.FAILURE;
 }
+
+/** Says what the operator should know although the command succeeded, a line each. */
+export function printWarnings(command: string, warnings: readonly string[]): void {
+  for (const warning of warnings) process.stderr.write(`${command}: warning: ${warning}\n`);
+}

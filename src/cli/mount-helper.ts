@@ -1,12 +1,13 @@
 #!/usr/bin/env node
 // mount.h2ts, also installed as mount.fuse.h2ts: what mount(8) and fstab call. SPEC is the targets joined by commas.
-// Options may stand before or after SPEC and DIR. Prints nothing on success; exit codes after mount(8).
+// Options may stand before or after SPEC and DIR. Prints nothing on success, but a warning when a copy is
+// missing; exit codes after mount(8).
 
 import { parseArgs } from "node:util";
 import { MountExit } from "../daemon/messages.ts";
 import { parseMountOptions, UsageError } from "../daemon/mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
-import { reportFailure } from "./failure.ts";
+import { printWarnings, reportFailure } from "./failure.ts";
 import { prepareMount } from "./mount-preparation.ts";
 import { remount } from "./remount.ts";
 import { packageVersion } from "./version.ts";
@@ -58,7 +59,7 @@ async function main(): Promise<void> {
   const targets = spec.split(",").filter((target) => target !== "");
   if (targets.length === 0) throw new UsageError(USAGE);
   const request = await prepareMount(targets, directory, options, spec);
-  if (!dryRun) await startDetached(request);
+  if (!dryRun) printWarnings("mount.h2ts", await startDetached(request));
 }
 
 try {

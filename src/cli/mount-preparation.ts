@@ -11,16 +11,14 @@ import { MountError } from "../daemon/start-mount.ts";
 
 const PING_MS = 5000;
 
-/** The absolute form of a target: every node of the row resolved. Throws {@link MountError} when one is missing. */
+/** The absolute form of a target: every node of the row resolved. One that is not there is a copy that may be missing. */
 export function resolveTarget(target: string): string {
   return pathsOf(target)
     .map((name) => {
       try {
         return realpathSync(name);
-      } catch (error) {
-        const { code, message } = error as NodeJS.ErrnoException;
-        if (code === "ENOENT") throw new MountError(`${name}: does not exist; is its disk attached?`);
-        throw new MountError(`${name}: ${message}`);
+      } catch {
+        return resolve(name);
       }
     })
     .join("+");

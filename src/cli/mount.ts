@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import { parseMountOptions, UsageError } from "../daemon/mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
+import { printWarnings } from "./failure.ts";
 import { prepareMount } from "./mount-preparation.ts";
 import { remount } from "./remount.ts";
 
@@ -16,6 +17,10 @@ const HELP = `
 Options of -o, separated by commas:
   cache=SIZE           memory for blocks (default 256M)
   commit=SECONDS       longest time between two commits (default 5)
+  degraded             mount although copies are missing that may know more than those at hand
+  master=NAME          copy that metadata is read from: newest, first, or a copy by index or UUID
+  deadline=MS          how long a copy may take longer than the fastest before it is dropped (default 5000)
+  resync-rate=SIZE     bytes a second that catching up a copy may move (default 0: no bound)
   ro, rw               read-only, or not (default rw)
   transport=NAME       kernel (default) or fuse-native, as --transport
   log=FILE             append the daemon's log to FILE (absolute path)
@@ -42,7 +47,7 @@ export function addMount(program: Command): void {
       if (options.remount) return remount(directory, options);
       if (words.length < 2) throw new UsageError("give the targets and then the mount point: h2ts mount TARGET... DIR");
       const request = await prepareMount(words.slice(0, -1), directory, options);
-      if (!flags.foreground) return startDetached(request);
+      if (!flags.foreground) return printWarnings("h2ts", await startDetached(request));
       // Loaded here only: the other verbs do not need the supervisor.
       const { superviseInForeground } = await import("../daemon/supervisor-main.ts");
       return superviseInForeground(request);

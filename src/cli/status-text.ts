@@ -2,45 +2,10 @@
 // and only when something is wrong.
 
 import { formatByteSize } from "../base/byte-size.ts";
-import type { CopyReport } from "../daemon/volume-report.ts";
+import type { ScanReport } from "../daemon/volume-report.ts";
+import { advice } from "./status-advice.ts";
 import type { StatusReport } from "./status-report.ts";
 
-interface Advice {
-  readonly status: string;
-  readonly action: string;
-}
-
-function advice(report: StatusReport): Advice | undefined {
-  const { errors, damaged } = totals(report.copies);
-  if (report.state === "READONLY") {
-    return {
-      status: `The volume went read-only by itself: ${report.reason ?? "a copy failed"}.`,
-      action: "See to the copy named, unmount, run 'fsck.h2ts', mount again. What fsync acknowledged is safe.",
-    };
-  }
-  if (report.dataErrors > 0) {
-    return {
-      status: `${count(report.dataErrors, "block has", "blocks have")} no good bytes left on any copy; reading there fails with EIO.`,
-      action: "Run 'fsck.h2ts -n' on the unmounted volume to see what is lost, and restore those files from a backup.",
-    };
-  }
-  if (errors > 0) {
-    return {
-      status: `${damaged} returned wrong bytes or errors; another copy served them, so no data is lost.`,
-      action:
-        "Watch the medium and replace it if the counts rise; 'fsck.h2ts -n' on the unmounted volume reads every block.",
-    };
-  }
-  if (report.reason !== undefined) return { status: report.reason, action: "Nothing needs to be done." };
-  return undefined;
-}
-
-function totals(copies: readonly CopyReport[]): { errors: number; damaged: string } {
-  const bad = copies.filter((copy) => sum(copy.errors) > 0).map((copy) => `copy ${copy.index}`);
-  return { errors: bad.length, damaged: bad.join(", ") };
-}
-
-const sum = (errors: CopyReport["errors"]): number => errors.read + errors.write + errors.checksum;
 const count = (n: number, one: string, many: string): string => `${n} ${n === 1 ? one : many}`;
 
 /** The lines of one volume. */
@@ -55,7 +20,8 @@ export function statusText(report: StatusReport): string {
     field("status", problem.status);
     field("action", problem.action);
   }
-  field("scan", "none requested");
+  for (const scan of report.scans) field("scan", scanText(scan));
+  if (report.scans.length === 0) field("scan", "none requested");
   if (report.mount) {
     field(
       "mount",
@@ -68,6 +34,9 @@ export function statusText(report: StatusReport): string {
     `${formatByteSize(volume.sizeBytes)}, ${free}, ${count(volume.inodes, "inode", "inodes")}, check ${volume.checkType}`,
   );
   lines.push("config:", "", ...table(report), "");
+  for (const { index, note, missingBytes = 0 } of report.copies) {
+    if (note !== undefined) field("note", `copy ${index}: ${note}${lacks(missingBytes)}`);
+  }
   const repaired = report.copies.filter((copy) => copy.repaired > 0);
   for (const copy of repaired)
     field("note", `copy ${copy.index}: ${count(copy.repaired, "block", "blocks")} repaired since the mount`);
@@ -79,6 +48,22 @@ export function statusText(report: StatusReport): string {
       : `${count(dataErrors, "data error", "data errors")}; their files give EIO`,
   );
   return lines.join("\n");
+}
+
+const lacks = (bytes: number): string => (bytes === 0 ? "" : `; lacks about ${formatByteSize(bytes)}`);
+
+/** "resync of copy 1 under way: 22% done, 340M of 1.50G, 56M/s, 0:21 to go" */
+function scanText({ copy, state, doneBytes, leftBytes, seconds }: ScanReport): string {
+  if (state === "complete") return `resync of copy ${copy} complete: ${formatByteSize(doneBytes)} brought`;
+  const totalBytes = doneBytes + leftBytes;
+  const percent = totalBytes === 0 ? 100 : Math.floor((100 * doneBytes) / totalBytes);
+  const how = state === "running" ? "under way" : state === "no-room" ? "stopped, no room" : state;
+  const done = `resync of copy ${copy} ${how}: ${percent}% done, ${formatByteSize(doneBytes)} of ${formatByteSize(totalBytes)}`;
+  if (state !== "running" || doneBytes === 0) return done;
+  const bytesPerSecond = doneBytes / Math.max(seconds, 0.001);
+  const left = Math.round(leftBytes / bytesPerSecond);
+  const clock = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+  return `${done}, ${formatByteSize(Math.round(bytesPerSecond))}/s, ${clock} to go`;
 }
 
 function table(report: StatusReport): string[] {

@@ -1,9 +1,11 @@
 // h2ts status: the state of a mounted volume, of volumes at rest by their targets, or of all mounts.
 
 import { statSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { ControlClient } from "../daemon/control-client.ts";
 import { mountedVolumeAt, mountedVolumes, type MountedVolume } from "../daemon/mount-table.ts";
+import { UsageError } from "../daemon/mount-options.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { reportFailure } from "./failure.ts";
 import { directoryServing, resolveDirectory, resolveTarget } from "./mount-preparation.ts";
@@ -14,6 +16,11 @@ const HELP = `
 With a mount point: the volume mounted there. With targets: the volume on them, mounted or not.
 Without either: every mounted volume. -j prints one JSON object, or an array of them for all mounts.`;
 
+interface Flags {
+  readonly json?: boolean;
+  readonly watch?: string | true;
+}
+
 /** A worker answers from memory: one that takes this long hangs. */
 const ANSWER_MS = 10_000;
 
@@ -21,25 +28,37 @@ export function addStatus(program: Command): void {
   program
     .command("status")
     .description("show the state of volumes and their copies")
-    .usage("[-j] [DIR | TARGET...]")
+    .usage("[-j] [--watch [SECONDS]] [DIR | TARGET...]")
     .argument("[DIR | TARGET...]")
     .option("-j, --json", "print JSON")
+    .option("-w, --watch [SECONDS]", "again every SECONDS (1 unless given), until interrupted")
     .addHelpText("after", HELP)
-    .action(async (words: string[], flags: { json?: boolean }) => {
-      if (words.length > 0) {
-        const report = await reportOf(words);
-        return console.log(flags.json ? JSON.stringify(report, null, 2) : statusText(report));
-      }
-      const answers = await Promise.allSettled(mountedVolumes().map(reportOfMount));
-      const reports = answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
-      if (flags.json) console.log(JSON.stringify(reports, null, 2));
-      else if (reports.length > 0) console.log(reports.map(statusText).join("\n\n"));
-      else if (answers.length === 0) console.log("no h2ts volumes are mounted");
-      // One daemon that does not answer must not hide the others.
-      for (const answer of answers) {
-        if (answer.status === "rejected") process.exitCode = reportFailure("h2ts", answer.reason);
+    .action(async (words: string[], flags: Flags) => {
+      if (flags.watch === undefined) return console.log(await statusOf(words, flags));
+      const seconds = flags.watch === true ? 1 : Number(flags.watch);
+      if (!(seconds >= 0.1 && seconds <= 3600)) throw new UsageError("--watch takes seconds from 0.1 to 3600");
+      for (;;) {
+        const text = await statusOf(words, flags);
+        // The screen is cleared only once there is something new to show.
+        console.log(process.stdout.isTTY ? `\u001b[H\u001b[2J${text}` : `${text}\n`);
+        await sleep(seconds * 1000);
       }
     });
+}
+
+async function statusOf(words: readonly string[], { json }: Flags): Promise<string> {
+  if (words.length > 0) {
+    const report = await reportOf(words);
+    return json ? JSON.stringify(report, null, 2) : statusText(report);
+  }
+  const answers = await Promise.allSettled(mountedVolumes().map(reportOfMount));
+  const reports = answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
+  // One daemon that does not answer must not hide the others.
+  for (const answer of answers) {
+    if (answer.status === "rejected") process.exitCode = reportFailure("h2ts", answer.reason);
+  }
+  if (json) return JSON.stringify(reports, null, 2);
+  return answers.length === 0 ? "no h2ts volumes are mounted" : reports.map(statusText).join("\n\n");
 }
 
 async function reportOf(words: readonly string[]): Promise<StatusReport> {

@@ -2,7 +2,7 @@
 // what does not fit together. Invariants: I11 (devices are locked by now), I12 (headers are verified before use).
 // Whether a copy is missing or stale only the roots can tell: chooseRoot does that.
 
-import { equalBytes, formatUuid, toHex } from "../base/uuid.ts";
+import { equalBytes, formatUuid, isZero, toHex } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
 import { Range, SharedDevice } from "../device/range.ts";
 import { Row } from "../device/row.ts";
@@ -62,7 +62,8 @@ export async function assembleCopies(
     try {
       nodes.push({ shared: new SharedDevice(device), header: await readNodeHeader(device) });
     } catch (error) {
-      if (options.lenient !== true || !(error instanceof CopiesError) || error.kind !== "damaged-header") throw error;
+      const lost = error instanceof CopiesError && (error.kind === "damaged-header" || error.kind === "empty");
+      if (options.lenient !== true || !lost) throw error;
       damaged ??= error;
       absent.push(error.message);
       await device.close();
@@ -89,6 +90,7 @@ export async function assembleCopies(
 /** The header of a device, from its second place when the first is damaged. */
 export async function readNodeHeader(device: BlockDevice): Promise<NodeHeader> {
   let claimed = false;
+  let empty = true;
   let reason: string | undefined;
   for (const offsetBytes of NODE_HEADER_OFFSETS) {
     const bytes = new Uint8Array(NODE_HEADER_BYTES);
@@ -96,6 +98,7 @@ export async function readNodeHeader(device: BlockDevice): Promise<NodeHeader> {
     try {
       await device.read(offsetBytes, [bytes]);
       claimed ||= hasNodeHeaderMagic(bytes);
+      empty &&= isZero(bytes);
       return decodeNodeHeader(bytes, offsetBytes, device.name, device.sizeBytes);
     } catch (error) {
       if (error instanceof DeviceError) {
@@ -106,7 +109,12 @@ export async function readNodeHeader(device: BlockDevice): Promise<NodeHeader> {
       } else throw error;
     }
   }
-  if (!claimed) throw new CopiesError("foreign", device.name, "is not an h2ts volume; format it with mkfs.h2ts first");
+  if (!claimed)
+    throw new CopiesError(
+      empty ? "empty" : "foreign",
+      device.name,
+      "is not an h2ts volume; format it with mkfs.h2ts first",
+    );
   throw new CopiesError("damaged-header", device.name, `both node headers are unusable (${reason ?? "unknown"})`);
 }
 

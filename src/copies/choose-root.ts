@@ -11,6 +11,7 @@ import {
   rootEpoch,
   rootInSync,
   rootLastSeen,
+  rootMemberFlags,
   rootMembers,
   rootMinCopies,
 } from "../format/root-block.ts";
@@ -27,7 +28,7 @@ export interface ChoosePolicy {
   /** The operator knows what is missing: any complete copy will do. */
   readonly degraded?: boolean;
   readonly master?: MasterRule;
-  /** Start from this copy's last complete root, whatever the others say (`select-master`). */
+  /** Start from this copy's last complete root, whatever the others say (`fsck.h2ts --select-master`). */
   readonly forcedMaster?: number;
 }
 
@@ -74,7 +75,7 @@ export function chooseRoot(rings: RingSet, policy: ChoosePolicy = {}): ChosenRoo
     for (const one of keptRoots(other, root))
       older.set(`${one.sequence} ${formatUuid(rootEpoch(one.view))}`, one.image);
   }
-  rings.copies.master = chooseMaster(complete, ring.copy.index, policy.master);
+  rings.copies.master = chooseMaster(complete, ring.copy.index, root.view, policy.master);
   return {
     copyIndex: ring.copy.index,
     image: root.image.slice(),
@@ -162,19 +163,32 @@ function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, forced: boolean):
     return;
   }
   const { standing, reason } = standingOf(ring, chosen);
-  if (standing === "divergent" && !forced) {
-    const other = ringRoots(ring)[0] as RingRoot;
-    throw new CopiesError(
-      "divergent",
-      `${copy.name} (copy ${copy.index})`,
-      `went another way than ${chosenRing.copy.name}: it has ${describeHistory(other.view)}; the other has ${describeHistory(chosen.view)}; ` +
-        "mount one of them alone to look at it, then h2ts resolve --keep COPY --discard COPY",
-    );
-  }
+  if (standing === "divergent" && !forced) throw divergence(ring, chosen, chosenRing.copy.name);
   copy.standing = standing;
   copy.reason = reason;
   if ((flags & MemberFlag.OFFLINE) !== 0) copy.standing = "offline";
   copy.untrusted = (flags & MemberFlag.UNTRUSTED) !== 0;
+}
+
+/** Sets how a copy that comes back to a volume in use stands towards its root. Refuses a stranger, and one that went another way. */
+export function judgeReturning(ring: Ring, live: RingRoot): void {
+  refuseStranger(ring.copy, live);
+  const { standing, reason } = standingOf(ring, live);
+  if (standing === "divergent") throw divergence(ring, live, "the volume");
+  ring.copy.standing = standing;
+  ring.copy.reason = reason;
+  ring.copy.untrusted = ((rootLastSeen(live.view, ring.copy.index)?.flags ?? 0) & MemberFlag.UNTRUSTED) !== 0;
+}
+
+function divergence(ring: Ring, chosen: RingRoot, chosenName: string): CopiesError {
+  const { copy } = ring;
+  const [own] = ringRoots(ring);
+  return new CopiesError(
+    "divergent",
+    `${copy.name} (copy ${copy.index})`,
+    `went another way than ${chosenName}: it has ${own === undefined ? "no root" : describeHistory(own.view)}; the other has ${describeHistory(chosen.view)}; ` +
+      "mount one of them alone to look at it, then h2ts resolve --keep COPY --discard COPY",
+  );
 }
 
 /** How a copy that is not in sync stands towards `chosen` (I6). */
@@ -231,16 +245,18 @@ function refuseUnsure(
   const advice =
     complete.length > 0
       ? "give its target too, or mount with -o degraded to go on without it"
-      : "no copy here is complete: give the others' targets too, or h2ts select-master COPY to go back to what one of these had";
+      : "no copy here is complete: give the others' targets too, or fsck.h2ts --select-master COPY to go back to what one of these had";
   const absent = rings.copies.absent.map((line) => ` (${line})`).join("");
   throw new CopiesError("missing-copy", volume, `${missing.join("; ")}${absent}; ${advice}`);
 }
 
-function chooseMaster(complete: readonly Ring[], newest: number, rule: MasterRule | undefined): number {
+/** By the rule if one is given, else the copy the operator selected, else the first. */
+function chooseMaster(complete: readonly Ring[], newest: number, root: DataView, rule: MasterRule | undefined): number {
   const [first] = complete;
   if (rule === "newest" || first === undefined) return newest;
-  const named = complete.find(({ copy }) => copy.index === rule);
-  return (named ?? first).copy.index;
+  const selected = ({ copy }: Ring): boolean => (rootMemberFlags(root, copy.index) & MemberFlag.MASTER) !== 0;
+  const chosen = rule === undefined ? complete.find(selected) : complete.find(({ copy }) => copy.index === rule);
+  return (chosen ?? first).copy.index;
 }
 
 function bitCount(mask: number): number {

@@ -42,6 +42,8 @@ export class Copy {
   untrusted = false;
   /** An allocation found no room while it was being caught up. */
   noRoom = false;
+  /** Its devices are closed, or will be as soon as the last call on them is over. */
+  released = false;
   #failure: DeviceError | undefined;
   #restored = false;
 

@@ -29,6 +29,7 @@ export class CopiesLostError extends Error {
 export type CopiesErrorKind =
   | "syntax"
   | "foreign"
+  | "empty"
   | "damaged-header"
   | "unsupported"
   | "twice"
@@ -36,6 +37,8 @@ export type CopiesErrorKind =
   | "missing-node"
   | "wrong-row"
   | "missing-copy"
+  | "needed"
+  | "busy"
   | "too-small"
   | "too-many"
   | "no-root"

@@ -120,7 +120,8 @@ export class Recovery {
 /** A copy dropped after an error, or leaving, may still hold what is asked for; one taken offline is left alone. */
 function mayAsk(copy: Copy): boolean {
   if (copy.active) return true;
-  return (copy.standing === "faulted" || copy.standing === "leaving") && copy.failure?.code !== "ETIMEDOUT";
+  if (copy.released || copy.failure?.code === "ETIMEDOUT") return false;
+  return copy.standing === "faulted" || copy.standing === "leaving";
 }
 
 /** A repair that fails is counted and changes nothing else: the block is as bad as it was. */

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { createConnection, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { controlPaths } from "./control-path.ts";
-import { ControlReply, type ControlRequest } from "./messages.ts";
+import { ControlReply, type ControlRequest, type VerbCall } from "./messages.ts";
 
 export class ControlClient {
   readonly #socket: Socket;
@@ -37,7 +37,16 @@ export class ControlClient {
   }
 
   /** Sends one request; one at a time. Undefined when the daemon hung up, or took longer than `timeoutMs`, without one. */
-  call(call: ControlRequest["call"], timeoutMs?: number): Promise<ControlReply | undefined> {
+  call(call: Exclude<ControlRequest["call"], "verb">, timeoutMs?: number): Promise<ControlReply | undefined> {
+    return this.#exchange({ call }, timeoutMs);
+  }
+
+  /** Has a verb carried out; it takes as long as it takes. */
+  verb(verb: VerbCall): Promise<ControlReply | undefined> {
+    return this.#exchange({ call: "verb", ...verb });
+  }
+
+  #exchange(request: ControlRequest, timeoutMs?: number): Promise<ControlReply | undefined> {
     if (this.#closed) return Promise.resolve(undefined);
     return new Promise((resolve) => {
       const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#socket.destroy(), timeoutMs);
@@ -45,7 +54,7 @@ export class ControlClient {
         clearTimeout(timer);
         resolve(reply);
       });
-      this.#socket.write(`${JSON.stringify({ call })}\n`);
+      this.#socket.write(`${JSON.stringify(request)}\n`);
     });
   }
 

@@ -2,43 +2,50 @@
 
 import { formatUuid } from "../base/uuid.ts";
 import { CHECK_NAMES } from "../format/check.ts";
-import { KIB } from "../format/geometry.ts";
+import { COPIES_MAX, KIB } from "../format/geometry.ts";
+import { rootLastSeen } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
-import type { CopyReport, VolumeReport } from "./volume-report.ts";
+import type { Caretaker } from "../walk/caretaker.ts";
+import { describeCopy } from "./describe-copy.ts";
+import type { CopyReport, ScanReport, VolumeReport } from "./volume-report.ts";
 
 /** The state of `volume` now; from memory, it asks no device. */
-export function describeVolume(volume: Volume): VolumeReport {
+export function describeVolume(volume: Volume, caretaker?: Caretaker): VolumeReport {
   const space = volume.statfs();
-  const used = new Map(space.copies.map((copy) => [copy.index, copy.usedKib * KIB]));
-  const present = [...volume.copies.copies].sort((a, b) => a.index - b.index);
-  const copies = present.map(
-    (copy, i): CopyReport => ({
-      index: copy.index,
-      uuid: formatUuid(copy.uuid),
-      state: copy.failure === undefined ? "ONLINE" : "FAULTED",
-      // Every present copy has the newest root; the first one is read first.
-      role: i === 0 ? "master" : "copy",
-      targets: [...copy.targets],
-      sizeBytes: copy.sizeKib * KIB,
-      usedBytes: used.get(copy.index) ?? 0,
-      errors: { ...copy.errors },
-      repaired: copy.repaired,
-    }),
-  );
+  const used = new Map(space.copies.map((copy) => [copy.index, copy.usedKib]));
+  const masterUsedKib = used.get(volume.copies.master) ?? 0;
+  const copies: CopyReport[] = [];
+  for (let index = 0; index < COPIES_MAX; index++) {
+    const seen = rootLastSeen(volume.rootImage.view, index);
+    if (seen !== undefined) copies.push(describeCopy(volume, index, seen, used.get(index) ?? 0, masterUsedKib));
+  }
+  const whole = copies.every(({ state }) => state === "ONLINE");
   const report: VolumeReport = {
-    state: volume.failed ? "READONLY" : "ONLINE",
+    state: volume.failed ? "READONLY" : whole ? "ONLINE" : "DEGRADED",
     readOnly: volume.readOnly !== undefined,
     volume: {
       uuid: formatUuid(volume.uuid),
       label: volume.label,
       checkType: Object.entries(CHECK_NAMES).find(([, type]) => type === volume.store.checkType)?.[0] ?? "unknown",
       sizeBytes: space.totalKib * KIB,
-      usedBytes: Math.max(...used.values()),
+      usedBytes: Math.max(...used.values()) * KIB,
       freeBytes: space.freeKib * KIB,
       inodes: space.inodeCount,
     },
     copies,
+    scans: caretaker === undefined ? [] : describeScans(volume, caretaker, copies),
     dataErrors: volume.store.lostCount,
   };
   return volume.failed ? { ...report, reason: (volume.readOnly ?? "").split("\n")[0] ?? "" } : report;
+}
+
+function describeScans(volume: Volume, caretaker: Caretaker, copies: readonly CopyReport[]): ScanReport[] {
+  return [...caretaker.catchUps.values()].map(({ copyIndex, startedMs, endedMs, progress, end }) => ({
+    activity: "resync",
+    copy: copyIndex,
+    state: end ?? "running",
+    doneBytes: progress.bytes,
+    leftBytes: copies.find(({ index }) => index === copyIndex)?.missingBytes ?? 0,
+    seconds: ((endedMs ?? volume.copies.clock.monotonicMs()) - startedMs) / 1000,
+  }));
 }

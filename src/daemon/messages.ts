@@ -6,6 +6,13 @@ import { z } from "zod";
 import { MountOptions } from "./mount-options.ts";
 import { VolumeReport } from "./volume-report.ts";
 
+/** Work in the background that can be waited for. */
+export const ACTIVITIES = ["resync", "scrub"] as const;
+
+/** A verb for the copies of a mounted volume. What its arguments are only the verb itself knows, which checks them. */
+export const VerbCall = z.object({ verb: z.string(), args: z.record(z.string(), z.unknown()) });
+export type VerbCall = z.infer<typeof VerbCall>;
+
 /** Everything needed to mount one volume; all paths are absolute. */
 export const MountRequest = z.strictObject({
   /** What the mount table shows. */
@@ -22,7 +29,11 @@ export const MountExit = { OK: 0, USAGE: 1, SYSTEM: 2, FAILURE: 32 } as const;
 const Failed = z.object({ type: z.literal("failed"), message: z.string(), exitCode: z.number() });
 
 /** From the supervisor to the mount command. */
-export const StartReport = z.discriminatedUnion("type", [z.object({ type: z.literal("ready") }), Failed]);
+export const StartReport = z.discriminatedUnion("type", [
+  /** The mount is live; what the operator should know of it nevertheless, a line each. */
+  z.object({ type: z.literal("ready"), warnings: z.array(z.string()) }),
+  Failed,
+]);
 export type StartReport = z.infer<typeof StartReport>;
 
 /** From the supervisor to the worker. */
@@ -32,6 +43,7 @@ export const WorkerOrder = z.discriminatedUnion("type", [
   z.object({ type: z.literal("serve") }),
   z.object({ type: z.literal("status"), id: z.number() }),
   z.object({ type: z.literal("sync"), id: z.number() }),
+  VerbCall.extend({ type: z.literal("verb"), id: z.number() }),
   /** Unmount yourself, if you mounted yourself, and end in order. */
   z.object({ type: z.literal("stop") }),
 ]);
@@ -39,13 +51,14 @@ export type WorkerOrder = z.infer<typeof WorkerOrder>;
 
 /** From the worker to the supervisor. */
 export const WorkerReport = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("opened"), volumeUuid: z.string() }),
+  z.object({ type: z.literal("opened"), volumeUuid: z.string(), warnings: z.array(z.string()) }),
   z.object({ type: z.literal("serving") }),
   Failed,
   z.object({
     type: z.literal("answer"),
     id: z.number(),
     error: z.string().optional(),
+    exitCode: z.number().optional(),
     volume: VolumeReport.optional(),
   }),
   /** The last word: the mount is gone and this is how the final commit went. */
@@ -54,7 +67,10 @@ export const WorkerReport = z.discriminatedUnion("type", [
 export type WorkerReport = z.infer<typeof WorkerReport>;
 
 /** From a command to the control socket. */
-export const ControlRequest = z.object({ call: z.enum(["ping", "status", "sync", "waitForExit"]) });
+export const ControlRequest = z.discriminatedUnion("call", [
+  z.object({ call: z.enum(["ping", "status", "sync", "waitForExit"]) }),
+  VerbCall.extend({ call: z.literal("verb") }),
+]);
 export type ControlRequest = z.infer<typeof ControlRequest>;
 
 export const DaemonReport = z.object({
@@ -70,6 +86,8 @@ export type DaemonReport = z.infer<typeof DaemonReport>;
 /** From the control socket to a command. */
 export const ControlReply = z.object({
   error: z.string().optional(),
+  /** With an error of a verb: what its command exits with. */
+  exitCode: z.number().optional(),
   daemon: DaemonReport.optional(),
   volume: VolumeReport.optional(),
   /** Recent lines of the log, oldest first. */

@@ -8,6 +8,7 @@ import { isGenericMountOption } from "../fuse/kernel/mount-options.ts";
 export const CACHE_DEFAULT_BYTES = 256 * 1024 * 1024;
 const CACHE_MIN_BYTES = 32 * 1024 * 1024;
 const COMMIT_DEFAULT_SECONDS = 5;
+const DEADLINE_DEFAULT_MS = 5000;
 
 /** The operator used a command or an option wrongly (exit code 1 of the mount commands). */
 export class UsageError extends Error {
@@ -20,6 +21,14 @@ export type TransportName = z.infer<typeof TransportName>;
 export const MountOptions = z.strictObject({
   cacheBytes: z.number().int(),
   commitSeconds: z.number(),
+  /** How long a copy may take longer than the fastest one before it is given up. */
+  deadlineMs: z.number(),
+  /** Go on without the copies that are missing, whatever they may hold. */
+  degraded: z.boolean(),
+  /** Which complete copy is the master: newest, first, or a copy by its name. */
+  master: z.string().optional(),
+  /** Most bytes a second that catching up a copy moves; 0 for no bound. */
+  resyncBytesPerSecond: z.number(),
   readOnly: z.boolean(),
   remount: z.boolean(),
   transport: TransportName,
@@ -45,6 +54,17 @@ const CacheSize = z
   .transform((text) => parseByteSize(text) ?? Number.NaN)
   .refine((bytes) => bytes >= CACHE_MIN_BYTES, "takes a size of at least 32M, such as 256M or 1G");
 const CommitSeconds = z.coerce.number().refine((s) => s >= 1 && s <= 300, "takes seconds from 1 to 300");
+const DeadlineMs = z.coerce
+  .number()
+  .int("takes whole milliseconds")
+  .refine((ms) => ms >= 100 && ms <= 600_000, "takes milliseconds from 100 to 600000");
+const Master = z
+  .string()
+  .regex(/^(newest|first|[0-7]|[0-9a-f-]{4,36})$/i, "takes newest, first, or a copy by index or UUID");
+const Rate = z
+  .string()
+  .transform((text) => parseByteSize(text) ?? Number.NaN)
+  .refine((bytes) => bytes >= 0, "takes bytes a second, such as 20M, or 0 for no bound");
 const LogPath = z.string().regex(/^\//, "takes an absolute path");
 
 function valueOf<T>(word: string, text: string | undefined, schema: z.ZodType<T>): T {
@@ -64,6 +84,9 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
   const options: MountOptions = {
     cacheBytes: CACHE_DEFAULT_BYTES,
     commitSeconds: COMMIT_DEFAULT_SECONDS,
+    deadlineMs: DEADLINE_DEFAULT_MS,
+    degraded: false,
+    resyncBytesPerSecond: 0,
     readOnly: false,
     remount: false,
     transport: "kernel",
@@ -76,6 +99,10 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
     const value = equals < 0 ? undefined : item.slice(equals + 1);
     if (word === "cache") options.cacheBytes = valueOf(word, value, CacheSize);
     else if (word === "commit") options.commitSeconds = valueOf(word, value, CommitSeconds);
+    else if (word === "deadline") options.deadlineMs = valueOf(word, value, DeadlineMs);
+    else if (word === "master") options.master = valueOf(word, value, Master);
+    else if (word === "resync-rate") options.resyncBytesPerSecond = valueOf(word, value, Rate);
+    else if (value === undefined && word === "degraded") options.degraded = true;
     else if (word === "transport") options.transport = valueOf(word, value, TransportName);
     else if (word === "log") options.logPath = valueOf(word, value, LogPath);
     else if (value === undefined && word === "ro") options.readOnly = true;

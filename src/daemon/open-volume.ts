@@ -3,7 +3,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { SystemClock } from "../base/clock.ts";
 import { assemble } from "../copies/assemble.ts";
+import { copyNamed } from "../copies/copy-name.ts";
 import type { CopySet } from "../copies/copy-set.ts";
+import type { MasterRule } from "../copies/ring.ts";
 import { DeviceError } from "../device/device.ts";
 import { openVolume as openOn } from "../volume/open.ts";
 import type { Volume } from "../volume/volume.ts";
@@ -18,10 +20,12 @@ const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
 
 /** Opens the volume of a mount. Throws with one line that names what is wrong. */
 export async function openVolume({ targets, options }: MountRequest): Promise<Volume> {
-  const copies = await assembleWhenFree(targets, options.readOnly);
+  const copies = await assembleWhenFree(targets, options.readOnly, options.deadlineMs);
   try {
     return await openOn(copies, {
       clock: new SystemClock(),
+      degraded: options.degraded,
+      ...(options.master !== undefined && { master: masterRule(options.master, copies) }),
       cacheBytes: options.cacheBytes,
       commitMs: options.commitSeconds * 1000,
       readOnly: options.readOnly,
@@ -33,10 +37,16 @@ export async function openVolume({ targets, options }: MountRequest): Promise<Vo
   }
 }
 
-async function assembleWhenFree(targets: readonly string[], readOnly: boolean): Promise<CopySet> {
+/** A copy that is named but not here is no reason not to mount: the first complete one is taken then. */
+function masterRule(master: string, copies: CopySet): MasterRule {
+  if (master === "newest" || master === "first") return master;
+  return /^[0-7]$/.test(master) ? Number(master) : copyNamed(master, copies.copies);
+}
+
+async function assembleWhenFree(targets: readonly string[], readOnly: boolean, deadlineMs: number): Promise<CopySet> {
   for (let waitedMs = 0; ; waitedMs += LOCK_RETRY_MS) {
     try {
-      return await assemble(targets, { readOnly });
+      return await assemble(targets, { readOnly, deadlineMs, lenient: true });
     } catch (error) {
       if (!(error instanceof DeviceError) || error.operation !== "lock" || waitedMs >= LOCK_WAIT_MS) throw error;
     }
@@ -46,9 +56,9 @@ async function assembleWhenFree(targets: readonly string[], readOnly: boolean): 
 
 /** The report of a volume that is not mounted; opens it for reading only and changes nothing. */
 export async function readVolumeReport(targets: readonly string[]): Promise<VolumeReport> {
-  const copies = await assemble(targets, { readOnly: true });
+  const copies = await assemble(targets, { readOnly: true, lenient: true });
   try {
-    const options = { clock: new SystemClock(), cacheBytes: REPORT_CACHE_BYTES, readOnly: true };
+    const options = { clock: new SystemClock(), cacheBytes: REPORT_CACHE_BYTES, readOnly: true, degraded: true };
     return describeVolume(await openOn(copies, options));
   } finally {
     await copies.close();

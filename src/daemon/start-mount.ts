@@ -19,8 +19,8 @@ export class MountError extends Error {
 const V8_OPTIONS = ["--max-semi-space-size=1"];
 const SUPERVISOR = fileURLToPath(new URL("./supervisor-main.js", import.meta.url));
 
-/** Resolves when programs can use the mount; the daemon then runs on alone. Throws {@link MountError}. */
-export async function startDetached(request: MountRequest): Promise<void> {
+/** Resolves with warnings when programs can use the mount; the daemon then runs on alone. Throws {@link MountError}. */
+export async function startDetached(request: MountRequest): Promise<readonly string[]> {
   // The directory on the command line is for whoever reads `ps`; the request itself goes over the channel.
   const child = spawn(process.execPath, [...V8_OPTIONS, SUPERVISOR, request.directory], {
     detached: true,
@@ -48,4 +48,5 @@ export async function startDetached(request: MountRequest): Promise<void> {
   child.stderr?.destroy();
   child.unref();
   if (report.type === "failed") throw new MountError(report.message, report.exitCode);
+  return report.warnings;
 }

@@ -66,7 +66,7 @@ async function superviseDetached(request: MountRequest): Promise<void> {
     process.exit(MountExit.FAILURE);
   }
   survive(log);
-  await report({ type: "ready" });
+  await report({ type: "ready", warnings: [...supervisor.warnings] });
   process.exit(await live(supervisor, log));
 }
 

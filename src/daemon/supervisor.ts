@@ -57,7 +57,13 @@ export class Supervisor {
         : new MountError(`${request.directory}: ${String(error)}`, MountExit.SYSTEM);
     }
     log.line(`mounted ${request.source} on ${request.directory}`);
+    for (const warning of worker.warnings) log.line(`warning: ${warning}`);
     return supervisor;
+  }
+
+  /** What the operator should know although the mount succeeded, a line each. */
+  get warnings(): readonly string[] {
+    return this.#worker.warnings;
   }
 
   async #listen(): Promise<void> {
@@ -74,11 +80,15 @@ export class Supervisor {
       case "ping":
         return { daemon };
       case "sync": {
-        const { error } = await this.#worker.ask("sync");
+        const { error } = await this.#worker.ask({ type: "sync" });
         return error === undefined ? {} : { error };
       }
       case "status":
-        return { ...(await this.#worker.ask("status")), daemon, notes: [...this.#log.recent()] };
+        return { ...(await this.#worker.ask({ type: "status" })), daemon, notes: [...this.#log.recent()] };
+      case "verb": {
+        const { verb, args } = request;
+        return { ...(await this.#worker.ask({ type: "verb", verb, args })), daemon, notes: [...this.#log.recent()] };
+      }
       case "waitForExit": {
         const { error } = await this.ended;
         return error === undefined ? {} : { error };

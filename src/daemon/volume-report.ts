@@ -3,23 +3,60 @@
 
 import { z } from "zod";
 
+/**
+ * ONLINE: in sync. SYNCING: being caught up; NO-ROOM: it was, and what it lacks does not fit. FAULTED: dropped after an
+ * error. OFFLINE, SUSPENDED: taken out by the operator, the second until the next mount. MISSING: not at hand. STALE,
+ * UNKNOWN, BLANK, DIVERGENT: at hand, not taken back yet.
+ */
+export const CopyState = z.enum([
+  "ONLINE",
+  "SYNCING",
+  "NO-ROOM",
+  "FAULTED",
+  "OFFLINE",
+  "SUSPENDED",
+  "MISSING",
+  "STALE",
+  "UNKNOWN",
+  "BLANK",
+  "LEAVING",
+  "DIVERGENT",
+]);
+export type CopyState = z.infer<typeof CopyState>;
+
 export const CopyReport = z.object({
   index: z.number(),
   uuid: z.string(),
-  /** ONLINE today; OFFLINE, SYNCING, FAULTED come with copies that may leave and return. */
-  state: z.string(),
-  /** "master" for the copy whose root was taken at mount, otherwise "copy". */
+  state: CopyState,
+  /** "master" for the copy that metadata is read from, otherwise "copy". */
   role: z.string(),
+  /** For a copy that is not here: where it was last seen. */
   targets: z.array(z.string()),
   sizeBytes: z.number(),
   usedBytes: z.number(),
   errors: z.object({ read: z.number(), write: z.number(), checksum: z.number() }),
   repaired: z.number(),
+  /** Why it is not in sync. */
+  note: z.string().optional(),
+  /** About how much it lacks. */
+  missingBytes: z.number().optional(),
 });
 export type CopyReport = z.infer<typeof CopyReport>;
 
+/** Work in the background, under way or over since the mount. */
+export const ScanReport = z.object({
+  activity: z.enum(["resync"]),
+  copy: z.number(),
+  state: z.enum(["running", "complete", "no-room", "stopped", "failed"]),
+  doneBytes: z.number(),
+  /** An estimate. */
+  leftBytes: z.number(),
+  seconds: z.number(),
+});
+export type ScanReport = z.infer<typeof ScanReport>;
+
 export const VolumeReport = z.object({
-  /** ONLINE, DEGRADED (fewer copies than the volume has) or READONLY (forced by an error). */
+  /** ONLINE, DEGRADED (a copy is not in sync) or READONLY (forced by an error). */
   state: z.string(),
   /** Why the volume went read-only by itself, or what else the operator should know. */
   reason: z.string().optional(),
@@ -33,7 +70,9 @@ export const VolumeReport = z.object({
     freeBytes: z.number(),
     inodes: z.number(),
   }),
+  /** Every copy the volume has, at hand or not. */
   copies: z.array(CopyReport),
+  scans: z.array(ScanReport),
   /** Blocks for which no copy had good bytes, since the mount. */
   dataErrors: z.number(),
 });

@@ -19,7 +19,7 @@ async function obey(order: WorkerOrder): Promise<void> {
   switch (order.type) {
     case "start":
       worker = await Worker.open(order.request, order.fuseFd);
-      return report({ type: "opened", volumeUuid: worker.volumeUuid });
+      return report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
     case "serve": {
       const { ended } = await (worker as Worker).serve();
       await report({ type: "serving" });
@@ -40,6 +40,11 @@ async function obey(order: WorkerOrder): Promise<void> {
       const error = await worker?.sync().then(() => undefined, describe);
       return report({ type: "answer", id: order.id, ...(error === undefined ? {} : { error }) });
     }
+    case "verb": {
+      const { verb, args, id } = order;
+      const answer = worker ? await worker.carryOut({ verb, args }) : { error: "not mounted" };
+      return report({ type: "answer", id, ...answer });
+    }
     case "stop":
       return worker?.stop();
   }
@@ -49,7 +54,7 @@ process.on("message", (message) => {
   const order = WorkerOrder.safeParse(message);
   if (!order.success) return console.error("worker: an order makes no sense");
   obey(order.data).catch(async (error: unknown) => {
-    if (order.data.type === "status" || order.data.type === "sync") {
+    if ("id" in order.data) {
       return report({ type: "answer", id: order.data.id, error: describe(error) });
     }
     await report({ type: "failed", message: describe(error), exitCode: MountExit.FAILURE });

@@ -3,7 +3,7 @@
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { MountExit, WorkerReport, type MountRequest, type WorkerOrder } from "./messages.ts";
+import { MountExit, WorkerReport, type MountRequest, type VerbCall, type WorkerOrder } from "./messages.ts";
 import type { DaemonLog } from "./daemon-log.ts";
 import { MountError } from "./start-mount.ts";
 import type { VolumeReport } from "./volume-report.ts";
@@ -28,7 +28,14 @@ export interface WorkerEnding {
   readonly error: string | undefined;
 }
 
-type Answer = { error?: string | undefined; volume?: VolumeReport | undefined };
+export interface Answer {
+  readonly error?: string | undefined;
+  readonly exitCode?: number | undefined;
+  readonly volume?: VolumeReport | undefined;
+}
+
+/** What a worker can be asked that it answers. */
+type Question = { readonly type: "status" | "sync" } | ({ readonly type: "verb" } & VerbCall);
 
 export class WorkerProcess {
   readonly pid: number;
@@ -38,6 +45,8 @@ export class WorkerProcess {
   readonly #log: DaemonLog;
   readonly #answers = new Map<number, (answer: Answer) => void>();
   readonly #milestones = new Map<WorkerReport["type"], () => void>();
+  /** What the operator should know although the mount succeeded. */
+  warnings: readonly string[] = [];
   #nextId = 1;
   #lastLine = "";
   #failed: MountError | undefined;
@@ -95,6 +104,7 @@ export class WorkerProcess {
       this.#answers.delete(report.id);
     } else if (report.type === "ended") this.#farewell = { error: report.error };
     else if (report.type === "failed") this.#failed = new MountError(report.message, report.exitCode);
+    else if (report.type === "opened") this.warnings = report.warnings;
     this.#milestones.get(report.type)?.();
   }
 
@@ -123,13 +133,13 @@ export class WorkerProcess {
     this.#send({ type: "stop" });
   }
 
-  /** Asks for a report of the volume or for a barrier. */
-  ask(type: "status" | "sync"): Promise<Answer> {
+  /** Asks for a report of the volume, for a barrier, or to carry out a verb. */
+  ask(question: Question): Promise<Answer> {
     if (!this.#child.connected) return Promise.resolve({ error: "the worker is gone" });
     const id = this.#nextId++;
     return new Promise((resolve) => {
       this.#answers.set(id, resolve);
-      this.#send({ type, id });
+      this.#send({ ...question, id });
     });
   }
 

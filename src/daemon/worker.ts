@@ -6,11 +6,15 @@ import { formatUuid } from "../base/uuid.ts";
 import { serveDevice } from "../fuse/kernel/transport.ts";
 import { FileSystem } from "../posix/filesystem.ts";
 import type { Volume } from "../volume/volume.ts";
-import type { MountRequest } from "./messages.ts";
+import { Caretaker } from "../walk/caretaker.ts";
+import { describeVolume } from "./describe-volume.ts";
+import type { MountRequest, VerbCall } from "./messages.ts";
+import { mountWarnings } from "./mount-warnings.ts";
 import { openVolume } from "./open-volume.ts";
 import { limitMemory } from "./system-calls.ts";
-import { describeVolume } from "./describe-volume.ts";
+import { carryOut } from "./verbs.ts";
 import type { VolumeReport } from "./volume-report.ts";
+import type { Answer } from "./worker-process.ts";
 
 /** A mount being served, by either transport. */
 interface Service {
@@ -29,6 +33,7 @@ export class Worker {
   readonly #request: MountRequest;
   readonly #fuseFd: number | undefined;
   readonly #volume: Volume;
+  readonly #caretaker: Caretaker;
   #service: Service | undefined;
   #faults = 0;
 
@@ -36,6 +41,11 @@ export class Worker {
     this.#request = request;
     this.#fuseFd = fuseFd;
     this.#volume = volume;
+    this.#caretaker = new Caretaker(volume, {
+      clock: volume.copies.clock,
+      resyncBytesPerSecond: request.options.resyncBytesPerSecond,
+      onNote: (line) => console.error(line),
+    });
   }
 
   /** Opens the volume; throws with one line that names what is wrong. */
@@ -48,9 +58,15 @@ export class Worker {
     return formatUuid(this.#volume.uuid);
   }
 
+  /** What the operator should know of a mount that succeeded. */
+  warnings(): string[] {
+    return mountWarnings(this.status(), this.#volume.copies.absent);
+  }
+
   /** Starts to serve; the promise inside resolves when the mount is gone, with an error when the last commit failed. */
   async serve(): Promise<{ ended: Promise<string | undefined> }> {
     const fs = new FileSystem(this.#volume);
+    if (this.#volume.readOnly === undefined) this.#caretaker.start();
     const options = { onFault: (error: unknown) => this.requestFault(error) };
     const { directory, source } = this.#request;
     const { allowOther, readOnly, vfsWords } = this.#request.options;
@@ -71,6 +87,7 @@ export class Worker {
   async #finish(fs: FileSystem): Promise<string | undefined> {
     try {
       await fs.close();
+      await this.#caretaker.close();
       await this.#volume.noteErrors();
       await this.#volume.close();
       await this.#volume.copies.close();
@@ -81,7 +98,13 @@ export class Worker {
   }
 
   status(): VolumeReport {
-    return describeVolume(this.#volume);
+    return describeVolume(this.#volume, this.#caretaker);
+  }
+
+  /** Carries out one verb; its answer is the state afterwards, or why it was refused. */
+  async carryOut(call: VerbCall): Promise<Answer> {
+    const refusal = await carryOut(call, { volume: this.#volume, caretaker: this.#caretaker });
+    return { ...refusal, volume: this.status() };
   }
 
   /** Everything completed before is durable on all copies. */

@@ -2,7 +2,7 @@
 // which is the same), at most four at once for each node.
 // Invariants: I1/I2 (flush is fdatasync and covers every write that resolved before), I11 (locked while open).
 
-import { close, fdatasync, read, readv, write, writev } from "node:fs";
+import { close, fdatasync, fstat, read, readv, write, writev } from "node:fs";
 import { type BlockDevice, DeviceError, type DeviceOperation } from "./device.ts";
 import { Gate } from "./gate.ts";
 import { beginWriteBack, punchHole } from "./system-calls.ts";
@@ -56,7 +56,20 @@ export class FileNode implements BlockDevice {
   flush(): Promise<void> {
     if (!this.writable) return Promise.resolve();
     this.#unwrittenBytes = 0;
-    return this.#call("flush", 0, () => promised((done) => fdatasync(this.#fd, done)));
+    return this.#call("flush", 0, async () => {
+      await Promise.all([promised((done) => fdatasync(this.#fd, done)), this.#refuseShorter()]);
+    });
+  }
+
+  /** An image file that was cut off takes writes past its end as if nothing had happened: what it held is gone. */
+  #refuseShorter(): Promise<void> {
+    return promised((done) =>
+      fstat(this.#fd, (error, stats) => {
+        const isShorter = error === null && stats.isFile() && stats.size < this.sizeBytes;
+        const detail = `the file was cut off: it is ${stats?.size} bytes long, not ${this.sizeBytes}`;
+        done(isShorter ? Object.assign(new Error(detail), { code: "EIO" }) : error);
+      }),
+    );
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {

@@ -16,6 +16,10 @@ export class SharedDevice {
     this.#holders++;
   }
 
+  get holders(): number {
+    return this.#holders;
+  }
+
   /** Closes the device if no range holds it. */
   async discard(): Promise<void> {
     if (this.#holders === 0) await this.device.close();
@@ -71,6 +75,11 @@ export class Range implements BlockDevice {
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
     if (offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
     await this.#device.discard(this.startBytes + offsetBytes, lengthBytes);
+  }
+
+  /** Other ranges are open on the same device. */
+  get isShared(): boolean {
+    return this.#closed === undefined && this.#shared.holders > 1;
   }
 
   close(): Promise<void> {

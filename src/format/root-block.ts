@@ -43,7 +43,7 @@ export const LAST_SEEN = declareStructure("last-seen", 256, "What was last known
     name: "flags",
     type: "u8",
     meaning:
-      "bit 0 taken offline by the operator; bit 1 its pointers are not trusted; bit 2 leaving; bit 3 joining as a replacement; bit 4 never complete yet",
+      "bit 0 taken offline by the operator; bit 1 its pointers are not trusted; bit 2 leaving; bit 3 joining as a replacement; bit 4 never complete yet; bit 5 selected as master",
   },
   { name: "replaces", type: "u8", meaning: "with bit 3: index of the copy whose place it takes once it is complete" },
   { name: "joined", type: "u64", meaning: "sequence of the root with which it last came into sync; 0 since mkfs" },
@@ -62,6 +62,8 @@ export const MemberFlag = {
   REPLACING: 0x08,
   /** Attached and never complete yet: it does not count for how many copies are needed. */
   ARRIVING: 0x10,
+  /** The operator selected it: metadata is read from it while it is in sync. At most one has it. */
+  MASTER: 0x20,
 } as const;
 
 export const COPY_COUNTERS = declareStructure("copy-counters", 16, "What went wrong on one copy since mkfs.", [

@@ -112,28 +112,27 @@ export class Committer {
     if (this.#next !== undefined) return this.#next;
     if (this.#running === undefined) return this.#changed ? this.#start() : Promise.resolve();
     if (!this.#changed) return this.#running;
-    return (this.#next = this.#running.then(
-      () => this.#startNext(),
-      () => this.#startNext(),
-    ));
+    return (this.#next = this.#startNext());
   }
 
   /**
    * A commit even if nothing changed: it moves the ring on, which lets deferred frees go. `change` is made when no commit
-   * is under way, so that no root already sealed lacks it: that is how the members of a volume are changed.
+   * is under way, so that no root already sealed lacks it: that is how the members of a volume are changed. What it throws,
+   * before it changed anything, is passed on.
    */
   async force(change?: () => void): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
+    while (this.#running !== undefined) await this.#running.catch(() => undefined);
     if (this.#failure !== undefined) throw this.#failure;
     change?.();
     await this.#start();
   }
 
-  #startNext(): Promise<void> {
+  /** Whoever else waited for the commit under way may have begun another one, which then did for us too. */
+  async #startNext(): Promise<void> {
+    while (this.#running !== undefined) await this.#running.catch(() => undefined);
     this.#next = undefined;
     if (this.#failure !== undefined) throw this.#failure;
-    // A forced commit may have begun first: it covers what was waited for, or the next one does.
-    return this.#running === undefined ? this.#start() : this.barrier();
+    if (this.#changed) await this.#start();
   }
 
   #start(): Promise<void> {

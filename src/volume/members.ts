@@ -8,7 +8,7 @@ import type { Random } from "../base/random.ts";
 import { randomUuid } from "../base/uuid.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { CopySet } from "../copies/copy-set.ts";
-import { CopiesLostError } from "../copies/errors.ts";
+import { CopiesError, CopiesLostError } from "../copies/errors.ts";
 import { bitCount, joinSync, leaveSync, membersWith, recountMembers, replacedBy } from "../copies/membership.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import {
@@ -19,6 +19,7 @@ import {
   rootFreemapOffset,
   rootInSync,
   rootLastSeen,
+  rootMemberFlags,
   rootMembers,
   rootMinCopies,
   rootSequence,
@@ -89,7 +90,52 @@ export class Members {
     for (const copy of this.#copies.copies) if (copy.active) store.targets |= copy.bit;
     store.required = this.inSync & store.targets;
     store.owing = this.all & ~this.inSync & ~this.leaving;
-    if ((this.inSync & (1 << this.#copies.master)) === 0) this.#copies.master = lowest(this.inSync);
+    if ((this.inSync & (1 << this.#copies.master)) === 0) this.#copies.master = lowest(this.#selected || this.inSync);
+  }
+
+  /** Bit of the copy that the operator selected as master, while it is in sync. */
+  get #selected(): number {
+    const { view } = this.#rootImage;
+    return bitsWhere((index) => (rootMemberFlags(view, index) & MemberFlag.MASTER) !== 0) & this.all & this.inSync;
+  }
+
+  /** Reads metadata from `copy` first, from now on and at later mounts. Refuses one that is not complete. */
+  selectMaster(copy: Copy): void {
+    if ((this.inSync & copy.bit) === 0 || copy.failure !== undefined) {
+      throw new CopiesError(
+        "needed",
+        copy.name,
+        `copy ${copy.index} is not in sync; only a complete copy can be the master`,
+      );
+    }
+    const { view } = this.#rootImage;
+    for (let index = 0; index < COPIES_MAX; index++) {
+      const others = rootMemberFlags(view, index) & ~MemberFlag.MASTER;
+      if ((this.all & (1 << index)) !== 0) {
+        setRootMemberFlags(view, index, index === copy.index ? others | MemberFlag.MASTER : others);
+      }
+    }
+    this.#copies.master = copy.index;
+  }
+
+  /** Refuses to go on without `copy` when too few, or none, would be left in sync. Throws CopiesError. */
+  refuseIfNeeded(copy: Copy): void {
+    if ((this.inSync & copy.bit) === 0) return;
+    const failed = this.#copies.failed.reduce((bits, other) => bits | other.bit, 0);
+    const left = bitCount(this.inSync & ~copy.bit & ~failed);
+    const needed = Math.max(1, this.minCopies);
+    if (left >= needed) return;
+    const are = left === 1 ? "copy would be" : "copies would be";
+    throw new CopiesError(
+      "needed",
+      copy.name,
+      `copy ${copy.index} is needed: ${left} ${are} left in sync, the volume takes ${needed}; bring another copy in sync first`,
+    );
+  }
+
+  /** Begins a new epoch although nobody leaves: an earlier state is gone on from, later ones are left behind. */
+  beginEpoch(): void {
+    beginRootEpoch(this.#rootImage.view, randomUuid(this.#random));
   }
 
   /** Takes `lost` copies, which are not at hand, out of the in-sync set: a new epoch begins. */
@@ -273,6 +319,12 @@ export class Members {
 
 function bits(copies: readonly Copy[]): number {
   return copies.reduce((mask, copy) => mask | copy.bit, 0);
+}
+
+function bitsWhere(holds: (index: number) => boolean): number {
+  let mask = 0;
+  for (let index = 0; index < COPIES_MAX; index++) if (holds(index)) mask |= 1 << index;
+  return mask;
 }
 
 function lowest(mask: number): number {

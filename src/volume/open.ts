@@ -123,7 +123,7 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
     { ...options, readOnly, ...(tooFew !== undefined && { readOnlyReason: tooFew }) },
   );
   if (!readOnly) {
-    await beginWriting(volume, chosen.lost);
+    await beginWriting(volume, chosen.lost, options.forcedMaster !== undefined);
     if (options.renewRings === true) await renewRings(volume, rings);
   }
   return volume;
@@ -142,18 +142,19 @@ function tooFewCopies(
 }
 
 /**
- * Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). A root
- * that a crash kept from some copies is made durable on all before anybody sees what it says: no copy alone may go back.
+ * Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). So are
+ * the later states of a copy that was made master by force, even if nobody leaves (I6). A root that a crash kept from some
+ * copies is made durable on all before anybody sees what it says: no copy alone may go back.
  */
-async function beginWriting(volume: Volume, lost: number): Promise<void> {
+async function beginWriting(volume: Volume, lost: number, forced: boolean): Promise<void> {
   if (lost !== 0) {
     volume.members.leave(lost);
     volume.members.acceptFewer();
-  }
+  } else if (forced) volume.members.beginEpoch();
   const behind = volume.rings.rings.some(
     (ring) => ring.copy.standing === "in-sync" && ringRoots(ring)[0]?.sequence !== volume.sequence,
   );
-  if (lost !== 0 || behind) await volume.forceCommit();
+  if (lost !== 0 || forced || behind) await volume.forceCommit();
   await finishReleases(volume);
 }
 

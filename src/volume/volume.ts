@@ -191,6 +191,16 @@ export class Volume {
     await this.#committer.force(change);
   }
 
+  /**
+   * Changes who belongs to the volume: `body` runs while no commit is under way, and when this resolves what it did is
+   * durable. What it throws, before it changed anything, is passed on.
+   */
+  async changeMembers(body: () => void): Promise<void> {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) throw refusal;
+    await this.#committer.force(body);
+  }
+
   /** Commits what is left and stops; the copies stay open. Rejects when something completed could not be made durable. */
   async close(): Promise<void> {
     this.#timer?.cancel();

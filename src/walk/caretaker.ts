@@ -33,6 +33,7 @@ export interface CatchUp {
   readonly startedMs: number;
   /** How far the check of what it holds came; undefined when it needs none. */
   readonly revalidation: Readonly<RevalidationProgress> | undefined;
+  endedMs: number | undefined;
   readonly progress: Readonly<ResyncProgress>;
   /** Undefined while it goes on. */
   end: ResyncEnd | "failed" | undefined;
@@ -45,6 +46,8 @@ export class Caretaker {
   readonly #note: (line: string) => void;
   /** Walks under way, to be stopped when the volume is closed. */
   readonly #walks = new Set<{ stop(): void }>();
+  /** Catching up under way, by copy. */
+  readonly #running = new Map<number, { stop(): void; readonly over: Promise<void> }>();
   /** Revalidations follow one another: the root has one cursor for them. */
   #revalidated: Promise<unknown> = Promise.resolve();
   readonly #catchUps = new Map<number, CatchUp>();
@@ -170,6 +173,19 @@ export class Caretaker {
     return this.#detaching;
   }
 
+  /** Stops catching up one copy; resolves when nothing of that is under way any more. */
+  async stop(copyIndex: number): Promise<void> {
+    const under = this.#running.get(copyIndex);
+    under?.stop();
+    await under?.over;
+  }
+
+  /** What a copy of unknown state holds is checked first; then it is brought what it lacks. */
+  async #bringInSync(resync: Resync, revalidation: Revalidation | undefined): Promise<ResyncEnd> {
+    const trusted = revalidation === undefined || (await this.#revalidate(revalidation));
+    return trusted ? this.#walk(resync, () => resync.run()) : "stopped";
+  }
+
   async #catchUp(copy: Copy): Promise<void> {
     if (this.#closed) return;
     const resync = new Resync(this.#volume, copy, this.#pace);
@@ -178,16 +194,29 @@ export class Caretaker {
       copyIndex: copy.index,
       startedMs: this.#clock.monotonicMs(),
       revalidation: revalidation?.progress,
+      endedMs: undefined,
       progress: resync.progress,
       end: undefined,
     };
     this.#catchUps.set(copy.index, catchUp);
+    const running = this.#bringInSync(resync, revalidation);
+    const over = running.then(
+      () => undefined,
+      () => undefined,
+    );
+    const stop = (): void => {
+      revalidation?.stop();
+      resync.stop();
+    };
+    this.#running.set(copy.index, { stop, over });
     try {
-      const trusted = revalidation === undefined || (await this.#revalidate(revalidation));
-      catchUp.end = trusted ? await this.#walk(resync, () => resync.run()) : "stopped";
+      catchUp.end = await running;
     } catch (error) {
       catchUp.end = "failed";
       throw error;
+    } finally {
+      catchUp.endedMs = this.#clock.monotonicMs();
+      this.#running.delete(copy.index);
     }
     if (catchUp.end === "no-room") {
       this.#note(
@@ -248,6 +277,8 @@ export class Caretaker {
   async close(): Promise<void> {
     this.#closed = true;
     for (const walk of this.#walks) walk.stop();
+    this.#pace.release();
+    this.scrubPace.release();
     await this.settled();
   }
 }

@@ -7,6 +7,7 @@ export class Pace {
   /** Bytes per second; 0 for no bound. */
   bytesPerSecond: number;
   #dueMs = 0;
+  readonly #waiting = new Set<() => void>();
 
   constructor(clock: Clock, bytesPerSecond: number) {
     this.#clock = clock;
@@ -19,6 +20,20 @@ export class Pace {
     const nowMs = this.#clock.monotonicMs();
     this.#dueMs = Math.max(this.#dueMs, nowMs) + (bytes * 1000) / this.bytesPerSecond;
     const waitMs = this.#dueMs - nowMs;
-    if (waitMs >= 1) await new Promise<void>((resolve) => this.#clock.after(waitMs, resolve));
+    if (waitMs < 1) return;
+    await new Promise<void>((resolve) => {
+      const resume = (): void => {
+        this.#waiting.delete(resume);
+        resolve();
+      };
+      this.#waiting.add(resume);
+      this.#clock.after(waitMs, resume);
+    });
+  }
+
+  /** Lets everybody go on at once, from now on without a bound: the work is about to be stopped. */
+  release(): void {
+    this.bytesPerSecond = 0;
+    for (const resume of this.#waiting) resume();
   }
 }

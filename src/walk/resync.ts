@@ -63,6 +63,8 @@ export class Resync {
       }
       // What is dirty can be copied once it is sealed; if nothing is owed, this commit is the one the copy joins with.
       await this.#volume.forceCommit();
+      // Whoever revalidates it has to begin: all that is owed is there, but not all that is there is trusted.
+      if (!unsealed && this.copy.untrusted) return "stopped";
       if (unsealed && (store.full & this.copy.bit) !== 0) return this.#noRoom();
     }
     return this.copy.standing === "in-sync" ? "complete" : "stopped";

@@ -56,6 +56,7 @@ export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOpti
     copy.restoreCounters(rootCounters(view, copy.index));
     copy.flushedTid = volume.store.tid - 1;
     copy.standing = "syncing";
+    copy.noRoom = false;
     volume.members.align();
   });
 }

@@ -8,6 +8,9 @@ describe("mount options", () => {
     expect(parseMountOptions([])).toEqual({
       cacheBytes: 256 * 1024 * 1024,
       commitSeconds: 5,
+      deadlineMs: 5000,
+      degraded: false,
+      resyncBytesPerSecond: 0,
       readOnly: false,
       remount: false,
       transport: "kernel",
@@ -20,6 +23,7 @@ describe("mount options", () => {
       "cache=1G,ro,suid",
       "rw,commit=30,noatime,transport=fuse-native",
       "log=/tmp/x.log,relatime",
+      "degraded,deadline=250,master=1,resync-rate=20M",
     ]);
     expect(options).toMatchObject({
       cacheBytes: 2 ** 30,
@@ -27,6 +31,10 @@ describe("mount options", () => {
       commitSeconds: 30,
       transport: "fuse-native",
       logPath: "/tmp/x.log",
+      degraded: true,
+      deadlineMs: 250,
+      master: "1",
+      resyncBytesPerSecond: 20 * 2 ** 20,
     });
     expect(options.vfsWords).toEqual(["suid", "noatime", "relatime"]);
   });
@@ -48,6 +56,10 @@ describe("mount options", () => {
     ["cache=1M", "mount option 'cache=1M': cache takes a size of at least 32M"],
     ["cache=lots", "cache takes a size"],
     ["commit=0", "mount option 'commit=0': commit takes seconds from 1 to 300"],
+    ["deadline=1", "mount option 'deadline=1': deadline takes milliseconds from 100 to 600000"],
+    ["master=best", "master takes newest, first, or a copy by index or UUID"],
+    ["resync-rate=fast", "resync-rate takes bytes a second"],
+    ["degraded=1", "unknown mount option 'degraded=1'"],
     ["transport=smoke", "transport takes one of kernel, fuse-native"],
     ["log=here", "log takes an absolute path"],
   ])("name a mistake: %s", (text, message) => {

@@ -9,8 +9,12 @@ test("options as people and fsck(8) give them", () => {
     force: false,
     progress: false,
     json: false,
+    resync: false,
+    selectMaster: undefined,
     targets: ["a.img", "b.img"],
   });
+  expect(parse("--resync", "a.img")).toMatchObject({ resync: true, selectMaster: undefined });
+  expect(parse("--select-master", "1", "a.img,b.img")).toMatchObject({ resync: true, selectMaster: "1" });
   expect(parse("-p", "a.img,b.img")).toMatchObject({ repair: "safe", targets: ["a.img", "b.img"] });
   expect(parse("-a", "-C0", "a.img")).toMatchObject({ repair: "safe", progress: true, targets: ["a.img"] });
   expect(parse("-yfCj", "a.img+b.img")).toMatchObject({
@@ -24,7 +28,15 @@ test("options as people and fsck(8) give them", () => {
 });
 
 test("wrong options are named in one line", () => {
-  for (const words of [[], ["-n", "-y", "a"], ["-p", "-y", "a"], ["--nonsense", "a"], [""], ["a,,b"]]) {
+  for (const words of [
+    [],
+    ["-n", "-y", "a"],
+    ["-p", "-y", "a"],
+    ["--nonsense", "a"],
+    ["--resync", "-y", "a"],
+    [""],
+    ["a,,b"],
+  ]) {
     expect(() => parse(...words), words.join(" ")).toThrow(UsageError);
     expect(() => parse(...words)).toThrow(/^[^\n]+$/);
   }

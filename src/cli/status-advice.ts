@@ -1,0 +1,106 @@
+// What is wrong with a volume and what to do about it: the worst thing only, in two sentences.
+
+import type { CopyReport, CopyState } from "../daemon/volume-report.ts";
+import type { StatusReport } from "./status-report.ts";
+
+export interface Advice {
+  readonly status: string;
+  readonly action: string;
+}
+
+interface CopyAdvice {
+  readonly state: CopyState;
+  /** Said of "Copy 1", or "Copies 1, 2". */
+  readonly status: string;
+  /** COPY stands for the index, DIR for the mount point. */
+  readonly action: string;
+}
+
+/** Worst first. */
+const COPIES: readonly CopyAdvice[] = [
+  {
+    state: "DIVERGENT",
+    status: "went on without the others and holds another history.",
+    action:
+      "Mount it alone to see what it has, then give one of the two up: 'h2ts resolve --keep COPY --discard COPY'.",
+  },
+  {
+    state: "FAULTED",
+    status: "was dropped after an error; the volume goes on without it.",
+    action: "See to its medium, then 'h2ts online DIR COPY'. What it lacks is brought to it.",
+  },
+  {
+    state: "NO-ROOM",
+    status: "has no room for what it lacks beside its last complete state.",
+    action: "Delete files, or give that state up with 'h2ts online DIR COPY --no-anchor'.",
+  },
+  {
+    state: "MISSING",
+    status: "is missing; the volume goes on without it.",
+    action: "Attach its medium, then 'h2ts online DIR COPY', with its TARGET if that is a new one.",
+  },
+  {
+    state: "BLANK",
+    status: "holds no valid root block.",
+    action: "It gets what it lacks, but does not count as in sync before every block it had was checked.",
+  },
+  {
+    state: "UNKNOWN",
+    status: "is in a state that can't be told from its roots.",
+    action: "It gets what it lacks, but does not count as in sync before every block it had was checked.",
+  },
+  {
+    state: "STALE",
+    status: "missed the last commits.",
+    action: "Mounted read-write, it is caught up by itself; 'fsck.h2ts --resync' does it without a mount.",
+  },
+  { state: "OFFLINE", status: "was taken offline.", action: "'h2ts online DIR COPY' brings it back." },
+  {
+    state: "SUSPENDED",
+    status: "is suspended.",
+    action: "'h2ts resume DIR COPY' brings it back; so does the next mount.",
+  },
+  {
+    state: "SYNCING",
+    status: "is being caught up; the volume is usable meanwhile.",
+    action: "Nothing needs to be done; 'h2ts wait -t resync DIR' returns when it is in sync.",
+  },
+];
+
+export function advice(report: StatusReport): Advice | undefined {
+  if (report.state === "READONLY") {
+    return {
+      status: `The volume went read-only by itself: ${report.reason ?? "a copy failed"}.`,
+      action: "See to the copy named, unmount, run 'fsck.h2ts', mount again. What fsync acknowledged is safe.",
+    };
+  }
+  if (report.dataErrors > 0) {
+    const blocks = report.dataErrors === 1 ? "1 block has" : `${report.dataErrors} blocks have`;
+    return {
+      status: `${blocks} no good bytes left on any copy; reading there fails with EIO.`,
+      action: "Run 'fsck.h2ts -n' on the unmounted volume to see what is lost, and restore those files from a backup.",
+    };
+  }
+  for (const { state, status, action } of COPIES) {
+    const concerned = report.copies.filter((copy) => copy.state === state).map(({ index }) => index);
+    if (concerned.length === 0) continue;
+    return {
+      status: `${concerned.length === 1 ? "Copy" : "Copies"} ${concerned.join(", ")} ${status}`,
+      action: action
+        .replaceAll("DIR", report.mount?.directory ?? "DIR")
+        .replaceAll("COPY", concerned.length === 1 ? String(concerned[0]) : "COPY"),
+    };
+  }
+  const bad = report.copies.filter((copy) => sum(copy.errors) > 0).map(({ index }) => `copy ${index}`);
+  if (bad.length > 0) {
+    return {
+      status: `${bad.join(", ")} returned wrong bytes or errors; another copy served them, so no data is lost.`,
+      action:
+        "Watch the medium and replace it if the counts rise; 'fsck.h2ts -n' on the unmounted volume reads every block.",
+    };
+  }
+  if (report.reason !== undefined) return { status: report.reason, action: "Nothing needs to be done." };
+  return undefined;
+}
+
+const sum = (errors: CopyReport["errors"]): number => errors.read + errors.write + errors.checksum;

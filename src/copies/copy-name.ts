@@ -1,0 +1,35 @@
+// How people name a copy: by its index, or by the beginning of its UUID.
+
+import { formatUuid, type Uuid } from "../base/uuid.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
+import { rootLastSeen } from "../format/root-block.ts";
+import { CopiesError } from "./errors.ts";
+
+export interface NamedCopy {
+  readonly index: number;
+  readonly uuid: Uuid;
+}
+
+/** Index of the one copy among `copies` that `name` means. Throws CopiesError when it means none, or several. */
+export function copyNamed(name: string, copies: readonly NamedCopy[]): number {
+  const word = name.toLowerCase();
+  const byIndex = /^[0-7]$/.test(word);
+  const found = copies.filter(({ index, uuid }) =>
+    byIndex ? index === Number(word) : word !== "" && formatUuid(uuid).startsWith(word),
+  );
+  const [only] = found;
+  if (only !== undefined && found.length === 1) return only.index;
+  const known = copies.map(({ index, uuid }) => `${index} (${formatUuid(uuid).slice(0, 8)}…)`).join(", ");
+  const what = found.length === 0 ? "is no copy of this volume" : "means several copies";
+  throw new CopiesError("syntax", `copy '${name}'`, `${what}; it has ${known}`);
+}
+
+/** Every copy the volume has, present or not, as its root names them. */
+export function membersOf(root: DataView): NamedCopy[] {
+  const members: NamedCopy[] = [];
+  for (let index = 0; index < COPIES_MAX; index++) {
+    const seen = rootLastSeen(root, index);
+    if (seen !== undefined) members.push({ index, uuid: seen.copyUuid });
+  }
+  return members;
+}

@@ -1,0 +1,52 @@
+// Opens a copy that comes back to a volume in use, and judges where it stands.
+// Invariants: I6 (only this volume's copy of that index is taken, and one that went another way never is), I11 (its devices
+// are locked), I12. A device that other copies lie on as well is open already: the copy goes on with it.
+
+import { equalBytes, formatUuid } from "../base/uuid.ts";
+import { Range } from "../device/range.ts";
+import { assembleCopies } from "./assemble.ts";
+import { judgeReturning } from "./choose-root.ts";
+import { Copy } from "./copy.ts";
+import type { CopySet } from "./copy-set.ts";
+import { CopiesError } from "./errors.ts";
+import { type Ring, type RingRoot, readRing } from "./ring-slots.ts";
+import { closeTargets, openTargets } from "./targets.ts";
+
+/** Opens `target` and gives its copy `index` of the volume of `set`, not yet in the set. Throws DeviceError or CopiesError. */
+export async function openCopy(set: CopySet, index: number, target: string): Promise<Copy> {
+  const opened = await openTargets([target], true);
+  try {
+    const found = await assembleCopies(opened, { clock: set.clock });
+    if (!equalBytes(found.volumeUuid, set.volumeUuid)) {
+      throw new CopiesError(
+        "mixed",
+        target,
+        `belongs to volume ${formatUuid(found.volumeUuid)}; give a copy of this one`,
+      );
+    }
+    const copy = found.copy(index);
+    if (copy !== undefined && found.copies.length === 1) return copy;
+    const there = found.copies.map((other) => other.index).join(" and ");
+    throw new CopiesError(
+      "mixed",
+      target,
+      `holds copy ${there}, not copy ${index} alone; give the target of copy ${index}`,
+    );
+  } catch (error) {
+    await closeTargets(opened);
+    throw error;
+  }
+}
+
+/** A fresh start for a copy whose device stays open because others lie on it; undefined when it has its devices to itself. */
+export function sharingCopy(old: Copy): Copy | undefined {
+  if (!(old.device instanceof Range) || !old.device.isShared) return undefined;
+  return new Copy(old.index, old.uuid, old.device, old.targets);
+}
+
+/** Reads the ring of a copy that came back and sets its standing towards `live`. Throws CopiesError for one that may not return. */
+export async function readReturning(copy: Copy, set: CopySet, live: RingRoot): Promise<Ring> {
+  const ring = await readRing(copy, set.volumeUuid);
+  judgeReturning(ring, live);
+  return ring;
+}

@@ -1,0 +1,43 @@
+// The verbs for the copies of a mounted volume, by name, and carrying one out: each is one file in verbs/, and a command of
+// the same name in src/cli.
+
+import { CopiesError } from "../copies/errors.ts";
+import { DeviceError } from "../device/device.ts";
+import { MountExit, type VerbCall } from "./messages.ts";
+import type { Verb, VerbContext } from "./verb.ts";
+import { offline } from "./verbs/offline.ts";
+import { online } from "./verbs/online.ts";
+import { selectMaster } from "./verbs/select-master.ts";
+import { suspend } from "./verbs/suspend.ts";
+import { wait } from "./verbs/wait.ts";
+
+const VERBS: ReadonlyMap<string, Verb> = new Map([
+  ["online", online],
+  ["offline", offline],
+  ["suspend", suspend],
+  ["resume", online],
+  ["select-master", selectMaster],
+  ["wait", wait],
+]);
+
+export interface Refusal {
+  readonly error: string;
+  readonly exitCode: number;
+}
+
+/** Carries a verb out. Why it was refused, with the exit code of its command; undefined when it was done. */
+export async function carryOut({ verb, args }: VerbCall, context: VerbContext): Promise<Refusal | undefined> {
+  const known = VERBS.get(verb);
+  if (known === undefined) return { error: `the daemon does not know '${verb}'`, exitCode: MountExit.USAGE };
+  try {
+    await known.run(context, args);
+    return undefined;
+  } catch (error) {
+    return { error: error instanceof Error ? error.message : String(error), exitCode: exitCodeOf(error) };
+  }
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof DeviceError) return MountExit.SYSTEM;
+  return error instanceof CopiesError && error.kind === "syntax" ? MountExit.USAGE : MountExit.FAILURE;
+}

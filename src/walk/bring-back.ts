@@ -1,0 +1,82 @@
+// Bringing a copy back into a volume in use at the operator's word: what is left of its earlier life here is let go, its
+// devices are opened anew, it is judged (I6), and then caught up like one that was at hand at the mount (I7, I8).
+
+import type { Copy } from "../copies/copy.ts";
+import { CopiesError } from "../copies/errors.ts";
+import { openCopy, readReturning, sharingCopy } from "../copies/reopen.ts";
+import type { Ring, RingRoot } from "../copies/ring.ts";
+import { rootLastSeen, rootVersion, setRootCounters } from "../format/root-block.ts";
+import type { Volume } from "../volume/volume.ts";
+import type { Caretaker } from "./caretaker.ts";
+import { letGo } from "./take-out.ts";
+import type { TakeBackOptions } from "./take-back.ts";
+
+export interface BringBackOptions extends TakeBackOptions {
+  /** Where it is now; where it was last seen unless given. */
+  readonly target?: string;
+}
+
+/** Resolves when copy `index` is being caught up, or is in sync already. Throws DeviceError or CopiesError. */
+export async function bringBack(
+  volume: Volume,
+  caretaker: Caretaker,
+  index: number,
+  options: BringBackOptions = {},
+): Promise<void> {
+  // A copy that has just failed is dropped by this, and no commit is half way when it is looked at.
+  await volume.changeMembers(() => undefined);
+  const old = volume.copies.copy(index);
+  if (old?.standing === "in-sync") return;
+  if (old?.standing === "syncing") return goOn(volume, caretaker, old, options);
+  await caretaker.stop(index);
+  const fresh = await reopened(volume, old, index, options.target);
+  let ring: Ring;
+  try {
+    ring = await readReturning(fresh, volume.copies, liveRoot(volume));
+  } catch (error) {
+    if (fresh.device !== old?.device) await fresh.device.close();
+    throw error;
+  }
+  if (old !== undefined) {
+    setRootCounters(volume.rootImage.view, index, { ...old.errors, repaired: old.repaired });
+    volume.copies.remove(old);
+  }
+  volume.copies.add(fresh);
+  try {
+    await caretaker.takeBack(ring, options);
+  } catch (error) {
+    fresh.standing = "faulted";
+    fresh.reason = error instanceof Error ? error.message : String(error);
+    throw error;
+  }
+}
+
+/** A copy that is being caught up, or should be: with `noAnchor`, or after it stopped, it is begun again. */
+async function goOn(volume: Volume, caretaker: Caretaker, copy: Copy, options: BringBackOptions): Promise<void> {
+  const isUnderWay = caretaker.catchUps.get(copy.index)?.end === undefined;
+  if (isUnderWay && options.noAnchor !== true) return;
+  await caretaker.stop(copy.index);
+  const ring = volume.rings.ring(copy.index);
+  if (ring !== undefined && copy.standing === "syncing") await caretaker.takeBack(ring, options);
+}
+
+async function reopened(volume: Volume, old: Copy | undefined, index: number, target?: string): Promise<Copy> {
+  const known = old?.name ?? rootLastSeen(volume.rootImage.view, index)?.target ?? "";
+  // The hint in the root keeps only the end of a long path.
+  if (target === undefined && (known === "" || known.startsWith("…"))) {
+    throw new CopiesError("missing-copy", `copy ${index}`, "nothing tells where it is; give its TARGET");
+  }
+  const sharing = old === undefined || target !== undefined ? undefined : sharingCopy(old);
+  if (sharing !== undefined) {
+    if (old?.failure?.code !== "ETIMEDOUT") return sharing;
+    throw new CopiesError("busy", known, "the device stalled and other copies lie on it; unmount and mount again");
+  }
+  if (old !== undefined) await letGo(old, volume.copies.clock);
+  return openCopy(volume.copies, index, target ?? known);
+}
+
+/** What the volume is now, as the root of a ring, to judge others by. */
+function liveRoot(volume: Volume): RingRoot {
+  const { bytes, view } = volume.rootImage;
+  return { image: bytes, view, sequence: volume.sequence, version: rootVersion(view) };
+}

@@ -1,0 +1,50 @@
+// Taking a copy out of a volume in use at the operator's word: no block or root goes to it from the next commit on, under a
+// new epoch (I2), and then its devices are let go, so that the medium can be taken away.
+
+import type { Clock } from "../base/clock.ts";
+import type { Copy } from "../copies/copy.ts";
+import { CopiesError } from "../copies/errors.ts";
+import { sharingCopy } from "../copies/reopen.ts";
+import { MemberFlag, rootMemberFlags, setRootMemberFlags } from "../format/root-block.ts";
+import type { Volume } from "../volume/volume.ts";
+import type { Caretaker } from "./caretaker.ts";
+
+const CLOSE_MS_MAX = 10_000;
+
+/**
+ * Takes copy `index` out. `lasting`: it does not come back by itself at later mounts either. Throws CopiesError when the
+ * volume can't do without it; then nothing has changed.
+ */
+export async function takeOut(
+  volume: Volume,
+  caretaker: Caretaker,
+  index: number,
+  options: { readonly lasting: boolean },
+): Promise<void> {
+  const copy = volume.copies.copy(index);
+  await volume.changeMembers(() => {
+    if (copy !== undefined) volume.members.refuseIfNeeded(copy);
+    const { view } = volume.rootImage;
+    const flags = rootMemberFlags(view, index) & ~MemberFlag.OFFLINE;
+    setRootMemberFlags(view, index, options.lasting ? flags | MemberFlag.OFFLINE : flags);
+    if (copy !== undefined) volume.members.drop(copy, "offline", "taken out by the operator");
+  });
+  if (copy === undefined) return;
+  await caretaker.stop(index);
+  await letGo(copy, volume.copies.clock);
+}
+
+/** Closes the devices of a copy out of use, once every call on them is over. Throws CopiesError when that takes too long. */
+export async function letGo(copy: Copy, clock: Clock): Promise<void> {
+  // Another copy lies on the same device: that stays open.
+  if (sharingCopy(copy) !== undefined) return;
+  // Nothing is read from it any more, not even as a last resort.
+  copy.released = true;
+  const closed = copy.device.close().then(
+    () => true,
+    () => true,
+  );
+  const late = new Promise<boolean>((resolve) => clock.after(CLOSE_MS_MAX, () => resolve(false)));
+  if (await Promise.race([closed, late])) return;
+  throw new CopiesError("busy", copy.name, "calls on it are still under way; try again when its device answers");
+}

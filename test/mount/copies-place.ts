@@ -1,0 +1,151 @@
+// A real volume in image files that lose and regain copies: work done on its mount, what it must hold afterwards, and the
+// ways to look at it: status, fsck, each copy alone.
+
+import { spawnSync } from "node:child_process";
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { expect } from "vitest";
+import { SeededRandom } from "../../src/base/random.ts";
+import type { StatusReport } from "../../src/cli/status-report.ts";
+import { Place } from "./cli-place.ts";
+
+const DONE = { code: 0, out: "", err: "" };
+
+/** Random files written, replaced, renamed and deleted, one after another; knows what must be there. */
+export class Work {
+  readonly files = new Map<string, Buffer>();
+  readonly #folder: string;
+  readonly #random: SeededRandom;
+  #steps = 0;
+  #stopped = false;
+  #going: Promise<void> = Promise.resolve();
+
+  constructor(folder: string, seed: number) {
+    this.#folder = folder;
+    this.#random = new SeededRandom(seed);
+  }
+
+  async #step(): Promise<void> {
+    const [kind, at, size = 0] = this.#random.bytes(3);
+    const name = `file-${(at ?? 0) % 24}`;
+    if ((kind ?? 0) % 8 === 0) {
+      await rm(join(this.#folder, name), { force: true });
+      this.files.delete(name);
+      return;
+    }
+    const bytes = Buffer.from(this.#random.bytes(1 + size * 1200));
+    const handle = await open(join(this.#folder, "new"), "w");
+    await handle.writeFile(bytes);
+    if ((kind ?? 0) % 8 === 1) await handle.sync();
+    await handle.close();
+    await rename(join(this.#folder, "new"), join(this.#folder, name));
+    this.files.set(name, bytes);
+    this.#steps++;
+  }
+
+  async run(steps: number): Promise<void> {
+    for (let i = 0; i < steps; i++) await this.#step();
+  }
+
+  /** One big file that makes a resync last. */
+  async writeBig(bytes: number): Promise<void> {
+    const content = Buffer.from(this.#random.bytes(bytes));
+    const handle = await open(join(this.#folder, "big"), "w");
+    await handle.writeFile(content);
+    await handle.sync();
+    await handle.close();
+    this.files.set("big", content);
+  }
+
+  /** Goes on until `stop`, which fails if any step did, or none was made meanwhile. */
+  start(): void {
+    this.#stopped = false;
+    this.#going = (async () => {
+      while (!this.#stopped) await this.#step();
+    })();
+    this.#going.catch(() => undefined);
+  }
+
+  async stop(): Promise<void> {
+    const before = this.#steps;
+    await expect.poll(() => this.#steps, { timeout: 20_000 }).toBeGreaterThan(before);
+    this.#stopped = true;
+    await this.#going;
+  }
+
+  async verify(folder = this.#folder): Promise<void> {
+    expect((await readdir(folder)).sort()).toEqual([...this.files.keys()].sort());
+    for (const [name, bytes] of this.files) {
+      expect((await readFile(join(folder, name))).equals(bytes), `${folder}/${name}`).toBe(true);
+    }
+  }
+}
+
+export class CopiesPlace extends Place {
+  readonly mnt = this.mountPoint();
+  readonly #loops: string[] = [];
+
+  async h2ts(...words: string[]): Promise<void> {
+    expect({ words, ...(await this.run("h2ts", ...words)) }).toEqual({ words, ...DONE });
+  }
+
+  async format(size: string, targets: readonly string[]): Promise<void> {
+    expect(await this.run("mkfs.h2ts", "-q", "-f", "-L", "copies", "-s", size, ...targets)).toEqual(DONE);
+  }
+
+  async status(): Promise<StatusReport> {
+    return JSON.parse((await this.run("h2ts", "status", "-j", this.mnt)).out) as StatusReport;
+  }
+
+  async states(): Promise<string[]> {
+    return (await this.status()).copies.map(({ state }) => state);
+  }
+
+  /** Resolves when the copies stand like this. */
+  async until(states: readonly string[]): Promise<void> {
+    await expect.poll(() => this.states(), { timeout: 30_000, interval: 200 }).toEqual(states);
+  }
+
+  /** Unmounted: the checker finds nothing, and each of the copies alone holds all that was done. */
+  async examine(work: Work, targets: readonly string[], others: readonly string[] = []): Promise<void> {
+    const checked = await this.run("fsck.h2ts", "-n", "-f", ...targets, ...others);
+    expect(checked, checked.out).toMatchObject({ code: 0 });
+    const alone = this.mountPoint("alone");
+    for (const target of targets) {
+      expect(await this.run("h2ts", "mount", "-o", "ro,degraded", target, alone)).toMatchObject({ code: 0, out: "" });
+      await work.verify(alone);
+      await this.h2ts("umount", alone);
+    }
+  }
+
+  /** A small filesystem in memory: an image on it runs out of room under its copy. */
+  async tmpfs(name: string, size: string): Promise<string> {
+    await mkdir(this.path(name));
+    expect(spawnSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", this.path(name)]).status).toBe(0);
+    return this.path(name);
+  }
+
+  /** A loop device over a file; undefined where there are none. */
+  loop(file: string): string | undefined {
+    const { status, stdout } = spawnSync("losetup", ["-f", "--show", file], { encoding: "utf8" });
+    if (status !== 0) return undefined;
+    this.#loops.push(stdout.trim());
+    return stdout.trim();
+  }
+
+  override clear(): void {
+    super.clear();
+    for (const device of this.#loops) spawnSync("losetup", ["-d", device]);
+  }
+}
+
+/** Kills processes and waits until they are gone. */
+export async function killed(...pids: number[]): Promise<void> {
+  for (const pid of pids) process.kill(pid, "SIGKILL");
+  await expect.poll(() => pids.some(isAlive), { timeout: 10_000 }).toBe(false);
+}
+
+function isAlive(pid: number): boolean {
+  const { stdout } = spawnSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" });
+  return stdout.trim() !== "" && !stdout.startsWith("Z");
+}
