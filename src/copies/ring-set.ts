@@ -90,7 +90,7 @@ export class RingSet {
     // One side after the other: a crash in between leaves the anchor as it was, or as it shall be.
     for (const offsetBytes of slotOffsets(ANCHOR_SLOT, copy.sizeKib * KIB)) {
       await this.copies.writeAt([{ copy, offsetBytes, bytes: bytesFor(offsetBytes) }]);
-      await copy.flush();
+      await this.copies.flush(copy);
     }
   }
 }

@@ -22,6 +22,7 @@ import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
 export type Images = readonly (PagedImage | undefined)[];
 
 export interface Mounted {
+  readonly clock: SimulatedClock;
   readonly devices: readonly (SimulatedDevice | undefined)[];
   readonly copies: CopySet;
   readonly volume: Volume;
@@ -31,7 +32,12 @@ export interface Mounted {
 }
 
 /** The copies of `seed`'s volume over images, undefined for those that are missing. */
-export function copiesOf(seed: number, devices: readonly (SimulatedDevice | undefined)[], readOnly = false): CopySet {
+export function copiesOf(
+  seed: number,
+  devices: readonly (SimulatedDevice | undefined)[],
+  readOnly = false,
+  clock = new SimulatedClock(),
+): CopySet {
   const random = new SeededRandom(seed);
   const volumeUuid = randomUuid(random);
   const copies = devices.map((device, i) => {
@@ -40,7 +46,7 @@ export function copiesOf(seed: number, devices: readonly (SimulatedDevice | unde
   });
   return new CopySet(
     copies.filter((copy) => copy !== undefined),
-    { volumeUuid, readOnly, clock: new SimulatedClock() },
+    { volumeUuid, readOnly, clock },
   );
 }
 
@@ -61,9 +67,9 @@ export async function mount(
   images: Images,
   options: Partial<OpenOptions> & { readonly disk?: SimulatedDisk; readonly start?: boolean } = {},
 ): Promise<Mounted> {
-  const devices = devicesOver(images, options.disk);
-  const copies = copiesOf(seed, devices);
   const clock = new SimulatedClock();
+  const devices = devicesOver(images, options.disk);
+  const copies = copiesOf(seed, devices, false, clock);
   const volume = await openVolume(copies, {
     clock,
     commitMs: 0,
@@ -74,7 +80,7 @@ export async function mount(
   const notes: string[] = [];
   const caretaker = new Caretaker(volume, { clock, onNote: (line) => notes.push(line) });
   if (options.start !== false) caretaker.start();
-  return { devices, copies, volume, fs: new FileSystem(volume, clock), caretaker, notes };
+  return { clock, devices, copies, volume, fs: new FileSystem(volume, clock), caretaker, notes };
 }
 
 export async function unmount({ volume, caretaker }: Mounted): Promise<void> {
