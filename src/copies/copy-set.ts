@@ -1,17 +1,19 @@
 // The copies of a volume at hand: reads from any, writes to all that are active.
 // Invariants: I1/I2 (a copy that fails a write or flush is marked and gets nothing more; the committer drops it before
 // anything is acknowledged), I5 (only verified bytes are handed out, bad ones are repaired from verified ones),
-// I9 (a read that is overdue is sent to another copy too, a stalled copy is given up after the deadline), I12 (pointers are checked before use).
+// I9 (a read that is overdue is sent to another copy too, a stalled copy is given up after the deadline), I11
+// (no write is issued after another host took over, or later than the heartbeat of its copy allows), I12 (pointers are checked before use).
 
 import { assert } from "../base/assert.ts";
 import { type Clock, SystemClock } from "../base/clock.ts";
 import type { Uuid } from "../base/uuid.ts";
+import { DeviceError } from "../device/device.ts";
 import { isCheckType } from "../format/check.ts";
 import { COPIES_MAX, KIB } from "../format/geometry.ts";
 import { type BlockRead, type BlockWrite, gatherRuns, type Run } from "./block-io.ts";
 import type { Copy } from "./copy.ts";
 import { allWithinDeadline, type CallOnCopy, DEADLINE_MS_DEFAULT } from "./deadline.ts";
-import { CorruptBlockError } from "./errors.ts";
+import { CorruptBlockError, FencedError } from "./errors.ts";
 import { OVERDUE, ReadWatch } from "./read-watch.ts";
 import { Recovery, verifies } from "./recovery.ts";
 
@@ -44,6 +46,9 @@ export class CopySet {
   absent: readonly string[] = [];
   /** Called when a copy is found to have failed, so that a commit drops it soon. */
   onFailure: () => void = () => undefined;
+  /** Called when somebody else turned out to write to this volume. */
+  onFenced: (error: FencedError) => void = () => undefined;
+  #fenced: FencedError | undefined;
   #copies: readonly Copy[] = [];
   readonly #byIndex: (Copy | undefined)[] = new Array<Copy | undefined>(COPIES_MAX).fill(undefined);
   readonly #watch: ReadWatch;
@@ -63,7 +68,7 @@ export class CopySet {
       watch: this.#watch,
       clock: this.clock,
       deadlineMs,
-      mayRepair: () => this.repairs && !this.readOnly,
+      mayRepair: (copy) => this.repairs && !this.readOnly && this.#mayWrite(copy),
       onStalled,
     });
     for (const copy of copies) this.add(copy);
@@ -234,7 +239,35 @@ export class CopySet {
 
   #write(copy: Copy, offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
     assert(!this.readOnly, `copy ${copy.index} is open for reading only`);
-    return copy.write(offsetBytes, sources);
+    if (this.#fenced !== undefined) throw this.#fenced;
+    return this.#mayWrite(copy) ? copy.write(offsetBytes, sources) : Promise.resolve();
+  }
+
+  /** False, and the copy is given up, when its heartbeat is too old: another host may have taken it over by now (I11). */
+  #mayWrite(copy: Copy): boolean {
+    if (this.#fenced !== undefined) return false;
+    if (copy.writableUntilMs === Infinity || this.clock.monotonicMs() <= copy.writableUntilMs) return true;
+    copy.fail(new DeviceError(copy.name, "write", 0, "ESTALE", "its heartbeat is too old, another host may use it"));
+    return false;
+  }
+
+  /** Why nothing is written any more, if another host took the volume over. */
+  get fenced(): FencedError | undefined {
+    return this.#fenced;
+  }
+
+  /** Another host writes to this volume: from now on no write of any kind is issued (I11). */
+  fence(reason: string): void {
+    if (this.#fenced !== undefined) return;
+    this.#fenced = new FencedError(reason);
+    this.repairs = false;
+    this.onFenced(this.#fenced);
+  }
+
+  /** Gives one copy up; the next commit drops it. */
+  giveUp(copy: Copy, error: DeviceError): void {
+    copy.fail(error);
+    this.#noticeFailed();
   }
 
   /** Makes everything written before durable on all active copies, or on `only`. Never rejects; a copy that fails is marked. */
@@ -259,7 +292,7 @@ export class CopySet {
   /** Says that a range of one copy holds nothing of value. A hint. */
   async discard(copyIndex: number, kib: number, lengthKib: number): Promise<void> {
     const copy = this.#byIndex[copyIndex];
-    if (copy !== undefined && !this.readOnly)
+    if (copy !== undefined && !this.readOnly && this.#mayWrite(copy))
       await copy.device.discard(kib * KIB, lengthKib * KIB).catch(() => undefined);
   }
 

@@ -33,6 +33,8 @@ export class Copy {
   untrusted = false;
   /** An allocation found no room while it was being caught up. */
   noRoom = false;
+  /** Monotonic time after which nothing may be written here: half a lease after the last heartbeat (I11). */
+  writableUntilMs = Infinity;
   /** Reads that are overdue and still under way: while there are any, others are asked first (I9). */
   overdueReads = 0;
   /** How long its reads took lately, smoothed. */
@@ -128,13 +130,13 @@ export class Copy {
   }
 
   /** Writes; a failure is kept in `failure` and counted. */
-  async write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
-    await this.#guarded("write", offsetBytes, () => this.device.write(offsetBytes, sources));
+  write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
+    return this.#guarded("write", offsetBytes, () => this.device.write(offsetBytes, sources));
   }
 
   /** Flushes; a failure is kept in `failure` and counted. */
-  async flush(): Promise<void> {
-    await this.#guarded("flush", 0, () => this.device.flush());
+  flush(): Promise<void> {
+    return this.#guarded("flush", 0, () => this.device.flush());
   }
 
   /** Resolves when the call is over, or the copy given up as stalled. */
@@ -142,11 +144,13 @@ export class Copy {
     if (this.#failure !== undefined) return Promise.resolve();
     return new Promise((resolve) => {
       const over = (): void => {
+        this.#ended();
         this.#waiting.delete(resolve);
         resolve();
       };
+      this.#inFlight++;
       this.#waiting.add(resolve);
-      this.#counted(call()).then(over, (error: unknown) => {
+      call().then(over, (error: unknown) => {
         this.errors.write++;
         this.fail(asDeviceError(this.name, operation, offsetBytes, error));
         over();
@@ -156,9 +160,11 @@ export class Copy {
 
   #counted(call: Promise<void>): Promise<void> {
     this.#inFlight++;
-    return call.finally(() => {
-      if (--this.#inFlight === 0) for (const wake of this.#drain.splice(0)) wake();
-    });
+    return call.finally(() => this.#ended());
+  }
+
+  #ended(): void {
+    if (--this.#inFlight === 0) for (const wake of this.#drain.splice(0)) wake();
   }
 }
 

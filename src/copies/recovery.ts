@@ -36,8 +36,8 @@ export interface RecoveryParts {
   readonly watch: ReadWatch;
   readonly clock: Clock;
   readonly deadlineMs: () => number;
-  /** Whether anything may be written at this moment. */
-  readonly mayRepair: () => boolean;
+  /** Whether this copy may be written to at this moment. */
+  readonly mayRepair: (copy: Copy) => boolean;
   /** Called after a copy was given up. */
   readonly onStalled: () => void;
 }
@@ -127,8 +127,8 @@ export class Recovery {
   }
 
   async #repair({ copy, place, repairable }: Bad, verified: Uint8Array): Promise<void> {
-    if (!this.#parts.mayRepair()) return;
     if (!repairable || copy.failure !== undefined || !copy.active || copy.untrusted) return;
+    if (!this.#parts.mayRepair(copy)) return;
     const key = place.kib * COPIES_MAX + copy.index;
     let repair = this.#repairs.get(key);
     if (repair === undefined) {

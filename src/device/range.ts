@@ -31,6 +31,7 @@ export class SharedDevice {
 export class Range implements BlockDevice {
   readonly name: string;
   readonly sizeBytes: number;
+  readonly exclusive: boolean;
   readonly startBytes: number;
   readonly #shared: SharedDevice;
   readonly #device: BlockDevice;
@@ -38,6 +39,7 @@ export class Range implements BlockDevice {
 
   constructor(shared: SharedDevice, startBytes: number, sizeBytes: number) {
     this.name = shared.device.name;
+    this.exclusive = shared.device.exclusive;
     this.startBytes = startBytes;
     this.sizeBytes = sizeBytes;
     this.#shared = shared;

@@ -6,6 +6,7 @@ import { FsError } from "../base/errno.ts";
 import { SystemRandom } from "../base/random.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
+import { Heartbeat } from "../copies/heartbeat.ts";
 import { readRings } from "../copies/ring-set.ts";
 import { BLOCKREF_BYTES, BLOCKSET_REFS, RefType, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
 import { type CheckType, isCheckType } from "../format/check.ts";
@@ -36,6 +37,10 @@ import { type UntilLoaded, holdBits, mergeBits, usedOnlyByOlder } from "./older-
 import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions } from "./volume.ts";
 
 export interface OpenOptions extends VolumeOptions, ChoosePolicy {
+  /** How long a heartbeat counts (I11). */
+  readonly leaseMs?: number;
+  /** That of the worker whose place is taken; see Heartbeat. */
+  readonly heartbeatNonce?: Uint8Array;
   /**
    * Instead of the bitmaps on media: the words of each copy's bitmap, computed from what is reachable without the
    * freemap trees, and the words of what must not be used before three commits went by (what the old trees occupy).
@@ -78,8 +83,30 @@ export function untilLoadedIn(store: BlockStore): UntilLoaded {
   };
 }
 
-/** Opens the volume on `copies`. Throws CopiesError or FsError with one clear line; nothing is changed then. */
+/**
+ * Opens the volume on `copies`, which nobody else writes to from then on (I11). Throws CopiesError or FsError with one clear
+ * line; nothing is changed then.
+ */
 export async function openVolume(copies: CopySet, options: OpenOptions): Promise<Volume> {
+  if (options.readOnly === true) return openClaimed(copies, options);
+  const { random = new SystemRandom(), leaseMs, heartbeatNonce: nonce } = options;
+  const heartbeat = await Heartbeat.claim(copies, {
+    random,
+    ...(leaseMs === undefined ? {} : { leaseMs }),
+    ...(nonce === undefined ? {} : { nonce }),
+  });
+  try {
+    const volume = await openClaimed(copies, options, heartbeat);
+    // It may have turned out that it can only be read.
+    if (volume.readOnly !== undefined) await heartbeat.release();
+    return volume;
+  } catch (error) {
+    await heartbeat.release();
+    throw error;
+  }
+}
+
+async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: Heartbeat): Promise<Volume> {
   const rings = await readRings(copies);
   const chosen = chooseRoot(rings, options);
   const rootImage = imageBlock(chosen.image.slice());
@@ -107,7 +134,8 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   await untilLoaded(() => state.pfs());
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
   const members = new Members(store, copies, rootImage, options.random ?? new SystemRandom());
-  const volume = new Volume({ copies, store, state, rootImage, roots: rings, members }, { ...options, readOnly });
+  const parts = { copies, store, state, rootImage, roots: rings, members };
+  const volume = new Volume(heartbeat === undefined ? parts : { ...parts, heartbeat }, { ...options, readOnly });
   if (!readOnly) await beginWriting(volume, chosen.lost);
   return volume;
 }
@@ -122,10 +150,8 @@ export function freemapFor(store: BlockStore, rootImage: Block, index: number, s
 
 /** Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). */
 async function beginWriting(volume: Volume, lost: number): Promise<void> {
-  if (lost !== 0) {
-    volume.members.leave(lost);
-    await volume.forceCommit();
-  }
+  if (lost !== 0) volume.members.leave(lost);
+  if (lost !== 0 || volume.copies.failed.length > 0) await volume.forceCommit();
   await finishReleases(volume);
 }
 
