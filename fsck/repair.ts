@@ -125,8 +125,8 @@ async function repairBlock(copies: CopySet, repair: BlockRepair): Promise<void> 
   const bytes = await read(repair.pointers.map((pointer, index) => (index === repair.copy ? 0 : pointer)));
   const copy = copies.copy(repair.copy);
   if (copy === undefined) return;
-  const failure = await copy.write(kib * KIB, [bytes]);
-  if (failure !== undefined) throw failure;
+  await copy.write(kib * KIB, [bytes]);
+  if (copy.failure !== undefined) throw copy.failure;
   await read(repair.pointers.map((pointer, index) => (index === repair.copy ? pointer : 0)));
   copy.repaired++;
 }

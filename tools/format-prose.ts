@@ -19,6 +19,7 @@ import {
   ROOT_SLOT_KIB,
   ROOT_SLOTS,
 } from "../src/format/geometry.ts";
+import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../src/format/heartbeat.ts";
 import { INLINE_DATA_BYTES } from "../src/format/inode.ts";
 import { NODES_PER_ROW_MAX } from "../src/format/node-header.ts";
 import { HISTORY_ENTRIES } from "../src/format/root-block.ts";
@@ -51,7 +52,7 @@ block crosses two nodes. One device may hold ranges of several copies.`,
     prose: `
 Each copy begins with ${ROOT_SLOTS + 1} slots of ${ROOT_SLOT_KIB} KiB (${RING_AREA_KIB} KiB in all) and ends with the same again: slots 0 to ${ROOT_SLOTS - 1} are the ring,
 slot ${ROOT_SLOTS} is the anchor. A root is written to its slot at the front and at the back; the bytes of a slot past the root are
-zero. The anchor is zero while the copy is in sync; when a copy is caught up, it holds the last root that was complete.
+zero, but for the heartbeat. The anchor is zero while the copy is in sync; when a copy is caught up, it holds the last root that was complete.
 
 Every commit writes one root to each copy, into the ring's oldest slot. The versions of the three slots form a chain:
 
@@ -67,6 +68,15 @@ the copy as u64, and the volume's UUID: a root that is stale, misplaced or of an
 \`history\` holds the present epoch and up to ${HISTORY_ENTRIES - 1} ancestors, each with the highest sequence issued in it. A root of
 another copy belongs to our lineage only if its epoch and sequence are covered there.`,
     structures: ["root-block", "copy-counters", "history-entry", "last-seen"],
+  },
+  {
+    title: "Heartbeat",
+    prose: `
+The ${HEARTBEAT_BYTES} bytes at byte ${HEARTBEAT_OFFSET_BYTES} of each copy, in the part of the front anchor's slot that no root reaches, say who has the volume
+mounted for writing. They are all zero when nobody has; so they are on volumes made before there was a heartbeat, and always
+on copies whose devices are locked locally while they are in use. Anything else is watched before the volume is mounted: if
+it changes within a lease, its writer is alive.`,
+    structures: ["heartbeat"],
   },
   {
     title: "Feature flags",

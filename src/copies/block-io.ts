@@ -9,8 +9,11 @@ export interface BlockRead {
   readonly checkType: number;
   /** The 32 bytes of check code the parent remembers. */
   readonly check: Uint8Array;
-  /** As long as the block; all zero when `error` is set. */
-  readonly target: Uint8Array;
+  /**
+   * As long as the block; all zero when `error` is set. Replaced when another copy answered while a read into the first
+   * buffer is still under way: that buffer may be written to at any time and must not be used again (I9).
+   */
+  target: Uint8Array;
   /** Metadata comes from the master, data from all copies in turn. */
   readonly metadata: boolean;
   error?: CorruptBlockError;

@@ -1,17 +1,20 @@
 // The copies of a volume at hand: reads from any, writes to all that are active.
 // Invariants: I1/I2 (a copy that fails a write or flush is marked and gets nothing more; the committer drops it before
 // anything is acknowledged), I5 (only verified bytes are handed out, bad ones are repaired from verified ones),
-// I9 (a stalled copy is given up after the deadline), I12 (pointers are checked before use).
+// I9 (a read that is overdue is sent to another copy too, a stalled copy is given up after the deadline), I11
+// (no write is issued after another host took over, or later than the heartbeat of its copy allows), I12 (pointers are checked before use).
 
 import { assert } from "../base/assert.ts";
 import { type Clock, SystemClock } from "../base/clock.ts";
 import type { Uuid } from "../base/uuid.ts";
+import { DeviceError } from "../device/device.ts";
 import { isCheckType } from "../format/check.ts";
 import { COPIES_MAX, KIB } from "../format/geometry.ts";
 import { type BlockRead, type BlockWrite, gatherRuns, type Run } from "./block-io.ts";
-import { asDeviceError, type Copy } from "./copy.ts";
+import type { Copy } from "./copy.ts";
 import { allWithinDeadline, type CallOnCopy, DEADLINE_MS_DEFAULT } from "./deadline.ts";
-import { CorruptBlockError } from "./errors.ts";
+import { CorruptBlockError, FencedError } from "./errors.ts";
+import { OVERDUE, ReadWatch } from "./read-watch.ts";
 import { type Mended, Recovery, verifies } from "./recovery.ts";
 
 export type { BlockRead, BlockWrite } from "./block-io.ts";
@@ -43,8 +46,12 @@ export class CopySet {
   absent: readonly string[] = [];
   /** Called when a copy is found to have failed, so that a commit drops it soon. */
   onFailure: () => void = () => undefined;
+  /** Called when somebody else turned out to write to this volume. */
+  onFenced: (error: FencedError) => void = () => undefined;
+  #fenced: FencedError | undefined;
   #copies: readonly Copy[] = [];
   readonly #byIndex: (Copy | undefined)[] = new Array<Copy | undefined>(COPIES_MAX).fill(undefined);
+  readonly #watch: ReadWatch;
   readonly #recovery: Recovery;
 
   constructor(copies: readonly Copy[], options: CopySetOptions) {
@@ -53,7 +60,17 @@ export class CopySet {
     this.repairs = !this.readOnly;
     this.clock = options.clock ?? new SystemClock();
     this.deadlineMs = options.deadlineMs ?? DEADLINE_MS_DEFAULT;
-    this.#recovery = new Recovery(this.#byIndex);
+    const deadlineMs = (): number => this.deadlineMs;
+    const onStalled = (): void => this.#noticeFailed();
+    this.#watch = new ReadWatch(this.clock, deadlineMs, onStalled);
+    this.#recovery = new Recovery({
+      copies: this.#byIndex,
+      watch: this.#watch,
+      clock: this.clock,
+      deadlineMs,
+      mayRepair: (copy) => this.repairs && !this.readOnly && this.#mayWrite(copy),
+      onStalled,
+    });
     for (const copy of copies) this.add(copy);
   }
 
@@ -118,45 +135,53 @@ export class CopySet {
 
   /** The copy to ask first; undefined when no pointer can be followed. */
   #choose(request: BlockRead): Copy | undefined {
-    const { pointers, target } = request;
     if (!isCheckType(request.checkType)) return undefined;
+    return this.#chooseAmong(request, false) ?? this.#chooseAmong(request, true);
+  }
+
+  #chooseAmong(request: BlockRead, overdueToo: boolean): Copy | undefined {
+    const { pointers, target } = request;
     let first: Copy | undefined;
     let usable = 0;
     for (const copy of this.#copies) {
-      if (!this.#serves(copy, pointers, target.length)) continue;
+      if (!this.#serves(copy, pointers, target.length, overdueToo)) continue;
       if (first === undefined || copy.index === this.master) first = copy;
       usable++;
     }
     if (first === undefined || request.metadata || usable === 1) return first;
     let skip = Math.floor((pointers[first.index] as number) / STRIPE_KIB) % usable;
     for (const copy of this.#copies) {
-      if (this.#serves(copy, pointers, target.length) && skip-- === 0) return copy;
+      if (this.#serves(copy, pointers, target.length, overdueToo) && skip-- === 0) return copy;
     }
     return first;
   }
 
   /** True when a read is well sent to this copy; the others are asked only when all of these failed. */
-  #serves(copy: Copy, pointers: readonly number[], sizeBytes: number): boolean {
+  #serves(copy: Copy, pointers: readonly number[], sizeBytes: number, overdueToo: boolean): boolean {
     const kib = pointers[copy.index] as number;
     if (kib === 0 || !copy.active || copy.untrusted || copy.failure !== undefined) return false;
+    // Its calls may all be stuck in a queue behind the one that is overdue.
+    if (copy.overdueReads > 0 && !overdueToo) return false;
     return copy.placeRefusal(kib, sizeBytes) === undefined;
   }
 
   async #hopeless(request: BlockRead): Promise<void> {
-    if (isCheckType(request.checkType)) return this.#recovery.recover(request, undefined, false);
+    if (isCheckType(request.checkType)) return this.#recovery.recover(request, undefined);
     request.target.fill(0);
     request.error = new CorruptBlockError(request.target.length, []);
   }
 
   async #readRun(copy: Copy, run: Run<BlockRead>): Promise<void> {
-    const mayRepair = (): boolean => this.repairs && !this.readOnly;
-    try {
-      await copy.device.read(run.offsetBytes, run.buffers);
-    } catch (error) {
-      const { code } = asDeviceError(copy.name, "read", run.offsetBytes, error);
+    const read = this.#watch.read(copy, run.offsetBytes, run.buffers);
+    const end = await read.first;
+    if (end === OVERDUE) {
+      await Promise.all(run.items.map((item) => this.#recovery.recover(item, undefined, read)));
+      return;
+    }
+    if (end !== undefined) {
       const [only] = run.items;
       if (run.items.length === 1 && only !== undefined) {
-        await this.#recovery.recover(only, this.#recovery.blame(copy, only, code, true), mayRepair());
+        await this.#recovery.recover(only, this.#recovery.blame(copy, only, end.code, true));
         return;
       }
       // One bad place spoils the whole call: each block is asked for by itself.
@@ -175,7 +200,7 @@ export class CopySet {
     for (const request of run.items) {
       if (verifies(request)) continue;
       const bad = this.#recovery.blame(copy, request, "check code does not match", false);
-      (recoveries ??= []).push(this.#recovery.recover(request, bad, mayRepair()));
+      (recoveries ??= []).push(this.#recovery.recover(request, bad));
     }
     if (recoveries !== undefined) await Promise.all(recoveries);
   }
@@ -225,35 +250,74 @@ export class CopySet {
 
   #write(copy: Copy, offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
     assert(!this.readOnly, `copy ${copy.index} is open for reading only`);
-    return copy.write(offsetBytes, sources);
+    if (this.#fenced !== undefined) throw this.#fenced;
+    return this.#mayWrite(copy) ? copy.write(offsetBytes, sources) : Promise.resolve();
   }
 
-  /** Makes everything written before durable on all active copies. Never rejects; a copy that fails is marked. */
-  async flush(): Promise<void> {
+  /** False, and the copy is given up, when its heartbeat is too old: another host may have taken it over by now (I11). */
+  #mayWrite(copy: Copy): boolean {
+    if (this.#fenced !== undefined) return false;
+    if (copy.writableUntilMs === Infinity || this.clock.monotonicMs() <= copy.writableUntilMs) return true;
+    copy.fail(new DeviceError(copy.name, "write", 0, "ESTALE", "its heartbeat is too old, another host may use it"));
+    return false;
+  }
+
+  /** Why nothing is written any more, if another host took the volume over. */
+  get fenced(): FencedError | undefined {
+    return this.#fenced;
+  }
+
+  /** Another host writes to this volume: from now on no write of any kind is issued (I11). */
+  fence(reason: string): void {
+    if (this.#fenced !== undefined) return;
+    this.#fenced = new FencedError(reason);
+    this.repairs = false;
+    this.onFenced(this.#fenced);
+  }
+
+  /** Gives one copy up; the next commit drops it. */
+  giveUp(copy: Copy, error: DeviceError): void {
+    copy.fail(error);
+    this.#noticeFailed();
+  }
+
+  /** Makes everything written before durable on all active copies, or on `only`. Never rejects; a copy that fails is marked. */
+  async flush(only?: Copy): Promise<void> {
+    const copies = only === undefined ? this.active : [only];
     await this.#over(
       "flush",
-      this.active.map((copy) => ({ copy, done: copy.flush() })),
+      copies.map((copy) => ({ copy, done: copy.flush() })),
     );
   }
 
   async #over(operation: "write" | "flush", calls: readonly CallOnCopy[]): Promise<void> {
-    await allWithinDeadline(this.clock, this.deadlineMs, operation, calls);
+    await allWithinDeadline(this.clock, this.deadlineMs, operation, calls, this.active.length > 1);
+    this.#noticeFailed();
+  }
+
+  #noticeFailed(): void {
+    this.#watch.leaveStalled();
     if (this.failed.length > 0) this.onFailure();
   }
 
   /** Says that a range of one copy holds nothing of value. A hint. */
   async discard(copyIndex: number, kib: number, lengthKib: number): Promise<void> {
     const copy = this.#byIndex[copyIndex];
-    if (copy !== undefined && !this.readOnly)
+    if (copy !== undefined && !this.readOnly && this.#mayWrite(copy))
       await copy.device.discard(kib * KIB, lengthKib * KIB).catch(() => undefined);
   }
 
   /** Closes all devices; rejects with the first failure after all are closed. */
   async close(): Promise<void> {
+    const failures: unknown[] = [];
+    const calls = this.#copies.map((copy) => {
+      const givenUp = copy.failure !== undefined;
+      const done = copy.device.close().catch((error: unknown) => void (givenUp || failures.push(error)));
+      return { copy, done, givenUp };
+    });
     // A device that was given up may never let go of its last call: nobody waits for that.
-    const waited = this.#copies.filter((copy) => copy.failure === undefined);
-    for (const copy of this.#copies) if (copy.failure !== undefined) copy.device.close().catch(() => undefined);
-    const results = await Promise.allSettled(waited.map((copy) => copy.device.close()));
-    for (const result of results) if (result.status === "rejected") throw result.reason;
+    const waited = calls.filter(({ givenUp }) => !givenUp);
+    await allWithinDeadline(this.clock, this.deadlineMs, "close", waited, false);
+    if (failures.length > 0) throw failures[0];
   }
 }

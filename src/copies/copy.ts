@@ -1,6 +1,6 @@
 // One copy of the volume at hand: its device, its size, where it stands, and what went wrong on it.
 // Invariants: I2 (a write or flush that failed is never taken back: the copy refuses every later one), I1 (`flushedTid`
-// says up to which transaction its pointers are kept promises).
+// says up to which transaction its pointers are kept promises), I9 (nobody waits for a copy that was given up as stalled).
 
 import type { Uuid } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError, type DeviceOperation } from "../device/device.ts";
@@ -44,8 +44,19 @@ export class Copy {
   noRoom = false;
   /** Its devices are closed, or will be as soon as the last call on them is over. */
   released = false;
+  /** Monotonic time after which nothing may be written here: half a lease after the last heartbeat (I11). */
+  writableUntilMs = Infinity;
+  /** Reads that are overdue and still under way: while there are any, others are asked first (I9). */
+  overdueReads = 0;
+  /** How long its reads took lately, smoothed. */
+  readMs = 0;
   #failure: DeviceError | undefined;
   #restored = false;
+  #inFlight = 0;
+  /** Woken when no call is under way any more. */
+  readonly #drain: (() => void)[] = [];
+  /** Those that wait for a write or flush; woken when the copy is given up as stalled. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(index: number, uuid: Uuid, device: BlockDevice, targets: readonly string[]) {
     this.index = index;
@@ -76,6 +87,25 @@ export class Copy {
   /** Gives the copy up: it takes no more writes, and the next commit goes on without it (I2). */
   fail(error: DeviceError): void {
     this.#failure ??= error;
+    if (this.stalled) for (const wake of this.#waiting) wake();
+  }
+
+  /** Given up because it did not answer: what is under way on it may never end. */
+  get stalled(): boolean {
+    return this.#failure?.code === "ETIMEDOUT";
+  }
+
+  /** Device calls under way, those nobody waits for any more included. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /**
+   * Resolves when no device call is under way. A copy that was dropped may not come back before: a late write would land
+   * on a place that was given to something else meanwhile.
+   */
+  async drained(): Promise<void> {
+    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#drain.push(resolve));
   }
 
   /** Goes on counting from what the root remembers; what was counted since this copy was opened is kept. Once only. */
@@ -100,24 +130,52 @@ export class Copy {
     return undefined;
   }
 
+  /** Reads; rejects when the device does. */
+  read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {
+    return this.#counted(this.device.read(offsetBytes, targets));
+  }
+
+  /** Writes over a bad block. A failure rejects and is not held against the copy: the block is as bad as it was. */
+  rewrite(offsetBytes: number, bytes: Uint8Array): Promise<void> {
+    return this.#counted(this.device.write(offsetBytes, [bytes]));
+  }
+
   /** Writes; a failure is kept in `failure` and counted. */
-  async write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
-    await this.#guarded("write", offsetBytes, () => this.device.write(offsetBytes, sources));
+  write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
+    return this.#guarded("write", offsetBytes, () => this.device.write(offsetBytes, sources));
   }
 
   /** Flushes; a failure is kept in `failure` and counted. */
-  async flush(): Promise<void> {
-    await this.#guarded("flush", 0, () => this.device.flush());
+  flush(): Promise<void> {
+    return this.#guarded("flush", 0, () => this.device.flush());
   }
 
-  async #guarded(operation: DeviceOperation, offsetBytes: number, call: () => Promise<void>): Promise<void> {
-    if (this.#failure !== undefined) return;
-    try {
-      await call();
-    } catch (error) {
-      this.errors.write++;
-      this.fail(asDeviceError(this.name, operation, offsetBytes, error));
-    }
+  /** Resolves when the call is over, or the copy given up as stalled. */
+  #guarded(operation: DeviceOperation, offsetBytes: number, call: () => Promise<void>): Promise<void> {
+    if (this.#failure !== undefined) return Promise.resolve();
+    return new Promise((resolve) => {
+      const over = (): void => {
+        this.#ended();
+        this.#waiting.delete(resolve);
+        resolve();
+      };
+      this.#inFlight++;
+      this.#waiting.add(resolve);
+      call().then(over, (error: unknown) => {
+        this.errors.write++;
+        this.fail(asDeviceError(this.name, operation, offsetBytes, error));
+        over();
+      });
+    });
+  }
+
+  #counted(call: Promise<void>): Promise<void> {
+    this.#inFlight++;
+    return call.finally(() => this.#ended());
+  }
+
+  #ended(): void {
+    if (--this.#inFlight === 0) for (const wake of this.#drain.splice(0)) wake();
   }
 }
 

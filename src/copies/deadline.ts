@@ -1,6 +1,6 @@
 // How long the copies wait for one another. A call goes to several copies at once; the deadline counts from the moment the
 // first of them is done, so that a slow machine slows all copies down and drops none, and a copy that stalls holds
-// nothing up for longer (I9).
+// nothing up for longer (I9). A call to one copy alone that the others can do without counts from its own beginning.
 
 import type { Clock, Timer } from "../base/clock.ts";
 import { DeviceError, type DeviceOperation } from "../device/device.ts";
@@ -14,17 +14,21 @@ export interface CallOnCopy {
   readonly done: Promise<void>;
 }
 
-/** Resolves when every call is over, or its copy has been given up as stalled. Never rejects: failures are on the copies. */
+/**
+ * Resolves when every call is over, or its copy has been given up as stalled. Never rejects: failures are on the copies.
+ * `spareable`: when all calls are on one copy, there are others to go on with.
+ */
 export function allWithinDeadline(
   clock: Clock,
   deadlineMs: number,
   operation: DeviceOperation,
   calls: readonly CallOnCopy[],
+  spareable: boolean,
 ): Promise<void> {
   const [only] = calls;
   if (only === undefined) return Promise.resolve();
-  if (calls.every(({ copy }) => copy === only.copy))
-    return Promise.all(calls.map(({ done }) => done)).then(() => undefined);
+  const alone = calls.every(({ copy }) => copy === only.copy);
+  if (alone && !spareable) return Promise.all(calls.map(({ done }) => done)).then(() => undefined);
   return new Promise((resolve) => {
     const pending = new Map<Copy, number>();
     for (const { copy } of calls) pending.set(copy, (pending.get(copy) ?? 0) + 1);
@@ -40,6 +44,7 @@ export function allWithinDeadline(
       }
       finish();
     };
+    if (alone) timer = clock.after(deadlineMs, expire);
     for (const { copy, done } of calls) {
       void done.then(() => {
         const left = (pending.get(copy) as number) - 1;

@@ -26,7 +26,13 @@ export class CopiesLostError extends Error {
   override readonly name = "CopiesLostError";
 }
 
+/** Somebody else writes to this volume now: nothing more is written from here (I11). */
+export class FencedError extends Error {
+  override readonly name = "FencedError";
+}
+
 export type CopiesErrorKind =
+  | "in-use"
   | "syntax"
   | "foreign"
   | "empty"

@@ -32,7 +32,7 @@ export class LoneCopy {
 
   async #readRun(run: Run<BlockRead>): Promise<void> {
     try {
-      await this.copy.device.read(run.offsetBytes, run.buffers);
+      await this.copy.read(run.offsetBytes, run.buffers);
     } catch (error) {
       if (run.items.length === 1) return this.#bad(run.items[0] as BlockRead, String(error));
       // One bad place spoils the whole call: each block is asked for by itself.

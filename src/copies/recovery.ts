@@ -1,12 +1,18 @@
-// The slow way of a read: a copy did not give a block, or gave one that is not what the parent remembers. Every other
-// copy is asked; what verifies is handed out and written over the bad ones.
-// Invariant I5: never return bytes whose check failed; repair only from a verified block, and read it back.
+// The slow way of a read: a copy did not give a block in time, or gave one that is not what the parent remembers. Every
+// other copy is asked, one after the other; the next as soon as the one before failed or is overdue. What verifies first
+// is handed out and written over the bad ones.
+// Invariants: I5 (never return bytes whose check failed; repair only from a verified block, and read it back), I9 (no copy
+// is waited for that another can stand in for). A read left behind keeps its buffer: each attempt beside one that is
+// still under way gets a buffer of its own, and the winner's becomes the request's.
 
+import type { Clock } from "../base/clock.ts";
 import { type CheckType, checkMatches } from "../format/check.ts";
 import { COPIES_MAX, KIB } from "../format/geometry.ts";
 import type { BlockRead } from "./block-io.ts";
-import { asDeviceError, type Copy } from "./copy.ts";
+import type { Copy } from "./copy.ts";
+import { allWithinDeadline } from "./deadline.ts";
 import { type BadPlace, CorruptBlockError } from "./errors.ts";
+import { OVERDUE, type ReadWatch, type WatchedRead } from "./read-watch.ts";
 
 interface Bad {
   readonly copy: Copy;
@@ -23,21 +29,41 @@ export interface Mended {
   readonly lost: boolean;
 }
 
-/** True when the bytes of the request's target are the block its parent remembers. */
-export function verifies(request: BlockRead): boolean {
+/** A read under way for a block. */
+interface Attempt {
+  readonly read: WatchedRead;
+  readonly bytes: Uint8Array;
+  /** It reads neighbours too: that it failed says nothing of this block. */
+  readonly shared: boolean;
+}
+
+/** What reads and repairs depend on. */
+export interface RecoveryParts {
+  /** By index. */
+  readonly copies: readonly (Copy | undefined)[];
+  readonly watch: ReadWatch;
+  readonly clock: Clock;
+  readonly deadlineMs: () => number;
+  /** Whether this copy may be written to at this moment. */
+  readonly mayRepair: (copy: Copy) => boolean;
+  /** Called after a copy was given up. */
+  readonly onStalled: () => void;
+}
+
+/** True when `bytes`, by default those of the request's target, are the block its parent remembers. */
+export function verifies(request: BlockRead, bytes = request.target): boolean {
   const { check } = request;
   const view = new DataView(check.buffer, check.byteOffset, check.length);
-  return checkMatches(request.checkType as CheckType, request.target, view, 0);
+  return checkMatches(request.checkType as CheckType, bytes, view, 0);
 }
 
 export class Recovery {
-  readonly #copies: readonly (Copy | undefined)[];
+  readonly #parts: RecoveryParts;
   /** Repairs under way by place, so that two readers of one bad block repair it once. */
   readonly #repairs = new Map<number, Promise<boolean>>();
 
-  /** `copies` by index. */
-  constructor(copies: readonly (Copy | undefined)[]) {
-    this.#copies = copies;
+  constructor(parts: RecoveryParts) {
+    this.#parts = parts;
   }
 
   /** Notes that a copy failed to give a block. */
@@ -49,21 +75,35 @@ export class Recovery {
   }
 
   /**
-   * Serves `request` from any copy but `known` (which failed already), repairs if allowed, and only then resolves:
-   * whoever waits may take it that no I/O is left on the places of this block.
+   * Serves `request` from any copy but `known` (which failed already), repairs if allowed, and only then resolves: whoever
+   * waits may take it that no write is left on the places of this block. `late` is a read for it that is overdue.
    */
-  async recover(request: BlockRead, known: Bad | undefined, mayRepair: boolean): Promise<void> {
+  async recover(request: BlockRead, known: Bad | undefined, late?: WatchedRead): Promise<void> {
     const bad: Bad[] = known === undefined ? [] : [known];
-    for (let index = 0; index < COPIES_MAX; index++) {
-      const copy = this.#copies[index];
-      if (copy === undefined || copy === known?.copy || request.pointers[index] === 0 || !mayAsk(copy)) continue;
-      const failed = await this.#attempt(copy, request);
-      if (failed !== undefined) {
-        bad.push(failed);
-        continue;
+    const open = this.#candidates(request, known?.copy ?? late?.copy, bad);
+    const underWay = new Set<Attempt>();
+    if (late !== undefined) underWay.add({ read: late, bytes: request.target, shared: true });
+    for (;;) {
+      const copy = open.shift();
+      if (copy !== undefined) underWay.add(this.#ask(copy, request, underWay.size > 0));
+      if (underWay.size === 0) break;
+      const ended = await firstOf(underWay, open.length > 0);
+      if (ended === undefined) continue;
+      underWay.delete(ended);
+      const failure = await ended.read.over;
+      // It was given up, not over: the buffer is still its own.
+      if (failure?.code === "ETIMEDOUT" && ended.bytes === request.target)
+        request.target = new Uint8Array(request.target.length);
+      if (failure !== undefined && ended.shared && !ended.read.copy.stalled) open.push(ended.read.copy);
+      else if (failure !== undefined) bad.push(this.blame(ended.read.copy, request, failure.code, true));
+      else if (!verifies(request, ended.bytes))
+        bad.push(this.blame(ended.read.copy, request, "check code does not match", false));
+      else {
+        request.target = ended.bytes;
+        for (const { read } of underWay) read.served();
+        await Promise.all(bad.map((one) => this.#repair(one, ended.bytes)));
+        return;
       }
-      if (mayRepair) await Promise.all(bad.map((one) => this.#repair(one, request.target)));
-      return;
     }
     request.target.fill(0);
     request.error = new CorruptBlockError(
@@ -96,45 +136,82 @@ export class Recovery {
     const kib = request.pointers[copy.index] as number;
     const refusal = copy.placeRefusal(kib, request.target.length);
     if (refusal !== undefined) return this.blame(copy, request, refusal, false, false);
-    try {
-      await copy.device.read(kib * KIB, [request.target]);
-    } catch (error) {
-      return this.blame(copy, request, asDeviceError(copy.name, "read", kib * KIB, error).code, true);
-    }
+    const failure = await this.#parts.watch.read(copy, kib * KIB, [request.target]).over;
+    if (failure !== undefined) return this.blame(copy, request, failure.code, true);
     return verifies(request) ? undefined : this.blame(copy, request, "check code does not match", false);
+  }
+
+  /** Copies to ask, those with overdue reads last. Pointers that can't be followed go to `bad`. */
+  #candidates(request: BlockRead, except: Copy | undefined, bad: Bad[]): Copy[] {
+    const prompt: Copy[] = [];
+    const slow: Copy[] = [];
+    for (let index = 0; index < COPIES_MAX; index++) {
+      const copy = this.#parts.copies[index];
+      const kib = request.pointers[index] as number;
+      if (copy === undefined || copy === except || kib === 0 || !mayAsk(copy)) continue;
+      const refusal = copy.placeRefusal(kib, request.target.length);
+      if (refusal !== undefined) bad.push(this.blame(copy, request, refusal, false, false));
+      else if (copy.overdueReads > 0) slow.push(copy);
+      else prompt.push(copy);
+    }
+    return [...prompt, ...slow];
+  }
+
+  #ask(copy: Copy, request: BlockRead, ownBuffer: boolean): Attempt {
+    const bytes = ownBuffer ? new Uint8Array(request.target.length) : request.target;
+    const offsetBytes = (request.pointers[copy.index] as number) * KIB;
+    return { read: this.#parts.watch.read(copy, offsetBytes, [bytes]), bytes, shared: false };
   }
 
   /** True when the place is good now. */
   async #repair({ copy, place, repairable }: Bad, verified: Uint8Array): Promise<boolean> {
     if (!repairable || copy.failure !== undefined || !copy.active || copy.untrusted) return false;
+    if (!this.#parts.mayRepair(copy)) return false;
     const key = place.kib * COPIES_MAX + copy.index;
     let repair = this.#repairs.get(key);
     if (repair === undefined) {
-      repair = rewrite(copy, place.kib * KIB, verified).finally(() => this.#repairs.delete(key));
+      repair = this.#rewriteInTime(copy, place.kib * KIB, verified).finally(() => this.#repairs.delete(key));
       this.#repairs.set(key, repair);
     }
     return repair;
   }
+
+  async #rewriteInTime(copy: Copy, offsetBytes: number, verified: Uint8Array): Promise<boolean> {
+    let good = false;
+    // A copy of the bytes: a repair that stalls must not read them from a buffer that became somebody else's.
+    const done = rewrite(copy, offsetBytes, verified.slice()).then((isGood) => void (good = isGood));
+    await allWithinDeadline(this.#parts.clock, this.#parts.deadlineMs(), "write", [{ copy, done }], true);
+    if (copy.failure !== undefined) this.#parts.onStalled();
+    return good && copy.failure === undefined;
+  }
 }
 
-/** A copy dropped after an error, or leaving, may still hold what is asked for; one taken offline is left alone. */
+/** The attempt that ends first; undefined when the newest is overdue before and `hedge` says that there is another to make. */
+async function firstOf(underWay: ReadonlySet<Attempt>, hedge: boolean): Promise<Attempt | undefined> {
+  const attempts = [...underWay];
+  const ends: Promise<Attempt | undefined>[] = attempts.map((attempt) => attempt.read.over.then(() => attempt));
+  const newest = attempts.at(-1);
+  if (hedge && newest !== undefined) ends.push(newest.read.first.then((end) => (end === OVERDUE ? undefined : newest)));
+  return Promise.race(ends);
+}
+
+/** A copy dropped after an error may still hold what is asked for; one that stalled or was taken out is left alone. */
 function mayAsk(copy: Copy): boolean {
-  if (copy.active) return true;
-  if (copy.released || copy.failure?.code === "ETIMEDOUT") return false;
-  return copy.standing === "faulted" || copy.standing === "leaving";
+  if (copy.active) return !copy.stalled;
+  return (copy.standing === "faulted" || copy.standing === "leaving") && !copy.released && !copy.stalled;
 }
 
 /** A repair that fails is counted and changes nothing else: the block is as bad as it was. */
 async function rewrite(copy: Copy, offsetBytes: number, verified: Uint8Array): Promise<boolean> {
   try {
-    await copy.device.write(offsetBytes, [verified]);
+    await copy.rewrite(offsetBytes, verified);
   } catch {
     copy.errors.write++;
     return false;
   }
   const back = new Uint8Array(verified.length);
   try {
-    await copy.device.read(offsetBytes, [back]);
+    await copy.read(offsetBytes, [back]);
   } catch {
     copy.errors.read++;
     return false;

@@ -6,6 +6,7 @@
 import { assert } from "../base/assert.ts";
 import type { Random } from "../base/random.ts";
 import { ANCHOR_SLOT, KIB, ROOT_SLOTS, slotOffsets } from "../format/geometry.ts";
+import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../format/heartbeat.ts";
 import { ROOT_BYTES, rootSequence, rootVersion, sealRoot, setRootLastSeenRoot } from "../format/root-block.ts";
 import { VERSION_BYTES } from "../format/version-chain.ts";
 import type { Copy } from "./copy.ts";
@@ -90,7 +91,7 @@ export class RingSet {
     // One side after the other: a crash in between leaves the anchor as it was, or as it shall be.
     for (const offsetBytes of slotOffsets(ANCHOR_SLOT, copy.sizeKib * KIB)) {
       await this.copies.writeAt([{ copy, offsetBytes, bytes: bytesFor(offsetBytes) }]);
-      await copy.flush();
+      await this.copies.flush(copy);
     }
   }
 }
@@ -116,14 +117,15 @@ export async function readRings(copies: CopySet): Promise<RingSet> {
 }
 
 /**
- * Rings of a volume being made: all slots and the anchor are wiped, on all copies. The first version is random and the
+ * Rings of a volume being made: all slots, the anchor and the heartbeat are wiped, on all copies. The first version is random and the
  * same everywhere, so that the three roots mkfs writes are chained.
  */
 export async function newRings(copies: CopySet, random: Random): Promise<RingSet> {
   await copies.writeAt(
-    copies.copies.flatMap((copy) =>
-      ringOffsets(copy).map((offsetBytes) => ({ copy, offsetBytes, bytes: new Uint8Array(ROOT_BYTES) })),
-    ),
+    copies.copies.flatMap((copy) => [
+      ...ringOffsets(copy).map((offsetBytes) => ({ copy, offsetBytes, bytes: new Uint8Array(ROOT_BYTES) })),
+      { copy, offsetBytes: HEARTBEAT_OFFSET_BYTES, bytes: new Uint8Array(HEARTBEAT_BYTES) },
+    ]),
   );
   const backupVersion = random.bytes(VERSION_BYTES);
   const currentVersion = random.bytes(VERSION_BYTES);

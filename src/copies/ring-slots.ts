@@ -103,7 +103,7 @@ const EMPTY = "nothing was ever written there";
 async function readDuplicate(copy: Copy, offsetBytes: number, volumeUuid: Uuid): Promise<RingRoot | string> {
   const image = new Uint8Array(ROOT_BYTES);
   try {
-    await copy.device.read(offsetBytes, [image]);
+    await copy.read(offsetBytes, [image]);
     if (isEmptyRoot(image)) return EMPTY;
     verifyRoot(image, { volumeUuid, copyUuid: copy.uuid, copyIndex: copy.index, offsetBytes, name: copy.name });
   } catch (error) {

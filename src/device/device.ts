@@ -29,6 +29,8 @@ export interface BlockDevice {
   /** What the operator called it, for messages. */
   readonly name: string;
   readonly sizeBytes: number;
+  /** Nobody else can open it for writing while it is open here: it is locked (I11). False where other hosts may reach it. */
+  readonly exclusive: boolean;
   /** Fills all `targets`, in order, from consecutive bytes at `offsetBytes`. A short read is an error. */
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void>;
   /** Writes all `sources`, in order, to consecutive bytes. The caller leaves the bytes alone until it resolves. */

@@ -16,6 +16,7 @@ type Transferred = (error: NodeJS.ErrnoException | null, byteCount: number) => v
 export class FileNode implements BlockDevice {
   readonly name: string;
   readonly sizeBytes: number;
+  readonly exclusive = true;
   /** The same for two paths to one device. */
   readonly identity: string;
   readonly writable: boolean;

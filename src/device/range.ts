@@ -35,6 +35,7 @@ export class SharedDevice {
 export class Range implements BlockDevice {
   readonly name: string;
   readonly sizeBytes: number;
+  readonly exclusive: boolean;
   readonly startBytes: number;
   readonly #shared: SharedDevice;
   readonly #device: BlockDevice;
@@ -42,6 +43,7 @@ export class Range implements BlockDevice {
 
   constructor(shared: SharedDevice, startBytes: number, sizeBytes: number) {
     this.name = shared.device.name;
+    this.exclusive = shared.device.exclusive;
     this.startBytes = startBytes;
     this.sizeBytes = sizeBytes;
     this.#shared = shared;

@@ -6,6 +6,7 @@ import { type BlockDevice, DeviceError } from "./device.ts";
 export class Row implements BlockDevice {
   readonly name: string;
   readonly sizeBytes: number;
+  readonly exclusive: boolean;
   readonly nodes: readonly BlockDevice[];
   /** Where each node begins within the row. */
   readonly #starts: readonly number[];
@@ -19,6 +20,7 @@ export class Row implements BlockDevice {
     }
     this.name = nodes.map((node) => node.name).join("+");
     this.sizeBytes = sizeBytes;
+    this.exclusive = nodes.every((node) => node.exclusive);
     this.nodes = nodes;
     this.#starts = starts;
   }

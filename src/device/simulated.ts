@@ -17,11 +17,14 @@ export interface SimulatedDeviceOptions {
   readonly delayMs?: (operation: FaultyOperation) => number;
   /** Opened for reading only: writes are refused with EROFS. */
   readonly readOnly?: boolean;
+  /** Nobody else has it open; true unless said otherwise. */
+  readonly exclusive?: boolean;
 }
 
 export class SimulatedDevice implements BlockDevice {
   readonly name: string;
   readonly sizeBytes: number;
+  readonly exclusive: boolean;
   readonly identity: string;
   readonly faults = new FaultPlan();
   /** Calls made so far, by kind. */
@@ -40,6 +43,7 @@ export class SimulatedDevice implements BlockDevice {
     const image = options.image?.fork() ?? new PagedImage(sizeBytes);
     this.name = name;
     this.sizeBytes = sizeBytes;
+    this.exclusive = options.exclusive ?? true;
     this.identity = `simulated ${name}`;
     this.#disk = options.disk;
     this.#number = options.disk?.register(image) ?? 0;

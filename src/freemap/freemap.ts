@@ -65,8 +65,8 @@ export class Freemap {
     const leaves = leafCount(sizeKib);
     this.#freeKib = new Uint16Array(leaves);
     this.#freeChunks = new Uint16Array(leaves);
-    // 1/32 of the copy, at least 2 MiB and at most 512 MiB: several commits' worth of metadata.
-    this.reserveChunks = Math.min(8192, Math.max(32, Math.floor(sizeKib / CHUNK_KIB / 32)));
+    // 1/32 of the copy, at least 3 MiB and at most 512 MiB: several commits' worth of metadata.
+    this.reserveChunks = Math.min(8192, Math.max(48, Math.floor(sizeKib / CHUNK_KIB / 32)));
     for (let index = 0; index < leaves; index++) {
       const [start, end] = this.#usable(index);
       this.setLeafSummary(index, end - start, Math.floor(end / CHUNK_KIB) - Math.ceil(start / CHUNK_KIB));

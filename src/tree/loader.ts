@@ -30,7 +30,7 @@ export interface BlockSource {
 
 interface Load {
   readonly key: number;
-  readonly block: Block;
+  block: Block;
   readonly read: BlockRead;
   readonly expected: BlockExpectation;
   readonly name: string;
@@ -152,6 +152,7 @@ export class Loader {
       for (const load of loads) this.#underWay.delete(load.key);
     }
     for (const load of loads) {
+      if (load.read.target !== load.block.bytes) load.block = blockOver(load.read.target, load.block);
       const error = load.read.error ?? this.#broken(load);
       if (error === undefined) {
         this.#lost.delete(load.key);
@@ -171,6 +172,18 @@ export class Loader {
       return error instanceof Error ? error : new Error(String(error));
     }
   }
+}
+
+/**
+ * The block in the buffer it was read into after another copy had to be asked (I9). The first buffer goes to the collector,
+ * not to the pool: the read that holds it is not over.
+ */
+function blockOver(bytes: Uint8Array, abandoned: Block): Block {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const block = new Block(abandoned.type, { bytes, view });
+  block.itemType = abandoned.itemType;
+  block.cacheKey = abandoned.cacheKey;
+  return block;
 }
 
 /** First key that may not be below the ref at `at`: its right neighbour's in the same run, if there is one. */

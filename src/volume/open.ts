@@ -7,6 +7,7 @@ import { SystemRandom } from "../base/random.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
 import { bitCount } from "../copies/membership.ts";
+import { Heartbeat } from "../copies/heartbeat.ts";
 import { type RingSet, readRings } from "../copies/ring-set.ts";
 import { type RingFindingKind, ringRoots } from "../copies/ring-slots.ts";
 import { BLOCKREF_BYTES, BLOCKSET_REFS, RefType, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
@@ -40,6 +41,10 @@ import { type UntilLoaded, holdBits, mergeBits, usedOnlyByOlder } from "./older-
 import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions } from "./volume.ts";
 
 export interface OpenOptions extends VolumeOptions, ChoosePolicy {
+  /** How long a heartbeat counts (I11). */
+  readonly leaseMs?: number;
+  /** That of the worker whose place is taken; see Heartbeat. */
+  readonly heartbeatNonce?: Uint8Array;
   /**
    * Instead of the bitmaps on media: the words of each copy's bitmap, computed from what is reachable without the
    * freemap trees, and the words of what must not be used before three commits went by (what the old trees occupy).
@@ -86,8 +91,30 @@ export function untilLoadedIn(store: BlockStore): UntilLoaded {
   };
 }
 
-/** Opens the volume on `copies`. Throws CopiesError or FsError with one clear line; nothing is changed then. */
+/**
+ * Opens the volume on `copies`, which nobody else writes to from then on (I11). Throws CopiesError or FsError with one clear
+ * line; nothing is changed then.
+ */
 export async function openVolume(copies: CopySet, options: OpenOptions): Promise<Volume> {
+  if (options.readOnly === true) return openClaimed(copies, options);
+  const { random = new SystemRandom(), leaseMs, heartbeatNonce: nonce } = options;
+  const heartbeat = await Heartbeat.claim(copies, {
+    random,
+    ...(leaseMs === undefined ? {} : { leaseMs }),
+    ...(nonce === undefined ? {} : { nonce }),
+  });
+  try {
+    const volume = await openClaimed(copies, options, heartbeat);
+    // It may have turned out that it can only be read.
+    if (volume.readOnly !== undefined) await heartbeat.release();
+    return volume;
+  } catch (error) {
+    await heartbeat.release();
+    throw error;
+  }
+}
+
+async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: Heartbeat): Promise<Volume> {
   const rings = await readRings(copies);
   const chosen = chooseRoot(rings, options);
   const rootImage = imageBlock(chosen.image.slice());
@@ -118,10 +145,12 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   if (pfsBlock !== undefined) await untilLoaded(() => replacePfs(store, rootImage, pfsBlock));
   const state = new PfsState(store, rootImage);
   await untilLoaded(() => state.pfs());
-  const volume = new Volume(
-    { copies, store, state, rootImage, roots: rings, members },
-    { ...options, readOnly, ...(tooFew !== undefined && { readOnlyReason: tooFew }) },
-  );
+  const parts = { copies, store, state, rootImage, roots: rings, members };
+  const volume = new Volume(heartbeat === undefined ? parts : { ...parts, heartbeat }, {
+    ...options,
+    readOnly,
+    ...(tooFew !== undefined && { readOnlyReason: tooFew }),
+  });
   if (!readOnly) {
     await beginWriting(volume, chosen.lost, options.forcedMaster !== undefined);
     if (options.renewRings === true) await renewRings(volume, rings);
@@ -154,7 +183,7 @@ async function beginWriting(volume: Volume, lost: number, forced: boolean): Prom
   const behind = volume.rings.rings.some(
     (ring) => ring.copy.standing === "in-sync" && ringRoots(ring)[0]?.sequence !== volume.sequence,
   );
-  if (lost !== 0 || forced || behind) await volume.forceCommit();
+  if (lost !== 0 || forced || behind || volume.copies.failed.length > 0) await volume.forceCommit();
   await finishReleases(volume);
 }
 

@@ -7,6 +7,7 @@ import { AssertionError } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
 import { type Uuid, formatUuid } from "../base/uuid.ts";
 import type { CopySet } from "../copies/copy-set.ts";
+import type { Heartbeat } from "../copies/heartbeat.ts";
 import type { RingSet } from "../copies/ring.ts";
 import { rootCounters, rootLabel, rootSequence, rootVolumeUuid } from "../format/root-block.ts";
 import { RING_AREA_KIB } from "../format/geometry.ts";
@@ -63,6 +64,8 @@ export interface VolumeParts {
   readonly rootImage: Block;
   readonly roots: RingSet;
   readonly members: Members;
+  /** Says that the volume is mounted here; a volume being made, or mounted read-only, needs none. */
+  readonly heartbeat?: Heartbeat;
 }
 
 export class Volume {
@@ -74,6 +77,7 @@ export class Volume {
   readonly #rootImage: Block;
   readonly #committer: Committer;
   readonly #engine: Engine;
+  readonly #heartbeat: Heartbeat | undefined;
   readonly #clock: Clock;
   readonly #commitMs: number;
   #timer: Timer | undefined;
@@ -89,11 +93,13 @@ export class Volume {
     this.members = parts.members;
     this.rings = parts.roots;
     this.#rootImage = parts.rootImage;
+    this.#heartbeat = parts.heartbeat;
     this.#clock = options.clock;
     this.#commitMs = options.commitMs ?? COMMIT_MS_DEFAULT;
     this.#openedReadOnly = options.readOnly ?? false;
     this.#whyReadOnly = options.readOnlyReason;
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
+    this.copies.onFenced = (error) => this.#turnReadOnly(error);
     this.#committer = new Committer(parts, (error) => this.#turnReadOnly(error));
     this.#engine = new Engine(
       parts.state,
@@ -205,7 +211,11 @@ export class Volume {
   async close(): Promise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;
-    await this.barrier();
+    try {
+      await this.barrier();
+    } finally {
+      await this.#heartbeat?.release();
+    }
   }
 
   /** Makes durable what copies met since the last commit, as bad reads: reading alone leads to no commit. */

@@ -98,7 +98,7 @@ export class Resync {
       await copies.writeBlocks(
         good.map(({ read, kib }) => ({ pointers: placeOn(this.copy.index, kib), bytes: read.target })),
       );
-      await this.copy.flush();
+      await copies.flush(this.copy);
       const brought = new Map(good.map(({ owed, kib }) => [blockKey(owed), kib]));
       await this.#volume.maintain((state) => {
         if (!this.#goesOn) return;

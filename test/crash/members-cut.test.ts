@@ -72,7 +72,8 @@ async function mountKnown(seed: number, images: readonly PagedImage[]): Promise<
     try {
       return await mount(seed, present);
     } catch (error) {
-      if (!(error instanceof CopiesError) || !["mixed", "empty", "foreign", "damaged-header"].includes(error.kind)) throw error;
+      if (!(error instanceof CopiesError) || !["mixed", "empty", "foreign", "damaged-header"].includes(error.kind))
+        throw error;
       const refused = present.findIndex((image, i) => image !== undefined && error.target === `copy${i}`);
       if (refused < 1) throw error;
       present = present.map((image, i) => (i === refused ? undefined : image));

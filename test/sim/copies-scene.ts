@@ -29,6 +29,7 @@ import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
 export type Images = readonly (PagedImage | undefined)[];
 
 export interface Mounted {
+  readonly clock: SimulatedClock;
   readonly devices: readonly (SimulatedDevice | undefined)[];
   readonly copies: CopySet;
   readonly volume: Volume;
@@ -50,9 +51,10 @@ export async function copiesOf(
   seed: number,
   devices: readonly (SimulatedDevice | undefined)[],
   readOnly = false,
+  clock = new SimulatedClock(),
 ): Promise<CopySet> {
   const present = devices.filter((device) => device !== undefined);
-  if (present.some(hasHeader)) return assembleCopies(present.map(targetOf), { readOnly, clock: new SimulatedClock() });
+  if (present.some(hasHeader)) return assembleCopies(present.map(targetOf), { readOnly, clock });
   const random = new SeededRandom(seed);
   const volumeUuid = randomUuid(random);
   const copies = devices.map((device, i) => {
@@ -61,7 +63,7 @@ export async function copiesOf(
   });
   return new CopySet(
     copies.filter((copy) => copy !== undefined),
-    { volumeUuid, readOnly, clock: new SimulatedClock() },
+    { volumeUuid, readOnly, clock },
   );
 }
 
@@ -87,9 +89,9 @@ export async function mount(
   } = {},
   identitySeed = seed,
 ): Promise<Mounted> {
-  const devices = devicesOver(images, options.disk);
-  const copies = await copiesOf(identitySeed, devices);
   const clock = new SimulatedClock();
+  const devices = devicesOver(images, options.disk);
+  const copies = await copiesOf(identitySeed, devices, false, clock);
   const volume = await openVolume(copies, {
     clock,
     commitMs: 0,
@@ -101,7 +103,7 @@ export async function mount(
   const notes: string[] = [];
   const caretaker = new Caretaker(volume, { clock, onNote: (line) => notes.push(line) });
   if (options.start !== false) caretaker.start();
-  return { devices, copies, volume, fs: new FileSystem(volume, clock), caretaker, notes };
+  return { clock, devices, copies, volume, fs: new FileSystem(volume, clock), caretaker, notes };
 }
 
 /** Calls `stop` after the n-th step that moves blocks. */

@@ -1,0 +1,212 @@
+// Two writers never mount one volume (I11). Where another host could open a copy too, a sector of it says who has it
+// mounted. Nothing but reading and writing can be relied on there, so time has to tell, and only spans of it, by the
+// monotonic clock of whoever waits:
+//
+//   watch   A heartbeat that is there is watched for a whole lease; if it changes, its writer is alive: refused.
+//   claim   If it still is what was watched, our own is written, at most SETTLE after that look, or not at all. After
+//           another SETTLE it must still be ours. (Whoever looked before our write has written by then: Fischer's rule.)
+//   beat    Four times a lease it is read back and written anew. Anything else in its place: somebody took over, fenced.
+//   lease   No write goes to a copy later than half a lease after its last acknowledged beat began. A process that was
+//           stopped for long and wakes up writes nothing more: whoever took over has watched for a whole lease.
+//
+// Devices that are locked locally (`exclusive`) can't be opened by anybody else, so nothing is written or waited for
+// there: a nonce that does not beat would protect nobody, and an idle disk may sleep.
+
+import type { Timer } from "../base/clock.ts";
+import type { Random } from "../base/random.ts";
+import { equalBytes, isZero } from "../base/uuid.ts";
+import { DeviceError } from "../device/device.ts";
+import {
+  encodeHeartbeat,
+  HEARTBEAT_BYTES,
+  HEARTBEAT_OFFSET_BYTES,
+  heartbeatNonce,
+  NONCE_BYTES,
+} from "../format/heartbeat.ts";
+import { asDeviceError, type Copy } from "./copy.ts";
+import type { CopySet } from "./copy-set.ts";
+import { allWithinDeadline } from "./deadline.ts";
+import { CopiesError } from "./errors.ts";
+
+export const LEASE_MS_DEFAULT = 20_000;
+const BEATS_PER_LEASE = 4;
+const SETTLES_PER_LEASE = 10;
+
+export interface HeartbeatOptions {
+  readonly random: Random;
+  readonly leaseMs?: number;
+  /** That of the worker whose place is taken: its heartbeat is ours. */
+  readonly nonce?: Uint8Array;
+}
+
+export class Heartbeat {
+  readonly nonce: Uint8Array;
+  readonly #copies: CopySet;
+  readonly #leaseMs: number;
+  /** What we wrote last, on each copy that others could open. */
+  readonly #written = new Map<Copy, Uint8Array>();
+  readonly #underWay = new Map<Copy, Promise<void>>();
+  #counter = 0;
+  #timer: Timer | undefined;
+  #ended = false;
+
+  private constructor(copies: CopySet, options: HeartbeatOptions) {
+    this.nonce = options.nonce ?? options.random.bytes(NONCE_BYTES);
+    this.#copies = copies;
+    this.#leaseMs = options.leaseMs ?? LEASE_MS_DEFAULT;
+  }
+
+  /**
+   * Makes sure that nobody else writes to `copies`, and sees to it that this stays so. Must come before the rings are read:
+   * what they hold may change until then. Throws CopiesError when the volume is in use.
+   */
+  static async claim(copies: CopySet, options: HeartbeatOptions): Promise<Heartbeat> {
+    const heartbeat = new Heartbeat(copies, options);
+    const shared = copies.copies.filter(({ device }) => !device.exclusive);
+    if (shared.length > 0) {
+      await heartbeat.#take(shared);
+      heartbeat.#schedule();
+    }
+    return heartbeat;
+  }
+
+  async #take(shared: readonly Copy[]): Promise<void> {
+    const settleMs = this.#leaseMs / SETTLES_PER_LEASE;
+    const watched = await this.#look(shared);
+    if ([...watched].some(([copy, found]) => !isZero(found) && !this.#isOurs(copy, found))) {
+      await this.#wait(this.#leaseMs);
+    }
+    const lookedMs = this.#nowMs;
+    const still = await this.#look([...watched.keys()]);
+    for (const [copy, found] of still) {
+      if (!equalBytes(found, watched.get(copy) as Uint8Array)) throw inUse(copy);
+    }
+    const refuseLate = (): void => {
+      if (this.#nowMs - lookedMs <= settleMs) return;
+      const names = [...still.keys()].map(({ name }) => name).join(", ");
+      throw new CopiesError("in-use", names, "too slow to make sure that no other host uses the volume; try again");
+    };
+    refuseLate();
+    this.#counter++;
+    await Promise.all([...still.keys()].map((copy) => this.#write(copy)));
+    refuseLate();
+    await this.#wait(settleMs);
+    for (const [copy, found] of await this.#look([...this.#written.keys()])) {
+      if (!equalBytes(found, this.#written.get(copy) as Uint8Array)) throw inUse(copy);
+      copy.writableUntilMs = lookedMs + this.#leaseMs / 2;
+    }
+  }
+
+  /** What each copy holds; one that can't tell is given up. */
+  async #look(copies: readonly Copy[]): Promise<Map<Copy, Uint8Array>> {
+    const found = new Map<Copy, Uint8Array>();
+    const calls = copies.map((copy) => ({
+      copy,
+      done: this.#read(copy).then((bytes) => void (bytes !== undefined && found.set(copy, bytes))),
+    }));
+    const { clock, deadlineMs } = this.#copies;
+    await allWithinDeadline(clock, deadlineMs, "read", calls, this.#copies.copies.length > 1);
+    return new Map(found); // A late answer changes nothing any more.
+  }
+
+  async #read(copy: Copy): Promise<Uint8Array | undefined> {
+    const bytes = new Uint8Array(HEARTBEAT_BYTES);
+    try {
+      await copy.read(HEARTBEAT_OFFSET_BYTES, [bytes]);
+      return copy.failure === undefined ? bytes : undefined;
+    } catch (error) {
+      this.#copies.giveUp(copy, asDeviceError(copy.name, "read", HEARTBEAT_OFFSET_BYTES, error));
+      return undefined;
+    }
+  }
+
+  /** Writes a beat; true when it was acknowledged. */
+  async #write(copy: Copy): Promise<boolean> {
+    const bytes = encodeHeartbeat(this.#copies.volumeUuid, copy.uuid, this.nonce, this.#counter);
+    await this.#copies.writeAt([{ copy, offsetBytes: HEARTBEAT_OFFSET_BYTES, bytes }]);
+    if (copy.failure !== undefined) this.#written.delete(copy);
+    else this.#written.set(copy, bytes);
+    return copy.failure === undefined;
+  }
+
+  #isOurs(copy: Copy, found: Uint8Array): boolean {
+    const nonce = heartbeatNonce(found, this.#copies.volumeUuid, copy.uuid);
+    return nonce !== undefined && equalBytes(nonce, this.nonce);
+  }
+
+  #schedule(): void {
+    this.#timer = this.#copies.clock.after(this.#leaseMs / BEATS_PER_LEASE, () => {
+      this.#counter++;
+      for (const copy of this.#written.keys()) this.#beatOn(copy);
+      if (!this.#ended && this.#written.size > 0) this.#schedule();
+    });
+  }
+
+  #beatOn(copy: Copy): void {
+    if (copy.failure !== undefined || this.#copies.copy(copy.index) !== copy) {
+      this.#written.delete(copy);
+    } else if (this.#underWay.has(copy)) {
+      // The one before is not over. The last copy is waited for, until its lease ends.
+      if (this.#copies.active.length > 1) this.#copies.giveUp(copy, silent(copy, "ETIMEDOUT"));
+    } else {
+      const beat = this.#beat(copy).catch(() => undefined); // Fenced meanwhile; whoever has to know was told.
+      this.#underWay.set(copy, beat);
+      void beat.then(() => this.#underWay.delete(copy));
+    }
+  }
+
+  async #beat(copy: Copy): Promise<void> {
+    const startedMs = this.#nowMs;
+    if (startedMs > copy.writableUntilMs) return this.#copies.giveUp(copy, silent(copy, "ESTALE"));
+    if (!(await this.#stillOurs(copy))) return;
+    if (await this.#write(copy)) copy.writableUntilMs = startedMs + this.#leaseMs / 2;
+  }
+
+  /** False when the copy failed or nothing more is to be written; a stranger's heartbeat fences the volume. */
+  async #stillOurs(copy: Copy): Promise<boolean> {
+    const found = await this.#read(copy);
+    const wanted = this.#written.get(copy);
+    if (found === undefined || wanted === undefined || this.#copies.fenced !== undefined) return false;
+    if (equalBytes(found, wanted)) return true;
+    this.#copies.fence(`${copy.name}: another host took the volume over; nothing more is written from here`);
+    return false;
+  }
+
+  /** Stops, and says that nobody has the volume mounted any more, unless somebody else has. */
+  async release(): Promise<void> {
+    this.#ended = true;
+    this.#timer?.cancel();
+    // A heartbeat left behind costs the next mount a lease, a copy that hangs would cost this one for ever.
+    const patience = this.#wait(this.#copies.deadlineMs);
+    await Promise.all([...this.#written.keys()].map((copy) => Promise.race([this.#releaseOn(copy), patience])));
+  }
+
+  async #releaseOn(copy: Copy): Promise<void> {
+    await this.#underWay.get(copy);
+    if (copy.failure !== undefined || this.#copies.fenced !== undefined || !(await this.#stillOurs(copy))) return;
+    const bytes = new Uint8Array(HEARTBEAT_BYTES);
+    await this.#copies.writeAt([{ copy, offsetBytes: HEARTBEAT_OFFSET_BYTES, bytes }]);
+  }
+
+  get #nowMs(): number {
+    return this.#copies.clock.monotonicMs();
+  }
+
+  #wait(durationMs: number): Promise<void> {
+    return new Promise((resolve) => this.#copies.clock.after(durationMs, resolve));
+  }
+}
+
+function inUse(copy: Copy): CopiesError {
+  return new CopiesError("in-use", copy.name, "is in use by another host; unmount it there first");
+}
+
+function silent(copy: Copy, code: "ETIMEDOUT" | "ESTALE"): DeviceError {
+  return new DeviceError(
+    copy.name,
+    "write",
+    HEARTBEAT_OFFSET_BYTES,
+    code,
+    "its heartbeat was not acknowledged in time",
+  );
+}

@@ -1,0 +1,126 @@
+// Watches reads under way for those that take too long (I9). A read is overdue after 50 ms, or after four times what reads
+// of its copy took lately: a disk that is slow because it is busy must not get every read twice, just when it can do
+// with it least. One timer watches all reads of all copies, so a read that is answered in time costs none.
+
+import type { Clock, Timer } from "../base/clock.ts";
+import { DeviceError } from "../device/device.ts";
+import { asDeviceError, type Copy } from "./copy.ts";
+
+export const HEDGE_MS = 50;
+const LATENCIES = 4;
+/** However slow a copy was, it is not waited for longer than this part of the deadline. */
+const DEADLINE_PART = 5;
+/** Each read counts this much in the smoothed latency of its copy. */
+const SMOOTHING = 1 / 8;
+
+/** What `first` says of a read that is overdue and still under way. */
+export const OVERDUE = Symbol("overdue");
+
+/** One device call that reads. Nothing here rejects: failures are values. */
+export class WatchedRead {
+  readonly copy: Copy;
+  readonly startedMs: number;
+  readonly dueMs: number;
+  /** How the read ended: undefined when well. A copy that is given up ends its overdue reads too. */
+  readonly over: Promise<DeviceError | undefined>;
+  /** As `over`, or OVERDUE if that comes first. */
+  readonly first: Promise<DeviceError | undefined | typeof OVERDUE>;
+  readonly #watch: ReadWatch;
+  #end!: (failure: DeviceError | undefined) => void;
+  #late!: () => void;
+  #expiry: Timer | undefined;
+  #ended = false;
+
+  constructor(watch: ReadWatch, copy: Copy, startedMs: number, dueMs: number) {
+    this.#watch = watch;
+    this.copy = copy;
+    this.startedMs = startedMs;
+    this.dueMs = dueMs;
+    this.over = new Promise((resolve) => (this.#end = resolve));
+    this.first = new Promise((resolve) => {
+      this.#late = () => resolve(OVERDUE);
+      void this.over.then(resolve);
+    });
+  }
+
+  becomeOverdue(): void {
+    this.copy.overdueReads++;
+    this.#late();
+  }
+
+  end(failure: DeviceError | undefined): void {
+    this.#ended = true;
+    this.#expiry?.cancel();
+    this.#end(failure);
+  }
+
+  /** Another copy gave what this read was for: if it is not over within the deadline, its copy is given up. */
+  served(): void {
+    if (!this.#ended) this.#expiry ??= this.#watch.expireLater(this.copy);
+  }
+}
+
+export class ReadWatch {
+  readonly #clock: Clock;
+  readonly #deadlineMs: () => number;
+  readonly #onStalled: () => void;
+  readonly #inTime = new Set<WatchedRead>();
+  readonly #overdue = new Set<WatchedRead>();
+  #timer: Timer | undefined;
+
+  /** `onStalled` is called after a copy was given up. */
+  constructor(clock: Clock, deadlineMs: () => number, onStalled: () => void) {
+    this.#clock = clock;
+    this.#deadlineMs = deadlineMs;
+    this.#onStalled = onStalled;
+  }
+
+  read(copy: Copy, offsetBytes: number, targets: readonly Uint8Array[]): WatchedRead {
+    const now = this.#clock.monotonicMs();
+    const patienceMs = Math.max(HEDGE_MS, Math.min(LATENCIES * copy.readMs, this.#deadlineMs() / DEADLINE_PART));
+    const read = new WatchedRead(this, copy, now, now + patienceMs);
+    this.#inTime.add(read);
+    this.#timer ??= this.#clock.after(HEDGE_MS, () => this.#look());
+    copy.read(offsetBytes, targets).then(
+      () => this.#over(read, undefined),
+      (error: unknown) => this.#over(read, asDeviceError(copy.name, "read", offsetBytes, error)),
+    );
+    return read;
+  }
+
+  #over(read: WatchedRead, failure: DeviceError | undefined): void {
+    const { copy } = read;
+    const tookMs = Math.min(this.#clock.monotonicMs() - read.startedMs, this.#deadlineMs());
+    copy.readMs += (tookMs - copy.readMs) * SMOOTHING;
+    this.#inTime.delete(read);
+    if (this.#overdue.delete(read)) copy.overdueReads--;
+    read.end(failure);
+  }
+
+  #look(): void {
+    const now = this.#clock.monotonicMs();
+    for (const read of this.#inTime) {
+      if (read.dueMs > now) continue;
+      this.#inTime.delete(read);
+      this.#overdue.add(read);
+      read.becomeOverdue();
+    }
+    this.#timer = this.#inTime.size === 0 ? undefined : this.#clock.after(HEDGE_MS, () => this.#look());
+  }
+
+  /** Gives `copy` up after the deadline. */
+  expireLater(copy: Copy): Timer {
+    const deadlineMs = this.#deadlineMs();
+    return this.#clock.after(deadlineMs, () => {
+      if (copy.failure !== undefined) return;
+      copy.errors.read++;
+      copy.fail(new DeviceError(copy.name, "read", 0, "ETIMEDOUT", `no answer within ${deadlineMs} ms`));
+      this.#onStalled();
+    });
+  }
+
+  /** Nobody waits any longer for overdue reads of copies that were given up; their buffers stay theirs until they end. */
+  leaveStalled(): void {
+    for (const read of this.#overdue) if (read.copy.stalled) read.end(read.copy.failure);
+  }
+}

@@ -1,0 +1,104 @@
+// A device that stops answering under a running workload (I9): whatever hangs, and from whichever operation on, no request
+// fails and none waits longer than one deadline (plus the hedge of a read); the copy is dropped, the others have
+// everything, and it is caught up when it comes back.
+
+import { describe, expect, it } from "vitest";
+import { DEADLINE_MS_DEFAULT } from "../../src/copies/deadline.ts";
+import { HEDGE_MS } from "../../src/copies/read-watch.ts";
+import type { SimulatedClock } from "../../src/device/simulated-clock.ts";
+import type { FaultyOperation } from "../../src/device/simulated-faults.ts";
+import { describeFileSystem } from "../model/digest.ts";
+import { MIB } from "../model/simulated-volume.ts";
+import { findings, formatted, imagesOf, mount, type Mounted, treeOf, unmount, Workload } from "./copies-scene.ts";
+
+const SIZES = [24 * MIB, 20 * MIB, 28 * MIB];
+const STEP_MS_MAX = DEADLINE_MS_DEFAULT + 2 * HEDGE_MS;
+
+/** Lets virtual time pass until `work` is over; throws when it takes longer than `limitMs`. */
+async function within<T>(clock: SimulatedClock, limitMs: number, work: Promise<T>): Promise<T> {
+  const startMs = clock.monotonicMs();
+  let over = false;
+  const watched = work.finally(() => (over = true));
+  watched.catch(() => undefined);
+  for (;;) {
+    // Work that needs no time to pass gets all the turns it wants.
+    for (let turn = 0; turn < 20 && !over; turn++) await clock.advance(0);
+    if (over) return watched;
+    if (clock.monotonicMs() - startMs > limitMs) throw new Error(`not over after ${limitMs} ms`);
+    await clock.advance(HEDGE_MS / 2);
+  }
+}
+
+async function steps(work: Workload, { clock, fs }: Mounted, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    await within(clock, STEP_MS_MAX, work.run(fs, 1));
+    await clock.advance(400);
+  }
+}
+
+type Hang = FaultyOperation | "everything";
+
+async function stallAndReturn(
+  seed: number,
+  copyCount: number,
+  copy: number,
+  hang: Hang,
+  nth: number,
+): Promise<boolean> {
+  const work = new Workload(seed, 200_000);
+  const options = { commitMs: 3000, cacheBytes: MIB };
+  let images = await formatted(seed, SIZES.slice(0, copyCount));
+  let mounted = await mount(seed, images, options);
+  await within(mounted.clock, 0, work.begin(mounted.fs));
+  await steps(work, mounted, 10);
+  await unmount(mounted);
+  // Opened anew, so that there is something to read, and from this copy.
+  mounted = await mount(seed, imagesOf(mounted.devices), { ...options, master: copy });
+  const operations = hang === "everything" ? (["read", "write", "flush"] as const) : [hang];
+  for (const operation of operations) {
+    mounted.devices[copy]!.fail({ operation, nth, permanent: hang === "everything", effect: { kind: "hang" } });
+  }
+  const tree = await within(mounted.clock, 20 * STEP_MS_MAX, describeFileSystem(mounted.fs));
+  expect(tree.join("\n")).toBe(await work.tree());
+  await steps(work, mounted, 25);
+  await within(mounted.clock, 3 * DEADLINE_MS_DEFAULT, unmount(mounted));
+  await within(mounted.clock, DEADLINE_MS_DEFAULT, mounted.copies.close());
+  const stalled = mounted.copies.copy(copy)!.stalled;
+  expect(mounted.copies.copy(copy)!.standing).toBe(stalled ? "faulted" : "in-sync");
+  images = imagesOf(mounted.devices);
+  const left = images.map((image, i) => (stalled && i === copy ? undefined : image));
+  expect(await findings(seed, left, { everyRoot: true })).toEqual([]);
+  expect(await treeOf(seed, left)).toBe(await work.tree());
+
+  mounted = await mount(seed, images, options);
+  await steps(work, mounted, 3);
+  await within(mounted.clock, DEADLINE_MS_DEFAULT, mounted.caretaker.settled());
+  await unmount(mounted);
+  images = imagesOf(mounted.devices);
+  expect(mounted.copies.copy(copy)!.standing).toBe("in-sync");
+  expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
+  const alone = images.map((image, i) => (i === copy ? image : undefined));
+  expect(await treeOf(seed, alone, { degraded: true })).toBe(await work.tree());
+  return stalled;
+}
+
+describe("a copy that hangs", () => {
+  for (const copyCount of [2, 3]) {
+    for (const hang of ["read", "write", "flush", "everything"] as const) {
+      it(`at any ${hang === "everything" ? "operation, for good" : hang}, of ${copyCount} copies, stops nobody`, async () => {
+        let stalls = 0;
+        for (let copy = 0; copy < copyCount; copy++) {
+          for (let nth = 1; nth < 120; nth += nth < 4 ? 1 : 13) {
+            const seed = 5000 + 1000 * copyCount + 100 * copy + nth;
+            const stalled = await stallAndReturn(seed, copyCount, copy, hang, nth).catch((error: unknown) => {
+              throw new Error(`seed ${seed}, copy ${copy}, ${hang} ${nth}`, { cause: error });
+            });
+            if (!stalled) break;
+            stalls++;
+          }
+        }
+        expect(stalls).toBeGreaterThan(copyCount);
+      });
+    }
+  }
+});
