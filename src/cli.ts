@@ -14,6 +14,8 @@ import { addSync } from "./cli/sync.ts";
 import { addUmount } from "./cli/umount.ts";
 import { packageVersion } from "./cli/version.ts";
 import { addWait } from "./cli/wait.ts";
+import { addMembers } from "./cli/attach.ts";
+import { addScrub } from "./cli/scrub.ts";
 import { UsageError } from "./daemon/mount-options.ts";
 
 const program = new Command("h2ts")
@@ -24,6 +26,7 @@ const program = new Command("h2ts")
 // Each verb is made by the program, so that it inherits the settings above.
 const VERBS = [
   ...[addMount, addUmount, addSync, addStatus],
+  ...[addMembers, addScrub],
   ...[addOffline, addOnline, addSuspend, addResume, addSelectMaster, addWait],
 ];
 for (const add of VERBS) add(program);

@@ -15,6 +15,6 @@ export interface Verb {
 }
 
 /** A verb with arguments of the shape `args`. */
-export function defineVerb<T>(args: z.ZodType<T>, run: (context: VerbContext, args: T) => Promise<void>): Verb {
-  return { run: (context, given) => run(context, args.parse(given)) };
+export function defineVerb<T>(args: z.ZodType<T>, run: (context: VerbContext, args: T) => Promise<void> | void): Verb {
+  return { run: async (context, given) => run(context, args.parse(given)) };
 }

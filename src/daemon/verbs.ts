@@ -5,13 +5,19 @@ import { CopiesError } from "../copies/errors.ts";
 import { DeviceError } from "../device/device.ts";
 import { MountExit, type VerbCall } from "./messages.ts";
 import type { Verb, VerbContext } from "./verb.ts";
+import { attach } from "./verbs/attach.ts";
+import { detach } from "./verbs/detach.ts";
 import { offline } from "./verbs/offline.ts";
 import { online } from "./verbs/online.ts";
+import { scrub } from "./verbs/scrub.ts";
 import { selectMaster } from "./verbs/select-master.ts";
 import { suspend } from "./verbs/suspend.ts";
 import { wait } from "./verbs/wait.ts";
 
 const VERBS: ReadonlyMap<string, Verb> = new Map([
+  ["attach", attach],
+  ["detach", detach],
+  ["scrub", scrub],
   ["online", online],
   ["offline", offline],
   ["suspend", suspend],

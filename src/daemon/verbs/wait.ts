@@ -8,8 +8,8 @@ import { defineVerb } from "../verb.ts";
 const Args = z.object({ activities: z.array(z.enum(ACTIVITIES)) });
 
 export const wait = defineVerb(Args, async ({ volume, caretaker }, { activities }) => {
-  if (!activities.includes("resync")) return;
   await caretaker.settled();
+  if (!activities.includes("resync")) return;
   for (const copy of volume.copies.copies) {
     const end = caretaker.catchUps.get(copy.index)?.end;
     if (copy.standing === "in-sync" || copy.standing === "offline" || end === undefined) continue;

@@ -1,0 +1,85 @@
+// h2ts attach, replace and detach: a volume gets a copy more, another one in the place of one, or one less.
+
+import { closeSync, existsSync, ftruncateSync, openSync, rmSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { parseByteSize } from "../base/byte-size.ts";
+import { MountExit } from "../daemon/messages.ts";
+import { MountError } from "../daemon/start-mount.ts";
+import { callVerb, type VerbFlags } from "./call-verb.ts";
+
+interface TargetFlags extends VerbFlags {
+  readonly size?: string;
+  readonly force?: boolean;
+}
+
+export function addMembers(program: Command): void {
+  withTarget(program.command("attach"), "a new copy on TARGET", "[-f] [-s SIZE] [-j] DIR TARGET")
+    .argument("<DIR>", "the mount point")
+    .argument("<TARGET>", "an image file, a block device, or a row of them")
+    .action((directory: string, target: string, flags: TargetFlags) => onTarget(directory, target, {}, flags));
+  withTarget(
+    program.command("replace"),
+    "a new copy on TARGET that takes the place of COPY once it is complete",
+    "[-f] [-s SIZE] [-j] DIR COPY TARGET",
+  )
+    .argument("<DIR>", "the mount point")
+    .argument("<COPY>", "the copy's index, or the beginning of its UUID")
+    .argument("<TARGET>", "an image file, a block device, or a row of them")
+    .action((directory: string, copy: string, target: string, flags: TargetFlags) =>
+      onTarget(directory, target, { replaces: copy }, flags),
+    );
+  program
+    .command("detach")
+    .description("take a copy out of the volume for good")
+    .usage("[-j] DIR COPY")
+    .argument("<DIR>", "the mount point")
+    .argument("<COPY>", "the copy's index, or the beginning of its UUID")
+    .option("-j, --json", "print the state afterwards as JSON")
+    .action((directory: string, copy: string, flags: VerbFlags) =>
+      callVerb(directory, { verb: "detach", args: { copy } }, flags),
+    );
+}
+
+function withTarget(command: Command, description: string, usage: string): Command {
+  return command
+    .description(description)
+    .usage(usage)
+    .option("-s, --size <SIZE>", "make TARGET an image file of this size, sparse")
+    .option("-f, --force", "give up what TARGET holds")
+    .option("-j, --json", "print the state afterwards as JSON");
+}
+
+async function onTarget(
+  directory: string,
+  target: string,
+  args: { readonly replaces?: string },
+  flags: TargetFlags,
+): Promise<void> {
+  const path = target
+    .split("+")
+    .map((node) => resolve(node))
+    .join("+");
+  const made = flags.size === undefined ? undefined : makeImage(path, flags.size);
+  try {
+    const force = flags.force ?? false;
+    await callVerb(directory, { verb: "attach", args: { target: path, force, ...args } }, flags);
+  } catch (error) {
+    if (made !== undefined) rmSync(made, { force: true });
+    throw error;
+  }
+}
+
+/** A new, sparse image file; its path. One that is there already is never touched. */
+function makeImage(path: string, size: string): string {
+  const sizeBytes = parseByteSize(size);
+  if (sizeBytes === undefined) throw new MountError(`-s ${size}: not a size, as 10G is`, MountExit.USAGE);
+  if (existsSync(path)) throw new MountError(`${path}: exists already; leave -s out to use it`, MountExit.USAGE);
+  const fd = openSync(path, "wx", 0o600);
+  try {
+    ftruncateSync(fd, sizeBytes);
+  } finally {
+    closeSync(fd);
+  }
+  return path;
+}
