@@ -255,16 +255,8 @@ export class Members {
   /** Copies to which nothing is owed any more, although they are not in sync yet: they join with this root. */
   joining(owed: number): readonly Copy[] {
     return this.#copies.active.filter(
-      (copy) => copy.standing === "syncing" && !copy.untrusted && (owed & copy.bit) === 0 && !this.#holdBack.has(copy),
+      (copy) => copy.standing === "syncing" && !copy.untrusted && (owed & copy.bit) === 0,
     );
-  }
-
-  readonly #holdBack = new Set<Copy>();
-
-  /** While `held`, a copy does not join even if nothing is owed to it. */
-  holdBack(copy: Copy, held: boolean): void {
-    if (held) this.#holdBack.add(copy);
-    else this.#holdBack.delete(copy);
   }
 
   /** The root about to be sealed takes `joining` into the in-sync set; what is allocated from now on must fit on them. */
