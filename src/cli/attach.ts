@@ -1,6 +1,6 @@
 // h2ts attach, replace and detach: a volume gets a copy more, another one in the place of one, or one less.
 
-import { closeSync, existsSync, ftruncateSync, openSync, rmSync } from "node:fs";
+import { closeSync, existsSync, ftruncateSync, openSync, rmSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { parseByteSize } from "../base/byte-size.ts";
@@ -56,24 +56,37 @@ async function onTarget(
   args: { readonly replaces?: string },
   flags: TargetFlags,
 ): Promise<void> {
-  const path = target
-    .split("+")
-    .map((node) => resolve(node))
-    .join("+");
+  const path = absolute(target);
   const made = flags.size === undefined ? undefined : makeImage(path, flags.size);
   try {
     const force = flags.force ?? false;
     await callVerb(directory, { verb: "attach", args: { target: path, force, ...args } }, flags);
   } catch (error) {
-    if (made !== undefined) rmSync(made, { force: true });
+    if (made !== undefined) removeUnused(made);
     throw error;
   }
+}
+
+/** A path that exists is taken as it is, even with a plus sign in it; otherwise that joins the nodes of a row. */
+function absolute(target: string): string {
+  if (existsSync(target)) return resolve(target);
+  return target
+    .split("+")
+    .map((node) => resolve(node))
+    .join("+");
+}
+
+/** Only what was never written to: whatever went wrong, an image that has something on it may be a member by now. */
+function removeUnused(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.blocks === 0) rmSync(path, { force: true });
 }
 
 /** A new, sparse image file; its path. One that is there already is never touched. */
 function makeImage(path: string, size: string): string {
   const sizeBytes = parseByteSize(size);
   if (sizeBytes === undefined) throw new MountError(`-s ${size}: not a size, as 10G is`, MountExit.USAGE);
+  if (path.includes("+"))
+    throw new MountError(`${path}: -s makes one image, not a row; make its files first`, MountExit.USAGE);
   if (existsSync(path)) throw new MountError(`${path}: exists already; leave -s out to use it`, MountExit.USAGE);
   const fd = openSync(path, "wx", 0o600);
   try {

@@ -1,5 +1,6 @@
 // A volume that gets copies, loses them for good and moves from one to another under work; and a scrub (I2, I5, I8).
 
+import { existsSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
@@ -22,6 +23,11 @@ describe.skipIf(mountsImpossible() !== undefined)("the members of a mounted volu
     await place.h2ts("mount", a, b, place.mnt);
     const work = new Work(place.mnt, 7);
     await work.run(20);
+    const small = await place.run("h2ts", "attach", "-s", "1M", place.mnt, c);
+    expect(small).toMatchObject({ code: 32, out: "" });
+    expect(existsSync(c), "an image of no use stays behind").toBe(false);
+    const row = await place.run("h2ts", "attach", "-s", "80M", place.mnt, `${c}+${d}`);
+    expect(row).toMatchObject({ code: 1, out: "" });
     await place.h2ts("attach", "-s", "80M", place.mnt, c);
     await work.run(10);
     await place.h2ts("wait", place.mnt);
