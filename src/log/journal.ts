@@ -1,0 +1,136 @@
+// The journal: the stream of records since the newest durable root, in a ring of memory. A record is in it before the
+// operation it describes is answered. The memory may be shared with a process that outlives this one: whoever comes after
+// us then goes on from here, after a look at which root is the newest on media (DESIGN §6, "Restartable").
+// Invariant: I4. Positions count the bytes of the stream from its beginning. Every number in the head is one aligned
+// 8-byte store, so that a process killed between any two of them leaves a head that still tells the truth.
+
+import { assert } from "../base/assert.ts";
+import { FsError } from "../base/errno.ts";
+
+const HEAD_BYTES = 64;
+const MAGIC = 0x4832_4a4e;
+/** What one record takes at most: 1 MiB of data and what describes it. */
+export const RECORD_BYTES_MAX = 1024 * 1024 + 64 * 1024;
+
+const Head = { MAGIC: 0, START: 1, END: 2, BASE: 3, SEAL: 4, SEAL_SEQUENCE: 5, LANDED: 6 } as const;
+
+export class Journal {
+  readonly #head: Float64Array;
+  readonly #ring: Uint8Array;
+
+  /** `memory` is all zero, or that of a process that is gone. Its address is a multiple of 8. */
+  constructor(memory: Uint8Array) {
+    assert(memory.length >= HEAD_BYTES + 2 * RECORD_BYTES_MAX, "memory for a journal is too small");
+    this.#head = new Float64Array(memory.buffer, memory.byteOffset, HEAD_BYTES / 8);
+    this.#ring = memory.subarray(HEAD_BYTES);
+    if (this.#head[Head.MAGIC] === 0) this.#head[Head.MAGIC] = MAGIC;
+    if (this.#head[Head.MAGIC] !== MAGIC) throw new FsError("EIO", "the memory of the journal is no journal");
+  }
+
+  #get(field: number): number {
+    return this.#head[field] as number;
+  }
+
+  /** Where the records begin that the newest durable root lacks. */
+  get startBytes(): number {
+    return this.#get(Head.START);
+  }
+
+  get endBytes(): number {
+    return this.#get(Head.END);
+  }
+
+  /** Below this, what records name besides themselves has reached every copy's device, flushed or not. */
+  get landedBytes(): number {
+    return this.#get(Head.LANDED);
+  }
+
+  set landedBytes(position: number) {
+    this.#head[Head.LANDED] = position;
+  }
+
+  /** True when a commit should begin, so that there is always room. */
+  get wantsCommit(): boolean {
+    return this.endBytes - this.startBytes > this.#ring.length / 2;
+  }
+
+  /** True when the next record may find no room. */
+  get isFull(): boolean {
+    return this.endBytes - this.startBytes > this.#ring.length - RECORD_BYTES_MAX;
+  }
+
+  /** Appends one record, given in pieces. Returns where it begins. */
+  append(pieces: readonly Uint8Array[]): number {
+    const from = this.endBytes;
+    let at = from;
+    for (const piece of pieces) {
+      this.#put(piece, at);
+      at += piece.length;
+    }
+    assert(at - this.startBytes <= this.#ring.length, "the journal overflows");
+    this.#head[Head.END] = at;
+    return from;
+  }
+
+  #put(piece: Uint8Array, at: number): void {
+    const from = at % this.#ring.length;
+    const room = this.#ring.length - from;
+    if (piece.length <= room) this.#ring.set(piece, from);
+    else {
+      this.#ring.set(piece.subarray(0, room), from);
+      this.#ring.set(piece.subarray(room));
+    }
+  }
+
+  /** Copies the bytes of the stream from `position` on into `target`. */
+  read(position: number, target: Uint8Array): void {
+    assert(position >= this.startBytes && position + target.length <= this.endBytes, "read past the journal");
+    const from = position % this.#ring.length;
+    const first = this.#ring.subarray(from, Math.min(this.#ring.length, from + target.length));
+    target.set(first);
+    target.set(this.#ring.subarray(0, target.length - first.length), first.length);
+  }
+
+  /** Says that the root of this sequence, about to be written, will hold everything appended so far. */
+  sealed(sequence: number): void {
+    this.#head[Head.SEAL_SEQUENCE] = 0;
+    this.#head[Head.SEAL] = this.endBytes;
+    this.#head[Head.SEAL_SEQUENCE] = sequence;
+  }
+
+  /** Where the root sealed last ends the stream. */
+  get sealBytes(): number {
+    return this.#get(Head.SEAL);
+  }
+
+  /** The root sealed last is durable: what it holds is forgotten. */
+  rootDurable(): void {
+    const sequence = this.#get(Head.SEAL_SEQUENCE);
+    assert(sequence !== 0, "a root is durable that was not sealed");
+    this.#head[Head.START] = this.#get(Head.SEAL);
+    this.#head[Head.BASE] = sequence;
+    this.#head[Head.SEAL_SEQUENCE] = 0;
+  }
+
+  /** Nothing completed before counts: the root of this sequence is where the stream goes on from. */
+  begin(sequence: number): void {
+    this.#head[Head.SEAL_SEQUENCE] = 0;
+    this.#head[Head.START] = this.endBytes;
+    this.#head[Head.LANDED] = this.endBytes;
+    this.#head[Head.BASE] = sequence;
+  }
+
+  /**
+   * What a process before us completed after the root of `sequence`, the newest on media; undefined when that root is
+   * none the journal knows, so that it tells nothing about it.
+   */
+  after(sequence: number): { readonly stream: Uint8Array; readonly landedBytes: number } | undefined {
+    let from: number;
+    if (sequence === this.#get(Head.SEAL_SEQUENCE) && sequence !== 0) from = this.sealBytes;
+    else if (sequence === this.#get(Head.BASE) && sequence !== 0) from = this.startBytes;
+    else return undefined;
+    const stream = new Uint8Array(this.endBytes - from);
+    this.read(from, stream);
+    return { stream, landedBytes: Math.max(0, this.landedBytes - from) };
+  }
+}

@@ -1,0 +1,78 @@
+// Room for logs: segments of 64 KiB set aside on every copy in sync. They are in no bitmap on media, only in memory: a
+// clean volume has no log, and after a crash the chain that the root names tells which places were its segments (trap 4).
+// Last in, first out: a flush mostly meets places that were written before, for which the filesystem below has room already.
+
+import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
+import { type Freemap, NO_ROOM } from "../freemap/freemap.ts";
+
+/** First KiB on each copy, 0 for none. */
+export type Segment = readonly number[];
+
+export class Segments {
+  readonly #freemaps: readonly (Freemap | undefined)[];
+  /** Per copy: places set aside and in no log now. */
+  readonly #spare: number[][] = Array.from({ length: COPIES_MAX }, () => []);
+  /** Per copy: all places set aside. */
+  readonly #all: Set<number>[] = Array.from({ length: COPIES_MAX }, () => new Set());
+
+  constructor(freemaps: readonly (Freemap | undefined)[]) {
+    this.#freemaps = freemaps;
+  }
+
+  /**
+   * Sets room aside on every copy of `mask` until `count` segments are spare, and gives back what lies on others. May throw
+   * MISS, to be called again. Where there is no room there are fewer.
+   */
+  provide(mask: number, count: number): void {
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      const freemap = this.#freemaps[copy];
+      if (freemap === undefined) {
+        this.#all[copy]?.clear();
+        this.#spare[copy] = [];
+      } else if ((mask & (1 << copy)) === 0) this.#giveBack(freemap);
+      else this.#fill(freemap, count);
+    }
+  }
+
+  #fill(freemap: Freemap, count: number): void {
+    const spare = this.#spare[freemap.copy] as number[];
+    while (spare.length < count) {
+      const kib = freemap.reserve(LOG_SEGMENT_KIB);
+      if (kib === NO_ROOM) return;
+      spare.push(kib);
+      this.#all[freemap.copy]?.add(kib);
+    }
+  }
+
+  #giveBack(freemap: Freemap): void {
+    const all = this.#all[freemap.copy] as Set<number>;
+    for (const kib of all) {
+      freemap.endReservation(kib, LOG_SEGMENT_KIB, false);
+      all.delete(kib);
+    }
+    this.#spare[freemap.copy] = [];
+  }
+
+  /** A segment on every copy of `mask`; undefined when one of them has none spare. */
+  take(mask: number): Segment | undefined {
+    const places: number[] = [];
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      if ((mask & (1 << copy)) !== 0 && this.#spare[copy]?.length === 0) return undefined;
+    }
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      places.push((mask & (1 << copy)) === 0 ? 0 : (this.#spare[copy]?.pop() as number));
+    }
+    return places;
+  }
+
+  /** Nothing names the segment any more. */
+  give(segment: Segment): void {
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      const kib = segment[copy] as number;
+      const spare = this.#spare[copy] as number[];
+      // A copy that left since has given its places back.
+      if (kib !== 0 && this.#all[copy]?.has(kib) && !spare.includes(kib)) spare.push(kib);
+    }
+  }
+}
