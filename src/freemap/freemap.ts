@@ -344,6 +344,33 @@ export class Freemap {
     return kib;
   }
 
+  /**
+   * Sets aside a run that a log names (trap 4). May throw MISS before anything changed. False when something else has it, in
+   * which case nothing changed either.
+   */
+  reserveAt(kib: number, sizeKib: number): boolean {
+    const leaf = this.leaf(Math.floor(kib / FREEMAP_LEAF_KIB));
+    const at = kib % FREEMAP_LEAF_KIB;
+    if (leaf.freeIn(at, sizeKib) !== sizeKib) return false;
+    if (leaf.chunkIsFree(at)) this.#count(leaf.index, 0, -1);
+    this.#count(leaf.index, -sizeKib, 0);
+    leaf.hold(at, sizeKib);
+    leaf.heldRuns++;
+    this.#reservedKib += sizeKib;
+    return true;
+  }
+
+  /** Takes back that a reservation ended with its run in use. */
+  reserveAgain(kib: number, sizeKib: number): void {
+    const leaf = this.leaf(Math.floor(kib / FREEMAP_LEAF_KIB));
+    const at = kib % FREEMAP_LEAF_KIB;
+    leaf.clear(at, sizeKib);
+    leaf.hold(at, sizeKib);
+    leaf.heldRuns++;
+    leaf.changed = true;
+    this.#reservedKib += sizeKib;
+  }
+
   /** Ends a reservation: the run is in use from now on, or free again. */
   endReservation(kib: number, sizeKib: number, used: boolean): void {
     const leaf = this.leaf(Math.floor(kib / FREEMAP_LEAF_KIB));

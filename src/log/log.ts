@@ -27,7 +27,7 @@ export class Log {
   #segment = 0;
   #offsetBytes = 0;
   #number = 0;
-  #previous = new Uint8Array(32);
+  #previous: Uint8Array = new Uint8Array(32);
   /** Position in the journal up to which frames were made. */
   #framedBytes: number;
 

@@ -29,6 +29,8 @@ export class ChangeSet {
   /** Blocks that got another key in the cache, because the first place they are named by changed. */
   readonly rekeyed: { readonly from: number; readonly to: number }[] = [];
   readonly allocated: Allocation[] = [];
+  /** Places that were set aside for blocks on media already, which refs name now. */
+  readonly adopted: Allocation[] = [];
   /** Allocations of the open transaction given up again; taken back to the bitmap only when the operation stands. */
   readonly freedNow: Allocation[] = [];
 
@@ -59,6 +61,7 @@ export class ChangeSet {
     this.displaced.length = 0;
     this.rekeyed.length = 0;
     this.allocated.length = 0;
+    this.adopted.length = 0;
     this.freedNow.length = 0;
   }
 }

@@ -27,7 +27,7 @@ import {
   setRefPointer,
   setRefSizeBits,
 } from "../format/blockref.ts";
-import { type CheckType, writeCheck } from "../format/check.ts";
+import { CHECK_BYTES_MAX, type CheckType, writeCheck } from "../format/check.ts";
 import { REF_CHECK_OFFSET } from "../format/blockref.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { ROOT_SUPER_OFFSET } from "../format/root-block.ts";
@@ -36,6 +36,7 @@ import { Block, itemTypeAt } from "./block.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { BlockCache } from "./cache.ts";
 import { ChangeSet } from "./change-set.ts";
+import type { EarlyBlock } from "./early-block.ts";
 import { type BlockSource, Loader, cacheKeyOf } from "./loader.ts";
 import { MISS, NoSpace } from "./miss.ts";
 import type { BlockRules } from "./validate.ts";
@@ -46,6 +47,8 @@ export interface PendingWrite {
   readonly bytes: Uint8Array;
   readonly block: Block;
 }
+
+export type { EarlyBlock } from "./early-block.ts";
 
 export interface BlockStoreOptions {
   readonly source: BlockSource;
@@ -84,6 +87,12 @@ export class BlockStore {
   readonly #wantedLeaves: (() => void)[] = [];
   /** KiB on each copy of the block being placed, 0 for none. */
   readonly #places: number[] = [];
+  /** True while operations are logged: records name early blocks, so those are freed like what a root names (I3). */
+  logged = false;
+  /** Whole data windows that the last operation wrote early, for its record. */
+  earlyBlocks: EarlyBlock[] = [];
+  /** While a record is replayed: blocks it names that are on media already, by key. Each is taken out when adopted. */
+  readonly adoptable = new Map<number, EarlyBlock>();
   /** Full blocks written in this operation, submitted when it stands. */
   #early: PendingWrite[] = [];
   #submit: (writes: PendingWrite[]) => void = () => undefined;
@@ -215,6 +224,7 @@ export class BlockStore {
     this.#open = true;
     this.#serial++;
     this.claim = claim;
+    if (this.earlyBlocks.length > 0) this.earlyBlocks = [];
     for (const freemap of this.freemaps) if (freemap) this.#pendingCounts[freemap.copy] = freemap.pendingCount;
     const dirtyBytes = this.#dirtyBytes;
     try {
@@ -257,6 +267,7 @@ export class BlockStore {
     }
     for (const { from, to } of this.#changes.rekeyed.reverse()) this.#cache.rekey(to, from);
     for (const { copy, kib, sizeKib } of this.#changes.allocated) this.#freemap(copy).freeNow(kib, sizeKib);
+    for (const { copy, kib, sizeKib } of this.#changes.adopted) this.#freemap(copy).reserveAgain(kib, sizeKib);
     for (const freemap of this.freemaps) freemap?.forgetPending(this.#pendingCounts[freemap.copy] ?? 0);
   }
 
@@ -350,10 +361,33 @@ export class BlockStore {
   /** A new block with exactly the content `bytes` (a power of two long), written early: it is clean at once. */
   createFrom(holder: Block, at: number, type: number, bytes: Uint8Array): void {
     this.touch(holder);
+    const known = this.adoptable.get(refKey(holder.view, at));
+    if (known !== undefined) return this.#adopt(holder, at, type, bytes.length, known);
     const buffer = this.pool.take(bytes.length);
     buffer.bytes.set(bytes);
     this.#install(holder, at, new Block(type, buffer));
-    this.writeEarly(holder, at);
+    const { pointers } = this.writeEarly(holder, at) as PendingWrite;
+    if (!this.logged) return;
+    const check = holder.bytes.slice(at + REF_CHECK_OFFSET, at + REF_CHECK_OFFSET + CHECK_BYTES_MAX);
+    this.earlyBlocks.push({ key: refKey(holder.view, at), pointers, check });
+  }
+
+  /** Fills a ref in for a block that is on media already, in places set aside for it; its content is not looked at. */
+  #adopt(holder: Block, at: number, type: number, sizeBytes: number, known: EarlyBlock): void {
+    const { view } = holder;
+    setRefHead(view, at, type, 0, 31 - Math.clz32(sizeBytes), this.checkType);
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      const kib = known.pointers[copy] as number;
+      setRefPointer(view, at, copy, kib);
+      if (kib === 0) continue;
+      this.#freemap(copy).endReservation(kib, sizeBytes / 1024, true);
+      this.#changes.adopted.push({ copy, kib, sizeKib: sizeBytes / 1024 });
+    }
+    holder.bytes.set(known.check, at + REF_CHECK_OFFSET);
+    setRefModifyTid(view, at, this.tid);
+    setRefMirrorTid(view, at, this.tid);
+    setRefMissing(view, at, this.owing === 0 ? 0 : refUnplaced(view, at, this.owing));
+    this.adoptable.delete(known.key);
   }
 
   #install(holder: Block, at: number, block: Block): Block {
@@ -425,7 +459,8 @@ export class BlockStore {
     const busy =
       block === undefined ? this.#loader.isUnderWay(cacheKeyOf(view, at)) : block.writing > 0 || block.pins > 0;
     // Only what no root ever named is free at once, and only when no read, repair or write of it is under way.
-    const neverNamed = refModifyTid(view, at) === this.tid && !busy && this.#rekeyedIn !== this.tid;
+    const early = this.logged && !refIsDirty(view, at);
+    const neverNamed = refModifyTid(view, at) === this.tid && !busy && !early && this.#rekeyedIn !== this.tid;
     for (let copy = 0; copy < COPIES_MAX; copy++) {
       const kib = refPointer(view, at, copy);
       if (kib === 0) continue;
@@ -440,12 +475,14 @@ export class BlockStore {
   }
 
   /** Checks a finished block now and has it written when the operation stands: a commit then need not. */
-  writeEarly(holder: Block, at: number): void {
+  writeEarly(holder: Block, at: number): PendingWrite | undefined {
     const block = this.block(holder, at);
-    if (!block.dirty) return;
+    if (!block.dirty) return undefined;
     this.touch(holder);
     this.touch(block);
-    this.#early.push(this.seal(holder, at, block));
+    const write = this.seal(holder, at, block);
+    this.#early.push(write);
+    return write;
   }
 
   /**

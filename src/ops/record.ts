@@ -1,0 +1,332 @@
+// Described operations as bytes, for the log and the journal, and back. One table says which fields each kind has; the
+// place of a field in the table is its place in the record. The content of a write is left out where a whole block of it went to its
+// own new place on every copy already: the record names that block then.
+// Invariants: I4 (what was read back is the operation that was carried out, all inputs included), I12.
+
+import { assert } from "../base/assert.ts";
+import { FsError } from "../base/errno.ts";
+import { CHECK_BYTES_MAX } from "../format/check.ts";
+import { COPIES_MAX, DATA_WINDOW_BYTES } from "../format/geometry.ts";
+import type { EarlyBlock } from "../tree/store.ts";
+import type { Operation } from "./operation.ts";
+
+type FieldType = "number" | "boolean" | "bytes" | "latin1" | "time";
+type FieldSpec = readonly [name: string, type: FieldType, presence?: "optional"];
+
+/** Position is the kind's number in a record: only ever append. `repair` is fsck's own and never logged. */
+const KINDS: readonly (readonly [op: Operation["op"], fields: readonly FieldSpec[]])[] = [
+  [
+    "create",
+    [
+      ["parent", "number"],
+      ["name", "bytes", "optional"],
+      ["ino", "number"],
+      ["mode", "number"],
+      ["umask", "number"],
+      ["uid", "number"],
+      ["gid", "number"],
+      ["rdevMajor", "number"],
+      ["rdevMinor", "number"],
+      ["target", "bytes", "optional"],
+      ["time", "time"],
+    ],
+  ],
+  ["link", [["ino", "number"], ["parent", "number"], ["name", "bytes"], ["time", "time"]]],
+  ["unlink", [["parent", "number"], ["name", "bytes"], ["time", "time"]]],
+  ["rmdir", [["parent", "number"], ["name", "bytes"], ["time", "time"]]],
+  [
+    "rename",
+    [
+      ["parent", "number"],
+      ["name", "bytes"],
+      ["newParent", "number"],
+      ["newName", "bytes"],
+      ["replace", "boolean"],
+      ["exchange", "boolean"],
+      ["time", "time"],
+    ],
+  ],
+  [
+    "setattr",
+    [
+      ["ino", "number"],
+      ["mode", "number", "optional"],
+      ["uid", "number", "optional"],
+      ["gid", "number", "optional"],
+      ["size", "number", "optional"],
+      ["atime", "time", "optional"],
+      ["mtime", "time", "optional"],
+      ["ctime", "time", "optional"],
+      ["killPrivileges", "boolean"],
+      ["time", "time"],
+    ],
+  ],
+  [
+    "write",
+    [
+      ["ino", "number"],
+      ["offset", "number"],
+      ["append", "boolean"],
+      ["killPrivileges", "boolean"],
+      ["time", "time", "optional"],
+    ],
+  ],
+  ["extend", [["ino", "number"], ["size", "number"], ["time", "time"]]],
+  ["punch", [["ino", "number"], ["offset", "number"], ["end", "number"], ["time", "time"]]],
+  [
+    "setxattr",
+    [
+      ["ino", "number"],
+      ["name", "latin1"],
+      ["value", "bytes"],
+      ["create", "boolean"],
+      ["replace", "boolean"],
+      ["killSgid", "boolean"],
+      ["time", "time"],
+    ],
+  ],
+  ["removexattr", [["ino", "number"], ["name", "latin1"], ["time", "time"]]],
+  ["release", [["ino", "number"]]],
+];
+
+const NUMBER_OF = new Map(KINDS.map(([op], number) => [op, number]));
+/** Length (u32), kind (u8), number of early blocks (u8), request (f64). */
+const HEAD_BYTES = 14;
+/** Key in the file (f64), pointers (f64 each), check code. */
+const EARLY_BYTES = 8 + COPIES_MAX * 8 + CHECK_BYTES_MAX;
+const WRITE_BYTES_MAX = 1024 * 1024;
+
+/** An operation read back. */
+export interface Recorded {
+  /** Content that lies in an early block is not here: zero in `data` of a write. */
+  readonly operation: Operation;
+  /** The kernel's id of the request it was part of, 0 for none. */
+  readonly requestId: number;
+  readonly early: readonly EarlyBlock[];
+  /** Where its record ends in the stream. */
+  readonly endBytes: number;
+}
+
+/** Encodes operations; one buffer serves them all, so what it returns is valid until the next call. */
+export class Recorder {
+  #bytes = new Uint8Array(4096);
+  #view = new DataView(this.#bytes.buffer);
+  #at = 0;
+
+  /** The record of an operation that was carried out, in pieces. `early`: whole blocks of it that went out already. */
+  encode(operation: Operation, requestId: number, early: readonly EarlyBlock[]): readonly Uint8Array[] {
+    const kind = NUMBER_OF.get(operation.op);
+    assert(kind !== undefined, `operation ${operation.op} can't be logged`);
+    this.#at = HEAD_BYTES;
+    const values = operation as unknown as Record<string, unknown>;
+    for (const [name, type, presence] of (KINDS[kind] as (typeof KINDS)[number])[1]) {
+      const value = values[name];
+      if (presence === "optional") this.#u8(value === undefined ? 0 : 1);
+      if (value !== undefined) this.#field(type, value);
+    }
+    const pieces: Uint8Array[] = [];
+    let lengthBytes = 0;
+    if (operation.op === "write") {
+      this.#f64(operation.data.length);
+      for (const block of early) this.#early(block);
+      for (const piece of inlinePieces(operation.offset, operation.data, early)) {
+        pieces.push(piece);
+        lengthBytes += piece.length;
+      }
+    }
+    lengthBytes += this.#at;
+    this.#view.setUint32(0, lengthBytes, true);
+    this.#view.setUint8(4, kind);
+    this.#view.setUint8(5, early.length);
+    this.#view.setFloat64(6, requestId, true);
+    pieces.unshift(this.#bytes.subarray(0, this.#at));
+    return pieces;
+  }
+
+  #room(bytes: number): number {
+    const at = this.#at;
+    this.#at += bytes;
+    if (this.#at > this.#bytes.length) {
+      const more = new Uint8Array(2 * this.#at);
+      more.set(this.#bytes);
+      this.#bytes = more;
+      this.#view = new DataView(more.buffer);
+    }
+    return at;
+  }
+
+  #u8(value: number): void {
+    const at = this.#room(1);
+    this.#view.setUint8(at, value);
+  }
+
+  #f64(value: number): void {
+    const at = this.#room(8);
+    this.#view.setFloat64(at, value, true);
+  }
+
+  #blob(value: Uint8Array): void {
+    const at = this.#room(4 + value.length);
+    this.#view.setUint32(at, value.length, true);
+    this.#bytes.set(value, at + 4);
+  }
+
+  #field(type: FieldType, value: unknown): void {
+    switch (type) {
+      case "number":
+        return this.#f64(value as number);
+      case "boolean":
+        return this.#u8(value === true ? 1 : 0);
+      case "bytes":
+        return this.#blob(value as Uint8Array);
+      case "latin1":
+        return this.#blob(Buffer.from(value as string, "latin1"));
+      case "time": {
+        const { sec, nsec } = value as { sec: number; nsec: number };
+        this.#f64(sec);
+        return this.#f64(nsec);
+      }
+    }
+  }
+
+  #early({ key, pointers, check }: EarlyBlock): void {
+    this.#f64(key);
+    for (let copy = 0; copy < COPIES_MAX; copy++) this.#f64(pointers[copy] ?? 0);
+    const at = this.#room(CHECK_BYTES_MAX);
+    this.#bytes.set(check, at);
+  }
+}
+
+/** Those parts of `data`, which is written at `offset`, that lie in no early block. */
+function* inlinePieces(offset: number, data: Uint8Array, early: readonly EarlyBlock[]): Generator<Uint8Array> {
+  let at = offset;
+  for (const { key } of early) {
+    if (key > at) yield data.subarray(at - offset, key - offset);
+    at = key + DATA_WINDOW_BYTES;
+  }
+  if (at < offset + data.length) yield data.subarray(at - offset);
+}
+
+/** The records of a stream, in order; what a torn record leaves at the end is no record. Throws FsError EIO for nonsense. */
+export function* readRecords(stream: Uint8Array): Generator<Recorded> {
+  for (let at = 0; ; ) {
+    const lengthBytes = recordLength(stream, at);
+    if (lengthBytes === undefined) return;
+    yield decode(stream.subarray(at, at + lengthBytes), at + lengthBytes);
+    at += lengthBytes;
+  }
+}
+
+function recordLength(stream: Uint8Array, at: number): number | undefined {
+  if (at + HEAD_BYTES > stream.length) return undefined;
+  const lengthBytes = new DataView(stream.buffer, stream.byteOffset + at, 4).getUint32(0, true);
+  if (lengthBytes < HEAD_BYTES) throw nonsense();
+  return at + lengthBytes > stream.length ? undefined : lengthBytes;
+}
+
+const nonsense = (): FsError => new FsError("EIO", "a record of the log makes no sense; run fsck.h2ts");
+
+function decode(bytes: Uint8Array, endBytes: number): Recorded {
+  try {
+    return new Reader(bytes).recorded(endBytes);
+  } catch (error) {
+    if (error instanceof RangeError) throw nonsense(); // Read past its end.
+    throw error;
+  }
+}
+
+class Reader {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at = HEAD_BYTES;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+
+  recorded(endBytes: number): Recorded {
+    const kind = KINDS[this.#view.getUint8(4)];
+    if (kind === undefined) throw nonsense();
+    const [op, fields] = kind;
+    const values: Record<string, unknown> = { op };
+    for (const [name, type, presence] of fields) {
+      if (presence === "optional" && this.#u8() === 0) continue;
+      values[name] = this.#field(type);
+    }
+    const early: EarlyBlock[] = [];
+    if (op === "write") values["data"] = this.#content(values["offset"] as number, early);
+    if (this.#at !== this.#bytes.length) throw nonsense();
+    return { operation: values as unknown as Operation, requestId: this.#view.getFloat64(6, true), early, endBytes };
+  }
+
+  #take(bytes: number): number {
+    const at = this.#at;
+    this.#at += bytes;
+    if (this.#at > this.#bytes.length) throw nonsense();
+    return at;
+  }
+
+  #u8(): number {
+    return this.#view.getUint8(this.#take(1));
+  }
+
+  #number(): number {
+    const value = this.#view.getFloat64(this.#take(8), true);
+    if (!Number.isSafeInteger(value)) throw nonsense();
+    return value;
+  }
+
+  #blob(): Uint8Array {
+    const length = this.#view.getUint32(this.#take(4), true);
+    const at = this.#take(length);
+    return this.#bytes.slice(at, at + length);
+  }
+
+  #field(type: FieldType): unknown {
+    switch (type) {
+      case "number":
+        return this.#number();
+      case "boolean":
+        return this.#u8() === 1;
+      case "bytes":
+        return this.#blob();
+      case "latin1":
+        return Buffer.from(this.#blob()).toString("latin1");
+      case "time":
+        return { sec: this.#number(), nsec: this.#number() };
+    }
+  }
+
+  #content(offset: number, early: EarlyBlock[]): Uint8Array {
+    const lengthBytes = this.#number();
+    if (lengthBytes < 0 || lengthBytes > WRITE_BYTES_MAX) throw nonsense();
+    const data = new Uint8Array(lengthBytes);
+    let at = 0;
+    const inline = (to: number): void => {
+      if (to < at || to > lengthBytes) throw nonsense();
+      const from = this.#take(to - at);
+      data.set(this.#bytes.subarray(from, from + to - at), at);
+    };
+    const count = this.#view.getUint8(5);
+    for (let i = 0; i < count; i++) early.push(this.#early());
+    for (const { key } of early) {
+      inline(key - offset);
+      at = key - offset + DATA_WINDOW_BYTES;
+    }
+    inline(lengthBytes);
+    return data;
+  }
+
+  #early(): EarlyBlock {
+    const key = this.#number();
+    const pointers: number[] = [];
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      const kib = this.#number();
+      if (kib < 0 || kib % (DATA_WINDOW_BYTES / 1024) !== 0) throw nonsense();
+      pointers.push(kib);
+    }
+    const at = this.#take(CHECK_BYTES_MAX);
+    return { key, pointers, check: this.#bytes.slice(at, at + CHECK_BYTES_MAX) };
+  }
+}
