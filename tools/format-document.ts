@@ -3,6 +3,7 @@
 
 import { BLOCKREF } from "../src/format/blockref.ts";
 import { NAME_BLOCK } from "../src/format/dirent.ts";
+import { LOG_FRAME } from "../src/format/log-frame.ts";
 import { HEARTBEAT } from "../src/format/heartbeat.ts";
 import { INODE } from "../src/format/inode.ts";
 import { NODE_HEADER, NODE_RANGE } from "../src/format/node-header.ts";
@@ -20,6 +21,7 @@ export const STRUCTURES: readonly Structure[] = [
   COPY_COUNTERS,
   HISTORY_ENTRY,
   LAST_SEEN,
+  LOG_FRAME,
   HEARTBEAT,
   BLOCKREF,
   PFS,

@@ -7,6 +7,7 @@ import { copyNamed } from "../copies/copy-name.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import type { MasterRule } from "../copies/ring.ts";
 import { DeviceError } from "../device/device.ts";
+import { Journal } from "../log/journal.ts";
 import { openVolume as openOn } from "../volume/open.ts";
 import type { Volume } from "../volume/volume.ts";
 import { describeVolume } from "./describe-volume.ts";
@@ -18,8 +19,18 @@ const LOCK_WAIT_MS = 10_000;
 const LOCK_RETRY_MS = 100;
 const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
 
-/** Opens the volume of a mount. Throws with one line that names what is wrong. */
-export async function openVolume({ targets, options }: MountRequest): Promise<Volume> {
+/** Room for what was completed since the last commit; a commit begins when half of it is used. */
+export const JOURNAL_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Opens the volume of a mount. Throws with one line that names what is wrong. `journal`: memory of JOURNAL_BYTES that outlives this
+ * process; `takeOver`: it has what a process before us completed.
+ */
+export async function openVolume(
+  { targets, options }: MountRequest,
+  journal: Uint8Array = new Uint8Array(JOURNAL_BYTES),
+  takeOver = false,
+): Promise<Volume> {
   const copies = await assembleWhenFree(targets, options.readOnly, options.deadlineMs);
   try {
     return await openOn(copies, {
@@ -30,6 +41,8 @@ export async function openVolume({ targets, options }: MountRequest): Promise<Vo
       commitMs: options.commitSeconds * 1000,
       readOnly: options.readOnly,
       renewRings: true,
+      journal: new Journal(journal),
+      takeOver,
     });
   } catch (error) {
     await copies.close();

@@ -112,7 +112,11 @@ export const ROOT_BLOCK = declareStructure(
     { name: "reserved0", type: "reserved", sizeBytes: 3, meaning: "zero" },
     { name: "scrubCursor", type: "u64", meaning: "where the scrub goes on, 0 when none runs" },
     { name: "revalidateCursor", type: "u64", meaning: "where the revalidation goes on, 0 when none runs" },
-    { name: "logId", type: "uuid", meaning: "random id of the log that goes on from this root; zero when there is none" },
+    {
+      name: "logId",
+      type: "uuid",
+      meaning: "random id of the log that goes on from this root; zero when there is none",
+    },
     {
       name: "logHead",
       type: "u48",

@@ -95,7 +95,10 @@ export class Log {
     if (roomBytes < LOG_FRAME_ALIGN_BYTES) return undefined;
     const payloadBytes = Math.min(to - this.#framedBytes, roomBytes - LOG_FRAME_HEADER_BYTES);
     const bytes = new Uint8Array(frameBytes(payloadBytes));
-    this.#journal.read(this.#framedBytes, bytes.subarray(LOG_FRAME_HEADER_BYTES, LOG_FRAME_HEADER_BYTES + payloadBytes));
+    this.#journal.read(
+      this.#framedBytes,
+      bytes.subarray(LOG_FRAME_HEADER_BYTES, LOG_FRAME_HEADER_BYTES + payloadBytes),
+    );
     sealFrame(bytes, {
       logId: this.id,
       number: this.#number++,

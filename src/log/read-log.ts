@@ -80,7 +80,14 @@ async function readChain(copy: Copy, id: Uuid, head: readonly number[]): Promise
     let after: readonly number[] | undefined;
     while (offsetBytes < LOG_SEGMENT_BYTES) {
       const { streamBytes } = chain;
-      const frame = openFrame(bytes.subarray(offsetBytes), { logId: id, number, segment, offsetBytes, streamBytes, previous });
+      const frame = openFrame(bytes.subarray(offsetBytes), {
+        logId: id,
+        number,
+        segment,
+        offsetBytes,
+        streamBytes,
+        previous,
+      });
       if (frame === undefined) break;
       found = true;
       number++;

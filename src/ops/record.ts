@@ -31,9 +31,31 @@ const KINDS: readonly (readonly [op: Operation["op"], fields: readonly FieldSpec
       ["time", "time"],
     ],
   ],
-  ["link", [["ino", "number"], ["parent", "number"], ["name", "bytes"], ["time", "time"]]],
-  ["unlink", [["parent", "number"], ["name", "bytes"], ["time", "time"]]],
-  ["rmdir", [["parent", "number"], ["name", "bytes"], ["time", "time"]]],
+  [
+    "link",
+    [
+      ["ino", "number"],
+      ["parent", "number"],
+      ["name", "bytes"],
+      ["time", "time"],
+    ],
+  ],
+  [
+    "unlink",
+    [
+      ["parent", "number"],
+      ["name", "bytes"],
+      ["time", "time"],
+    ],
+  ],
+  [
+    "rmdir",
+    [
+      ["parent", "number"],
+      ["name", "bytes"],
+      ["time", "time"],
+    ],
+  ],
   [
     "rename",
     [
@@ -71,8 +93,23 @@ const KINDS: readonly (readonly [op: Operation["op"], fields: readonly FieldSpec
       ["time", "time", "optional"],
     ],
   ],
-  ["extend", [["ino", "number"], ["size", "number"], ["time", "time"]]],
-  ["punch", [["ino", "number"], ["offset", "number"], ["end", "number"], ["time", "time"]]],
+  [
+    "extend",
+    [
+      ["ino", "number"],
+      ["size", "number"],
+      ["time", "time"],
+    ],
+  ],
+  [
+    "punch",
+    [
+      ["ino", "number"],
+      ["offset", "number"],
+      ["end", "number"],
+      ["time", "time"],
+    ],
+  ],
   [
     "setxattr",
     [
@@ -85,15 +122,20 @@ const KINDS: readonly (readonly [op: Operation["op"], fields: readonly FieldSpec
       ["time", "time"],
     ],
   ],
-  ["removexattr", [["ino", "number"], ["name", "latin1"], ["time", "time"]]],
+  [
+    "removexattr",
+    [
+      ["ino", "number"],
+      ["name", "latin1"],
+      ["time", "time"],
+    ],
+  ],
   ["release", [["ino", "number"]]],
 ];
 
 const NUMBER_OF = new Map(KINDS.map(([op], number) => [op, number]));
 /** Length (u32), kind (u8), number of early blocks (u8), request (f64). */
 const HEAD_BYTES = 14;
-/** Key in the file (f64), pointers (f64 each), check code. */
-const EARLY_BYTES = 8 + COPIES_MAX * 8 + CHECK_BYTES_MAX;
 const WRITE_BYTES_MAX = 1024 * 1024;
 
 /** An operation read back. */

@@ -89,6 +89,8 @@ export class BlockStore {
   readonly #places: number[] = [];
   /** True while operations are logged: records name early blocks, so those are freed like what a root names (I3). */
   logged = false;
+  /** False while nothing may be written: finished blocks then wait, dirty, like all others. */
+  writesEarly = true;
   /** Whole data windows that the last operation wrote early, for its record. */
   earlyBlocks: EarlyBlock[] = [];
   /** While a record is replayed: blocks it names that are on media already, by key. Each is taken out when adopted. */
@@ -366,10 +368,10 @@ export class BlockStore {
     const buffer = this.pool.take(bytes.length);
     buffer.bytes.set(bytes);
     this.#install(holder, at, new Block(type, buffer));
-    const { pointers } = this.writeEarly(holder, at) as PendingWrite;
-    if (!this.logged) return;
+    const write = this.writeEarly(holder, at);
+    if (write === undefined || !this.logged) return;
     const check = holder.bytes.slice(at + REF_CHECK_OFFSET, at + REF_CHECK_OFFSET + CHECK_BYTES_MAX);
-    this.earlyBlocks.push({ key: refKey(holder.view, at), pointers, check });
+    this.earlyBlocks.push({ key: refKey(holder.view, at), pointers: write.pointers, check });
   }
 
   /** Fills a ref in for a block that is on media already, in places set aside for it; its content is not looked at. */
@@ -477,7 +479,7 @@ export class BlockStore {
   /** Checks a finished block now and has it written when the operation stands: a commit then need not. */
   writeEarly(holder: Block, at: number): PendingWrite | undefined {
     const block = this.block(holder, at);
-    if (!block.dirty) return undefined;
+    if (!block.dirty || !this.writesEarly) return undefined;
     this.touch(holder);
     this.touch(block);
     const write = this.seal(holder, at, block);

@@ -8,11 +8,19 @@
 import { assert } from "../base/assert.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { ROOT_SLOTS } from "../format/geometry.ts";
-import { ROOT_BYTES, rootSequence, setRootCounters, setRootSequence } from "../format/root-block.ts";
+import {
+  ROOT_BYTES,
+  rootInSync,
+  rootSequence,
+  setRootCounters,
+  setRootLog,
+  setRootSequence,
+} from "../format/root-block.ts";
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { BlockStore, PendingWrite } from "../tree/store.ts";
 import { fillLeaves, relocateLeaves } from "./freemap-trees.ts";
+import type { IntentLog } from "./intent-log.ts";
 import type { Members } from "./members.ts";
 import { sealAll } from "./seal.ts";
 
@@ -30,6 +38,7 @@ export class Committer {
   readonly #roots: RootWriter;
   readonly #rootImage: Block;
   readonly #members: Members;
+  readonly #intent: IntentLog | undefined;
   readonly #early = new Set<Promise<void>>();
   #earlyBytes = 0;
   #running: Promise<void> | undefined;
@@ -48,6 +57,8 @@ export class Committer {
       readonly roots: RootWriter;
       readonly rootImage: Block;
       readonly members: Members;
+      /** Absent: what is to be durable is committed. */
+      readonly intent?: IntentLog;
     },
     onFailure: (error: Error) => void,
   ) {
@@ -56,6 +67,7 @@ export class Committer {
     this.#roots = parts.roots;
     this.#rootImage = parts.rootImage;
     this.#members = parts.members;
+    this.#intent = parts.intent;
     this.#onFailure = onFailure;
     this.#store.onEarlyWrites((writes) => this.#writeEarly(writes));
     this.#copies.onFailure = () => this.#dropSoon();
@@ -99,6 +111,7 @@ export class Committer {
         this.#early.delete(done);
       });
     this.#early.add(done);
+    this.#intent?.earlyWrites(done);
   }
 
   /** Resolves when one of the early writes now under way is over. */
@@ -151,7 +164,31 @@ export class Committer {
   }
 
   async #commit(): Promise<void> {
-    while (!(await this.#attempt()));
+    try {
+      while (!(await this.#attempt()));
+      await this.#provideLog();
+    } finally {
+      this.#intent?.reopen();
+    }
+  }
+
+  /** Sets room aside for the log; without room there is none, and every barrier is a commit. */
+  async #provideLog(): Promise<void> {
+    const intent = this.#intent;
+    if (intent === undefined) return;
+    const pinned: Block[] = [];
+    try {
+      for (;;) {
+        try {
+          return intent.provide(this.#members.inSync);
+        } catch (error) {
+          if (error !== MISS) throw error;
+        }
+        await this.#store.load(pinned);
+      }
+    } finally {
+      this.#store.unpin(pinned);
+    }
   }
 
   /** True when everything sealed is durable on every copy in sync; false when a copy failed on the way. */
@@ -181,12 +218,16 @@ export class Committer {
     this.#members.describeJoined(view, joining);
     for (const copy of this.#copies.copies)
       setRootCounters(view, copy.index, { ...copy.errors, repaired: copy.repaired });
+    if (this.#intent === undefined) setRootLog(view, undefined, []);
+    else this.#intent.sealed(view, tid, rootInSync(view));
     store.tid = tid + 1;
     const early = [...this.#early];
     try {
       await Promise.all([this.#write(writes), ...early]);
       await this.#copies.flush();
       if (this.#failure !== undefined) throw this.#failure;
+      if (this.#copies.failed.length > 0) return false;
+      if (this.#intent !== undefined && !(await this.#intent.close())) return false;
       if (this.#copies.failed.length > 0) return false;
       for (const copy of this.#copies.active) copy.flushedTid = tid;
       setRootSequence(this.#rootImage.view, tid);
@@ -199,6 +240,7 @@ export class Committer {
       store.written(writes);
     }
     this.#members.rootDurable(view);
+    this.#intent?.rootDurable();
     this.#letGo(tid);
     if (this.#copies.failed.length > 0) return false;
     this.#members.committed(tid, joining);

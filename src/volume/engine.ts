@@ -12,6 +12,7 @@ import type { Block } from "../tree/block.ts";
 import { MISS, NoSpace } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { Committer } from "./committer.ts";
+import type { IntentLog } from "./intent-log.ts";
 
 /** A value now, or a promise of it. */
 export type Eventually<T> = T | Promise<T>;
@@ -29,6 +30,7 @@ export interface EngineLimits {
 export class Engine {
   readonly #state: PfsState;
   readonly #committer: Committer;
+  readonly #intent: IntentLog | undefined;
   readonly #limits: EngineLimits;
   /** Why nothing may be changed any more. */
   readonly #refusal: () => FsError | undefined;
@@ -37,12 +39,14 @@ export class Engine {
   constructor(
     state: PfsState,
     committer: Committer,
+    intent: IntentLog | undefined,
     limits: EngineLimits,
     refusal: () => FsError | undefined,
     onBroken: (error: Error) => void,
   ) {
     this.#state = state;
     this.#committer = committer;
+    this.#intent = intent;
     this.#limits = limits;
     this.#refusal = refusal;
     this.#onBroken = onBroken;
@@ -86,15 +90,18 @@ export class Engine {
     );
   }
 
-  /** Carries out one operation, atomically. */
-  apply(operation: Operation): Eventually<OperationResult> {
+  /**
+   * Carries out one operation, atomically. `requestId`: the kernel's id of the request that it is the effect of; 0 when
+   * carrying that out twice would do no harm.
+   */
+  apply(operation: Operation, requestId: number): Eventually<OperationResult> {
     const refusal = this.#refusal();
     if (refusal !== undefined) throw refusal;
-    if (this.#mustWait()) return this.#applyLater(operation, undefined);
+    if (this.#mustWait()) return this.#applyLater(operation, requestId, undefined);
     try {
-      return this.#attempt(operation);
+      return this.#attempt(operation, requestId);
     } catch (error) {
-      if (error === MISS || error instanceof NoSpace) return this.#applyLater(operation, error);
+      if (error === MISS || error instanceof NoSpace) return this.#applyLater(operation, requestId, error);
       throw this.#asFsError(error);
     }
   }
@@ -127,7 +134,7 @@ export class Engine {
     }
   }
 
-  async #applyLater(operation: Operation, reason: unknown): Promise<OperationResult> {
+  async #applyLater(operation: Operation, requestId: number, reason: unknown): Promise<OperationResult> {
     const pinned: Block[] = [];
     let forced = 0;
     try {
@@ -141,7 +148,7 @@ export class Engine {
         const refusal = this.#refusal();
         if (refusal !== undefined) throw refusal;
         try {
-          return this.#attempt(operation);
+          return await this.#attempt(operation, requestId);
         } catch (error) {
           if (error !== MISS && !(error instanceof NoSpace)) throw this.#asFsError(error);
           why = error;
@@ -152,23 +159,33 @@ export class Engine {
     }
   }
 
-  #attempt(operation: Operation): OperationResult {
+  #attempt(operation: Operation, requestId: number): Eventually<OperationResult> {
     const { store } = this.#state;
     const claim = givesSpaceBack(operation) ? Claim.DELETING : Claim.ORDINARY;
     const result = store.attempt(claim, () => execute(this.#state, operation));
     this.#committer.noteChange();
-    if (store.dirtyBytes > this.#limits.commitBytes && !this.#committer.isRunning) {
+    this.#intent?.record(operation, requestId);
+    if (this.#wantsCommit() && !this.#committer.isRunning) {
       this.#committer.barrier().catch(() => undefined); // The failure is kept and turns the volume read-only.
     }
-    return result;
+    // The record names blocks instead of their content: it tells the whole only when they are where another process finds them.
+    return this.#intent?.landing()?.then(() => result) ?? result;
   }
 
   #hasDeferred(): boolean {
     return this.#state.store.freemaps.some((freemap) => freemap?.hasDeferred);
   }
 
+  #wantsCommit(): boolean {
+    return this.#state.store.dirtyBytes > this.#limits.commitBytes || (this.#intent?.journal.wantsCommit ?? false);
+  }
+
   #mustWait(): boolean {
-    return this.#state.store.dirtyBytes > this.#limits.stallBytes || this.#committer.earlyBytes > EARLY_BYTES_MAX;
+    return (
+      this.#state.store.dirtyBytes > this.#limits.stallBytes ||
+      this.#committer.earlyBytes > EARLY_BYTES_MAX ||
+      (this.#intent?.journal.isFull ?? false)
+    );
   }
 
   async #wait(): Promise<void> {

@@ -28,7 +28,9 @@ import {
 } from "../format/root-block.ts";
 import { Claim, type Freemap } from "../freemap/freemap.ts";
 import { LEAF_WORDS } from "../freemap/leaf.ts";
+import type { Journal } from "../log/journal.ts";
 import { pendingReleases } from "../ops/inodes.ts";
+import type { OperationResult } from "../ops/operation.ts";
 import { Block, ROOT_IMAGE } from "../tree/block.ts";
 import { CorruptBlockStructure, MISS } from "../tree/miss.ts";
 import { PfsState } from "../tree/pfs-state.ts";
@@ -36,9 +38,11 @@ import { BlockStore } from "../tree/store.ts";
 import { treeCeiling } from "../tree/tree.ts";
 import { BlockRules } from "../tree/validate.ts";
 import { freemapFor, freemapRoot } from "./freemap-trees.ts";
+import { IntentLog } from "./intent-log.ts";
 import { Members } from "./members.ts";
+import { claimPending, findPending, releasePending, replay } from "./replay.ts";
 import { type UntilLoaded, holdBits, mergeBits, usedOnlyByOlder } from "./older-roots.ts";
-import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions } from "./volume.ts";
+import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions, type VolumeParts } from "./volume.ts";
 
 export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   /** How long a heartbeat counts (I11). */
@@ -52,6 +56,13 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   readonly rebuildFreemap?: (copyIndex: number) => { readonly words: Uint32Array; readonly hold: Uint32Array };
   /** Instead of the PFS block on media, when that breaks the rules. */
   readonly pfsBlock?: Uint8Array;
+  /** Where completed operations are noted; what is to be durable is appended to logs then. Without one it is committed. */
+  readonly journal?: Journal;
+  /**
+   * The journal is that of a process that is gone, whose mount goes on: what it completed is carried out again, and inodes
+   * without names stay, since programs may have them open.
+   */
+  readonly takeOver?: boolean;
   /** Writes damaged slots of the root rings anew at once. */
   readonly renewRings?: boolean;
 }
@@ -137,7 +148,9 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     if (options.rebuildFreemap === undefined) await loadSummaries(store, untilLoaded, rootImage, freemap);
   }
   if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
-  else if (!readOnly) await holdOlder(store, untilLoaded, rootImage, rules, chosen);
+  const pending = await findPending(view, copies, options.takeOver === true ? options.journal : undefined);
+  if (pending !== undefined) await claimPending(pending, store, copies, untilLoaded);
+  if (options.rebuildFreemap === undefined && !readOnly) await holdOlder(store, untilLoaded, rootImage, rules, chosen);
 
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
   const members = new Members(store, copies, rootImage, options.random ?? new SystemRandom());
@@ -146,13 +159,27 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const state = new PfsState(store, rootImage);
   await untilLoaded(() => state.pfs());
   const parts = { copies, store, state, rootImage, roots: rings, members };
-  const volume = new Volume(heartbeat === undefined ? parts : { ...parts, heartbeat }, {
-    ...options,
-    readOnly,
-    ...(tooFew !== undefined && { readOnlyReason: tooFew }),
-  });
-  if (!readOnly) {
-    await beginWriting(volume, chosen.lost, options.forcedMaster !== undefined);
+  const intent = readOnly || options.journal === undefined ? undefined : beginLog(parts, options, options.journal);
+  const volume = new Volume(
+    { ...parts, ...(heartbeat && { heartbeat }), ...(intent && { intent }) },
+    {
+      ...options,
+      readOnly,
+      ...(tooFew !== undefined && { readOnlyReason: tooFew }),
+    },
+  );
+  const onResult = (requestId: number, result: OperationResult): void => volume.noteReplayed(requestId, result);
+  const replayPending = async (): Promise<boolean> => {
+    if (pending === undefined || pending.records.length === 0) return false;
+    adopted = await replay(pending, { store, state, copies, readOnly, onResult });
+    return true;
+  };
+  let adopted: ReadonlySet<string> = new Set();
+  if (readOnly) await replayPending();
+  else {
+    await beginWriting(volume, chosen.lost, options, replayPending);
+    if (pending !== undefined) releasePending(pending, store, adopted);
+    if (options.takeOver !== true) await finishReleases(volume);
     if (options.renewRings === true) await renewRings(volume, rings);
   }
   return volume;
@@ -175,7 +202,13 @@ function tooFewCopies(
  * the later states of a copy that was made master by force, even if nobody leaves (I6). A root that a crash kept from some
  * copies is made durable on all before anybody sees what it says: no copy alone may go back.
  */
-async function beginWriting(volume: Volume, lost: number, forced: boolean): Promise<void> {
+async function beginWriting(
+  volume: Volume,
+  lost: number,
+  { forcedMaster }: ChoosePolicy,
+  replayPending: () => Promise<boolean>,
+): Promise<void> {
+  const forced = forcedMaster !== undefined;
   if (lost !== 0) {
     volume.members.leave(lost);
     volume.members.acceptFewer();
@@ -183,8 +216,18 @@ async function beginWriting(volume: Volume, lost: number, forced: boolean): Prom
   const behind = volume.rings.rings.some(
     (ring) => ring.copy.standing === "in-sync" && ringRoots(ring)[0]?.sequence !== volume.sequence,
   );
-  if (lost !== 0 || forced || behind || volume.copies.failed.length > 0) await volume.forceCommit();
-  await finishReleases(volume);
+  const replayed = await replayPending();
+  if (lost !== 0 || forced || behind || replayed || volume.copies.failed.length > 0) await volume.forceCommit();
+}
+
+/** A journal of our own begins with this root; one that is taken over goes on. */
+function beginLog(
+  parts: Pick<VolumeParts, "store" | "copies" | "rootImage">,
+  { random, takeOver }: OpenOptions,
+  journal: Journal,
+): IntentLog {
+  if (takeOver !== true) journal.begin(rootSequence(parts.rootImage.view));
+  return new IntentLog(parts, journal, { random: random ?? new SystemRandom(), takesOver: takeOver === true });
 }
 
 export function newStore(copies: CopySet, rules: BlockRules, checkType: CheckType, options: VolumeOptions): BlockStore {
@@ -256,8 +299,14 @@ async function holdOlder(
       }
     }
     for (const [index, bits] of held) {
-      await untilLoaded(() => freemap.leaf(index));
-      holdBits(freemap, sequence, index, bits);
+      const leaf = await untilLoaded(() => freemap.leaf(index));
+      // What a log has was free for it to take: its places are held already.
+      holdBits(
+        freemap,
+        sequence,
+        index,
+        bits.map((word, i) => word & ~(leaf.held?.[i] ?? 0)),
+      );
     }
   }
 }

@@ -17,6 +17,7 @@ import type { Block } from "../tree/block.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { Committer } from "./committer.ts";
+import type { IntentLog } from "./intent-log.ts";
 import type { Members } from "./members.ts";
 import { Engine, type Eventually } from "./engine.ts";
 
@@ -64,6 +65,8 @@ export interface VolumeParts {
   readonly rootImage: Block;
   readonly roots: RingSet;
   readonly members: Members;
+  /** Without one, every barrier is a commit. */
+  readonly intent?: IntentLog;
   /** Says that the volume is mounted here; a volume being made, or mounted read-only, needs none. */
   readonly heartbeat?: Heartbeat;
 }
@@ -77,7 +80,10 @@ export class Volume {
   readonly #rootImage: Block;
   readonly #committer: Committer;
   readonly #engine: Engine;
+  readonly #intent: IntentLog | undefined;
   readonly #heartbeat: Heartbeat | undefined;
+  /** By request: what operations of a process before this one gave, whose answers the kernel may not have. */
+  readonly #replayed = new Map<number, OperationResult>();
   readonly #clock: Clock;
   readonly #commitMs: number;
   #timer: Timer | undefined;
@@ -93,6 +99,7 @@ export class Volume {
     this.members = parts.members;
     this.rings = parts.roots;
     this.#rootImage = parts.rootImage;
+    this.#intent = parts.intent;
     this.#heartbeat = parts.heartbeat;
     this.#clock = options.clock;
     this.#commitMs = options.commitMs ?? COMMIT_MS_DEFAULT;
@@ -104,6 +111,7 @@ export class Volume {
     this.#engine = new Engine(
       parts.state,
       this.#committer,
+      parts.intent,
       { commitBytes: cacheBytes / 8, stallBytes: cacheBytes / 3 },
       () => this.#refusal(),
       (error) => this.#turnReadOnly(error),
@@ -154,10 +162,20 @@ export class Volume {
   }
 
   /** Carries out one operation wholly or not at all; the bytes it refers to stay untouched until the answer is there. */
-  apply(operation: Operation): Eventually<OperationResult> {
-    const result = this.#engine.apply(operation);
+  apply(operation: Operation, requestId = 0): Eventually<OperationResult> {
+    const result = this.#engine.apply(operation, requestId);
     this.#scheduleCommit();
     return result;
+  }
+
+  /** Keeps what a replayed operation gave, for the request it was the effect of. */
+  noteReplayed(requestId: number, result: OperationResult): void {
+    this.#replayed.set(requestId, result);
+  }
+
+  /** What a process before this one completed for the request; undefined when it did not. */
+  replayed(requestId: number): OperationResult | undefined {
+    return this.#replayed.get(requestId);
   }
 
   /** Runs synchronous code outside of any operation until nothing it needs is missing. */
@@ -184,6 +202,11 @@ export class Volume {
   async barrier(): Promise<void> {
     if (this.#readOnlyReason !== undefined) throw new FsError("EIO", this.#readOnlyReason);
     if (this.#openedReadOnly) return;
+    if (this.#intent === undefined || !(await this.#intent.sync())) await this.#commitAll();
+    if (this.failed) throw new FsError("EIO", this.#readOnlyReason);
+  }
+
+  async #commitAll(): Promise<void> {
     try {
       await this.#committer.barrier();
     } catch (error) {
@@ -212,7 +235,8 @@ export class Volume {
     this.#timer?.cancel();
     this.#timer = undefined;
     try {
-      await this.barrier();
+      if (this.#readOnlyReason !== undefined) throw new FsError("EIO", this.#readOnlyReason);
+      if (!this.#openedReadOnly) await this.#commitAll();
     } finally {
       await this.#heartbeat?.release();
     }

@@ -44,7 +44,8 @@ export async function record(
 ): Promise<Recording> {
   const random = new SeededRandom(seed);
   const disk = new SimulatedDisk();
-  const real = await SimulatedVolume.format(seed, sizesBytes, disk);
+  const formatted = await SimulatedVolume.format(seed, sizesBytes);
+  const real = await formatted.remount(undefined, disk);
   const model = new MemoryFileSystem(real.clock);
   for (const fs of [real.fs, model]) {
     for (const name of ["a", "b"]) await runStep(fs, { do: "mkdir", at: [name] });

@@ -9,12 +9,15 @@ import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import type { SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { CheckType } from "../../src/format/check.ts";
+import { Journal, RECORD_BYTES_MAX } from "../../src/log/journal.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
 import { formatVolume } from "../../src/volume/format-volume.ts";
 import { openVolume } from "../../src/volume/open.ts";
 import type { Volume } from "../../src/volume/volume.ts";
 
 export const MIB = 1024 * 1024;
+/** As small as a journal may be. */
+const JOURNAL_BYTES = 3 * RECORD_BYTES_MAX;
 
 /** Identities of the copies and of the volume depend on the seed alone, so images of one seed belong together. */
 export class SimulatedVolume {
@@ -72,17 +75,19 @@ export class SimulatedVolume {
   }
 
   async #open(cacheBytes: number): Promise<void> {
-    this.volume = await openVolume(this.copies, { clock: this.clock, commitMs: 0, cacheBytes });
+    const journal = new Journal(new Uint8Array(JOURNAL_BYTES));
+    const random = new SeededRandom(this.#seed + 2);
+    this.volume = await openVolume(this.copies, { clock: this.clock, commitMs: 0, cacheBytes, journal, random });
     this.fs = new FileSystem(this.volume, this.clock);
   }
 
   /** The copies as they are now, opened anew: what a clean unmount and mount does. */
-  async remount(cacheBytes = 16 * MIB): Promise<SimulatedVolume> {
+  async remount(cacheBytes = 16 * MIB, disk?: SimulatedDisk): Promise<SimulatedVolume> {
     await this.volume.close();
     return SimulatedVolume.open(
       this.#seed,
       this.devices.map((device) => device.image),
-      undefined,
+      disk,
       cacheBytes,
     );
   }

@@ -1,0 +1,215 @@
+// What bridges from one root to the next: every completed operation goes into the journal at once, and into log segments on
+// every copy in sync when somebody asks for durability. An fsync so costs one append and one flush per copy.
+// Invariants: I4 (the log of a root holds a prefix of what was completed after it, whole up to what was acknowledged),
+// I2 (nothing is acknowledged through the log once a copy failed: only a new root can do without it).
+// While a commit is under way the old log goes on being written. Between the moment its root may reach media and the
+// moment it is durable nobody is answered, because either root may be the one that a crash leaves.
+
+import { assert } from "../base/assert.ts";
+import type { Random } from "../base/random.ts";
+import { randomUuid } from "../base/uuid.ts";
+import type { BlockWrite } from "../copies/block-io.ts";
+import type { Copy, CopySet } from "../copies/copy-set.ts";
+import { KIB } from "../format/geometry.ts";
+import { setRootLog } from "../format/root-block.ts";
+import type { Journal } from "../log/journal.ts";
+import { Log } from "../log/log.ts";
+import { Segments } from "../log/segments.ts";
+import type { Operation } from "../ops/operation.ts";
+import { Recorder } from "../ops/record.ts";
+import type { BlockStore } from "../tree/store.ts";
+
+/** Segments kept ready on each copy: one for so many KiB of the smallest, within bounds. */
+const SEGMENT_PER_KIB = 8192;
+const SEGMENTS_MIN = 4;
+const SEGMENTS_MAX = 128;
+
+export class IntentLog {
+  readonly journal: Journal;
+  readonly #store: BlockStore;
+  readonly #copies: CopySet;
+  readonly #random: Random;
+  readonly #segments: Segments;
+  readonly #recorder = new Recorder();
+  #current: Log | undefined;
+  #next: Log | undefined;
+  /** Everything before this position is durable through the log or a root. */
+  #flushedBytes: number;
+  /** Positions of the records whose early blocks are on their way, oldest first. */
+  readonly #onTheWay: { readonly position: number; readonly done: Promise<void> }[] = [];
+  /** False until what another process left in the journal is in a root: nobody may skip looking at that. */
+  #mayLand: boolean;
+  #appending: Promise<void> | undefined;
+  /** Frames of the current log may be missing somewhere: it ends here, only a new root helps. */
+  #broken = false;
+  #running: Promise<boolean> | undefined;
+  #following: Promise<boolean> | undefined;
+  /** Set while no answer may be given through the log. */
+  #closed: { readonly opened: Promise<void>; readonly open: () => void } | undefined;
+
+  constructor(
+    parts: { readonly store: BlockStore; readonly copies: CopySet },
+    journal: Journal,
+    options: { readonly random: Random; readonly takesOver: boolean },
+  ) {
+    this.journal = journal;
+    this.#store = parts.store;
+    this.#copies = parts.copies;
+    this.#random = options.random;
+    this.#mayLand = !options.takesOver;
+    this.#segments = new Segments(parts.store.freemaps);
+    this.#flushedBytes = journal.endBytes;
+    parts.store.logged = true;
+  }
+
+  // ---- recording
+
+  /** Notes an operation that was carried out just now, with what it wrote early. */
+  record(operation: Operation, requestId: number): void {
+    // The end of a file may be elsewhere at replay: its blocks would not lie at windows that the record can name.
+    const early = operation.op === "write" && !operation.append ? this.#store.earlyBlocks : [];
+    this.journal.append(this.#recorder.encode(operation, requestId, early));
+    if (this.#onTheWay.length === 0) this.#landed();
+  }
+
+  /** Early blocks of the operation at hand are on their way to the copies until `done` resolves. */
+  earlyWrites(done: Promise<void>): void {
+    const entry = { position: this.journal.endBytes, done };
+    this.#onTheWay.push(entry);
+    void done.finally(() => {
+      this.#onTheWay.splice(this.#onTheWay.indexOf(entry), 1);
+      this.#landed();
+    });
+  }
+
+  /** A copy that failed may lack any of it: what is named on it counts again when a root without it is durable. */
+  #landed(): void {
+    if (!this.#mayLand || this.#copies.failed.length > 0) return;
+    this.journal.landedBytes = this.#onTheWay[0]?.position ?? this.journal.endBytes;
+  }
+
+  /** Resolves when the early blocks of the operation recorded last are with the copies; undefined when it names none. */
+  landing(): Promise<void> | undefined {
+    return this.#store.earlyBlocks.length === 0 ? undefined : this.#onTheWay.at(-1)?.done;
+  }
+
+  // ---- durability on demand
+
+  /** Everything recorded before the call is durable on every copy in sync when it resolves to true; false: commit instead. */
+  sync(): Promise<boolean> {
+    if (this.#following !== undefined) return this.#following;
+    if (this.#running === undefined) return (this.#running = this.#begin());
+    const following = this.#running.then(() => {
+      this.#following = undefined;
+      return (this.#running = this.#begin());
+    });
+    return (this.#following = following);
+  }
+
+  async #begin(): Promise<boolean> {
+    try {
+      while (this.#closed !== undefined) await this.#closed.opened;
+      return await this.#append();
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  async #append(): Promise<boolean> {
+    const log = this.#current;
+    if (log === undefined || this.#broken || !this.#reaches(log)) return false;
+    const to = this.journal.endBytes;
+    if (to <= this.#flushedBytes) return true;
+    const writes = log.frames(to, this.#flushedBytes);
+    if (writes === undefined) return false;
+    this.#appending = Promise.all([this.#write(writes), ...this.#onTheWay.map(({ done }) => done)])
+      .then(() => this.#copies.flush())
+      .finally(() => (this.#appending = undefined));
+    await this.#appending;
+    if (!this.#reaches(log)) {
+      this.#broken = true;
+      return false;
+    }
+    this.#flushedBytes = Math.max(this.#flushedBytes, to);
+    return true;
+  }
+
+  #write(frames: readonly BlockWrite[]): Promise<void> {
+    const writes: { copy: Copy; offsetBytes: number; bytes: Uint8Array }[] = [];
+    for (const copy of this.#copies.active) {
+      for (const { pointers, bytes } of frames) {
+        const kib = pointers[copy.index] as number;
+        if (kib !== 0) writes.push({ copy, offsetBytes: kib * KIB, bytes });
+      }
+    }
+    return this.#copies.writeAt(writes);
+  }
+
+  /** True while every copy that the log was begun on still gets what is written to it (I2). */
+  #reaches(log: Log): boolean {
+    return this.#copies.active.reduce((mask, copy) => mask & ~copy.bit, log.mask) === 0;
+  }
+
+  // ---- commits
+
+  /**
+   * The root in `root`, of this sequence, is sealed with everything recorded so far: names in it the log that will go on from it.
+   * `inSync`: bit per copy in sync by it.
+   */
+  sealed(root: DataView, sequence: number, inSync: number): void {
+    this.#next?.end();
+    this.journal.sealed(sequence);
+    this.#next = Log.begin(randomUuid(this.#random), inSync, this.#segments, this.journal, this.journal.sealBytes);
+    setRootLog(root, this.#next?.id, this.#next?.head ?? []);
+  }
+
+  /**
+   * From now until `reopen` nobody is answered through the log. What was acknowledged since the seal goes into the log of the
+   * new root, flushed. False when that has no room: then the root must not be written, everything is to be sealed again.
+   */
+  async close(): Promise<boolean> {
+    if (this.#closed === undefined) {
+      let open = (): void => undefined;
+      const opened = new Promise<void>((resolve) => (open = resolve));
+      this.#closed = { opened, open };
+    }
+    await this.#appending;
+    if (this.#flushedBytes <= this.journal.sealBytes) return true;
+    const writes = this.#next?.frames(this.#flushedBytes, this.#flushedBytes);
+    if (writes === undefined) return false;
+    await this.#write(writes);
+    await this.#copies.flush();
+    return true;
+  }
+
+  /** The root sealed last is durable, and with it everything before; its log goes on. */
+  rootDurable(): void {
+    this.#flushedBytes = Math.max(this.#flushedBytes, this.journal.sealBytes);
+    this.journal.rootDurable();
+    this.#current?.end();
+    this.#current = this.#next;
+    this.#next = undefined;
+    this.#broken = false;
+    this.#mayLand = true;
+  }
+
+  /** Whoever waits is answered again. */
+  reopen(): void {
+    const closed = this.#closed;
+    this.#closed = undefined;
+    this.#landed();
+    closed?.open();
+  }
+
+  /** Has room ready for logs on every copy of `inSync`. May throw MISS, to be called again. Not between a commit's allocations. */
+  provide(inSync: number): void {
+    let smallestKib = Infinity;
+    for (const freemap of this.#store.freemaps) {
+      if (freemap !== undefined && (inSync & (1 << freemap.copy)) !== 0)
+        smallestKib = Math.min(smallestKib, freemap.sizeKib);
+    }
+    assert(smallestKib !== Infinity, "no copy is in sync");
+    const wanted = Math.floor(smallestKib / SEGMENT_PER_KIB);
+    this.#segments.provide(inSync, Math.min(SEGMENTS_MAX, Math.max(SEGMENTS_MIN, wanted)));
+  }
+}

@@ -1,0 +1,240 @@
+// Replay: what was completed after the newest root, carried out again from its records, before anybody is served. A pure
+// function of root and records, committed as one (I4). The places that records name are claimed before anything is
+// allocated (trap 4); past what is known to be flushed each named block is verified on every copy, made good where it is
+// bad, and where no copy has it the log ends (trap 4a). A volume that can only be read gets the same state, in memory.
+
+import { FsError } from "../base/errno.ts";
+import type { CopySet } from "../copies/copy-set.ts";
+import { type CheckType, checkMatches } from "../format/check.ts";
+import { COPIES_MAX, DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
+import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
+import { rootSequence } from "../format/root-block.ts";
+import { Claim } from "../freemap/freemap.ts";
+import type { Journal } from "../log/journal.ts";
+import { readLog } from "../log/read-log.ts";
+import { execute } from "../ops/execute.ts";
+import type { Operation, OperationResult } from "../ops/operation.ts";
+import { type Recorded, readRecords } from "../ops/record.ts";
+import { Block } from "../tree/block.ts";
+import { MISS } from "../tree/miss.ts";
+import type { PfsState } from "../tree/pfs-state.ts";
+import type { BlockStore, EarlyBlock } from "../tree/store.ts";
+import type { UntilLoaded } from "./older-roots.ts";
+
+/** What goes on from a root. */
+export interface PendingLog {
+  readonly records: readonly Recorded[];
+  /** Bytes of its stream whose named blocks need no look. */
+  readonly sureBytes: number;
+  /** Places that are not to be given out before the replay is committed. */
+  readonly claimed: { readonly copy: number; readonly kib: number; readonly sizeKib: number }[];
+}
+
+/**
+ * What was completed after the root in `root`: by the journal of the process before us, or by the logs on media. Throws FsError
+ * EIO when the journal does not know this root, or when acknowledged records can't be read.
+ */
+export async function findPending(
+  root: DataView,
+  copies: CopySet,
+  journal: Journal | undefined,
+): Promise<(PendingLog & { readonly segments: readonly (readonly number[])[] }) | undefined> {
+  const inSync = copies.copies.filter(({ standing, failure }) => standing === "in-sync" && failure === undefined);
+  const found = await readLog(root, inSync);
+  const segments = found?.segments ?? [];
+  if (journal === undefined) {
+    if (found === undefined) return undefined;
+    return { records: [...readRecords(found.stream)], sureBytes: found.sureBytes, segments, claimed: [] };
+  }
+  const kept = journal.after(rootSequence(root));
+  if (kept === undefined) {
+    throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
+  }
+  return { records: [...readRecords(kept.stream)], sureBytes: kept.landedBytes, segments, claimed: [] };
+}
+
+/** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use. */
+export async function claimPending(
+  pending: PendingLog & { readonly segments: readonly (readonly number[])[] },
+  store: BlockStore,
+  copies: CopySet,
+  untilLoaded: UntilLoaded,
+): Promise<void> {
+  const claim = async (copy: number, kib: number, sizeKib: number): Promise<void> => {
+    const freemap = store.freemaps[copy];
+    if (kib === 0 || freemap === undefined || copies.copy(copy)?.placeRefusal(kib, sizeKib * KIB) !== undefined) return;
+    if (!(await untilLoaded(() => freemap.reserveAt(kib, sizeKib)))) {
+      throw new FsError("EIO", `copy ${copy}: the log names KiB ${kib}, which is in use; run fsck.h2ts`);
+    }
+    pending.claimed.push({ copy, kib, sizeKib });
+  };
+  for (const [copy, places] of pending.segments.entries())
+    for (const kib of places) await claim(copy, kib, LOG_SEGMENT_KIB);
+  for (const { early } of pending.records) {
+    for (const { pointers } of early) {
+      for (let copy = 0; copy < COPIES_MAX; copy++) {
+        await claim(copy, pointers[copy] as number, DATA_WINDOW_BYTES / KIB);
+      }
+    }
+  }
+}
+
+/** Gives back what no ref names after all. For after the commit: nothing needs the log then. */
+export function releasePending(pending: PendingLog, store: BlockStore, adopted: ReadonlySet<string>): void {
+  for (const { copy, kib, sizeKib } of pending.claimed) {
+    if (!adopted.has(placeKey(copy, kib))) store.freemaps[copy]?.endReservation(kib, sizeKib, false);
+  }
+}
+
+const placeKey = (copy: number, kib: number): string => `${copy}:${kib}`;
+
+/** Thrown inside an operation whose blocks came to lie otherwise than when it was carried out first. */
+class LiesOtherwise extends Error {}
+
+export interface ReplayParts {
+  readonly store: BlockStore;
+  readonly state: PfsState;
+  readonly copies: CopySet;
+  readonly readOnly: boolean;
+  /** Told of what each operation gave that belongs to a request of the kernel's. */
+  readonly onResult: (requestId: number, result: OperationResult) => void;
+}
+
+/** Carries the records out; returns the places that refs name now. Throws FsError when one does not fit the root. */
+export async function replay(pending: PendingLog, parts: ReplayParts): Promise<ReadonlySet<string>> {
+  const { store } = parts;
+  const adopted = new Set<string>();
+  // What can't be written stays in memory.
+  store.writesEarly = !parts.readOnly;
+  for (const record of pending.records) {
+    const early = await soundBlocks(record, pending.sureBytes, parts);
+    if (early === undefined) return adopted;
+    const result = await carryOut(record, early, parts, adopted);
+    if (record.requestId !== 0) parts.onResult(record.requestId, result);
+  }
+  return adopted;
+}
+
+async function carryOut(
+  { operation }: Recorded,
+  early: readonly EarlyBlock[],
+  parts: ReplayParts,
+  adopted: Set<string>,
+): Promise<OperationResult> {
+  const { store, state } = parts;
+  try {
+    const result = await again(store, () => {
+      for (const block of early) store.adoptable.set(block.key, block);
+      const carriedOut = execute(state, operation);
+      if (store.adoptable.size > 0) throw new LiesOtherwise();
+      return carriedOut;
+    });
+    for (const { pointers } of early) {
+      for (const [copy, kib] of pointers.entries()) if (kib !== 0) adopted.add(placeKey(copy, kib));
+    }
+    return result;
+  } catch (error) {
+    store.adoptable.clear();
+    if (!(error instanceof LiesOtherwise)) throw error;
+  }
+  const whole = await withContent(operation, early, parts);
+  return again(store, () => execute(state, whole));
+}
+
+/** Runs `body` as one operation that may use all of the reserve, until nothing it needs is missing. */
+async function again<T>(store: BlockStore, body: () => T): Promise<T> {
+  const pinned: Block[] = [];
+  try {
+    for (;;) {
+      try {
+        return store.attempt(Claim.COMMIT, body);
+      } catch (error) {
+        if (error !== MISS) throw error;
+      }
+      await store.load(pinned);
+    }
+  } finally {
+    store.unpin(pinned);
+  }
+}
+
+/** The write with all of its content, from the blocks that its record names. */
+async function withContent(operation: Operation, early: readonly EarlyBlock[], parts: ReplayParts): Promise<Operation> {
+  if (operation.op !== "write") return operation;
+  const { checkType } = parts.store;
+  const requests = early.map(({ pointers, check }) => ({
+    pointers,
+    checkType,
+    check,
+    target: new Uint8Array(DATA_WINDOW_BYTES),
+    metadata: false,
+  }));
+  await parts.copies.readBlocks(requests);
+  const data = operation.data.slice();
+  for (const [i, { key }] of early.entries()) {
+    const request = requests[i] as { target: Uint8Array; error?: Error };
+    if (request.error !== undefined) throw new FsError("EIO", `a block that the log names: ${request.error.message}`);
+    data.set(request.target, key - operation.offset);
+  }
+  return { ...operation, data };
+}
+
+/**
+ * The blocks a record names, with pointers to copies in sync at hand only; undefined when one of them is on no copy, which is
+ * where the log ends.
+ */
+async function soundBlocks(
+  { early, endBytes }: Recorded,
+  sureBytes: number,
+  parts: ReplayParts,
+): Promise<EarlyBlock[] | undefined> {
+  const sound: EarlyBlock[] = [];
+  for (const block of early) {
+    const pointers = block.pointers.map((kib, copy) => {
+      const at = parts.copies.copy(copy);
+      const usable = at?.standing === "in-sync" && at.placeRefusal(kib, DATA_WINDOW_BYTES) === undefined;
+      return usable ? kib : 0;
+    });
+    if (pointers.every((kib) => kib === 0)) return undefined;
+    const named = { ...block, pointers };
+    if (endBytes > sureBytes && !(await madeGood(named, parts))) return undefined;
+    sound.push(named);
+  }
+  return sound;
+}
+
+/** Looks at a block on every copy and writes it where it is bad, which needs no place but its own. False when no copy has it. */
+async function madeGood({ pointers, check }: EarlyBlock, parts: ReplayParts): Promise<boolean> {
+  const bad: number[] = [];
+  let good: Uint8Array | undefined;
+  for (const [copy, kib] of pointers.entries()) {
+    if (kib === 0) continue;
+    const bytes = await readWhole(parts.copies, copy, kib, check, parts.store.checkType);
+    if (bytes === undefined) bad.push(copy);
+    else good = bytes;
+  }
+  if (good === undefined) return false;
+  if (bad.length === 0 || parts.readOnly) return true;
+  await parts.copies.writeBlocks([
+    { pointers: pointers.map((kib, copy) => (bad.includes(copy) ? kib : 0)), bytes: good },
+  ]);
+  return true;
+}
+
+async function readWhole(
+  copies: CopySet,
+  copy: number,
+  kib: number,
+  check: Uint8Array,
+  checkType: CheckType,
+): Promise<Uint8Array | undefined> {
+  const bytes = new Uint8Array(DATA_WINDOW_BYTES);
+  try {
+    await copies.copy(copy)?.read(kib * KIB, [bytes]);
+  } catch {
+    return undefined;
+  }
+  return checkMatches(checkType, bytes, new DataView(check.buffer, check.byteOffset, check.length), 0)
+    ? bytes
+    : undefined;
+}
