@@ -21,6 +21,7 @@ import {
 } from "../src/format/geometry.ts";
 import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../src/format/heartbeat.ts";
 import { INLINE_DATA_BYTES } from "../src/format/inode.ts";
+import { LOG_FRAME_ALIGN_BYTES, LOG_SEGMENT_KIB } from "../src/format/log-frame.ts";
 import { NODES_PER_ROW_MAX } from "../src/format/node-header.ts";
 import { HISTORY_ENTRIES } from "../src/format/root-block.ts";
 
@@ -77,6 +78,24 @@ mounted for writing. They are all zero when nobody has; so they are on volumes m
 on copies whose devices are locked locally while they are in use. Anything else is watched before the volume is mounted: if
 it changes within a lease, its writer is alive.`,
     structures: ["heartbeat"],
+  },
+  {
+    title: "Log",
+    prose: `
+What was completed after a root and acknowledged before the next one is in the root's log. The root names its id and its first
+segment on each copy; a segment is ${LOG_SEGMENT_KIB} KiB. Frames begin at multiples of ${LOG_FRAME_ALIGN_BYTES} bytes, one after another; where the next one does not fit,
+it is the first of the segment that the frames before it name as next. Every copy in sync has the same frames. The payloads in order are a
+stream of records, one for each operation, in the order in which they were carried out; a record may be spread over frames.
+
+To read: follow the frames as long as each verifies, is of this log and has the number, place and predecessor expected; on each copy in
+sync, and take the longest. A frame beyond that end which says that more was flushed than is left means damage, not a torn tail. No bitmap
+shows segments, nor the blocks that records name: they are to be claimed before anything is allocated.
+
+A record is its length (u32), kind (u8), the number of blocks it names (u8), a request id that means nothing after the mount (f64), then the fields of the
+operation: numbers as f64, times as two of them, flags as a byte, strings as u32 and bytes, optional fields behind a byte that is 1 when they are there. A write ends
+with the length of its data (f64), the blocks of ${BLOCK_MAX_KIB} KiB that hold parts of it already (offset in the file, pointer per copy, each f64, and a check code of 32 bytes),
+and the rest of the data.`,
+    structures: ["log-frame"],
   },
   {
     title: "Feature flags",

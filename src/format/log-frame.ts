@@ -32,7 +32,12 @@ export const LOG_FRAME = declareStructure(
     { name: "streamBytes", type: "u64", meaning: "bytes of the stream in the frames before it" },
     { name: "sureBytes", type: "u64", meaning: "bytes of the stream known to be flushed, with what they name" },
     { name: "next", type: "u48", count: COPIES_MAX, meaning: "first KiB of the segment after this one on each copy" },
-    { name: "previous", type: "bytes", sizeBytes: 32, meaning: "check of the frame before it; zero in the first" },
+    {
+      name: "previous",
+      type: "bytes",
+      sizeBytes: 32,
+      meaning: "check of the frame before it; in the first: sequence (u64) and epoch of the root",
+    },
     { name: "reserved1", type: "reserved", sizeBytes: 24, meaning: "zero" },
     { name: "check", type: "bytes", sizeBytes: 32, meaning: "check code of head (with a zero check) and payload" },
   ],
@@ -90,6 +95,14 @@ export function sealFrame(bytes: Uint8Array, head: FrameHead): void {
   for (let copy = 0; copy < COPIES_MAX; copy++) writeU48(view, AT.next + copy * 6, head.next[copy] ?? 0);
   bytes.set(head.previous, AT.previous);
   writeCheck(CheckType.XXH64, bytes, view, AT.check);
+}
+
+/** What stands in the first frame of a log for the check of its predecessor: the root that the log goes on from. */
+export function logSeed(sequence: number, epoch: Uuid): Uint8Array {
+  const seed = new Uint8Array(32);
+  writeU64(new DataView(seed.buffer), 0, sequence);
+  seed.set(epoch, 8);
+  return seed;
 }
 
 /** Check code of a sealed frame, for its successor. A copy. */

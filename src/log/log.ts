@@ -15,6 +15,15 @@ import type { BlockWrite } from "../copies/block-io.ts";
 import type { Journal } from "./journal.ts";
 import type { Segment, Segments } from "./segments.ts";
 
+export interface LogIdentity {
+  /** Random, as the root names it. */
+  readonly id: Uuid;
+  /** Of that root, see `logSeed`. */
+  readonly seed: Uint8Array;
+  /** Bit per copy it is written to. */
+  readonly mask: number;
+}
+
 export class Log {
   readonly id: Uuid;
   /** Bit per copy it is written to. */
@@ -27,13 +36,20 @@ export class Log {
   #segment = 0;
   #offsetBytes = 0;
   #number = 0;
-  #previous: Uint8Array = new Uint8Array(32);
+  #previous: Uint8Array;
   /** Position in the journal up to which frames were made. */
   #framedBytes: number;
 
-  private constructor(id: Uuid, mask: number, segments: Segments, journal: Journal, from: number, chain: Segment[]) {
+  private constructor(
+    { id, seed, mask }: LogIdentity,
+    segments: Segments,
+    journal: Journal,
+    from: number,
+    chain: Segment[],
+  ) {
     this.id = id;
     this.mask = mask;
+    this.#previous = seed;
     this.#segments = segments;
     this.#journal = journal;
     this.#firstBytes = from;
@@ -42,10 +58,11 @@ export class Log {
   }
 
   /** An empty log of what the journal holds from position `from` on; undefined when there is no room for one. */
-  static begin(id: Uuid, mask: number, segments: Segments, journal: Journal, from: number): Log | undefined {
+  static begin(identity: LogIdentity, segments: Segments, journal: Journal, from: number): Log | undefined {
+    const { mask } = identity;
     const first = segments.take(mask);
     const second = segments.take(mask);
-    if (first !== undefined && second !== undefined) return new Log(id, mask, segments, journal, from, [first, second]);
+    if (first !== undefined && second !== undefined) return new Log(identity, segments, journal, from, [first, second]);
     if (first !== undefined) segments.give(first);
     return undefined;
   }

@@ -12,9 +12,10 @@ import {
   LOG_FRAME_ALIGN_BYTES,
   LOG_SEGMENT_BYTES,
   LOG_SEGMENT_KIB,
+  logSeed,
   openFrame,
 } from "../format/log-frame.ts";
-import { rootLogHead, rootLogId } from "../format/root-block.ts";
+import { rootEpoch, rootLogHead, rootLogId, rootSequence } from "../format/root-block.ts";
 
 /** Far more than any writer of ours lets a log grow to: what is longer is crafted. */
 const STREAM_BYTES_MAX = 256 * 1024 * 1024;
@@ -46,7 +47,8 @@ export async function readLog(root: DataView, copies: readonly Copy[]): Promise<
   const id = rootLogId(root).slice();
   if (isZero(id)) return undefined;
   const head = rootLogHead(root);
-  const chains = await Promise.all(copies.map((copy) => readChain(copy, id, head)));
+  const seed = logSeed(rootSequence(root), rootEpoch(root));
+  const chains = await Promise.all(copies.map((copy) => readChain(copy, id, head, seed)));
   let best: Chain | undefined;
   let claimedBytes = 0;
   for (const chain of chains) {
@@ -67,10 +69,10 @@ export async function readLog(root: DataView, copies: readonly Copy[]): Promise<
   return { id, stream, sureBytes: best.sureBytes, segments: best.segments };
 }
 
-async function readChain(copy: Copy, id: Uuid, head: readonly number[]): Promise<Chain> {
+async function readChain(copy: Copy, id: Uuid, head: readonly number[], seed: Uint8Array): Promise<Chain> {
   const chain: Chain = { pieces: [], streamBytes: 0, sureBytes: 0, segments: head.map(placed), claimedBytes: 0 };
   let number = 0;
-  let previous: Uint8Array = new Uint8Array(32);
+  let previous = seed;
   let next = head;
   for (let segment = 0; chain.streamBytes < STREAM_BYTES_MAX; segment++) {
     const bytes = await readSegment(copy, next[copy.index] ?? 0);

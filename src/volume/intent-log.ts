@@ -11,7 +11,8 @@ import { randomUuid } from "../base/uuid.ts";
 import type { BlockWrite } from "../copies/block-io.ts";
 import type { Copy, CopySet } from "../copies/copy-set.ts";
 import { KIB } from "../format/geometry.ts";
-import { setRootLog } from "../format/root-block.ts";
+import { logSeed } from "../format/log-frame.ts";
+import { rootEpoch, setRootLog } from "../format/root-block.ts";
 import type { Journal } from "../log/journal.ts";
 import { Log } from "../log/log.ts";
 import { Segments } from "../log/segments.ts";
@@ -159,7 +160,8 @@ export class IntentLog {
   sealed(root: DataView, sequence: number, inSync: number): void {
     this.#next?.end();
     this.journal.sealed(sequence);
-    this.#next = Log.begin(randomUuid(this.#random), inSync, this.#segments, this.journal, this.journal.sealBytes);
+    const identity = { id: randomUuid(this.#random), seed: logSeed(sequence, rootEpoch(root)), mask: inSync };
+    this.#next = Log.begin(identity, this.#segments, this.journal, this.journal.sealBytes);
     setRootLog(root, this.#next?.id, this.#next?.head ?? []);
   }
 
