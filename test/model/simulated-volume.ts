@@ -18,6 +18,7 @@ import type { Volume } from "../../src/volume/volume.ts";
 export const MIB = 1024 * 1024;
 /** As small as a journal may be. */
 const JOURNAL_BYTES = 3 * RECORD_BYTES_MAX;
+let openings = 0;
 
 /** Identities of the copies and of the volume depend on the seed alone, so images of one seed belong together. */
 export class SimulatedVolume {
@@ -76,7 +77,8 @@ export class SimulatedVolume {
 
   async #open(cacheBytes: number): Promise<void> {
     const journal = new Journal(new Uint8Array(JOURNAL_BYTES));
-    const random = new SeededRandom(this.#seed + 2);
+    // No two openings share ids of epochs and logs.
+    const random = new SeededRandom(this.#seed + 2 + ++openings);
     this.volume = await openVolume(this.copies, { clock: this.clock, commitMs: 0, cacheBytes, journal, random });
     this.fs = new FileSystem(this.volume, this.clock);
   }
