@@ -43,7 +43,8 @@ export async function checkRings(copies: CopySet, list: FindingList, powerCuts: 
 function reportRing(ring: Ring, list: FindingList, powerCuts: number): void {
   const { copy, findings } = ring;
   const damaged = new Set(findings.filter(({ kind }) => KINDS[kind] === "root-slot").map(({ slot }) => slot));
-  const torn: { severity?: Severity } = damaged.size <= powerCuts && ringRoots(ring).length > 0 ? { severity: "note" } : {};
+  const torn: { severity?: Severity } =
+    damaged.size <= powerCuts && ringRoots(ring).length > 0 ? { severity: "note" } : {};
   for (const { kind, message } of findings) {
     const name = KINDS[kind];
     const place = { copy: copy.index, ...(name === "root-slot" ? torn : {}) };

@@ -125,12 +125,7 @@ export async function cutPower(
   return { states: judged.distinct, failures };
 }
 
-async function judge(
-  recording: CopyRecording,
-  promised: number,
-  images: Images,
-  again?: SeededRandom,
-): Promise<void> {
+async function judge(recording: CopyRecording, promised: number, images: Images, again?: SeededRandom): Promise<void> {
   const { seed, copy, states, anchored } = recording;
   const after = (tree: string): void => {
     if (states.indexOf(tree, promised) >= 0) return;
