@@ -43,8 +43,8 @@ export interface Checked {
 export interface CheckOptions {
   /** Also check every older root that is still in a ring: by I3 they stay complete. */
   readonly everyRoot?: boolean;
-  /** The power failed: a root torn in writing is no damage. */
-  readonly afterPowerCut?: boolean;
+  /** How often the power failed since all was well: roots torn in writing are no damage. */
+  readonly powerCuts?: number;
   /** Called with each phase, and with bytes read since the last call. */
   readonly onProgress?: (phase: CheckPhase, bytes: number) => void;
   readonly signal?: AbortSignal;
@@ -64,7 +64,7 @@ export async function checkInto(
   options: CheckOptions,
 ): Promise<Checked | undefined> {
   options.onProgress?.("rings", 0);
-  const { rings, newest } = await checkRings(copies, list, options.afterPowerCut ?? false);
+  const { rings, newest } = await checkRings(copies, list, options.powerCuts ?? 0);
   if (newest === undefined) {
     list.add("root-content", "no copy has a valid root: the volume can't be read");
     return undefined;
@@ -89,7 +89,7 @@ export async function checkInto(
  * and whether more damage was met in use than was repaired.
  */
 export async function checkLightly(copies: CopySet, list: FindingList): Promise<void> {
-  const { newest } = await checkRings(copies, list, false);
+  const { newest } = await checkRings(copies, list, 0);
   if (newest === undefined) {
     list.add("root-content", "no copy has a valid root: the volume can't be read");
     return;

@@ -29,21 +29,22 @@ export function copyName(copy: Copy): string {
 }
 
 /**
- * Reads all rings and reports what is wrong with them. After a power cut one slot of a copy may be torn: the root being
- * written when it happened; that is worth a note only.
+ * Reads all rings and reports what is wrong with them. Every power cut may tear one slot of a copy, that of the root
+ * being written when it happened, as long as another slot is left to go on from; that is worth a note only.
  */
-export async function checkRings(copies: CopySet, list: FindingList, afterPowerCut: boolean): Promise<RingReport> {
+export async function checkRings(copies: CopySet, list: FindingList, powerCuts: number): Promise<RingReport> {
   const { rings } = await readRings(copies);
-  for (const ring of rings) reportRing(ring, list, afterPowerCut);
+  for (const ring of rings) reportRing(ring, list, powerCuts);
   const newest = rings.length === 0 ? undefined : newestRoot(rings)?.root;
   if (newest !== undefined) for (const ring of rings) reportLag(ring, newest, list);
   return { rings, newest };
 }
 
-function reportRing(ring: Ring, list: FindingList, afterPowerCut: boolean): void {
+function reportRing(ring: Ring, list: FindingList, powerCuts: number): void {
   const { copy, findings } = ring;
   const damaged = new Set(findings.filter(({ kind }) => KINDS[kind] === "root-slot").map(({ slot }) => slot));
-  const torn: { severity?: Severity } = afterPowerCut && damaged.size === 1 ? { severity: "note" } : {};
+  const torn: { severity?: Severity } =
+    damaged.size <= powerCuts && ringRoots(ring).length > 0 ? { severity: "note" } : {};
   for (const { kind, message } of findings) {
     const name = KINDS[kind];
     const place = { copy: copy.index, ...(name === "root-slot" ? torn : {}) };

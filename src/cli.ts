@@ -6,6 +6,7 @@ import { reportFailure } from "./cli/failure.ts";
 import { addMount } from "./cli/mount.ts";
 import { addOffline } from "./cli/offline.ts";
 import { addOnline } from "./cli/online.ts";
+import { addResolve } from "./cli/resolve.ts";
 import { addResume } from "./cli/resume.ts";
 import { addSelectMaster } from "./cli/select-master.ts";
 import { addStatus } from "./cli/status.ts";
@@ -28,6 +29,7 @@ const VERBS = [
   ...[addMount, addUmount, addSync, addStatus],
   ...[addMembers, addScrub],
   ...[addOffline, addOnline, addSuspend, addResume, addSelectMaster, addWait],
+  ...[addResolve],
 ];
 for (const add of VERBS) add(program);
 

@@ -13,6 +13,8 @@ interface Flags {
   readonly transport?: string;
 }
 
+const USAGE = "[-o OPTIONS] [--foreground] [--transport kernel|fuse-native] TARGET... DIR";
+
 const HELP = `
 Options of -o, separated by commas:
   cache=SIZE           memory for blocks (default 256M)
@@ -32,8 +34,9 @@ export function addMount(program: Command): void {
   program
     .command("mount")
     .description("mount a volume; returns once it is live")
-    .usage("[-o OPTIONS] [--foreground] [--transport kernel|fuse-native] TARGET... DIR")
-    .argument("<words...>", "the targets of the volume's copies, then the mount point")
+    .usage(USAGE)
+    // Both in one: Commander takes no word after a list.
+    .argument("[words...]", "the targets of the volume's copies, then the mount point")
     .option("-o, --options <OPTIONS>", "mount options", (text: string, all: string[]) => [...all, text], [])
     .option("--foreground", "stay in the foreground and log to stderr")
     .option("--transport <NAME>", "kernel or fuse-native")
@@ -43,9 +46,10 @@ export function addMount(program: Command): void {
         ...flags.options,
         ...(flags.transport === undefined ? [] : [`transport=${flags.transport}`]),
       ]);
-      const directory = words.at(-1) as string;
-      if (options.remount) return remount(directory, options);
-      if (words.length < 2) throw new UsageError("give the targets and then the mount point: h2ts mount TARGET... DIR");
+      const directory = words.at(-1);
+      if (directory !== undefined && options.remount) return remount(directory, options);
+      if (directory === undefined || words.length < 2)
+        throw new UsageError(`give the targets and then the mount point: h2ts mount ${USAGE}`);
       const request = await prepareMount(words.slice(0, -1), directory, options);
       if (!flags.foreground) return printWarnings("h2ts", await startDetached(request));
       // Loaded here only: the other verbs do not need the supervisor.

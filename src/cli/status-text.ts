@@ -2,8 +2,8 @@
 // and only when something is wrong.
 
 import { formatByteSize } from "../base/byte-size.ts";
-import type { ScanReport } from "../daemon/volume-report.ts";
 import { advice } from "./status-advice.ts";
+import { scanText } from "./scan-text.ts";
 import type { StatusReport } from "./status-report.ts";
 
 const count = (n: number, one: string, many: string): string => `${n} ${n === 1 ? one : many}`;
@@ -51,20 +51,6 @@ export function statusText(report: StatusReport): string {
 }
 
 const lacks = (bytes: number): string => (bytes === 0 ? "" : `; lacks about ${formatByteSize(bytes)}`);
-
-/** "resync of copy 1 under way: 22% done, 340M of 1.50G, 56M/s, 0:21 to go" */
-function scanText({ copy, state, doneBytes, leftBytes, seconds }: ScanReport): string {
-  if (state === "complete") return `resync of copy ${copy} complete: ${formatByteSize(doneBytes)} brought`;
-  const totalBytes = doneBytes + leftBytes;
-  const percent = totalBytes === 0 ? 100 : Math.floor((100 * doneBytes) / totalBytes);
-  const how = state === "running" ? "under way" : state === "no-room" ? "stopped, no room" : state;
-  const done = `resync of copy ${copy} ${how}: ${percent}% done, ${formatByteSize(doneBytes)} of ${formatByteSize(totalBytes)}`;
-  if (state !== "running" || doneBytes === 0) return done;
-  const bytesPerSecond = doneBytes / Math.max(seconds, 0.001);
-  const left = Math.round(leftBytes / bytesPerSecond);
-  const clock = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
-  return `${done}, ${formatByteSize(Math.round(bytesPerSecond))}/s, ${clock} to go`;
-}
 
 function table(report: StatusReport): string[] {
   const rows = [["NAME", "STATE", "READ", "WRITE", "CKSUM", "ROLE", "SIZE", "USED"]];

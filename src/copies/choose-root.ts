@@ -163,7 +163,9 @@ function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, forced: boolean):
     return;
   }
   const { standing, reason } = standingOf(ring, chosen);
-  if (standing === "divergent" && !forced) throw divergence(ring, chosen, chosenRing.copy.name);
+  if (standing === "divergent" && !forced) {
+    throw divergence(ring, chosen, `${chosenRing.copy.name} (copy ${chosenRing.copy.index})`);
+  }
   copy.standing = standing;
   copy.reason = reason;
   if ((flags & MemberFlag.OFFLINE) !== 0) copy.standing = "offline";
@@ -187,7 +189,7 @@ function divergence(ring: Ring, chosen: RingRoot, chosenName: string): CopiesErr
     "divergent",
     `${copy.name} (copy ${copy.index})`,
     `went another way than ${chosenName}: it has ${own === undefined ? "no root" : describeHistory(own.view)}; the other has ${describeHistory(chosen.view)}; ` +
-      "mount one of them alone to look at it, then h2ts resolve --keep COPY --discard COPY",
+      "look at either with mount -o ro of its target alone, then give one up: h2ts resolve --keep COPY --discard COPY TARGET...",
   );
 }
 

@@ -7,7 +7,8 @@ import { rootLastSeen } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "../walk/caretaker.ts";
 import { describeCopy } from "./describe-copy.ts";
-import type { CopyReport, ScanReport, VolumeReport } from "./volume-report.ts";
+import { describeScans } from "./describe-scans.ts";
+import type { CopyReport, VolumeReport } from "./volume-report.ts";
 
 /** The state of `volume` now; from memory, it asks no device. */
 export function describeVolume(volume: Volume, caretaker?: Caretaker): VolumeReport {
@@ -33,19 +34,8 @@ export function describeVolume(volume: Volume, caretaker?: Caretaker): VolumeRep
       inodes: space.inodeCount,
     },
     copies,
-    scans: caretaker === undefined ? [] : describeScans(volume, caretaker, copies),
+    scans: describeScans(volume, caretaker, copies),
     dataErrors: volume.store.lostCount,
   };
   return volume.failed ? { ...report, reason: (volume.readOnly ?? "").split("\n")[0] ?? "" } : report;
-}
-
-function describeScans(volume: Volume, caretaker: Caretaker, copies: readonly CopyReport[]): ScanReport[] {
-  return [...caretaker.catchUps.values()].map(({ copyIndex, startedMs, endedMs, progress, end }) => ({
-    activity: "resync",
-    copy: copyIndex,
-    state: end ?? "running",
-    doneBytes: progress.bytes,
-    leftBytes: copies.find(({ index }) => index === copyIndex)?.missingBytes ?? 0,
-    seconds: ((endedMs ?? volume.copies.clock.monotonicMs()) - startedMs) / 1000,
-  }));
 }

@@ -7,7 +7,7 @@ import { MountOptions } from "./mount-options.ts";
 import { VolumeReport } from "./volume-report.ts";
 
 /** Work in the background that can be waited for. */
-export const ACTIVITIES = ["resync", "scrub"] as const;
+export const ACTIVITIES = ["resync", "detach", "scrub"] as const;
 
 /** A verb for the copies of a mounted volume. What its arguments are only the verb itself knows, which checks them. */
 export const VerbCall = z.object({ verb: z.string(), args: z.record(z.string(), z.unknown()) });

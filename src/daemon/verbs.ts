@@ -1,8 +1,7 @@
 // The verbs for the copies of a mounted volume, by name, and carrying one out: each is one file in verbs/, and a command of
 // the same name in src/cli.
 
-import { CopiesError } from "../copies/errors.ts";
-import { DeviceError } from "../device/device.ts";
+import { exitCodeOf } from "./exit-code.ts";
 import { MountExit, type VerbCall } from "./messages.ts";
 import type { Verb, VerbContext } from "./verb.ts";
 import { attach } from "./verbs/attach.ts";
@@ -41,9 +40,4 @@ export async function carryOut({ verb, args }: VerbCall, context: VerbContext): 
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error), exitCode: exitCodeOf(error) };
   }
-}
-
-function exitCodeOf(error: unknown): number {
-  if (error instanceof DeviceError) return MountExit.SYSTEM;
-  return error instanceof CopiesError && error.kind === "syntax" ? MountExit.USAGE : MountExit.FAILURE;
 }

@@ -43,15 +43,26 @@ export const CopyReport = z.object({
 });
 export type CopyReport = z.infer<typeof CopyReport>;
 
-/** Work in the background, under way or over since the mount. */
+/** Work in the background: resyncs under way or over since the mount, and the last scrub, which the root remembers. */
 export const ScanReport = z.object({
-  activity: z.enum(["resync"]),
-  copy: z.number(),
-  state: z.enum(["running", "complete", "no-room", "stopped", "failed"]),
+  activity: z.enum(["resync", "scrub"]),
+  /** Of a resync. */
+  copy: z.number().optional(),
+  /** A scrub that is stopped goes on at the next mount. */
+  state: z.enum(["running", "paused", "complete", "cancelled", "no-room", "stopped", "failed"]),
   doneBytes: z.number(),
   /** An estimate. */
   leftBytes: z.number(),
+  /** How long it ran since the mount, pauses left out. */
   seconds: z.number(),
+  /** Read or brought in that time, which gives the rate. */
+  sinceMountBytes: z.number().optional(),
+  /** Of a scrub: bad blocks found, each copy's counted by itself; of them repaired; blocks that no copy had. */
+  errors: z.number().optional(),
+  repaired: z.number().optional(),
+  lost: z.number().optional(),
+  /** When a scrub was complete, seconds since 1970. */
+  finishedSec: z.number().optional(),
 });
 export type ScanReport = z.infer<typeof ScanReport>;
 

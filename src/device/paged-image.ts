@@ -1,11 +1,20 @@
 // Sparse bytes in memory for the simulated device. A fork costs nothing until it is written to: pages are shared with
 // the frozen images below, so that a crash test can try tens of thousands of variants of one disk.
 
+import xxhash from "xxhash-wasm";
 import { assert } from "../base/assert.ts";
+import { isZero } from "../base/uuid.ts";
 
 export const PAGE_BYTES = 4096;
 /** Forks deeper than this are flattened: each level costs one map lookup on a page that is not there. */
 const DEPTH_MAX = 4;
+
+const { h64Raw } = await xxhash();
+
+/** What a page adds to the digest of its image; nothing when it is zero, so that absent and zero are the same. */
+function pageDigest(index: number, page: Uint8Array): bigint {
+  return isZero(page) ? 0n : h64Raw(page, BigInt(index));
+}
 
 export class PagedImage {
   readonly sizeBytes: number;
@@ -15,6 +24,8 @@ export class PagedImage {
   /** Pages shared with a flattened base: copied before the first write. */
   readonly #borrowed: Set<number>;
   #frozen = false;
+  /** Known once frozen and asked for. */
+  #digest: bigint | undefined;
 
   constructor(sizeBytes: number, base?: PagedImage) {
     this.sizeBytes = sizeBytes;
@@ -65,6 +76,19 @@ export class PagedImage {
       done += length;
       at += length;
     }
+  }
+
+  /** 64 bits that follow from the content alone, however the image came by it. Costs what changed since the last fork. */
+  digest(): bigint {
+    if (this.#digest !== undefined) return this.#digest;
+    let digest = this.#base?.digest() ?? 0n;
+    for (const [index, page] of this.#pages) {
+      const under = this.#inherited(index);
+      if (under !== undefined) digest ^= pageDigest(index, under);
+      digest ^= pageDigest(index, page);
+    }
+    if (this.#frozen) this.#digest = digest;
+    return digest;
   }
 
   /** Changes one bit, as rot does. */

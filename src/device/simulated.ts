@@ -29,6 +29,8 @@ export class SimulatedDevice implements BlockDevice {
   readonly faults = new FaultPlan();
   /** Calls made so far, by kind. */
   readonly calls = { read: 0, write: 0, flush: 0 };
+  /** Bytes those calls asked for, by kind. */
+  readonly bytes = { read: 0, write: 0, flush: 0 };
   /** What a read returns now: writes are visible at once, flushed or not. */
   readonly image: PagedImage;
   readonly #disk: SimulatedDisk | undefined;
@@ -138,6 +140,7 @@ export class SimulatedDevice implements BlockDevice {
     start?: (effect: Fault["effect"] | undefined) => void,
   ): Promise<void> {
     this.calls[operation]++;
+    this.bytes[operation] += lengthBytes;
     if (this.#closed)
       return Promise.reject(new DeviceError(this.name, operation, offsetBytes, "EBADF", "device is closed"));
     if (!(offsetBytes >= 0) || offsetBytes + lengthBytes > this.sizeBytes) {

@@ -3,6 +3,7 @@
 // no gap; a table whose fields do not add up to the stated size does not load.
 
 import { assert } from "../base/assert.ts";
+import { isZero } from "../base/uuid.ts";
 
 /** Little-endian integers, raw bytes (identifiers, checks, text, zero-padded), nested structures, or reserved zeros. */
 export type FieldType =
@@ -79,8 +80,8 @@ export function offsetOf(structure: Structure, fieldName: string): number {
 export function firstDirtyReserved(structure: Structure, bytes: Uint8Array, at = 0): string | undefined {
   for (const field of structure.fields) {
     if (field.type !== "reserved") continue;
-    const end = at + field.offsetBytes + field.elementBytes * field.count;
-    for (let i = at + field.offsetBytes; i < end; i++) if (bytes[i] !== 0) return field.name;
+    const from = at + field.offsetBytes;
+    if (!isZero(bytes.subarray(from, from + field.elementBytes * field.count))) return field.name;
   }
   return undefined;
 }

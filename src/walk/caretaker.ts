@@ -39,6 +39,15 @@ export interface CatchUp {
   end: ResyncEnd | "failed" | undefined;
 }
 
+/** Kinds of work, each of which can be waited for by itself. */
+export type Activity = "resync" | "detach" | "scrub";
+
+/** How the last scrub of this mount ended. */
+export interface ScrubEnd {
+  readonly scrub: Scrub;
+  readonly end: "complete" | "cancelled" | "stopped" | "failed";
+}
+
 export class Caretaker {
   readonly #volume: Volume;
   readonly #clock: Clock;
@@ -52,10 +61,11 @@ export class Caretaker {
   #revalidated: Promise<unknown> = Promise.resolve();
   readonly #catchUps = new Map<number, CatchUp>();
   #scrub: Scrub | undefined;
+  #lastScrub: ScrubEnd | undefined;
   /** Bounds the scrub; may be changed while it runs. */
   readonly scrubPace: Pace;
   readonly #detaching = new Map<number, Detach>();
-  readonly #under = new Set<Promise<void>>();
+  readonly #under = new Map<Promise<void>, Activity>();
   #closed = false;
 
   constructor(volume: Volume, options: CaretakerOptions) {
@@ -65,8 +75,8 @@ export class Caretaker {
     this.scrubPace = new Pace(options.clock, options.scrubBytesPerSecond ?? 0);
     this.#note = options.onNote ?? (() => undefined);
     volume.members.onEvent = ({ copyIndex, what, detail }) => this.#note(`copy ${copyIndex} ${what}: ${detail}`);
-    volume.members.onJoined = (copy) => this.#begin(() => this.#clearUp(copy));
-    volume.members.onReplaced = (index) => this.#begin(() => this.#clearBehind(index));
+    volume.members.onJoined = (copy) => this.#begin("resync", () => this.#clearUp(copy));
+    volume.members.onReplaced = (index) => this.#begin("detach", () => this.#clearBehind(index));
   }
 
   /**
@@ -74,17 +84,17 @@ export class Caretaker {
    * that leave, at hand or not, and goes on with a scrub that was interrupted.
    */
   start(): void {
-    if (this.#volume.readOnly === undefined) this.#begin(() => restoreMinCopies(this.#volume));
+    if (this.#volume.readOnly === undefined) this.#begin("detach", () => restoreMinCopies(this.#volume));
     for (let index = 0; index < COPIES_MAX; index++) {
-      if ((this.#volume.members.leaving & (1 << index)) !== 0) this.#begin(() => this.#clearBehind(index));
+      if ((this.#volume.members.leaving & (1 << index)) !== 0) this.#begin("detach", () => this.#clearBehind(index));
     }
     if (rootScrubCursor(this.#volume.rootImage.view) !== 0 && this.#volume.readOnly === undefined) this.startScrub();
     for (const ring of this.#volume.rings.rings) {
       const { standing } = ring.copy;
       if (standing === "in-sync" && (hasAnchorLeft(ring) || !isWhole(ring)))
-        this.#begin(() => this.#clearUp(ring.copy));
+        this.#begin("resync", () => this.#clearUp(ring.copy));
       if (standing === "stale" || standing === "unknown" || standing === "blank") {
-        this.#begin(() => this.takeBack(ring));
+        this.#begin("resync", () => this.takeBack(ring));
       }
     }
   }
@@ -98,7 +108,7 @@ export class Caretaker {
   async takeBack(ring: Ring, options: TakeBackOptions = {}): Promise<void> {
     await takeBack(this.#volume, ring, options);
     this.#note(`copy ${ring.copy.index} returned: it is being caught up`);
-    this.#begin(() => this.#catchUp(ring.copy));
+    this.#begin("resync", () => this.#catchUp(ring.copy));
   }
 
   /**
@@ -107,7 +117,7 @@ export class Caretaker {
    */
   async attach(target: OpenTarget, options: AttachOptions = {}): Promise<Copy> {
     const copy = await attach(this.#volume, target, options);
-    this.#begin(() => this.#catchUp(copy));
+    this.#begin("resync", () => this.#catchUp(copy));
     return copy;
   }
 
@@ -122,7 +132,7 @@ export class Caretaker {
    */
   async detach(index: number): Promise<void> {
     await beginDetach(this.#volume, index);
-    this.#begin(() => this.#clearBehind(index));
+    this.#begin("detach", () => this.#clearBehind(index));
   }
 
   /** Begins a scrub, or goes on with one that was interrupted. Throws FsError EBUSY when one runs, EROFS when nothing may be written. */
@@ -132,7 +142,7 @@ export class Caretaker {
     if (readOnly !== undefined) throw new FsError("EROFS", readOnly);
     const scrub = new Scrub(this.#volume, this.#clock, this.scrubPace);
     this.#scrub = scrub;
-    this.#begin(() => this.#runScrub(scrub));
+    this.#begin("scrub", () => this.#runScrub(scrub));
     return scrub;
   }
 
@@ -141,11 +151,18 @@ export class Caretaker {
     return this.#scrub;
   }
 
+  /** The last one that ended since the mount. */
+  get lastScrub(): ScrubEnd | undefined {
+    return this.#lastScrub;
+  }
+
   async #runScrub(scrub: Scrub): Promise<void> {
+    this.#lastScrub = { scrub, end: "failed" };
     try {
       const complete = await this.#walk(scrub, () => scrub.run());
       const { blocks, errors, repaired, lost } = scrub.record;
-      const end = complete ? "complete" : "stopped";
+      const end = complete ? "complete" : scrub.isCancelled ? "cancelled" : "stopped";
+      this.#lastScrub = { scrub, end };
       this.#note(
         `scrub ${end}: ${blocks} blocks read, ${errors} bad, ${repaired} repaired, ${lost} lost on every copy`,
       );
@@ -260,17 +277,21 @@ export class Caretaker {
     for (let slot = 0; slot < ROOT_SLOTS; slot++) await this.#volume.forceCommit();
   }
 
-  #begin(work: () => Promise<void>): void {
+  #begin(activity: Activity, work: () => Promise<void>): void {
     if (this.#closed) return;
     const done: Promise<void> = work()
       .catch((error: unknown) => this.#note(error instanceof Error ? error.message : String(error)))
       .finally(() => this.#under.delete(done));
-    this.#under.add(done);
+    this.#under.set(done, activity);
   }
 
-  /** Resolves when nothing is being caught up or cleared up. */
-  async settled(): Promise<void> {
-    while (this.#under.size > 0) await Promise.all(this.#under);
+  /** Resolves when no work of this kind is under way, or none at all. A scrub that is paused is under way. */
+  async settled(activity?: Activity): Promise<void> {
+    for (;;) {
+      const left = [...this.#under].filter(([, kind]) => activity === undefined || kind === activity);
+      if (left.length === 0) return;
+      await Promise.all(left.map(([done]) => done));
+    }
   }
 
   /** Stops all work after the step under way; it goes on by itself at the next mount. */

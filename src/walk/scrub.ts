@@ -36,6 +36,12 @@ export class Scrub {
   #cancelled = false;
   #resume: (() => void) | undefined;
   #paused: Promise<void> | undefined;
+  /** Those who want to know when it is paused. */
+  readonly #onPause: (() => void)[] = [];
+  /** Since when it runs; undefined while it is paused. */
+  #sinceMs: number | undefined;
+  #ranMs = 0;
+  readonly #bytesBefore: number;
 
   /** Goes on with the scrub the root tells of, or begins one. */
   constructor(volume: Volume, clock: Clock, pace: Pace) {
@@ -46,6 +52,14 @@ export class Scrub {
     const { view } = volume.rootImage;
     const goesOn = rootScrubCursor(view) !== 0;
     this.record = goesOn ? rootScrub(view) : { finishedSec: 0, blocks: 0, bytes: 0, errors: 0, repaired: 0, lost: 0 };
+    this.#bytesBefore = this.record.bytes;
+    this.#sinceMs = clock.monotonicMs();
+  }
+
+  /** What it read since the mount and how long that took, pauses left out: its rate. */
+  get speed(): { readonly bytes: number; readonly ms: number } {
+    const runningMs = this.#sinceMs === undefined ? 0 : this.#clock.monotonicMs() - this.#sinceMs;
+    return { bytes: this.record.bytes - this.#bytesBefore, ms: this.#ranMs + runningMs };
   }
 
   get isPaused(): boolean {
@@ -54,12 +68,27 @@ export class Scrub {
 
   /** Halts after the step under way, until `resume`. A scrub that is paused goes on at the next mount. */
   pause(): void {
-    this.#paused ??= new Promise((resolve) => (this.#resume = resolve));
+    if (this.#paused !== undefined) return;
+    this.#paused = new Promise((resolve) => (this.#resume = resolve));
+    this.#ranMs = this.speed.ms;
+    this.#sinceMs = undefined;
+    for (const told of this.#onPause.splice(0)) told();
   }
 
   resume(): void {
+    if (this.#paused === undefined) return;
     this.#resume?.();
     this.#paused = undefined;
+    this.#sinceMs = this.#clock.monotonicMs();
+  }
+
+  /** Resolves when it is paused, at once if it is. */
+  async untilPaused(): Promise<void> {
+    if (this.#paused === undefined) await new Promise<void>((resolve) => this.#onPause.push(resolve));
+  }
+
+  get isCancelled(): boolean {
+    return this.#cancelled;
   }
 
   /** Ends it after the step under way; it goes on at the next mount. */

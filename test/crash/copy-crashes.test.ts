@@ -3,11 +3,13 @@
 import { describe, expect, it } from "vitest";
 import { MIB } from "../model/simulated-volume.ts";
 import { cutPower, recordLoss, recordReturn } from "./copy-crashes.ts";
+import { ORDINARY_STATES } from "./ordinary-states.ts";
 
 const TWO = [18 * MIB, 24 * MIB];
 const THREE = [18 * MIB, 24 * MIB, 20 * MIB];
 
 describe("a power cut anywhere", () => {
+  let distinct = 0;
   for (const [name, sizes] of [
     ["two", TWO],
     ["three", THREE],
@@ -15,15 +17,24 @@ describe("a power cut anywhere", () => {
     it(`while one of ${name} copies fails: what was acknowledged stays, and all come together again (I1, I2, I4)`, async () => {
       for (let seed = 1; seed <= 4; seed++) {
         const recording = await recordLoss(seed, sizes, seed % sizes.length);
-        expect(await cutPower(recording, 60, seed % 2 === 0)).toEqual([]);
+        const { states, failures } = await cutPower(recording, 60, 3, seed % 2 === 0);
+        expect(failures).toEqual([]);
+        distinct += states;
       }
     });
 
     it(`while one of ${name} copies is caught up: it goes on, and its last state is there to go back to (I7, I8)`, async () => {
       for (let seed = 11; seed <= 14; seed++) {
         const recording = await recordReturn(seed, sizes, seed % sizes.length);
-        expect(await cutPower(recording, 60, seed % 2 === 0)).toEqual([]);
+        const { states, failures } = await cutPower(recording, 60, 3, seed % 2 === 0);
+        expect(failures).toEqual([]);
+        distinct += states;
       }
     });
   }
+
+  it(`was tried in ${ORDINARY_STATES.leavingAndReturning} distinct states at least`, () => {
+    console.log(`copies that leave and return: ${distinct} distinct crash states`);
+    expect(distinct).toBeGreaterThanOrEqual(ORDINARY_STATES.leavingAndReturning);
+  });
 });

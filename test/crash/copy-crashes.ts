@@ -8,7 +8,8 @@ import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { bitCount } from "../../src/copies/membership.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { findings, formatted, type Images, imagesOf, mount, treeOf, unmount, Workload } from "../sim/copies-scene.ts";
-import { survivors } from "./power-cut.ts";
+import { JudgedMedia } from "./judged-media.ts";
+import { type CrashOutcome, survivors } from "./power-cut.ts";
 
 export interface CopyRecording {
   readonly seed: number;
@@ -93,31 +94,39 @@ function alone(images: Images, copy: number): Images {
   return images.map((image, i) => (i === copy ? image : undefined));
 }
 
-/** Cuts the power `count` times, at random points; gives what was wrong, a line each. */
-export async function cutPower(recording: CopyRecording, count: number, twice: boolean): Promise<string[]> {
+/** Cuts the power at `count` random points, `perCut` choices of what survives at each. */
+export async function cutPower(
+  recording: CopyRecording,
+  count: number,
+  perCut: number,
+  twice: boolean,
+): Promise<CrashOutcome> {
   const { seed, disk } = recording;
   const random = new SeededRandom(seed ^ 0xc0);
   const cuts = Array.from({ length: count }, () => random.below(disk.events.length + 1)).sort((a, b) => a - b);
   const points = Array.from({ length: recording.copyCount }, (_, device) => new CrashPoint(disk, device));
+  const judged = new JudgedMedia();
   const failures: string[] = [];
   for (const cut of cuts) {
     for (const point of points) point.advanceTo(cut);
-    const images = points.map((point) => point.image(survivors(point.pending, random)));
-    try {
-      await judge(recording, cut, images, twice ? random : undefined);
-    } catch (error) {
-      failures.push(
-        `seed ${seed}, cut ${cut} of ${disk.events.length}: ${error instanceof Error ? error.stack : String(error)}`,
-      );
-      if (failures.length >= 3) return failures;
+    const promised = recording.acknowledged.findLast(({ events }) => events <= cut)?.state ?? 0;
+    for (let choice = 0; choice < perCut; choice++) {
+      const images = points.map((point) => point.image(survivors(point.pending, random)));
+      if (!judged.wants(images, promised)) continue;
+      try {
+        await judge(recording, promised, images, twice ? random : undefined);
+      } catch (error) {
+        const problem = error instanceof Error ? error.stack : String(error);
+        failures.push(`seed ${seed}, cut ${cut} of ${disk.events.length}: ${problem}`);
+        if (failures.length >= 3) return { states: judged.distinct, failures };
+      }
     }
   }
-  return failures;
+  return { states: judged.distinct, failures };
 }
 
-async function judge(recording: CopyRecording, cut: number, images: Images, again?: SeededRandom): Promise<void> {
+async function judge(recording: CopyRecording, promised: number, images: Images, again?: SeededRandom): Promise<void> {
   const { seed, copy, states, anchored } = recording;
-  const promised = recording.acknowledged.findLast(({ events }) => events <= cut)?.state ?? 0;
   const after = (tree: string): void => {
     if (states.indexOf(tree, promised) >= 0) return;
     const earlier = states.lastIndexOf(tree);
@@ -151,7 +160,7 @@ async function judge(recording: CopyRecording, cut: number, images: Images, agai
     throw new Error(`not all copies are in sync: ${mounted.notes.join("; ")}`);
   }
   const settled = imagesOf(mounted.devices);
-  const found = await findings(seed, settled, { everyRoot: true, afterPowerCut: true });
+  const found = await findings(seed, settled, { everyRoot: true, powerCuts: again === undefined ? 1 : 2 });
   if (found.length > 0) throw new Error(`fsck: ${found.map(({ message }) => message).join("; ")}`);
   for (let only = 0; only < recording.copyCount; only++) {
     if ((await treeOf(seed, alone(settled, only), { degraded: true })) !== tree)

@@ -92,7 +92,7 @@ async function judge(seed: number, recording: Recording, cut: number, images: re
   const notes = mounted.notes.join("\n");
   expect(members.all, notes).toBe(members.inSync);
   expect(members.minCopies, notes).toBe(minCopiesFor(bitCount(members.all)));
-  const found = await checkVolume(mounted.copies, { everyRoot: true, afterPowerCut: true });
+  const found = await checkVolume(mounted.copies, { everyRoot: true, powerCuts: 1 });
   expect(
     found.filter(({ severity }) => severity !== "note"),
     notes,

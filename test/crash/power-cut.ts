@@ -17,6 +17,7 @@ import { describeFileSystem } from "../model/digest.ts";
 import { SimulatedVolume } from "../model/simulated-volume.ts";
 import { randomStep, runStep } from "../model/workload.ts";
 import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
+import { JudgedMedia } from "./judged-media.ts";
 
 /** A workload that ran, and what the disk and the model remember of it. */
 export interface Recording {
@@ -32,6 +33,7 @@ export interface Recording {
 }
 
 export interface CrashOutcome {
+  /** Distinct states judged. */
   readonly states: number;
   readonly failures: readonly string[];
 }
@@ -84,14 +86,14 @@ export function survivors(pending: readonly WriteEvent[], random: SeededRandom):
   });
 }
 
-/** All subsets when at most `limit` writes are pending, else random choices. */
+/** All subsets of whole writes when they are at most `count`, and as many random choices, torn ones among them. */
 function* choices(pending: readonly WriteEvent[], random: SeededRandom, count: number): Generator<Survivor[]> {
   if (2 ** pending.length <= count) {
     for (let mask = 0; mask < 2 ** pending.length; mask++) {
       yield pending.filter((_, i) => (mask >>> i) & 1).map((event) => ({ event }));
     }
-    return;
   }
+  if (pending.length === 0) return;
   for (let i = 0; i < count; i++) yield survivors(pending, random);
 }
 
@@ -103,12 +105,13 @@ export async function tryCrashes(
   const { disk, seed } = recording;
   const random = new SeededRandom(seed ^ 0x5eed);
   const points = Array.from({ length: recording.copies }, (_, device) => new CrashPoint(disk, device));
+  const judged = new JudgedMedia();
   const failures: string[] = [];
-  let states = 0;
   for (let cut = recording.firstEvent; cut <= disk.events.length; cut++) {
     if ((cut - recording.firstEvent) % options.every !== 0 && cut !== disk.events.length) continue;
     // Copies fail at one instant; what each had buffered is its own matter. (The log is in one order for all.)
     for (const point of points) point.advanceTo(cut);
+    const promised = recording.acknowledged.findLast((sync) => sync.events <= cut)?.state ?? 0;
     const perCopy = points.map((point) => [...choices(point.pending, random, options.perCut)]);
     const rounds = Math.max(...perCopy.map((list) => list.length));
     for (let round = 0; round < rounds; round++) {
@@ -116,47 +119,49 @@ export async function tryCrashes(
         const list = perCopy[i] as Survivor[][];
         return point.image(list[(round + i * random.below(list.length)) % list.length] as Survivor[]);
       });
-      states++;
-      const problem = await judge(recording, cut, images, options.recrash ? random : undefined);
-      if (problem !== undefined) failures.push(`seed ${seed}, cut ${cut}, round ${round}: ${problem}`);
-      if (failures.length >= 5) return { states, failures };
+      if (!judged.wants(images, promised)) continue;
+      try {
+        const recovery = await judge(recording, promised, images, 1, options.recrash);
+        if (recovery === undefined || recovery.events.length === 0) continue;
+        // A second cut, during recovery: anywhere in what opening wrote.
+        const second = random.below(recovery.events.length + 1);
+        const torn = images.map((_, device) => {
+          const point = new CrashPoint(recovery, device);
+          point.advanceTo(second);
+          return point.image(survivors(point.pending, random));
+        });
+        if (judged.wants(torn, promised)) await judge(recording, promised, torn, 2, false);
+      } catch (error) {
+        const problem = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        failures.push(`seed ${seed}, cut ${cut}, round ${round}: ${problem}`);
+      }
+      if (failures.length >= 5) return { states: judged.distinct, failures };
     }
   }
-  return { states, failures };
+  return { states: judged.distinct, failures };
 }
 
+/** Throws when the media do not hold the state promised, or a later one, whole. Gives what opening them wrote. */
 async function judge(
   recording: Recording,
-  cut: number,
+  promised: number,
   images: readonly PagedImage[],
-  again?: SeededRandom,
-): Promise<string | undefined> {
-  const promised = recording.acknowledged.findLast((sync) => sync.events <= cut)?.state ?? 0;
-  try {
-    const disk = again === undefined ? undefined : new SimulatedDisk();
-    let real = await SimulatedVolume.open(recording.seed, images, disk);
-    if (disk !== undefined && again !== undefined) {
-      // A second cut, during recovery: anywhere in what opening wrote.
-      await real.volume.close();
-      const points = images.map((_, device) => new CrashPoint(disk, device));
-      const second = again.below(disk.events.length + 1);
-      for (const point of points) point.advanceTo(second);
-      real = await SimulatedVolume.open(
-        recording.seed,
-        points.map((point) => point.image(survivors(point.pending, again))),
-      );
-    }
-    const tree = (await describeFileSystem(real.fs)).join("\n");
-    const state = recording.states.indexOf(tree, promised);
-    if (state < 0) {
-      const earlier = recording.states.lastIndexOf(tree);
-      return earlier < 0 ? `a tree that never was:\n${tree}` : `state ${earlier}, but ${promised} was acknowledged`;
-    }
-    await real.volume.close();
-    const findings = await checkVolume(real.copies, { everyRoot: true, afterPowerCut: true });
-    const bad = findings.filter((finding) => finding.severity !== "note");
-    return bad.length === 0 ? undefined : `fsck: ${bad.map((finding) => finding.message).join("; ")}`;
-  } catch (error) {
-    return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  powerCuts: number,
+  recorded: boolean,
+): Promise<SimulatedDisk | undefined> {
+  const disk = recorded ? new SimulatedDisk() : undefined;
+  const real = await SimulatedVolume.open(recording.seed, images, disk);
+  const tree = (await describeFileSystem(real.fs)).join("\n");
+  const state = recording.states.indexOf(tree, promised);
+  if (state < 0) {
+    const earlier = recording.states.lastIndexOf(tree);
+    throw new Error(
+      earlier < 0 ? `a tree that never was:\n${tree}` : `state ${earlier}, but ${promised} was acknowledged`,
+    );
   }
+  await real.volume.close();
+  const findings = await checkVolume(real.copies, { everyRoot: true, powerCuts });
+  const bad = findings.filter((finding) => finding.severity !== "note");
+  if (bad.length > 0) throw new Error(`fsck: ${bad.map((finding) => finding.message).join("; ")}`);
+  return disk;
 }

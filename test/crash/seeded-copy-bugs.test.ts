@@ -19,7 +19,7 @@ async function caught(record: typeof recordLoss, plant: () => void): Promise<boo
   for (let seed = 1; seed <= 12; seed++) {
     try {
       const recording = await record(seed, SIZES, seed % 2);
-      if ((await cutPower(recording, 40, false)).length > 0) return true;
+      if ((await cutPower(recording, 40, 1, false)).failures.length > 0) return true;
     } catch {
       return true;
     }

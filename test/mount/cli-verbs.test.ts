@@ -236,6 +236,9 @@ describe("mistakes cost one line and change nothing", () => {
       expect(outcome.err).toMatch(oneLine);
     }
     expect((await place.run("h2ts", "status", "gone.img")).err).toMatch(/^h2ts: .*gone\.img: no such file/);
+    const bare = await place.run("h2ts", "mount");
+    expect(bare).toMatchObject({ code: 1, out: "" });
+    expect(bare.err).toMatch(/^h2ts: give the targets[^\n]*: h2ts mount [^\n]*TARGET\.\.\. DIR\n$/);
     expect(await place.run("h2ts", "frobnicate")).toMatchObject({ code: 1, out: "" });
   });
 

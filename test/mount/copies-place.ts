@@ -13,15 +13,16 @@ const DONE = { code: 0, out: "", err: "" };
 
 /** Random files written, replaced, renamed and deleted, one after another; knows what must be there. */
 export class Work {
-  readonly files = new Map<string, Buffer>();
+  readonly files: Map<string, Buffer>;
   readonly #folder: string;
   readonly #random: SeededRandom;
   #steps = 0;
   #stopped = false;
   #going: Promise<void> = Promise.resolve();
 
-  constructor(folder: string, seed: number) {
+  constructor(folder: string, seed: number, files: ReadonlyMap<string, Buffer> = new Map()) {
     this.#folder = folder;
+    this.files = new Map(files);
     this.#random = new SeededRandom(seed);
   }
 
@@ -41,6 +42,11 @@ export class Work {
     await rename(join(this.#folder, "new"), join(this.#folder, name));
     this.files.set(name, bytes);
     this.#steps++;
+  }
+
+  /** Other work that goes on from what is there now. */
+  fork(seed: number): Work {
+    return new Work(this.#folder, seed, this.files);
   }
 
   async run(steps: number): Promise<void> {

@@ -1,0 +1,33 @@
+// I4 over random workloads with small files and many commits, on one copy, two and three: see power-cut.ts. Also adds up what
+// the ordinary run goes through.
+
+import { describe, expect, it } from "vitest";
+import { MIB } from "../model/simulated-volume.ts";
+import { ORDINARY_STATES, ORDINARY_STATES_MIN } from "./ordinary-states.ts";
+import { record, tryCrashes } from "./power-cut.ts";
+
+const FIRST_SEED = 101;
+const SEEDS = 24;
+const SIZES = [6 * MIB, 8 * MIB, 7 * MIB];
+
+/** Two copies mostly; one and three every few seeds. */
+const copyCount = (seed: number): number => (seed % 8 === 0 ? 1 : seed % 8 === 4 ? 3 : 2);
+
+describe("a power cut anywhere, small files", () => {
+  let distinct = 0;
+  for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
+    it(`leaves ${copyCount(seed)} at a state that was acknowledged or later (I4, seed ${seed})`, async () => {
+      const recording = await record(seed, SIZES.slice(0, copyCount(seed)), 90, 20_000);
+      const { states, failures } = await tryCrashes(recording, { every: 1, perCut: 12, recrash: seed % 3 === 0 });
+      expect(failures).toEqual([]);
+      distinct += states;
+    });
+  }
+
+  it(`was tried in ${ORDINARY_STATES.smallFiles} distinct states at least, in ${ORDINARY_STATES_MIN} by all tests together`, () => {
+    console.log(`small files: ${distinct} distinct crash states`);
+    expect(distinct).toBeGreaterThanOrEqual(ORDINARY_STATES.smallFiles);
+    const promised = Object.values(ORDINARY_STATES).reduce((sum, states) => sum + states, 0);
+    expect(promised).toBeGreaterThanOrEqual(ORDINARY_STATES_MIN);
+  });
+});
