@@ -21,6 +21,7 @@ import type { WalkTree } from "../src/walk/tree.ts";
 import { Verifier, type VerifyConsumer } from "../src/walk/verify.ts";
 import { checkFreemap } from "./check-freemap.ts";
 import { checkLinks } from "./check-links.ts";
+import { checkLog } from "./check-log.ts";
 import { Content } from "./content.ts";
 import { type Finding, FindingList } from "./finding-list.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
@@ -70,6 +71,7 @@ export async function checkInto(
     return undefined;
   }
   checkRoot(copies, newest, list);
+  await checkLog(copies, newest, list);
   const checked = await checkTrees(copies, newest, list, options);
   if (options.everyRoot) {
     const seen = new Set<number>();
@@ -95,6 +97,7 @@ export async function checkLightly(copies: CopySet, list: FindingList): Promise<
     return;
   }
   checkRoot(copies, newest, list);
+  await checkLog(copies, newest, list);
   for (const copy of copies.copies) {
     const { read, checksum, repaired } = rootCounters(newest.view, copy.index);
     if (read + checksum <= repaired) continue;

@@ -103,6 +103,9 @@ export const FINDINGS = Object.freeze({
     "an unlinked or truncated file still has blocks to release; the next mount does it",
   ),
 
+  "log-pending": kind(18, "note", "safe", "completed operations wait in the log; the next mount carries them out"),
+  "log-lost": kind(19, "loss", "full", "operations that were acknowledged can't be read from the log of any copy"),
+
   "freemap-leaked": kind(90, "error", "safe", "space is marked as used that nothing refers to"),
   "freemap-lost": kind(91, "error", "full", "space is marked as free although a block lies there"),
   "freemap-counts": kind(92, "error", "safe", "the free counts of a freemap leaf do not match its bits"),

@@ -62,6 +62,13 @@ export async function fsckVolume(target: FsckTarget, options: FsckOptions): Prom
   let failures: RepairFailure[] = [];
   let rounds = 0;
   const { repair } = options;
+  // First of all, and by itself: what else is wrong is only told by the state that the log leads to.
+  if (repair !== undefined && repairable(look.findings, repair).some((finding) => finding.repair?.kind === "log")) {
+    const volume = await openVolume(target.copies, { clock: options.clock, commitMs: 0, dropLostLog: repair === "full" });
+    await volume.close();
+    rounds++;
+    look = await fullLook(target, options);
+  }
   if (repair !== undefined) {
     let before = "";
     while (rounds < ROUNDS_MAX && repairable(look.findings, repair).length > 0) {

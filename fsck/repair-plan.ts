@@ -18,6 +18,8 @@ export type Repair =
   | BlockRepair
   /** Commits write fresh roots to every copy; three of them renew the ring. */
   | { readonly kind: "ring" }
+  /** Opening the volume carries out what is in its log. */
+  | { readonly kind: "log" }
   /** Node headers are written again from what the good ones say. */
   | { readonly kind: "headers" }
   /** Bitmaps are computed from what is reachable. */

@@ -41,9 +41,13 @@ interface Chain {
 
 /**
  * The log of the root in `root`, as far as `copies`, which are in sync with it, have it; undefined when it has none or an empty one.
- * Throws FsError EIO when what was acknowledged can't be read whole.
+ * Throws FsError EIO when what was acknowledged can't be read whole, unless `dropLost` says that what there is will do.
  */
-export async function readLog(root: DataView, copies: readonly Copy[]): Promise<LogFound | undefined> {
+export async function readLog(
+  root: DataView,
+  copies: readonly Copy[],
+  dropLost = false,
+): Promise<LogFound | undefined> {
   const id = rootLogId(root).slice();
   if (isZero(id)) return undefined;
   const head = rootLogHead(root);
@@ -56,9 +60,9 @@ export async function readLog(root: DataView, copies: readonly Copy[]): Promise<
     if (best === undefined || chain.streamBytes > best.streamBytes) best = chain;
   }
   if (best === undefined) return undefined;
-  if (claimedBytes > best.streamBytes) {
+  if (claimedBytes > best.streamBytes && !dropLost) {
     const detail = `${best.streamBytes} of ${claimedBytes} acknowledged bytes of log ${formatUuid(id)} can be read`;
-    throw new FsError("EIO", `${detail}; give the other copies, or mount what is left with fsck.h2ts -y first`);
+    throw new FsError("EIO", `${detail}; give the other copies, or go on without the rest by fsck.h2ts -y`);
   }
   const stream = new Uint8Array(best.streamBytes);
   let at = 0;

@@ -63,6 +63,8 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
    * without names stay, since programs may have them open.
    */
   readonly takeOver?: boolean;
+  /** Goes on without acknowledged operations that no copy's log can give any more. */
+  readonly dropLostLog?: boolean;
   /** Writes damaged slots of the root rings anew at once. */
   readonly renewRings?: boolean;
 }
@@ -148,7 +150,11 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     if (options.rebuildFreemap === undefined) await loadSummaries(store, untilLoaded, rootImage, freemap);
   }
   if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
-  const pending = await findPending(view, copies, options.takeOver === true ? options.journal : undefined);
+  const pending = await findPending(view, copies, {
+    journal: options.takeOver === true ? options.journal : undefined,
+    // The last complete state of a copy that others went on from is what there is of it.
+    dropLost: options.dropLostLog === true || options.forcedMaster !== undefined,
+  });
   if (pending !== undefined) await claimPending(pending, store, copies, untilLoaded);
   if (options.rebuildFreemap === undefined && !readOnly) await holdOlder(store, untilLoaded, rootImage, rules, chosen);
 

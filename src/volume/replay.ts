@@ -37,14 +37,15 @@ export interface PendingLog {
 export async function findPending(
   root: DataView,
   copies: CopySet,
-  journal: Journal | undefined,
+  { journal, dropLost }: { readonly journal: Journal | undefined; readonly dropLost: boolean },
 ): Promise<(PendingLog & { readonly segments: readonly (readonly number[])[] }) | undefined> {
   const inSync = copies.copies.filter(({ standing, failure }) => standing === "in-sync" && failure === undefined);
-  const found = await readLog(root, inSync);
+  const found = await readLog(root, inSync, dropLost);
   const segments = found?.segments ?? [];
   if (journal === undefined) {
     if (found === undefined) return undefined;
-    return { records: [...readRecords(found.stream)], sureBytes: found.sureBytes, segments, claimed: [] };
+    const sureBytes = dropLost ? 0 : found.sureBytes;
+    return { records: [...readRecords(found.stream)], sureBytes, segments, claimed: [] };
   }
   const kept = journal.after(rootSequence(root));
   if (kept === undefined) {
