@@ -38,6 +38,7 @@ import { BlockCache } from "./cache.ts";
 import { ChangeSet } from "./change-set.ts";
 import { type BlockSource, Loader, cacheKeyOf } from "./loader.ts";
 import { MISS, NoSpace } from "./miss.ts";
+import { countBits, holdersOf, inOrder, isNarrow, type Placement, placedOn } from "./narrow.ts";
 import type { BlockRules } from "./validate.ts";
 
 /** A block on its way to media: where on each copy, and the bytes, which do not change until it is there. */
@@ -64,6 +65,10 @@ export class BlockStore {
   targets = 0;
   /** Those of them that must have room for every block; the others go without when they are full. */
   required = 0;
+  /** Bit per copy in sync and at hand: a narrow block lies on one of these at least. */
+  inSync = 0;
+  /** Narrow blocks of the open transaction were left without a copy in sync; they are placed anew before it is sealed. */
+  stranded = false;
   /** Bit per copy that may be owed blocks: what is sealed says so (I8). */
   owing = 0;
   /** Bit per copy that had no room for a block it should have got. */
@@ -83,7 +88,9 @@ export class BlockStore {
   #dirtyBytes = 0;
   readonly #wantedLeaves: (() => void)[] = [];
   /** KiB on each copy of the block being placed, 0 for none. */
-  readonly #places: number[] = [];
+  readonly #places = new Array<number>(COPIES_MAX).fill(0);
+  /** Bit per copy that the block being placed is owed to; undefined unless it is narrow. */
+  #narrowOwed: number | undefined;
   /** Full blocks written in this operation, submitted when it stands. */
   #early: PendingWrite[] = [];
   #submit: (writes: PendingWrite[]) => void = () => undefined;
@@ -282,10 +289,13 @@ export class BlockStore {
     return refIsDirty(holder.view, at);
   }
 
-  /** The block named there, writable: copied to a new place unless that was done in this transaction already. */
-  edit(holder: Block, at: number): Block {
+  /**
+   * The block named there, writable: copied to a new place unless that was done in this transaction already. `placement` is
+   * given for file data; other blocks, and blocks that are only moved, lie on as many copies as before.
+   */
+  edit(holder: Block, at: number, placement?: Placement): Block {
     const old = this.block(holder, at);
-    if (old.dirty) {
+    if (old.dirty && !this.#misplaced(holder.view, at, placement)) {
       this.touch(old);
       if (refModifyTid(holder.view, at) !== this.tid) {
         // It was moved in this transaction, or in one given up, but not changed until now.
@@ -295,7 +305,7 @@ export class BlockStore {
       }
       return old;
     }
-    return this.#move(holder, at, old, old.sizeBytes);
+    return this.#move(holder, at, old, old.sizeBytes, placement);
   }
 
   /** As `edit`, for a change that is none of the content: its age stays what it was (I8). */
@@ -314,16 +324,16 @@ export class BlockStore {
   }
 
   /** As `edit`, in a block of `sizeBytes`: what fits of the content, the rest zero. */
-  resize(holder: Block, at: number, sizeBytes: number): Block {
+  resize(holder: Block, at: number, sizeBytes: number, placement?: Placement): Block {
     const old = this.block(holder, at);
-    if (old.sizeBytes === sizeBytes) return this.edit(holder, at);
-    return this.#move(holder, at, old, sizeBytes);
+    if (old.sizeBytes === sizeBytes) return this.edit(holder, at, placement);
+    return this.#move(holder, at, old, sizeBytes, placement);
   }
 
-  #move(holder: Block, at: number, old: Block, sizeBytes: number): Block {
+  #move(holder: Block, at: number, old: Block, sizeBytes: number, placement = placementOf(holder.view, at)): Block {
     this.touch(holder);
     // First of all: a bitmap leaf that is missing is found through `old` when that is a block of the bitmap's own tree.
-    this.#allocate(sizeBytes / 1024);
+    this.#allocate(sizeBytes / 1024, placement);
     const buffer = this.pool.take(sizeBytes);
     const block = new Block(old.type, buffer);
     if (sizeBytes >= old.sizeBytes) {
@@ -340,29 +350,29 @@ export class BlockStore {
   }
 
   /** A new, zeroed block of `sizeBytes` named by the ref at `at`, whose key is set; what else the ref says is filled in. */
-  create(holder: Block, at: number, type: number, sizeBytes: number): Block {
+  create(holder: Block, at: number, type: number, sizeBytes: number, placement?: Placement): Block {
     this.touch(holder);
     const buffer = this.pool.take(sizeBytes);
     buffer.bytes.fill(0);
-    return this.#install(holder, at, new Block(type, buffer));
+    return this.#install(holder, at, new Block(type, buffer), placement);
   }
 
-  /** A new block with exactly the content `bytes` (a power of two long), written early: it is clean at once. */
-  createFrom(holder: Block, at: number, type: number, bytes: Uint8Array): void {
+  /** A new block with exactly the content `bytes` (a power of two long), written early unless it is narrow. */
+  createFrom(holder: Block, at: number, type: number, bytes: Uint8Array, placement?: Placement): void {
     this.touch(holder);
     const buffer = this.pool.take(bytes.length);
     buffer.bytes.set(bytes);
-    this.#install(holder, at, new Block(type, buffer));
+    this.#install(holder, at, new Block(type, buffer), placement);
     this.writeEarly(holder, at);
   }
 
-  #install(holder: Block, at: number, block: Block): Block {
+  #install(holder: Block, at: number, block: Block, placement: Placement | undefined): Block {
     const view = holder.view;
     const level = block.type === RefType.INDIRECT ? refLevel(view, at) : 0;
     setRefHead(view, at, block.type, level, 31 - Math.clz32(block.sizeBytes), this.checkType);
     if (block.type === RefType.INDIRECT) block.itemType = itemTypeAt(holder, at, ROOT_SUPER_OFFSET);
     try {
-      this.#allocate(block.sizeBytes / 1024);
+      this.#allocate(block.sizeBytes / 1024, placement);
     } catch (error) {
       this.pool.give(block.buffer);
       throw error;
@@ -371,26 +381,66 @@ export class BlockStore {
     return block;
   }
 
-  /** Takes room on every copy, into `#places`. Throws NoSpace or MISS; no ref and no block was changed then. */
-  #allocate(sizeKib: number): void {
+  /**
+   * Takes room on every copy, or on those that a narrow block goes to, into `#places`. Throws NoSpace or MISS; no ref and no
+   * block was changed then.
+   */
+  #allocate(sizeKib: number, placement: Placement | undefined): void {
+    this.#places.fill(0);
+    this.#narrowOwed = undefined;
+    if (placement !== undefined && this.#narrows(placement)) return this.#allocateNarrow(sizeKib, placement);
     for (let copy = 0; copy < COPIES_MAX; copy++) {
-      let kib = 0;
-      if ((this.targets & (1 << copy)) !== 0) {
-        kib = this.#freemap(copy).allocate(sizeKib, this.claim);
-        if (kib !== NO_ROOM) this.#changes.allocated.push({ copy, kib, sizeKib });
-        else if ((this.required & (1 << copy)) !== 0) this.#noRoom(copy, sizeKib);
-        else this.full |= 1 << copy;
-      }
-      this.#places[copy] = kib;
+      if ((this.targets & (1 << copy)) === 0 || this.#take(copy, sizeKib)) continue;
+      if ((this.required & (1 << copy)) !== 0) this.#noRoom(copy, sizeKib);
+      this.full |= 1 << copy;
     }
+  }
+
+  /** Takes room on one copy; false when it has none. */
+  #take(copy: number, sizeKib: number): boolean {
+    const kib = this.#freemap(copy).allocate(sizeKib, this.claim);
+    if (kib === NO_ROOM) return false;
+    this.#changes.allocated.push({ copy, kib, sizeKib });
+    this.#places[copy] = kib;
+    return true;
+  }
+
+  /** True when fewer copies are asked for than the volume has. */
+  #narrows({ copies }: Placement): boolean {
+    return copies > 0 && copies < countBits(this.inSync | this.owing);
+  }
+
+  /** Copies in sync come first; where they are too few, others make up the number and are owed what they can't be given. */
+  #allocateNarrow(sizeKib: number, { copies, seed }: Placement): void {
+    const room = { freeKib: (copy: number) => this.#freemap(copy).freeKib };
+    let left = copies;
+    let full = 0;
+    for (const copy of inOrder(this.inSync, seed, room)) {
+      if (left === 0) break;
+      if (this.#take(copy, sizeKib)) left--;
+      else full = copy;
+    }
+    if (left > Math.max(0, copies - countBits(this.inSync))) this.#noRoom(full, sizeKib);
+    this.#narrowOwed = 0;
+    for (const copy of inOrder(this.owing, seed, room)) {
+      if (left === 0) break;
+      left--;
+      if ((this.targets & (1 << copy)) === 0 || !this.#take(copy, sizeKib)) this.#narrowOwed |= 1 << copy;
+    }
+  }
+
+  /** True when a block that could be changed in place lies on other numbers of copies than it should from now on. */
+  #misplaced(view: DataView, at: number, placement: Placement | undefined): boolean {
+    if (placement === undefined || (placement.copies === 0 && !isNarrow(view, at))) return false;
+    if (!this.#narrows(placement)) return isNarrow(view, at);
+    return !isNarrow(view, at) || countBits(holdersOf(view, at)) !== placement.copies;
   }
 
   /** Points the ref to the room just taken and enters the block as dirty. */
   #place(holder: Block, at: number, block: Block): void {
     const view = holder.view;
-    for (let copy = 0; copy < COPIES_MAX; copy++) setRefPointer(view, at, copy, this.#places[copy] as number);
+    this.#point(view, at);
     setRefSizeBits(view, at, 31 - Math.clz32(block.sizeBytes));
-    setRefFlags(view, at, refFlags(view, at) | RefFlag.DIRTY);
     setRefModifyTid(view, at, this.tid);
     setRefMirrorTid(view, at, this.tid);
     block.dirty = true;
@@ -402,11 +452,18 @@ export class BlockStore {
     this.#cache.add(cacheKeyOf(view, at), block);
   }
 
-  /** Gives back what the copies before `copy` had room for, since an operation may go on with a smaller block. */
+  /** Enters the room just taken into the ref of a dirty block. */
+  #point(view: DataView, at: number): void {
+    for (let copy = 0; copy < COPIES_MAX; copy++) setRefPointer(view, at, copy, this.#places[copy] as number);
+    const narrow = this.#narrowOwed !== undefined;
+    if (narrow || isNarrow(view, at)) setRefMissing(view, at, this.#narrowOwed ?? 0);
+    setRefFlags(view, at, narrow ? RefFlag.DIRTY | RefFlag.NARROW : RefFlag.DIRTY);
+  }
+
+  /** Gives back what other copies had room for, since an operation may go on with a smaller block. */
   #noRoom(copy: number, sizeKib: number): never {
-    for (let earlier = 0; earlier < copy; earlier++) {
-      const kib = this.#places[earlier] as number;
-      if (kib !== 0) this.#changes.freedNow.push({ copy: earlier, kib, sizeKib });
+    for (const [other, kib] of this.#places.entries()) {
+      if (kib !== 0) this.#changes.freedNow.push({ copy: other, kib, sizeKib });
     }
     throw new NoSpace(copy);
   }
@@ -439,10 +496,13 @@ export class BlockStore {
     this.#cache.remove(block);
   }
 
-  /** Checks a finished block now and has it written when the operation stands: a commit then need not. */
+  /**
+   * Checks a finished block now and has it written when the operation stands: a commit then need not. A narrow block waits
+   * for its commit: it stays in memory until it is durable, so that it can go to another copy if its own fails before.
+   */
   writeEarly(holder: Block, at: number): void {
     const block = this.block(holder, at);
-    if (!block.dirty) return;
+    if (!block.dirty || isNarrow(holder.view, at)) return;
     this.touch(holder);
     this.touch(block);
     this.#early.push(this.seal(holder, at, block));
@@ -454,8 +514,8 @@ export class BlockStore {
    */
   seal(holder: Block, at: number, block: Block, owedBelow = 0): PendingWrite {
     assert(block.dirty && refIsDirty(holder.view, at), "only a dirty block is sealed");
-    const narrow = (refFlags(holder.view, at) & RefFlag.NARROW) !== 0;
-    const owed = this.owing === 0 || narrow ? 0 : refUnplaced(holder.view, at, this.owing);
+    let owed = this.owing === 0 ? 0 : refUnplaced(holder.view, at, this.owing);
+    if (owed !== 0 && isNarrow(holder.view, at)) owed &= refMissing(holder.view, at);
     setRefMissing(holder.view, at, owed | owedBelow);
     writeCheck(this.checkType, block.bytes, holder.view, at + REF_CHECK_OFFSET);
     setRefFlags(holder.view, at, refFlags(holder.view, at) & ~RefFlag.DIRTY);
@@ -493,6 +553,41 @@ export class BlockStore {
     this.#freemap(copy).freeLater(kib, refSizeBytes(view, at) / 1024);
     this.#rekey(before, holder, at);
     return true;
+  }
+
+  /**
+   * Takes the pointer to `copy`, which failed before it flushed the block, out of a narrow ref: true when there was one. If
+   * no other copy in sync has it, the block, which is in memory, counts as dirty again until `placeAnew`.
+   */
+  clearNarrow(holder: Block, at: number, copy: number): boolean {
+    const { view } = holder;
+    const others = placedOn(view, at) & ~(1 << copy);
+    if (refPointer(view, at, copy) === 0) return false;
+    if ((others & this.inSync & ~(1 << copy)) === 0) {
+      const block = this.peek(holder, at);
+      assert(block !== undefined, "a narrow block left memory before it was durable");
+      this.unseal(holder, at, block);
+      this.stranded = true;
+    }
+    // The last pointer stays until there is another one: the block is known by it.
+    if (others !== 0) this.clearPointer(holder, at, copy);
+    return true;
+  }
+
+  /** Gives a dirty narrow block other places than it has. In an operation; throws NoSpace or MISS, nothing was changed then. */
+  placeAnew(holder: Block, at: number): void {
+    const { view } = holder;
+    assert(refIsDirty(view, at), "only a dirty block is placed anew");
+    this.touch(holder);
+    const sizeKib = refSizeBytes(view, at) / 1024;
+    this.#allocate(sizeKib, placementOf(view, at));
+    const before = cacheKeyOf(view, at);
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      const kib = refPointer(view, at, copy);
+      if (kib !== 0) this.#freemap(copy).freeLater(kib, sizeKib);
+    }
+    this.#point(view, at);
+    this.#rekey(before, holder, at);
   }
 
   /** Clears all that a ref says of a copy that leaves: nothing is owed to it. True when that changed anything. */
@@ -535,4 +630,9 @@ export class BlockStore {
   describe(holder: Block, at: number): string {
     return `block of type ${refType(holder.view, at)}, key ${refKey(holder.view, at)}`;
   }
+}
+
+/** Where the block named there lies now, as a placement; undefined for one that belongs on every copy. */
+function placementOf(view: DataView, at: number): Placement | undefined {
+  return isNarrow(view, at) ? { copies: countBits(holdersOf(view, at)), seed: refKey(view, at) } : undefined;
 }
