@@ -8,6 +8,7 @@ import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { bitCount } from "../../src/copies/membership.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { findings, formatted, type Images, imagesOf, mount, treeOf, unmount, Workload } from "../sim/copies-scene.ts";
+import { rightOrGone, setCopies } from "../sim/narrow-scene.ts";
 import { survivors } from "./power-cut.ts";
 
 export interface CopyRecording {
@@ -16,6 +17,8 @@ export interface CopyRecording {
   readonly copyCount: number;
   /** The copy that leaves or returns. */
   readonly copy: number;
+  /** File data is on one copy only, so no copy alone has everything. */
+  readonly narrow?: boolean;
   readonly states: readonly string[];
   readonly acknowledged: readonly { readonly events: number; readonly state: number }[];
   /** What the copy held when it was away: the state to go back to while it is caught up. */
@@ -45,10 +48,16 @@ async function work(
   return { states, acknowledged };
 }
 
-export async function recordLoss(seed: number, sizesBytes: readonly number[], copy: number): Promise<CopyRecording> {
+export async function recordLoss(
+  seed: number,
+  sizesBytes: readonly number[],
+  copy: number,
+  narrow = false,
+): Promise<CopyRecording> {
   const random = new SeededRandom(seed);
   const workload = new Workload(seed, 150_000);
   let mounted = await mount(seed, await formatted(seed, sizesBytes));
+  if (narrow) await setCopies(mounted.fs, "", 1);
   await workload.begin(mounted.fs);
   await workload.run(mounted.fs, 10);
   await unmount(mounted);
@@ -62,7 +71,7 @@ export async function recordLoss(seed: number, sizesBytes: readonly number[], co
   });
   await unmount(mounted);
   const images = imagesOf(mounted.devices);
-  return { seed, disk, copyCount: sizesBytes.length, copy, ...did, anchored: undefined, images };
+  return { seed, disk, copyCount: sizesBytes.length, copy, narrow, ...did, anchored: undefined, images };
 }
 
 export async function recordReturn(seed: number, sizesBytes: readonly number[], copy: number): Promise<CopyRecording> {
@@ -154,7 +163,8 @@ async function judge(recording: CopyRecording, cut: number, images: Images, agai
   const found = await findings(seed, settled, { everyRoot: true, afterPowerCut: true });
   if (found.length > 0) throw new Error(`fsck: ${found.map(({ message }) => message).join("; ")}`);
   for (let only = 0; only < recording.copyCount; only++) {
-    if ((await treeOf(seed, alone(settled, only), { degraded: true })) !== tree)
+    if (recording.narrow === true) await rightOrGone(seed, alone(settled, only), tree);
+    else if ((await treeOf(seed, alone(settled, only), { degraded: true })) !== tree)
       throw new Error(`copy ${only} alone differs`);
   }
 }
