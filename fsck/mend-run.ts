@@ -22,7 +22,14 @@ import {
   setRefPointer,
 } from "../src/format/blockref.ts";
 import { COPIES_MAX, KIB, LEVEL_MAX } from "../src/format/geometry.ts";
-import { followable, owingCopies, pointerInRange, type Run, unusedRanges, type VolumeBounds } from "../src/walk/rules.ts";
+import {
+  followable,
+  owingCopies,
+  pointerInRange,
+  type Run,
+  unusedRanges,
+  type VolumeBounds,
+} from "../src/walk/rules.ts";
 import { ITEM_TYPE } from "../src/walk/tree.ts";
 import { dataFits } from "./check-data.ts";
 import { readable } from "./fix-fields.ts";

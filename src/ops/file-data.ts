@@ -4,7 +4,14 @@
 import { FsError } from "../base/errno.ts";
 import { BLOCKSET_REFS, RefType, refKey, refSizeBytes, refType } from "../format/blockref.ts";
 import { BLOCK_MAX_BYTES, BLOCK_MIN_BYTES, DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
-import { INODE_CONTENT_OFFSET, inodeCopies, inodeMode, inodeNumber, inodeUsedKib, setInodeUsedKib } from "../format/inode.ts";
+import {
+  INODE_CONTENT_OFFSET,
+  inodeCopies,
+  inodeMode,
+  inodeNumber,
+  inodeUsedKib,
+  setInodeUsedKib,
+} from "../format/inode.ts";
 import type { Block } from "../tree/block.ts";
 import { NoSpace } from "../tree/miss.ts";
 import type { Placement } from "../tree/narrow.ts";

@@ -3,7 +3,7 @@
 // A file keeps to the same copies while they have room, so that the loss of one copy takes whole files, not parts of all.
 
 import { COPIES_MAX } from "../format/geometry.ts";
-import { RefFlag, refFlags, refMissing, refPointer } from "../format/blockref.ts";
+import { RefFlag, refFlags, refKey, refMissing, refPointer } from "../format/blockref.ts";
 
 /** How the data of one file is to be laid out. */
 export interface Placement {
@@ -30,6 +30,11 @@ export function placedOn(view: DataView, at: number): number {
 
 /** Bit per copy that is to hold a narrow block: those that have a place for it, and those that are owed it. */
 export const holdersOf = (view: DataView, at: number): number => placedOn(view, at) | refMissing(view, at);
+
+/** Where the block named there lies now, as a placement; undefined for one that belongs on every copy. */
+export function placementOf(view: DataView, at: number): Placement | undefined {
+  return isNarrow(view, at) ? { copies: countBits(holdersOf(view, at)), seed: refKey(view, at) } : undefined;
+}
 
 /**
  * The copies of `candidates` in the order in which they are asked for room: round from the one the seed names, but those

@@ -31,14 +31,15 @@ import { type CheckType, writeCheck } from "../format/check.ts";
 import { REF_CHECK_OFFSET } from "../format/blockref.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { ROOT_SUPER_OFFSET } from "../format/root-block.ts";
-import { Claim, type Freemap, NO_ROOM } from "../freemap/freemap.ts";
+import { Claim, type Freemap } from "../freemap/freemap.ts";
 import { Block, itemTypeAt } from "./block.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { BlockCache } from "./cache.ts";
 import { ChangeSet } from "./change-set.ts";
 import { type BlockSource, Loader, cacheKeyOf } from "./loader.ts";
-import { MISS, NoSpace } from "./miss.ts";
-import { countBits, holdersOf, inOrder, isNarrow, type Placement, placedOn } from "./narrow.ts";
+import { MISS } from "./miss.ts";
+import { isNarrow, type Placement, placedOn, placementOf } from "./narrow.ts";
+import { Placing } from "./placing.ts";
 import type { BlockRules } from "./validate.ts";
 
 /** A block on its way to media: where on each copy, and the bytes, which do not change until it is there. */
@@ -87,10 +88,7 @@ export class BlockStore {
   readonly #pendingCounts: number[] = [];
   #dirtyBytes = 0;
   readonly #wantedLeaves: (() => void)[] = [];
-  /** KiB on each copy of the block being placed, 0 for none. */
-  readonly #places = new Array<number>(COPIES_MAX).fill(0);
-  /** Bit per copy that the block being placed is owed to; undefined unless it is narrow. */
-  #narrowOwed: number | undefined;
+  readonly #placing: Placing;
   /** Full blocks written in this operation, submitted when it stands. */
   #early: PendingWrite[] = [];
   #submit: (writes: PendingWrite[]) => void = () => undefined;
@@ -101,6 +99,7 @@ export class BlockStore {
     this.#cache = new BlockCache(this.pool, options.cacheBytes);
     this.#loader = new Loader(options.source, options.rules, this.pool);
     this.#changes = new ChangeSet(this.pool);
+    this.#placing = new Placing(this, this.#changes);
   }
 
   /** Where early writes go, in batches of one operation. */
@@ -295,7 +294,7 @@ export class BlockStore {
    */
   edit(holder: Block, at: number, placement?: Placement): Block {
     const old = this.block(holder, at);
-    if (old.dirty && !this.#misplaced(holder.view, at, placement)) {
+    if (old.dirty && !this.#placing.isMisplaced(holder.view, at, placement)) {
       this.touch(old);
       if (refModifyTid(holder.view, at) !== this.tid) {
         // It was moved in this transaction, or in one given up, but not changed until now.
@@ -333,7 +332,7 @@ export class BlockStore {
   #move(holder: Block, at: number, old: Block, sizeBytes: number, placement = placementOf(holder.view, at)): Block {
     this.touch(holder);
     // First of all: a bitmap leaf that is missing is found through `old` when that is a block of the bitmap's own tree.
-    this.#allocate(sizeBytes / 1024, placement);
+    this.#placing.allocate(sizeBytes / 1024, placement);
     const buffer = this.pool.take(sizeBytes);
     const block = new Block(old.type, buffer);
     if (sizeBytes >= old.sizeBytes) {
@@ -372,7 +371,7 @@ export class BlockStore {
     setRefHead(view, at, block.type, level, 31 - Math.clz32(block.sizeBytes), this.checkType);
     if (block.type === RefType.INDIRECT) block.itemType = itemTypeAt(holder, at, ROOT_SUPER_OFFSET);
     try {
-      this.#allocate(block.sizeBytes / 1024, placement);
+      this.#placing.allocate(block.sizeBytes / 1024, placement);
     } catch (error) {
       this.pool.give(block.buffer);
       throw error;
@@ -381,65 +380,10 @@ export class BlockStore {
     return block;
   }
 
-  /**
-   * Takes room on every copy, or on those that a narrow block goes to, into `#places`. Throws NoSpace or MISS; no ref and no
-   * block was changed then.
-   */
-  #allocate(sizeKib: number, placement: Placement | undefined): void {
-    this.#places.fill(0);
-    this.#narrowOwed = undefined;
-    if (placement !== undefined && this.#narrows(placement)) return this.#allocateNarrow(sizeKib, placement);
-    for (let copy = 0; copy < COPIES_MAX; copy++) {
-      if ((this.targets & (1 << copy)) === 0 || this.#take(copy, sizeKib)) continue;
-      if ((this.required & (1 << copy)) !== 0) this.#noRoom(copy, sizeKib);
-      this.full |= 1 << copy;
-    }
-  }
-
-  /** Takes room on one copy; false when it has none. */
-  #take(copy: number, sizeKib: number): boolean {
-    const kib = this.#freemap(copy).allocate(sizeKib, this.claim);
-    if (kib === NO_ROOM) return false;
-    this.#changes.allocated.push({ copy, kib, sizeKib });
-    this.#places[copy] = kib;
-    return true;
-  }
-
-  /** True when fewer copies are asked for than the volume has. */
-  #narrows({ copies }: Placement): boolean {
-    return copies > 0 && copies < countBits(this.inSync | this.owing);
-  }
-
-  /** Copies in sync come first; where they are too few, others make up the number and are owed what they can't be given. */
-  #allocateNarrow(sizeKib: number, { copies, seed }: Placement): void {
-    const room = { freeKib: (copy: number) => this.#freemap(copy).freeKib };
-    let left = copies;
-    let full = 0;
-    for (const copy of inOrder(this.inSync, seed, room)) {
-      if (left === 0) break;
-      if (this.#take(copy, sizeKib)) left--;
-      else full = copy;
-    }
-    if (left > Math.max(0, copies - countBits(this.inSync))) this.#noRoom(full, sizeKib);
-    this.#narrowOwed = 0;
-    for (const copy of inOrder(this.owing, seed, room)) {
-      if (left === 0) break;
-      left--;
-      if ((this.targets & (1 << copy)) === 0 || !this.#take(copy, sizeKib)) this.#narrowOwed |= 1 << copy;
-    }
-  }
-
-  /** True when a block that could be changed in place lies on other numbers of copies than it should from now on. */
-  #misplaced(view: DataView, at: number, placement: Placement | undefined): boolean {
-    if (placement === undefined || (placement.copies === 0 && !isNarrow(view, at))) return false;
-    if (!this.#narrows(placement)) return isNarrow(view, at);
-    return !isNarrow(view, at) || countBits(holdersOf(view, at)) !== placement.copies;
-  }
-
   /** Points the ref to the room just taken and enters the block as dirty. */
   #place(holder: Block, at: number, block: Block): void {
     const view = holder.view;
-    this.#point(view, at);
+    this.#placing.point(view, at);
     setRefSizeBits(view, at, 31 - Math.clz32(block.sizeBytes));
     setRefModifyTid(view, at, this.tid);
     setRefMirrorTid(view, at, this.tid);
@@ -450,22 +394,6 @@ export class BlockStore {
     this.#dirtyBytes += block.sizeBytes;
     this.#changes.created.push(block);
     this.#cache.add(cacheKeyOf(view, at), block);
-  }
-
-  /** Enters the room just taken into the ref of a dirty block. */
-  #point(view: DataView, at: number): void {
-    for (let copy = 0; copy < COPIES_MAX; copy++) setRefPointer(view, at, copy, this.#places[copy] as number);
-    const narrow = this.#narrowOwed !== undefined;
-    if (narrow || isNarrow(view, at)) setRefMissing(view, at, this.#narrowOwed ?? 0);
-    setRefFlags(view, at, narrow ? RefFlag.DIRTY | RefFlag.NARROW : RefFlag.DIRTY);
-  }
-
-  /** Gives back what other copies had room for, since an operation may go on with a smaller block. */
-  #noRoom(copy: number, sizeKib: number): never {
-    for (const [other, kib] of this.#places.entries()) {
-      if (kib !== 0) this.#changes.freedNow.push({ copy: other, kib, sizeKib });
-    }
-    throw new NoSpace(copy);
   }
 
   /** Frees the block named there. The ref itself stays as it is: the caller removes or refills it. */
@@ -580,13 +508,13 @@ export class BlockStore {
     assert(refIsDirty(view, at), "only a dirty block is placed anew");
     this.touch(holder);
     const sizeKib = refSizeBytes(view, at) / 1024;
-    this.#allocate(sizeKib, placementOf(view, at));
+    this.#placing.allocate(sizeKib, placementOf(view, at));
     const before = cacheKeyOf(view, at);
     for (let copy = 0; copy < COPIES_MAX; copy++) {
       const kib = refPointer(view, at, copy);
       if (kib !== 0) this.#freemap(copy).freeLater(kib, sizeKib);
     }
-    this.#point(view, at);
+    this.#placing.point(view, at);
     this.#rekey(before, holder, at);
   }
 
@@ -630,9 +558,4 @@ export class BlockStore {
   describe(holder: Block, at: number): string {
     return `block of type ${refType(holder.view, at)}, key ${refKey(holder.view, at)}`;
   }
-}
-
-/** Where the block named there lies now, as a placement; undefined for one that belongs on every copy. */
-function placementOf(view: DataView, at: number): Placement | undefined {
-  return isNarrow(view, at) ? { copies: countBits(holdersOf(view, at)), seed: refKey(view, at) } : undefined;
 }

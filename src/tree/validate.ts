@@ -140,7 +140,8 @@ export class BlockRules {
     if (type !== wanted) refuse(`ref of type ${type} where type ${wanted} belongs`);
     const flags = refFlags(view, at);
     // Only file data lies on fewer copies than there are.
-    if (flags !== 0 && (flags !== RefFlag.NARROW || type !== RefType.DATA)) refuse(`ref flags ${flags} on type ${type}`);
+    if (flags !== 0 && (flags !== RefFlag.NARROW || type !== RefType.DATA))
+      refuse(`ref flags ${flags} on type ${type}`);
     if (refModifyTid(view, at) > refMirrorTid(view, at)) refuse("modifyTid is newer than mirrorTid");
     if (type !== RefType.DIRENT && refNameBytes(view, at) !== 0) refuse("a ref that is no dirent has a name");
     if (type === RefType.DIRENT) {

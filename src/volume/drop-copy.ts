@@ -66,6 +66,9 @@ function placeAnew(store: BlockStore, holder: Block, at: number): void {
     store.attempt(Claim.COMMIT, () => store.placeAnew(holder, at));
   } catch (error) {
     if (!(error instanceof NoSpace)) throw error;
-    throw new FsError("ENOSPC", "a copy failed, and the others have no room for file data written under copies=K to it");
+    throw new FsError(
+      "ENOSPC",
+      "a copy failed, and the others have no room for file data written under copies=K to it",
+    );
   }
 }

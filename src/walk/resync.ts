@@ -102,7 +102,9 @@ export class Resync {
       const brought = new Map(good.map(({ owed, kib }) => [blockKey(owed), kib]));
       // A narrow block may lie only on copies that are away: it stays theirs alone.
       const waived = new Set(
-        reserved.filter(({ owed, read }) => owed.holders !== 0 && read.error !== undefined).map(({ owed }) => blockKey(owed)),
+        reserved
+          .filter(({ owed, read }) => owed.holders !== 0 && read.error !== undefined)
+          .map(({ owed }) => blockKey(owed)),
       );
       await this.#volume.maintain((state) => {
         if (!this.#goesOn) return;

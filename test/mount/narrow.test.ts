@@ -25,7 +25,10 @@ describe.skipIf(mountsImpossible() !== undefined)("copies=K on a mounted volume"
     mkdirSync(scratch);
     await place.h2ts("set", "copies=1", scratch);
     mkdirSync(join(scratch, "deep"));
-    expect(await place.run("h2ts", "get", "copies", join(scratch, "deep"))).toMatchObject({ out: "copies=1\n", code: 0 });
+    expect(await place.run("h2ts", "get", "copies", join(scratch, "deep"))).toMatchObject({
+      out: "copies=1\n",
+      code: 0,
+    });
     expect(await place.run("h2ts", "get", "copies", place.mnt, scratch)).toMatchObject({
       out: `${place.mnt}: copies=all\n${scratch}: copies=1\n`,
     });

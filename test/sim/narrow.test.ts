@@ -127,7 +127,9 @@ describe("copies=K", () => {
   }
 
   it("would show a commit that leaves data with a copy that failed (I2)", async () => {
-    const outcomes = await withBug(() => vi.spyOn(BlockStore.prototype, "placeAnew").mockImplementation(() => undefined));
+    const outcomes = await withBug(() =>
+      vi.spyOn(BlockStore.prototype, "placeAnew").mockImplementation(() => undefined),
+    );
     expect(outcomes).toContain("shown");
   });
 
@@ -138,7 +140,10 @@ describe("copies=K", () => {
     for (let i = 0; i < 6; i++) await bulk(work, mounted.fs, `bulk${i}`, MIB);
     const grown = mounted.volume.statfs().copies.map(({ usedKib }, i) => usedKib - (before[i] as number));
     for (const kib of grown) expect(kib, `seed ${seed}: ${grown.join()}`).toBeGreaterThan(2 * 1024);
-    expect(grown.reduce((sum, kib) => sum + kib), grown.join()).toBeLessThan(8 * 1024);
+    expect(
+      grown.reduce((sum, kib) => sum + kib),
+      grown.join(),
+    ).toBeLessThan(8 * 1024);
     const device = new SimulatedDevice("new", 26 * MIB);
     await mounted.caretaker.attach(targetOf(device));
     await settle(mounted);
