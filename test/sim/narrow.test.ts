@@ -4,6 +4,8 @@
 import { describe, expect, it, vi } from "vitest";
 import { bitCount } from "../../src/copies/membership.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
+import { describeFileSystem } from "../model/digest.ts";
+import { runStep } from "../model/workload.ts";
 import { BlockStore } from "../../src/tree/store.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
@@ -172,6 +174,65 @@ describe("copies=K", () => {
         }
       }
     }
+  });
+
+  it("lets a copy return although what it is owed is on an absent one only (I8)", async () => {
+    let waived = 0;
+    for (let seed = 57_100; seed < 57_112; seed++) {
+      const { work, mounted: first } = await begin(seed, 3);
+      await setCopies(first.fs, "", 2);
+      const at = seed % 3;
+      first.devices[at]!.fail({ operation: "write", nth: 3, permanent: true, effect: { kind: "error", code: "EIO" } });
+      for (let n = 0; n < 6; n++) await bulk(work, first.fs, `bulk${n}`, MIB / 2);
+      await unmount(first);
+      const all = imagesOf(first.devices);
+      const away = (at + 1) % 3;
+      const some = all.map((image, i) => (i === away ? undefined : image));
+      const mounted = await mount(seed, some, { degraded: true });
+      await settle(mounted);
+      await unmount(mounted);
+      const notes = `seed ${seed}\n${mounted.notes.join("\n")}`;
+      expect(mounted.volume.members.inSync, notes).toBe(0b111 & ~(1 << away));
+      const images = imagesOf(mounted.devices);
+      if ((await rightOrGone(seed, images, await work.tree())) > 0) waived++;
+      expect((await findings(seed, images)).filter(isSerious), notes).toEqual([]);
+      await endsWell(
+        seed,
+        work,
+        images.map((image, i) => image ?? all[i]),
+        3,
+      );
+    }
+    expect(waived).toBeGreaterThan(0);
+  });
+
+  it("goes to a copy that has room when its own is full, and is ENOSPC when none has", async () => {
+    const seed = 57_200;
+    const work = new Workload(seed, 1);
+    const mounted = await mount(seed, await formattedNodes(seed, [18 * MIB, 40 * MIB]));
+    const { fs, volume } = mounted;
+    await setCopies(fs, "", 1);
+    const room = volume.statfs().copies.map(({ freeKib }) => freeKib);
+    let written = 0;
+    for (let n = 0; ; n++) {
+      const steps = [{ do: "create", at: [`f${n}`] }] as const;
+      for (const step of steps) for (const each of [fs, work.model]) expect(await runStep(each, step)).toBe("ok");
+      const step = { do: "write", at: [`f${n}`], offset: 0, length: MIB, fill: n } as const;
+      const answer = await runStep(fs, step);
+      if (answer !== "ok") {
+        expect(answer).toBe("ENOSPC");
+        break;
+      }
+      expect(await runStep(work.model, step)).toBe("ok");
+      written += MIB / 1024;
+      if (n % 4 === 3) await fs.sync();
+    }
+    expect(written, room.join()).toBeGreaterThan(0.9 * (room[0]! + room[1]!) - 2048);
+    expect(await describeFileSystem(fs).then((lines) => lines.length)).toBe((await work.tree()).split("\n").length);
+    await unmount(mounted);
+    const images = imagesOf(mounted.devices);
+    expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
+    expect(await treeOf(seed, images)).toBe(await work.tree());
   });
 
   it("keeps a copy that is away a member while it alone holds data, until it is back or the files are gone", async () => {
