@@ -1,5 +1,6 @@
-// Crash states by the thousand: every seed is a workload of its own, on two or three copies, all of them there, one failing,
-// or one being caught up, with a second power cut during recovery in every other one. Stops after SIM_MINUTES.
+// Crash states by the thousand: every seed is a workload of its own, on two or three copies, all of them there, one failing
+// (in every other case with file data on one copy each), or one being caught up, with a second power cut during recovery in
+// every other one. Stops after SIM_MINUTES.
 
 import { expect, it } from "vitest";
 import { cutPower, recordLoss, recordReturn } from "../../crash/copy-crashes.ts";
@@ -18,7 +19,10 @@ async function run(seed: number): Promise<{ states: number; failures: readonly s
     case 0:
       return tryCrashes(await record(seed, sizes, 60, 120_000), { every: 1, perCut: 4, recrash: seed % 4 === 0 });
     case 1:
-      return { states: CUTS, failures: await cutPower(await recordLoss(seed, sizes, copy), CUTS, seed % 4 < 2) };
+      return {
+        states: CUTS,
+        failures: await cutPower(await recordLoss(seed, sizes, copy, seed % 6 === 4), CUTS, seed % 4 < 2),
+      };
     default:
       return { states: CUTS, failures: await cutPower(await recordReturn(seed, sizes, copy), CUTS, seed % 4 < 2) };
   }
