@@ -12,6 +12,7 @@ import { ROOT_BYTES, rootSequence, setRootCounters, setRootSequence } from "../f
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { BlockStore, PendingWrite } from "../tree/store.ts";
+import { placeStranded } from "./drop-copy.ts";
 import { fillLeaves, relocateLeaves } from "./freemap-trees.ts";
 import type { Members } from "./members.ts";
 import { sealAll } from "./seal.ts";
@@ -187,7 +188,11 @@ export class Committer {
       await Promise.all([this.#write(writes), ...early]);
       await this.#copies.flush();
       if (this.#failure !== undefined) throw this.#failure;
-      if (this.#copies.failed.length > 0) return false;
+      // Before sealed blocks may leave memory: what is on none of the copies left goes to another one.
+      if (this.#copies.failed.length > 0) {
+        this.#members.dropFailed();
+        return false;
+      }
       for (const copy of this.#copies.active) copy.flushedTid = tid;
       setRootSequence(this.#rootImage.view, tid);
       this.#members.rootIssued(tid);
@@ -216,6 +221,7 @@ export class Committer {
 
   #relocated(): boolean {
     try {
+      placeStranded(this.#store, this.#rootImage);
       relocateLeaves(this.#store, this.#rootImage);
       return true;
     } catch (error) {
