@@ -1,7 +1,7 @@
 // The rules of one inode block, apart from what its trees hold. A block that is no inode, or not this one, yields no
 // record: nothing below it is followed.
 
-import { FILE_SIZE_MAX, SYMLINK_MAX_BYTES } from "../src/format/geometry.ts";
+import { COPIES_MAX, FILE_SIZE_MAX, SYMLINK_MAX_BYTES } from "../src/format/geometry.ts";
 import { isZero } from "../src/base/uuid.ts";
 import {
   INLINE_DATA_BYTES,
@@ -94,7 +94,7 @@ function checkNumbers(v: DataView, sequence: number, fault: Fault): void {
     inodeTimeSec(v, which);
     if (inodeTimeNsec(v, which) > 999_999_999) fault("inode-time", `${inodeTimeNsec(v, which)} nanoseconds`);
   }
-  if (inodeCopies(v) !== 0) fault("inode-property", `copies=${inodeCopies(v)}`);
+  if (inodeCopies(v) > COPIES_MAX) fault("inode-property", `copies=${inodeCopies(v)}`);
   if (inodeCompression(v) !== 0) fault("inode-property", `compression ${inodeCompression(v)}`);
 }
 

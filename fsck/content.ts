@@ -119,6 +119,8 @@ export class Content implements VerifyConsumer {
     }
     this.#list.add(rule, `${node === undefined ? treeOwner(tree) : nodePlace(node)}: ${detail}`, place);
     if (LEAVES_A_GAP.has(rule)) this.#noteGap(tree, node);
+    // It is not seen, but where it lies is known.
+    if (rule === "block-absent" && node !== undefined) this.#count(tree.owner, node.sizeBytes);
     if (HIDES_SPACE.has(rule)) this.gap = true;
   }
 

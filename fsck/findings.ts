@@ -33,6 +33,7 @@ export const FINDINGS = Object.freeze({
   "errors-counted": kind(14, "note", "none", "more bad reads were met in use than repaired; a full check follows"),
   "block-bad": kind(10, "error", "safe", "a block is unreadable or fails its check on one copy; another copy has it"),
   "block-lost": kind(11, "loss", "none", "a block is unreadable or fails its check on every copy"),
+  "block-absent": kind(16, "note", "none", "file data written under copies=K lies only on copies that were not given"),
   "block-shared": kind(12, "error", "full", "two blockrefs name the same place"),
 
   "run-gap": kind(20, "error", "full", "blockrefs are not packed at the front of their run"),
@@ -72,7 +73,7 @@ export const FINDINGS = Object.freeze({
   "inode-time": kind(55, "error", "full", "a time in an inode has more than 999,999,999 nanoseconds"),
   "inode-content": kind(56, "error", "full", "an inode has content that its type can't have"),
   "inode-used": kind(57, "error", "safe", "usedKib of an inode is not the size of its blocks"),
-  "inode-property": kind(58, "error", "full", "a property of an inode that this version does not know"),
+  "inode-property": kind(58, "error", "full", "a property of an inode with a value it can't have"),
 
   "data-alignment": kind(60, "error", "full", "a data block not aligned to its size, or crossing a 64 KiB window"),
   "data-overlap": kind(61, "error", "full", "two data blocks of one file overlap"),

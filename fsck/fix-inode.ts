@@ -11,7 +11,7 @@ import {
   refSizeBytes,
   refType,
 } from "../src/format/blockref.ts";
-import { FILE_SIZE_MAX } from "../src/format/geometry.ts";
+import { COPIES_MAX, FILE_SIZE_MAX } from "../src/format/geometry.ts";
 import {
   INLINE_DATA_BYTES,
   INODE,
@@ -19,6 +19,7 @@ import {
   INODE_CONTENT_OFFSET,
   InodeFlag,
   InodeTime,
+  inodeCopies,
   inodeEntries,
   inodeFlags,
   inodeGeneration,
@@ -52,7 +53,7 @@ export function fixedInode(found: DataView, ino: number, sequence: number): Uint
   clearReserved(INODE, bytes);
   setInodeFlags(v, inodeFlags(v) & (InodeFlag.INLINE | InodeFlag.TRIM));
   if (!isKnownType(inodeMode(v))) setInodeMode(v, guessedType(v) | (inodeMode(v) & 0o7777));
-  setInodeCopies(v, 0);
+  if (inodeCopies(v) > COPIES_MAX) setInodeCopies(v, 0);
   setInodeCompression(v, 0);
   fixTimes(v);
   fixNumbers(v, sequence);

@@ -64,7 +64,11 @@ export async function fsckVolume(target: FsckTarget, options: FsckOptions): Prom
   const { repair } = options;
   // First of all, and by itself: what else is wrong is only told by the state that the log leads to.
   if (repair !== undefined && repairable(look.findings, repair).some((finding) => finding.repair?.kind === "log")) {
-    const volume = await openVolume(target.copies, { clock: options.clock, commitMs: 0, dropLostLog: repair === "full" });
+    const volume = await openVolume(target.copies, {
+      clock: options.clock,
+      commitMs: 0,
+      dropLostLog: repair === "full",
+    });
     await volume.close();
     rounds++;
     look = await fullLook(target, options);

@@ -4,10 +4,13 @@
 
 import {
   BLOCKREF_BYTES,
+  RefFlag,
   RefType,
+  refFlags,
   refKey,
   refLevel,
   refMirrorTid,
+  refMissing,
   refModifyTid,
   refPointer,
   refSizeBytes,
@@ -19,7 +22,14 @@ import {
   setRefPointer,
 } from "../src/format/blockref.ts";
 import { COPIES_MAX, KIB, LEVEL_MAX } from "../src/format/geometry.ts";
-import { followable, pointerInRange, type Run, unusedRanges, type VolumeBounds } from "../src/walk/rules.ts";
+import {
+  followable,
+  owingCopies,
+  pointerInRange,
+  type Run,
+  unusedRanges,
+  type VolumeBounds,
+} from "../src/walk/rules.ts";
 import { ITEM_TYPE } from "../src/walk/tree.ts";
 import { dataFits } from "./check-data.ts";
 import { readable } from "./fix-fields.ts";
@@ -74,7 +84,8 @@ function keptKey(run: Run, at: number, level: number, bounds: VolumeBounds): num
 }
 
 /** Flags, masks and transaction ids. */
-function fixNumbers(view: DataView, at: number, { sequence }: VolumeBounds): void {
+function fixNumbers(view: DataView, at: number, bounds: VolumeBounds): void {
+  const { sequence } = bounds;
   const atMost = (read: () => number): number => (readable(read) ? Math.min(read(), sequence) : sequence);
   const modify = atMost(() => refModifyTid(view, at));
   setRefModifyTid(view, at, modify);
@@ -86,8 +97,9 @@ function fixNumbers(view: DataView, at: number, { sequence }: VolumeBounds): voi
       atMost(() => refMirrorTid(view, at)),
     ),
   );
-  setRefFlags(view, at, 0);
-  setRefMissing(view, at, 0);
+  const narrow = refType(view, at) === RefType.DATA ? refFlags(view, at) & RefFlag.NARROW : 0;
+  setRefFlags(view, at, narrow);
+  setRefMissing(view, at, narrow === 0 ? 0 : refMissing(view, at) & owingCopies(bounds));
 }
 
 function forgetWrongPointers(view: DataView, at: number, { copyKib }: VolumeBounds): void {

@@ -84,7 +84,9 @@ export async function repairVolume(
   }
   await attempt(failures, undefined, () => context.copies.flush());
   if (ofKind("headers").length > 0) await attempt(failures, ofKind("headers")[0], context.rewriteHeaders);
-  const onVolume = wanted.filter(({ repair }) => repair === undefined || !["block", "headers", "log"].includes(repair.kind));
+  const onVolume = wanted.filter(
+    ({ repair }) => repair === undefined || !["block", "headers", "log"].includes(repair.kind),
+  );
   if (onVolume.length > 0 && checked !== undefined) {
     await attempt(failures, onVolume[0], () => repairOnVolume(context, onVolume, checked, failures));
   }

@@ -16,6 +16,7 @@ import { addUmount } from "./cli/umount.ts";
 import { packageVersion } from "./cli/version.ts";
 import { addWait } from "./cli/wait.ts";
 import { addMembers } from "./cli/attach.ts";
+import { addProperties } from "./cli/properties.ts";
 import { addScrub } from "./cli/scrub.ts";
 import { UsageError } from "./daemon/mount-options.ts";
 
@@ -27,7 +28,7 @@ const program = new Command("h2ts")
 // Each verb is made by the program, so that it inherits the settings above.
 const VERBS = [
   ...[addMount, addUmount, addSync, addStatus],
-  ...[addMembers, addScrub],
+  ...[addMembers, addScrub, addProperties],
   ...[addOffline, addOnline, addSuspend, addResume, addSelectMaster, addWait],
   ...[addResolve],
 ];

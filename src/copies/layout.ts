@@ -4,7 +4,7 @@ import type { Random } from "../base/random.ts";
 import { alignDown } from "../base/integers.ts";
 import { randomUuid, type Uuid } from "../base/uuid.ts";
 import type { BlockDevice } from "../device/device.ts";
-import { FORMAT_VERSION, KNOWN_FEATURES } from "../format/features.ts";
+import { FORMAT_VERSION, NO_FEATURES } from "../format/features.ts";
 import {
   COPIES_MAX,
   COPY_MAX_KIB,
@@ -52,7 +52,7 @@ export function planLayout(targets: readonly LayoutTarget[], identity: LayoutIde
       throw new CopiesError("too-many", target.name, `a volume has at most ${COPIES_MAX} copies`);
     return ranges.map((own) => ({
       formatVersion: FORMAT_VERSION,
-      features: KNOWN_FEATURES,
+      features: NO_FEATURES,
       volumeUuid: identity.volumeUuid,
       label: identity.label,
       ranges: own,

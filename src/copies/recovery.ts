@@ -9,7 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import { type CheckType, checkMatches } from "../format/check.ts";
 import { COPIES_MAX, KIB } from "../format/geometry.ts";
 import type { BlockRead } from "./block-io.ts";
-import type { Copy } from "./copy.ts";
+import type { Copy, Standing } from "./copy.ts";
 import { allWithinDeadline } from "./deadline.ts";
 import { type BadPlace, CorruptBlockError } from "./errors.ts";
 import { OVERDUE, type ReadWatch, type WatchedRead } from "./read-watch.ts";
@@ -186,6 +186,8 @@ export class Recovery {
   }
 }
 
+const LAST_RESORTS: readonly Standing[] = ["faulted", "leaving", "stale", "unknown"];
+
 /** The attempt that ends first; undefined when the newest is overdue before and `hedge` says that there is another to make. */
 async function firstOf(underWay: ReadonlySet<Attempt>, hedge: boolean): Promise<Attempt | undefined> {
   const attempts = [...underWay];
@@ -195,10 +197,13 @@ async function firstOf(underWay: ReadonlySet<Attempt>, hedge: boolean): Promise<
   return Promise.race(ends);
 }
 
-/** A copy dropped after an error may still hold what is asked for; one that stalled or was taken out is left alone. */
+/**
+ * A copy dropped after an error, or not taken back yet, may still hold what is asked for, and alone if that was written under
+ * copies=K; one that stalled or was taken out is left alone.
+ */
 function mayAsk(copy: Copy): boolean {
   if (copy.active) return !copy.stalled;
-  return (copy.standing === "faulted" || copy.standing === "leaving") && !copy.released && !copy.stalled;
+  return LAST_RESORTS.includes(copy.standing) && !copy.released && !copy.stalled;
 }
 
 /** A repair that fails is counted and changes nothing else: the block is as bad as it was. */

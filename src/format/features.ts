@@ -13,8 +13,17 @@ export interface Features {
   readonly incompat: number;
 }
 
-/** What this program knows. None exists yet; each later part of the format adds its bit here. */
-export const KNOWN_FEATURES: Features = Object.freeze({ compat: 0, roCompat: 0, incompat: 0 });
+/** Bits of `roCompat`. */
+export const RoCompat = {
+  /** Some file data may be on fewer copies than there are: set when copies=K is first given to anything. */
+  NARROW_DATA: 0x01,
+} as const;
+
+/** What a new volume says of itself, and every node header: no feature is in use. */
+export const NO_FEATURES: Features = Object.freeze({ compat: 0, roCompat: 0, incompat: 0 });
+
+/** What this program knows; each later part of the format adds its bit here. */
+export const KNOWN_FEATURES: Features = Object.freeze({ compat: 0, roCompat: RoCompat.NARROW_DATA, incompat: 0 });
 
 export type Mountability =
   | { readonly kind: "read-write" }

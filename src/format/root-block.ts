@@ -196,6 +196,9 @@ export const rootVersion = (v: DataView): Uint8Array => bytesAt(v, VERSION, VERS
 export const rootLabel = (v: DataView, place = "root"): string =>
   decodeText(bytesAt(v, 0, ROOT_BYTES), LABEL, LABEL_BYTES, `${place}: label`);
 
+/** Notes that writing to the volume takes a program that knows these features. */
+export const addRootRoCompat = (v: DataView, bits: number): void =>
+  v.setUint32(RO_COMPAT, (v.getUint32(RO_COMPAT, true) | bits) >>> 0, true);
 export const setRootInSync = (v: DataView, mask: number): void => v.setUint8(IN_SYNC, mask);
 /** How many copies the volume has, and how many of them must be in sync for it to be writable. */
 export function setRootCopyCount(v: DataView, copyCount: number, minCopies: number): void {

@@ -4,12 +4,21 @@
 import { FsError } from "../base/errno.ts";
 import { BLOCKSET_REFS, RefType, refKey, refSizeBytes, refType } from "../format/blockref.ts";
 import { BLOCK_MAX_BYTES, BLOCK_MIN_BYTES, DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
-import { INODE_CONTENT_OFFSET, inodeNumber, inodeUsedKib, setInodeUsedKib } from "../format/inode.ts";
+import {
+  INODE_CONTENT_OFFSET,
+  inodeCopies,
+  inodeMode,
+  inodeNumber,
+  inodeUsedKib,
+  setInodeUsedKib,
+} from "../format/inode.ts";
 import type { Block } from "../tree/block.ts";
 import { NoSpace } from "../tree/miss.ts";
+import type { Placement } from "../tree/narrow.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { treeEdit, treeInsert, treeRemove } from "../tree/tree-edit.ts";
 import { type Position, type Root, treeCeiling, treeFind, treeFloor } from "../tree/tree.ts";
+import { isRegular } from "./mode.ts";
 
 /** Where space is scarce, blocks get no smaller than this. */
 const SCARCE_BLOCK_BYTES = 4096;
@@ -68,12 +77,16 @@ export class FileData {
   readonly store: BlockStore;
   readonly inode: Block;
   readonly root: Root;
+  /** Copies that what is written from now on goes to. The target of a symbolic link is on all: it is a name. */
+  readonly #placement: Placement;
 
   /** `inode` is writable, unless only reading methods are called. */
   constructor(store: BlockStore, inode: Block) {
     this.store = store;
     this.inode = inode;
     this.root = dataRoot(inode);
+    const copies = isRegular(inodeMode(inode.view)) ? inodeCopies(inode.view) : 0;
+    this.#placement = { copies, seed: inodeNumber(inode.view) };
   }
 
   get isEmpty(): boolean {
@@ -103,14 +116,14 @@ export class FileData {
   /** The block at `key`, writable. Where it is not fresh this may end in NoSpace; `replace` has a way out of that. */
   edit(key: number): Block {
     const { block, at } = this.#found(treeEdit(this.store, this.root, key), key);
-    return this.store.edit(block, at);
+    return this.store.edit(block, at, this.#placement);
   }
 
   /** The block at `key`, writable, with the part of its content that fits into `sizeBytes`. */
   resize(key: number, sizeBytes: number): Block {
     const { block, at } = this.#found(treeEdit(this.store, this.root, key), key);
     this.#use(sizeBytes - refSizeBytes(block.view, at));
-    return this.store.resize(block, at, sizeBytes);
+    return this.store.resize(block, at, sizeBytes, this.#placement);
   }
 
   /** Has a finished block written now. */
@@ -144,7 +157,7 @@ export class FileData {
       place = treeInsert(this.store, this.root, key);
     }
     try {
-      this.store.createFrom(place.block, place.at, RefType.DATA, bytes);
+      this.store.createFrom(place.block, place.at, RefType.DATA, bytes, this.#placement);
       this.#use(bytes.length);
     } catch (error) {
       if (!(error instanceof NoSpace)) throw error;
@@ -174,7 +187,7 @@ export class FileData {
   #fill(block: Block, at: number, key: number, sizeBytes: number, sources: readonly Source[]): void {
     let created: Block;
     try {
-      created = this.store.create(block, at, RefType.DATA, sizeBytes);
+      created = this.store.create(block, at, RefType.DATA, sizeBytes, this.#placement);
     } catch (error) {
       if (!(error instanceof NoSpace) || sizeBytes <= SCARCE_BLOCK_BYTES) throw error;
       this.#insertHalves(key, sizeBytes, sources);

@@ -6,6 +6,7 @@ import type { Block } from "../tree/block.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { ACL_ACCESS, ACL_DEFAULT, aclWithMode, formatAcl, isPlain, modeWithAcl, parseAcl } from "./acl.ts";
+import { COPIES_XATTR, setCopies } from "./copies-property.ts";
 import { editInode, touchInode } from "./inodes.ts";
 import { Mode, isDirectory, isRegular, isSymlink } from "./mode.ts";
 import { NO_RESULT, type OperationResult, type RemoveXattrOperation, type SetXattrOperation } from "./operation.ts";
@@ -40,6 +41,12 @@ export function setXattr(state: PfsState, operation: SetXattrOperation): Operati
   const inode = editInode(state, operation.ino);
   checkXattrName(name, inodeMode(inode.view), true);
   if (operation.value.length > VALUE_MAX_BYTES) throw new FsError("E2BIG");
+  if (name === COPIES_XATTR) {
+    if (operation.create) throw new FsError("EEXIST");
+    setCopies(state, inode, operation.value);
+    touchInode(inode, time);
+    return NO_RESULT;
+  }
   const xattrs = copyXattrs(readXattrs(store, inode));
   if (operation.create && xattrs.has(name)) throw new FsError("EEXIST");
   if (operation.replace && !xattrs.has(name)) throw new FsError("ENODATA");
@@ -69,7 +76,9 @@ export function removeXattr(state: PfsState, operation: RemoveXattrOperation): O
   const { store } = state;
   const inode = editInode(state, operation.ino);
   checkXattrName(operation.name, inodeMode(inode.view), true);
-  if (!dropXattr(store, inode, operation.name)) {
+  if (operation.name === COPIES_XATTR) {
+    setCopies(state, inode, undefined);
+  } else if (!dropXattr(store, inode, operation.name)) {
     // Linux removes an ACL that is not there without complaint.
     if (operation.name === ACL_ACCESS || operation.name === ACL_DEFAULT) return NO_RESULT;
     throw new FsError("ENODATA");

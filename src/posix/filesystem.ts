@@ -5,8 +5,9 @@
 import { type Clock, SystemClock, type Timespec } from "../base/clock.ts";
 import { FsError } from "../base/errno.ts";
 import { KIB, NAME_MAX_BYTES } from "../format/geometry.ts";
-import { inodeMode } from "../format/inode.ts";
+import { inodeMode, inodeUid } from "../format/inode.ts";
 import { pfsNextIno } from "../format/pfs.ts";
+import { COPIES_XATTR, copiesValue } from "../ops/copies-property.ts";
 import { attributesOf, inodeOf } from "../ops/inodes.ts";
 import { Mode, isDirectory, isFileType, isSymlink } from "../ops/mode.ts";
 import { type CreateOperation, type Operation, type OperationResult, TrimPendingError } from "../ops/operation.ts";
@@ -331,6 +332,7 @@ export class FileSystem implements FileSystemRequests {
     return this.#view((state) => {
       const inode = inodeOf(state, ino);
       checkXattrName(name, inodeMode(inode.view), false);
+      if (name === COPIES_XATTR) return copiesValue(inode);
       const value = readXattrs(state.store, inode)?.get(name);
       if (value === undefined) throw new FsError("ENODATA");
       return value.slice();
@@ -353,17 +355,37 @@ export class FileSystem implements FileSystemRequests {
     const create = (flags & XattrFlag.CREATE) !== 0;
     const replace = (flags & XattrFlag.REPLACE) !== 0;
     if (create && replace) throw new FsError("EINVAL", "CREATE with REPLACE");
-    const time = this.#now();
-    return after(this.#apply({ op: "setxattr", ino, name, value, create, replace, killSgid, time }), () => undefined);
+    const operation = { op: "setxattr", ino, name, value, create, replace, killSgid, time: this.#now() } as const;
+    const allowed = this.#requireOwner(ino, name, caller);
+    return after(
+      after(allowed, () => this.#apply(operation)),
+      () => undefined,
+    );
   }
 
   removeXattr(ino: number, name: string, caller: Caller): Eventually<void> {
     this.#requireTrust(name, caller);
-    return after(this.#apply({ op: "removexattr", ino, name, time: this.#now() }), () => undefined);
+    const operation = { op: "removexattr", ino, name, time: this.#now() } as const;
+    const allowed = this.#requireOwner(ino, name, caller);
+    return after(
+      after(allowed, () => this.#apply(operation)),
+      () => undefined,
+    );
   }
 
   #requireTrust(name: string, caller: Caller): void {
     if (name.startsWith("trusted.") && caller.uid !== 0) throw new FsError("EPERM", "trusted attributes are root's");
+  }
+
+  /** Who may write to a file may not decide for its owner how safe it is. */
+  #requireOwner(ino: number, name: string, caller: Caller): Eventually<void> {
+    if (name !== COPIES_XATTR || caller.uid === 0) return;
+    return after(
+      this.#view((state) => inodeUid(inodeOf(state, ino).view)),
+      (owner) => {
+        if (owner !== caller.uid) throw new FsError("EPERM", "only the owner sets copies");
+      },
+    );
   }
 
   // ---- the whole

@@ -2,7 +2,7 @@
 
 import { ROOT_PFS_ID } from "../format/pfs.ts";
 import { BLOCKSET_REFS } from "../format/blockref.ts";
-import { ROOT_SUPER_OFFSET } from "../format/root-block.ts";
+import { addRootRoCompat, ROOT_SUPER_OFFSET, rootCopyCount, rootFeatures } from "../format/root-block.ts";
 import type { Block } from "./block.ts";
 import { CorruptBlockStructure } from "./miss.ts";
 import type { BlockStore } from "./store.ts";
@@ -17,6 +17,19 @@ export class PfsState {
   constructor(store: BlockStore, rootImage: Block) {
     this.store = store;
     this.#super = { block: rootImage, at: ROOT_SUPER_OFFSET, refs: BLOCKSET_REFS };
+  }
+
+  /** Notes that from now on only programs that know these features (bits of RoCompat) may write to the volume. */
+  requireToWrite(bits: number): void {
+    const { block } = this.#super;
+    if ((rootFeatures(block.view).roCompat & bits) === bits) return;
+    this.store.touch(block);
+    addRootRoCompat(block.view, bits);
+  }
+
+  /** How many copies the volume has. */
+  get copyCount(): number {
+    return rootCopyCount(this.#super.block.view);
   }
 
   /** The PFS block, to read. May throw MISS. */

@@ -31,14 +31,16 @@ import { CHECK_BYTES_MAX, type CheckType, writeCheck } from "../format/check.ts"
 import { REF_CHECK_OFFSET } from "../format/blockref.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { ROOT_SUPER_OFFSET } from "../format/root-block.ts";
-import { Claim, type Freemap, NO_ROOM } from "../freemap/freemap.ts";
+import { Claim, type Freemap } from "../freemap/freemap.ts";
 import { Block, itemTypeAt } from "./block.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { BlockCache } from "./cache.ts";
 import { ChangeSet } from "./change-set.ts";
 import type { EarlyBlock } from "./early-block.ts";
 import { type BlockSource, Loader, cacheKeyOf } from "./loader.ts";
-import { MISS, NoSpace } from "./miss.ts";
+import { MISS } from "./miss.ts";
+import { isNarrow, type Placement, placedOn, placementOf } from "./narrow.ts";
+import { Placing } from "./placing.ts";
 import type { BlockRules } from "./validate.ts";
 
 /** A block on its way to media: where on each copy, and the bytes, which do not change until it is there. */
@@ -67,6 +69,10 @@ export class BlockStore {
   targets = 0;
   /** Those of them that must have room for every block; the others go without when they are full. */
   required = 0;
+  /** Bit per copy in sync and at hand: a narrow block lies on one of these at least. */
+  inSync = 0;
+  /** Narrow blocks of the open transaction were left without a copy in sync; they are placed anew before it is sealed. */
+  stranded = false;
   /** Bit per copy that may be owed blocks: what is sealed says so (I8). */
   owing = 0;
   /** Bit per copy that had no room for a block it should have got. */
@@ -85,8 +91,7 @@ export class BlockStore {
   readonly #pendingCounts: number[] = [];
   #dirtyBytes = 0;
   readonly #wantedLeaves: (() => void)[] = [];
-  /** KiB on each copy of the block being placed, 0 for none. */
-  readonly #places: number[] = [];
+  readonly #placing: Placing;
   /** True while operations are logged: records name early blocks, so those are freed like what a root names (I3). */
   logged = false;
   /** False while nothing may be written: finished blocks then wait, dirty, like all others. */
@@ -105,6 +110,7 @@ export class BlockStore {
     this.#cache = new BlockCache(this.pool, options.cacheBytes);
     this.#loader = new Loader(options.source, options.rules, this.pool);
     this.#changes = new ChangeSet(this.pool);
+    this.#placing = new Placing(this, this.#changes);
   }
 
   /** Where early writes go, in batches of one operation. */
@@ -295,10 +301,13 @@ export class BlockStore {
     return refIsDirty(holder.view, at);
   }
 
-  /** The block named there, writable: copied to a new place unless that was done in this transaction already. */
-  edit(holder: Block, at: number): Block {
+  /**
+   * The block named there, writable: copied to a new place unless that was done in this transaction already. `placement` is
+   * given for file data; other blocks, and blocks that are only moved, lie on as many copies as before.
+   */
+  edit(holder: Block, at: number, placement?: Placement): Block {
     const old = this.block(holder, at);
-    if (old.dirty) {
+    if (old.dirty && !this.#placing.isMisplaced(holder.view, at, placement)) {
       this.touch(old);
       if (refModifyTid(holder.view, at) !== this.tid) {
         // It was moved in this transaction, or in one given up, but not changed until now.
@@ -308,7 +317,7 @@ export class BlockStore {
       }
       return old;
     }
-    return this.#move(holder, at, old, old.sizeBytes);
+    return this.#move(holder, at, old, old.sizeBytes, placement);
   }
 
   /** As `edit`, for a change that is none of the content: its age stays what it was (I8). */
@@ -327,16 +336,16 @@ export class BlockStore {
   }
 
   /** As `edit`, in a block of `sizeBytes`: what fits of the content, the rest zero. */
-  resize(holder: Block, at: number, sizeBytes: number): Block {
+  resize(holder: Block, at: number, sizeBytes: number, placement?: Placement): Block {
     const old = this.block(holder, at);
-    if (old.sizeBytes === sizeBytes) return this.edit(holder, at);
-    return this.#move(holder, at, old, sizeBytes);
+    if (old.sizeBytes === sizeBytes) return this.edit(holder, at, placement);
+    return this.#move(holder, at, old, sizeBytes, placement);
   }
 
-  #move(holder: Block, at: number, old: Block, sizeBytes: number): Block {
+  #move(holder: Block, at: number, old: Block, sizeBytes: number, placement = placementOf(holder.view, at)): Block {
     this.touch(holder);
     // First of all: a bitmap leaf that is missing is found through `old` when that is a block of the bitmap's own tree.
-    this.#allocate(sizeBytes / 1024);
+    this.#placing.allocate(sizeBytes / 1024, placement);
     const buffer = this.pool.take(sizeBytes);
     const block = new Block(old.type, buffer);
     if (sizeBytes >= old.sizeBytes) {
@@ -353,21 +362,21 @@ export class BlockStore {
   }
 
   /** A new, zeroed block of `sizeBytes` named by the ref at `at`, whose key is set; what else the ref says is filled in. */
-  create(holder: Block, at: number, type: number, sizeBytes: number): Block {
+  create(holder: Block, at: number, type: number, sizeBytes: number, placement?: Placement): Block {
     this.touch(holder);
     const buffer = this.pool.take(sizeBytes);
     buffer.bytes.fill(0);
-    return this.#install(holder, at, new Block(type, buffer));
+    return this.#install(holder, at, new Block(type, buffer), placement);
   }
 
-  /** A new block with exactly the content `bytes` (a power of two long), written early: it is clean at once. */
-  createFrom(holder: Block, at: number, type: number, bytes: Uint8Array): void {
+  /** A new block with exactly the content `bytes` (a power of two long), written early unless it is narrow. */
+  createFrom(holder: Block, at: number, type: number, bytes: Uint8Array, placement?: Placement): void {
     this.touch(holder);
     const known = this.adoptable.get(refKey(holder.view, at));
     if (known !== undefined) return this.#adopt(holder, at, type, bytes.length, known);
     const buffer = this.pool.take(bytes.length);
     buffer.bytes.set(bytes);
-    this.#install(holder, at, new Block(type, buffer));
+    this.#install(holder, at, new Block(type, buffer), placement);
     const write = this.writeEarly(holder, at);
     if (write === undefined || !this.logged) return;
     const check = holder.bytes.slice(at + REF_CHECK_OFFSET, at + REF_CHECK_OFFSET + CHECK_BYTES_MAX);
@@ -385,6 +394,7 @@ export class BlockStore {
       this.#freemap(copy).endReservation(kib, sizeBytes / 1024, true);
       this.#changes.adopted.push({ copy, kib, sizeKib: sizeBytes / 1024 });
     }
+    setRefFlags(view, at, 0);
     holder.bytes.set(known.check, at + REF_CHECK_OFFSET);
     setRefModifyTid(view, at, this.tid);
     setRefMirrorTid(view, at, this.tid);
@@ -392,13 +402,13 @@ export class BlockStore {
     this.adoptable.delete(known.key);
   }
 
-  #install(holder: Block, at: number, block: Block): Block {
+  #install(holder: Block, at: number, block: Block, placement: Placement | undefined): Block {
     const view = holder.view;
     const level = block.type === RefType.INDIRECT ? refLevel(view, at) : 0;
     setRefHead(view, at, block.type, level, 31 - Math.clz32(block.sizeBytes), this.checkType);
     if (block.type === RefType.INDIRECT) block.itemType = itemTypeAt(holder, at, ROOT_SUPER_OFFSET);
     try {
-      this.#allocate(block.sizeBytes / 1024);
+      this.#placing.allocate(block.sizeBytes / 1024, placement);
     } catch (error) {
       this.pool.give(block.buffer);
       throw error;
@@ -407,26 +417,11 @@ export class BlockStore {
     return block;
   }
 
-  /** Takes room on every copy, into `#places`. Throws NoSpace or MISS; no ref and no block was changed then. */
-  #allocate(sizeKib: number): void {
-    for (let copy = 0; copy < COPIES_MAX; copy++) {
-      let kib = 0;
-      if ((this.targets & (1 << copy)) !== 0) {
-        kib = this.#freemap(copy).allocate(sizeKib, this.claim);
-        if (kib !== NO_ROOM) this.#changes.allocated.push({ copy, kib, sizeKib });
-        else if ((this.required & (1 << copy)) !== 0) this.#noRoom(copy, sizeKib);
-        else this.full |= 1 << copy;
-      }
-      this.#places[copy] = kib;
-    }
-  }
-
   /** Points the ref to the room just taken and enters the block as dirty. */
   #place(holder: Block, at: number, block: Block): void {
     const view = holder.view;
-    for (let copy = 0; copy < COPIES_MAX; copy++) setRefPointer(view, at, copy, this.#places[copy] as number);
+    this.#placing.point(view, at);
     setRefSizeBits(view, at, 31 - Math.clz32(block.sizeBytes));
-    setRefFlags(view, at, refFlags(view, at) | RefFlag.DIRTY);
     setRefModifyTid(view, at, this.tid);
     setRefMirrorTid(view, at, this.tid);
     block.dirty = true;
@@ -436,15 +431,6 @@ export class BlockStore {
     this.#dirtyBytes += block.sizeBytes;
     this.#changes.created.push(block);
     this.#cache.add(cacheKeyOf(view, at), block);
-  }
-
-  /** Gives back what the copies before `copy` had room for, since an operation may go on with a smaller block. */
-  #noRoom(copy: number, sizeKib: number): never {
-    for (let earlier = 0; earlier < copy; earlier++) {
-      const kib = this.#places[earlier] as number;
-      if (kib !== 0) this.#changes.freedNow.push({ copy: earlier, kib, sizeKib });
-    }
-    throw new NoSpace(copy);
   }
 
   /** Frees the block named there. The ref itself stays as it is: the caller removes or refills it. */
@@ -476,10 +462,13 @@ export class BlockStore {
     this.#cache.remove(block);
   }
 
-  /** Checks a finished block now and has it written when the operation stands: a commit then need not. */
+  /**
+   * Checks a finished block now and has it written when the operation stands: a commit then need not. A narrow block waits
+   * for its commit: it stays in memory until it is durable, so that it can go to another copy if its own fails before.
+   */
   writeEarly(holder: Block, at: number): PendingWrite | undefined {
     const block = this.block(holder, at);
-    if (!block.dirty || !this.writesEarly) return undefined;
+    if (!block.dirty || !this.writesEarly || isNarrow(holder.view, at)) return undefined;
     this.touch(holder);
     this.touch(block);
     const write = this.seal(holder, at, block);
@@ -493,8 +482,8 @@ export class BlockStore {
    */
   seal(holder: Block, at: number, block: Block, owedBelow = 0): PendingWrite {
     assert(block.dirty && refIsDirty(holder.view, at), "only a dirty block is sealed");
-    const narrow = (refFlags(holder.view, at) & RefFlag.NARROW) !== 0;
-    const owed = this.owing === 0 || narrow ? 0 : refUnplaced(holder.view, at, this.owing);
+    let owed = this.owing === 0 ? 0 : refUnplaced(holder.view, at, this.owing);
+    if (owed !== 0 && isNarrow(holder.view, at)) owed &= refMissing(holder.view, at);
     setRefMissing(holder.view, at, owed | owedBelow);
     writeCheck(this.checkType, block.bytes, holder.view, at + REF_CHECK_OFFSET);
     setRefFlags(holder.view, at, refFlags(holder.view, at) & ~RefFlag.DIRTY);
@@ -532,6 +521,41 @@ export class BlockStore {
     this.#freemap(copy).freeLater(kib, refSizeBytes(view, at) / 1024);
     this.#rekey(before, holder, at);
     return true;
+  }
+
+  /**
+   * Takes the pointer to `copy`, which failed before it flushed the block, out of a narrow ref: true when there was one. If
+   * no other copy in sync has it, the block, which is in memory, counts as dirty again until `placeAnew`.
+   */
+  clearNarrow(holder: Block, at: number, copy: number): boolean {
+    const { view } = holder;
+    const others = placedOn(view, at) & ~(1 << copy);
+    if (refPointer(view, at, copy) === 0) return false;
+    if ((others & this.inSync & ~(1 << copy)) === 0) {
+      const block = this.peek(holder, at);
+      assert(block !== undefined, "a narrow block left memory before it was durable");
+      this.unseal(holder, at, block);
+      this.stranded = true;
+    }
+    // The last pointer stays until there is another one: the block is known by it.
+    if (others !== 0) this.clearPointer(holder, at, copy);
+    return true;
+  }
+
+  /** Gives a dirty narrow block other places than it has. In an operation; throws NoSpace or MISS, nothing was changed then. */
+  placeAnew(holder: Block, at: number): void {
+    const { view } = holder;
+    assert(refIsDirty(view, at), "only a dirty block is placed anew");
+    this.touch(holder);
+    const sizeKib = refSizeBytes(view, at) / 1024;
+    this.#placing.allocate(sizeKib, placementOf(view, at));
+    const before = cacheKeyOf(view, at);
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      const kib = refPointer(view, at, copy);
+      if (kib !== 0) this.#freemap(copy).freeLater(kib, sizeKib);
+    }
+    this.#placing.point(view, at);
+    this.#rekey(before, holder, at);
   }
 
   /** Clears all that a ref says of a copy that leaves: nothing is owed to it. True when that changed anything. */

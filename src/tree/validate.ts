@@ -138,7 +138,10 @@ export class BlockRules {
     if (level > LEVEL_MAX) refuse(`level ${level} is too high`);
     const wanted = level > 0 ? RefType.INDIRECT : itemType;
     if (type !== wanted) refuse(`ref of type ${type} where type ${wanted} belongs`);
-    if ((refFlags(view, at) & ~RefFlag.NARROW) !== 0) refuse(`unknown ref flags ${refFlags(view, at)}`);
+    const flags = refFlags(view, at);
+    // Only file data lies on fewer copies than there are.
+    if (flags !== 0 && (flags !== RefFlag.NARROW || type !== RefType.DATA))
+      refuse(`ref flags ${flags} on type ${type}`);
     if (refModifyTid(view, at) > refMirrorTid(view, at)) refuse("modifyTid is newer than mirrorTid");
     if (type !== RefType.DIRENT && refNameBytes(view, at) !== 0) refuse("a ref that is no dirent has a name");
     if (type === RefType.DIRENT) {

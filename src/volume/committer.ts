@@ -19,6 +19,7 @@ import {
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { BlockStore, PendingWrite } from "../tree/store.ts";
+import { placeStranded } from "./drop-copy.ts";
 import { fillLeaves, relocateLeaves } from "./freemap-trees.ts";
 import type { IntentLog } from "./intent-log.ts";
 import type { Members } from "./members.ts";
@@ -226,9 +227,13 @@ export class Committer {
       await Promise.all([this.#write(writes), ...early]);
       await this.#copies.flush();
       if (this.#failure !== undefined) throw this.#failure;
-      if (this.#copies.failed.length > 0) return false;
-      if (this.#intent !== undefined && !(await this.#intent.close())) return false;
-      if (this.#copies.failed.length > 0) return false;
+      const logged = this.#copies.failed.length > 0 || ((await this.#intent?.close()) ?? true);
+      // Before sealed blocks may leave memory: what is on none of the copies left goes to another one.
+      if (this.#copies.failed.length > 0) {
+        this.#members.dropFailed();
+        return false;
+      }
+      if (!logged) return false;
       for (const copy of this.#copies.active) copy.flushedTid = tid;
       setRootSequence(this.#rootImage.view, tid);
       this.#members.rootIssued(tid);
@@ -258,6 +263,7 @@ export class Committer {
 
   #relocated(): boolean {
     try {
+      placeStranded(this.#store, this.#rootImage);
       relocateLeaves(this.#store, this.#rootImage);
       return true;
     } catch (error) {

@@ -88,7 +88,7 @@ export class Members {
     const store = this.#store;
     store.targets = 0;
     for (const copy of this.#copies.copies) if (copy.active) store.targets |= copy.bit;
-    store.required = this.inSync & store.targets;
+    store.required = store.inSync = this.inSync & store.targets;
     store.owing = this.all & ~this.inSync & ~this.leaving;
     if ((this.inSync & (1 << this.#copies.master)) === 0) this.#copies.master = lowest(this.#selected || this.inSync);
   }

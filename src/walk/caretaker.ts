@@ -178,7 +178,7 @@ export class Caretaker {
     this.#detaching.set(index, detach);
     try {
       if (!(await this.#walk(detach, () => detach.run())) && !this.#closed) {
-        this.#note(`copy ${index} can't leave: a part of the tree is unreadable; run fsck.h2ts, then mount again`);
+        this.#note(`copy ${index} can't leave: ${whyNot(detach)}`);
       }
     } finally {
       this.#detaching.delete(index);
@@ -302,6 +302,17 @@ export class Caretaker {
     this.scrubPace.release();
     await this.settled();
   }
+}
+
+/** What keeps a copy from leaving, and what to do. */
+function whyNot({ kept, keptBy }: Detach): string {
+  if (kept === 0) return "a part of the tree is unreadable; run fsck.h2ts, then mount again";
+  const shown = [...keptBy].slice(0, 5).join(", ");
+  const more = keptBy.size > 5 ? ` and ${keptBy.size - 5} more` : "";
+  return (
+    `it alone holds ${kept} blocks of files written under copies=K (inodes ${shown}${more}), and they could not be read ` +
+    "or had no room elsewhere; bring it back, make room or delete the files, then h2ts detach it again"
+  );
 }
 
 /** An anchor that a crash left behind, whole or torn while it was emptied. */

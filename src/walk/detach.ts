@@ -1,6 +1,7 @@
 // A copy leaves the volume for good: it leaves the in-sync set under a new epoch, then a walk clears every pointer to it, its
 // freemap tree goes, and only when no root in any ring can name it is its index free (DESIGN §4). The walk needs no cursor:
 // what is cleared is gone. It needs none of the copy's devices either.
+// Narrow blocks (copies=K) that it holds go to another copy first; what is on it alone and can't be read keeps it a member.
 // Invariant I2: how many copies are needed changes in a commit of its own, durable on all in sync, before any leaves.
 
 import type { Copy } from "../copies/copy.ts";
@@ -10,10 +11,13 @@ import { wipeRing } from "../copies/ring.ts";
 import { refKey, refMissing, refUnplaced } from "../format/blockref.ts";
 import { ROOT_SLOTS } from "../format/geometry.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
+import { isNarrow } from "../tree/narrow.ts";
 import { treeCeiling } from "../tree/tree.ts";
 import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
 import { freemapRoot } from "../volume/freemap-trees.ts";
 import type { Volume } from "../volume/volume.ts";
+import { type Brought, handOver, handoverCost, isLastHolder, needsHeir } from "./handover.ts";
+import { blockKey, type NamedBlock, namedBlock } from "./named-block.ts";
 import { type Place, Sweep } from "./sweep.ts";
 
 /** Refs looked at in one step, and leaves of its freemap released in one. */
@@ -69,6 +73,9 @@ export class Detach {
   readonly index: number;
   /** Pointers cleared so far. */
   cleared = 0;
+  /** Narrow blocks that are on this copy alone and could be brought to no other, and inodes some of them belong to. */
+  kept = 0;
+  readonly keptBy = new Set<number>();
   readonly #volume: Volume;
   #stopped = false;
 
@@ -82,7 +89,7 @@ export class Detach {
     this.#stopped = true;
   }
 
-  /** Resolves with true when the index is free, false when it was stopped, or when a part of the tree can't be read. */
+  /** Resolves with true when the index is free, false when it was stopped, or when the tree can't do without it. */
   async run(): Promise<boolean> {
     const volume = this.#volume;
     if (!(await this.#clearPointers())) return false;
@@ -107,28 +114,81 @@ export class Detach {
   async #clearPointers(): Promise<boolean> {
     const { store, rootImage } = this.#volume;
     const sweep = new Sweep(store, rootImage);
-    const bit = 1 << this.index;
     for (let place: Place | undefined = []; place !== undefined; ) {
       if (this.#stopped) return false;
       const from: Place = place;
-      place = await this.#volume
-        .maintain(() => {
-          let cleared = 0;
-          const next = sweep.step(from, STEP_REFS, (node, at) => {
-            const { view } = node.block;
-            if (refUnplaced(view, at, bit) !== 0 && (refMissing(view, at) & bit) === 0) return 1;
-            if (store.forgetCopy(node.writable(), at, this.index)) cleared++;
-            // A change costs more than a look.
-            return 4;
-          });
-          return { next, cleared };
-        })
-        .then(({ next, cleared }) => {
-          this.cleared += cleared;
-          return next;
-        });
+      const { next, cleared, heirless } = await this.#volume.maintain(() => this.#clear(sweep, from));
+      this.cleared += cleared;
+      if (heirless.length > 0) await this.#handOver(sweep, from, heirless);
+      place = next;
     }
-    return sweep.lost === 0;
+    return sweep.lost === 0 && this.kept === 0;
+  }
+
+  /** One step: clears what can be cleared, and tells of narrow blocks that another copy is to take over first. May throw MISS. */
+  #clear(sweep: Sweep, from: Place): { next: Place | undefined; cleared: number; heirless: NamedBlock[] } {
+    const { store } = this.#volume;
+    const bit = 1 << this.index;
+    const heirless: NamedBlock[] = [];
+    let cleared = 0;
+    const next = sweep.step(from, STEP_REFS, (node, at) => {
+      const { view } = node.block;
+      if (refUnplaced(view, at, bit) !== 0 && (refMissing(view, at) & bit) === 0) return 1;
+      if (needsHeir(store, view, at, this.index)) {
+        heirless.push(namedBlock(node.block, at));
+        return handoverCost(view, at);
+      }
+      if (store.forgetCopy(node.writable(), at, this.index)) cleared++;
+      // A change costs more than a look.
+      return 4;
+    });
+    return { next, cleared, heirless };
+  }
+
+  async #handOver(sweep: Sweep, from: Place, heirless: readonly NamedBlock[]): Promise<void> {
+    const left = new Map(heirless.map((named) => [blockKey(named), named]));
+    await handOver(this.#volume, heirless, (brought) => {
+      const entered = this.#enter(sweep, from, brought);
+      for (const key of entered) left.delete(key);
+      return entered;
+    });
+    this.cleared += heirless.length - left.size;
+    const kept = await this.#volume.maintain(() => this.#settle(sweep, from, left));
+    this.kept += kept.blocks;
+    for (const ino of kept.inodes) this.keptBy.add(ino);
+  }
+
+  /** Enters the new places of narrow blocks, and clears this copy's. May throw MISS. */
+  #enter(sweep: Sweep, from: Place, brought: Brought): ReadonlySet<string> {
+    const { store } = this.#volume;
+    const entered = new Set<string>();
+    sweep.step(from, STEP_REFS, (node, at) => {
+      const key = isNarrow(node.block.view, at) ? blockKey(namedBlock(node.block, at)) : "";
+      const place = brought.get(key);
+      if (place === undefined) return 1;
+      store.setPointer(node.writable(), at, place.copy, place.kib);
+      store.forgetCopy(node.writable(), at, this.index);
+      entered.add(key);
+      return 1;
+    });
+    return entered;
+  }
+
+  /** What no other copy took over: goes if another copy has the block too, stays if not. May throw MISS. */
+  #settle(sweep: Sweep, from: Place, left: ReadonlyMap<string, unknown>): { blocks: number; inodes: Set<number> } {
+    const { store } = this.#volume;
+    const inodes = new Set<number>();
+    let blocks = 0;
+    sweep.step(from, STEP_REFS, (node, at) => {
+      const { view } = node.block;
+      if (!isNarrow(view, at) || !left.has(blockKey(namedBlock(node.block, at)))) return 1;
+      if (isLastHolder(view, at, this.index)) {
+        blocks++;
+        inodes.add(sweep.inode);
+      } else store.forgetCopy(node.writable(), at, this.index);
+      return 1;
+    });
+    return { blocks, inodes };
   }
 
   /** Releases some leaves of the copy's freemap; false when none is left. May throw MISS. */

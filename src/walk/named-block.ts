@@ -6,6 +6,7 @@ import { REF_CHECK_OFFSET, refCheckType, refPointer, RefType, refSizeBytes, refT
 import { CHECK_BYTES_MAX } from "../format/check.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import type { Block } from "../tree/block.ts";
+import { holdersOf, isNarrow } from "../tree/narrow.ts";
 
 export interface NamedBlock {
   readonly pointers: readonly number[];
@@ -13,6 +14,8 @@ export interface NamedBlock {
   readonly check: Uint8Array;
   readonly sizeBytes: number;
   readonly type: number;
+  /** Bit per copy that a narrow block is to lie on; 0 for other blocks, which belong on all. */
+  readonly holders: number;
 }
 
 /** What the ref at byte `at` of `block` names. */
@@ -26,6 +29,7 @@ export function namedBlock(block: Block, at: number): NamedBlock {
     check: block.bytes.slice(at + REF_CHECK_OFFSET, at + REF_CHECK_OFFSET + CHECK_BYTES_MAX),
     sizeBytes: refSizeBytes(view, at),
     type: refType(view, at),
+    holders: isNarrow(view, at) ? holdersOf(view, at) : 0,
   };
 }
 
@@ -37,4 +41,11 @@ export function blockKey({ pointers, check }: Pick<NamedBlock, "pointers" | "che
 /** A read of it into new memory. */
 export function readOf({ pointers, checkType, check, sizeBytes, type }: NamedBlock): BlockRead {
   return { pointers, checkType, check, target: new Uint8Array(sizeBytes), metadata: type !== RefType.DATA };
+}
+
+/** Pointers of a block that is written to one copy only. */
+export function placeOn(copyIndex: number, kib: number): number[] {
+  const pointers = new Array<number>(COPIES_MAX).fill(0);
+  pointers[copyIndex] = kib;
+  return pointers;
 }

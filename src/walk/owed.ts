@@ -102,20 +102,25 @@ function anythingOwed(rootImage: Block, copyIndex: number): boolean {
 const OTHERS_MAX = 1024;
 
 /**
- * Enters the places of `brought` (by `blockKey`) wherever a ref names such a block and copy `copyIndex` is owed it. Returns
- * the keys that were found. Must run as an operation; may throw MISS.
+ * Enters the places of `brought` (by `blockKey`) wherever a ref names such a block and copy `copyIndex` is owed it; what is
+ * `waived` is owed to it no more. Returns the keys of those brought that were found. Must run as an operation; may throw MISS.
  */
 export function enterBrought(
   store: BlockStore,
   rootImage: Block,
   copyIndex: number,
   brought: ReadonlyMap<string, number>,
+  waived: ReadonlySet<string>,
 ): ReadonlySet<string> {
   const entered = new Set<string>();
   let others = 0;
   const walk = new OwedWalk(store, copyIndex, true, (node, at) => {
     const key = blockKey(namedBlock(node.block, at));
     const kib = brought.get(key);
+    if (waived.has(key)) {
+      store.forgetCopy(node.writable(), at, copyIndex);
+      return true;
+    }
     // Some may be gone by now: then not all the rest is searched for them.
     if (kib === undefined) return entered.size < brought.size && ++others < OTHERS_MAX;
     store.setPointer(node.writable(), at, copyIndex, kib);

@@ -8,7 +8,7 @@ import type { Copy } from "../copies/copy.ts";
 import { KIB } from "../format/geometry.ts";
 import { type Freemap, NO_ROOM } from "../freemap/freemap.ts";
 import type { Volume } from "../volume/volume.ts";
-import { blockKey, type NamedBlock, readOf } from "./named-block.ts";
+import { blockKey, type NamedBlock, placeOn, readOf } from "./named-block.ts";
 import { enterBrought, findOwed } from "./owed.ts";
 import type { Pace } from "./pace.ts";
 
@@ -100,10 +100,16 @@ export class Resync {
       );
       await copies.flush(this.copy);
       const brought = new Map(good.map(({ owed, kib }) => [blockKey(owed), kib]));
+      // A narrow block may lie only on copies that are away: it stays theirs alone.
+      const waived = new Set(
+        reserved
+          .filter(({ owed, read }) => owed.holders !== 0 && read.error !== undefined)
+          .map(({ owed }) => blockKey(owed)),
+      );
       await this.#volume.maintain((state) => {
         if (!this.#goesOn) return;
         // Bitmap and pointers change in the same step: no commit may come between them.
-        end(enterBrought(state.store, this.#volume.rootImage, this.copy.index, brought));
+        end(enterBrought(state.store, this.#volume.rootImage, this.copy.index, brought, waived));
       });
       this.progress.blocks += good.length;
       this.progress.bytes += bytes;
@@ -128,10 +134,4 @@ export class Resync {
     }
     return reserved;
   }
-}
-
-function placeOn(copyIndex: number, kib: number): number[] {
-  const pointers = new Array<number>(8).fill(0);
-  pointers[copyIndex] = kib;
-  return pointers;
 }

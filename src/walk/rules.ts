@@ -49,7 +49,8 @@ export type WalkRule =
   | "pointer-null"
   | "pointer-stray"
   | "missing-mask"
-  | "block-lost";
+  | "block-lost"
+  | "block-absent";
 
 /** What every ref of one volume is measured against. */
 export interface VolumeBounds {
@@ -200,8 +201,9 @@ export function followable(run: Run, at: number, level: number, bounds: VolumeBo
   // Read for its RangeError only: whoever looks at the entry may rely on the number.
   if (type === RefType.DIRENT) refEntryInode(view, at);
   checkTids(run, at, bounds, report);
-  if ((refFlags(view, at) & ~RefFlag.NARROW) !== 0)
-    report("ref-flags", run, at, `flags 0x${refFlags(view, at).toString(16)} are set`, -1);
+  const flags = refFlags(view, at);
+  if (flags !== 0 && (flags !== RefFlag.NARROW || run.tree.kind !== "data" || level > 0))
+    report("ref-flags", run, at, `flags 0x${flags.toString(16)} are set`, -1);
   const needless = refMissing(view, at) & ~owingCopies(bounds) & ~(bounds.leaving ?? 0);
   if (needless !== 0) {
     report("ref-missing", run, at, `missing mask 0x${needless.toString(16)} for copies that lack nothing`, -1);

@@ -68,6 +68,11 @@ export class Sweep {
     this.#rootImage = rootImage;
   }
 
+  /** The inode that the ref being visited lies below; 0 when that is none. */
+  get inode(): number {
+    return placeInode(this.#path);
+  }
+
   /** One step from `from` on. Returns where the next one begins, undefined at the end. May throw MISS, to be run again. */
   step(from: Place, budget: number, visit: Visit): Place | undefined {
     this.#visit = visit;

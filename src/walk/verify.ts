@@ -3,6 +3,7 @@
 
 import { refPointer } from "../format/blockref.ts";
 import { COPIES_MAX, KIB } from "../format/geometry.ts";
+import { isNarrow } from "../tree/narrow.ts";
 import { BlockClaims } from "./claims.ts";
 import type { Arrival, BlockReader } from "./read-batch.ts";
 import { pointerInRange, type Run, type VolumeBounds, type WalkRule } from "./rules.ts";
@@ -101,6 +102,10 @@ export class Verifier implements WalkVisitor {
 
   #reportBad(node: WalkNode, arrival: Arrival): void {
     if (arrival.good === 0) {
+      if (arrival.bad === 0 && isNarrow(node.view, node.at)) {
+        this.#report("block-absent", node, -1, "it lies only on copies that are not here");
+        return;
+      }
       this.#report("block-lost", node, -1, "no copy holds this block as its parent remembers it");
       return;
     }

@@ -23,6 +23,15 @@ describe("a power cut anywhere", () => {
       }
     });
 
+    it(`while one of ${name} copies fails and file data is on one copy each: nothing acknowledged goes (I1, I2, I4)`, async () => {
+      for (let seed = 21; seed <= 26; seed++) {
+        const recording = await recordLoss(seed, sizes, seed % sizes.length, true);
+        const { states, failures } = await cutPower(recording, 60, 3, seed % 2 === 0);
+        expect(failures).toEqual([]);
+        distinct += states;
+      }
+    });
+
     it(`while one of ${name} copies is caught up: it goes on, and its last state is there to go back to (I7, I8)`, async () => {
       for (let seed = 11; seed <= 14; seed++) {
         const recording = await recordReturn(seed, sizes, seed % sizes.length);

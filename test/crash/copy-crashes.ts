@@ -10,6 +10,7 @@ import { describeFileSystem } from "../model/digest.ts";
 import { findings, formatted, type Images, imagesOf, mount, treeOf, unmount, Workload } from "../sim/copies-scene.ts";
 import { JudgedMedia } from "./judged-media.ts";
 import { type CrashOutcome, survivors } from "./power-cut.ts";
+import { rightOrGone, setCopies } from "../sim/narrow-scene.ts";
 
 export interface CopyRecording {
   readonly seed: number;
@@ -17,6 +18,8 @@ export interface CopyRecording {
   readonly copyCount: number;
   /** The copy that leaves or returns. */
   readonly copy: number;
+  /** File data is on one copy only, so no copy alone has everything. */
+  readonly narrow?: boolean;
   readonly states: readonly string[];
   readonly acknowledged: readonly { readonly events: number; readonly state: number }[];
   /** What the copy held when it was away: the state to go back to while it is caught up. */
@@ -46,10 +49,16 @@ async function work(
   return { states, acknowledged };
 }
 
-export async function recordLoss(seed: number, sizesBytes: readonly number[], copy: number): Promise<CopyRecording> {
+export async function recordLoss(
+  seed: number,
+  sizesBytes: readonly number[],
+  copy: number,
+  narrow = false,
+): Promise<CopyRecording> {
   const random = new SeededRandom(seed);
   const workload = new Workload(seed, 150_000);
   let mounted = await mount(seed, await formatted(seed, sizesBytes));
+  if (narrow) await setCopies(mounted.fs, "", 1);
   await workload.begin(mounted.fs);
   await workload.run(mounted.fs, 10);
   await unmount(mounted);
@@ -63,7 +72,7 @@ export async function recordLoss(seed: number, sizesBytes: readonly number[], co
   });
   await unmount(mounted);
   const images = imagesOf(mounted.devices);
-  return { seed, disk, copyCount: sizesBytes.length, copy, ...did, anchored: undefined, images };
+  return { seed, disk, copyCount: sizesBytes.length, copy, narrow, ...did, anchored: undefined, images };
 }
 
 export async function recordReturn(seed: number, sizesBytes: readonly number[], copy: number): Promise<CopyRecording> {
@@ -163,7 +172,8 @@ async function judge(recording: CopyRecording, promised: number, images: Images,
   const found = await findings(seed, settled, { everyRoot: true, powerCuts: again === undefined ? 1 : 2 });
   if (found.length > 0) throw new Error(`fsck: ${found.map(({ message }) => message).join("; ")}`);
   for (let only = 0; only < recording.copyCount; only++) {
-    if ((await treeOf(seed, alone(settled, only), { degraded: true })) !== tree)
+    if (recording.narrow === true) await rightOrGone(seed, alone(settled, only), tree);
+    else if ((await treeOf(seed, alone(settled, only), { degraded: true })) !== tree)
       throw new Error(`copy ${only} alone differs`);
   }
 }

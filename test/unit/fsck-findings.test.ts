@@ -10,6 +10,7 @@ import { findingsTable } from "../../fsck/findings-table.ts";
 const WITHOUT_FIXTURE: readonly FindingName[] = [
   "copy-absent",
   "copy-behind",
+  "block-absent",
   "truncated",
   "errors-counted",
   "orphan-pending",

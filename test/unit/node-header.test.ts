@@ -145,7 +145,7 @@ describe("features", () => {
       kind: "read-only",
       reason: expect.stringContaining("bit 31") as string,
     });
-    expect(mountability(1, { compat: 0, roCompat: 1, incompat: 6 })).toMatchObject({
+    expect(mountability(1, { compat: 0, roCompat: 2, incompat: 6 })).toMatchObject({
       kind: "refuse",
       reason: expect.stringContaining("bit 1, bit 2") as string,
     });
