@@ -69,6 +69,8 @@ export async function fsckVolume(target: FsckTarget, options: FsckOptions): Prom
       commitMs: 0,
       dropLostLog: repair === "full",
     });
+    // Also when there was nothing to carry out: the root still names what could not be read.
+    await volume.forceCommit();
     await volume.close();
     rounds++;
     look = await fullLook(target, options);

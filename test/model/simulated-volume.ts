@@ -4,7 +4,7 @@ import { SeededRandom } from "../../src/base/random.ts";
 import { randomUuid } from "../../src/base/uuid.ts";
 import { Copy, CopySet } from "../../src/copies/copy-set.ts";
 import type { BlockDevice } from "../../src/device/device.ts";
-import type { PagedImage } from "../../src/device/paged-image.ts";
+import { PagedImage } from "../../src/device/paged-image.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import type { SimulatedDisk } from "../../src/device/simulated-disk.ts";
@@ -12,7 +12,9 @@ import { CheckType } from "../../src/format/check.ts";
 import { Journal, RECORD_BYTES_MAX } from "../../src/log/journal.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
 import { formatVolume } from "../../src/volume/format-volume.ts";
-import { openVolume } from "../../src/volume/open.ts";
+import { type OpenOptions, openVolume } from "../../src/volume/open.ts";
+import { newestRoot } from "../../src/copies/choose-root.ts";
+import { readRings, type RingRoot } from "../../src/copies/ring.ts";
 import type { Volume } from "../../src/volume/volume.ts";
 
 export const MIB = 1024 * 1024;
@@ -27,6 +29,8 @@ export class SimulatedVolume {
   readonly copies: CopySet;
   volume!: Volume;
   fs!: FileSystem;
+  /** What outlives a process that is killed. */
+  journal = new Uint8Array(JOURNAL_BYTES);
   readonly #seed: number;
 
   private constructor(seed: number, devices: SimulatedDevice[]) {
@@ -75,11 +79,54 @@ export class SimulatedVolume {
     return made;
   }
 
-  async #open(cacheBytes: number): Promise<void> {
-    const journal = new Journal(new Uint8Array(JOURNAL_BYTES));
+  /**
+   * What a new process finds after this one was killed: the devices with all that was written, flushed or not, and the journal.
+   * This one must not be used any more.
+   */
+  async takeOver(): Promise<SimulatedVolume> {
+    const made = new SimulatedVolume(
+      this.#seed,
+      this.devices.map(({ name, image }) => new SimulatedDevice(name, image.sizeBytes, { image: copyOf(image) })),
+    );
+    made.journal = this.journal.slice();
+    await made.#open(16 * MIB, true);
+    return made;
+  }
+
+  /** The devices as they are now, as if the power had gone just after all that was written had reached them; not opened. */
+  atRest(): SimulatedVolume {
+    return new SimulatedVolume(
+      this.#seed,
+      this.devices.map(({ name, image }) => new SimulatedDevice(name, image.sizeBytes, { image: copyOf(image) })),
+    );
+  }
+
+  /** Opens a volume at rest. */
+  async reopened(options: Partial<OpenOptions> = {}): Promise<SimulatedVolume> {
+    await this.#open(16 * MIB, false, options);
+    return this;
+  }
+
+  /** Of a volume at rest. */
+  async newestRoot(): Promise<RingRoot> {
+    const newest = newestRoot((await readRings(this.copies)).rings);
+    if (newest === undefined) throw new Error("no root");
+    return newest.root;
+  }
+
+  async #open(cacheBytes: number, takeOver = false, options: Partial<OpenOptions> = {}): Promise<void> {
+    const journal = new Journal(this.journal);
     // No two openings share ids of epochs and logs.
     const random = new SeededRandom(this.#seed + 2 + ++openings);
-    this.volume = await openVolume(this.copies, { clock: this.clock, commitMs: 0, cacheBytes, journal, random });
+    this.volume = await openVolume(this.copies, {
+      clock: this.clock,
+      commitMs: 0,
+      cacheBytes,
+      journal,
+      takeOver,
+      random,
+      ...options,
+    });
     this.fs = new FileSystem(this.volume, this.clock);
   }
 
@@ -93,4 +140,15 @@ export class SimulatedVolume {
       cacheBytes,
     );
   }
+}
+
+/** The same bytes, and no tie to `image`, which may go on being written. */
+function copyOf(image: PagedImage): PagedImage {
+  const copy = new PagedImage(image.sizeBytes);
+  const part = new Uint8Array(65536);
+  for (let at = 0; at < image.sizeBytes; at += part.length) {
+    image.read(at, part);
+    if (part.some((byte) => byte !== 0)) copy.write(at, part);
+  }
+  return copy;
 }

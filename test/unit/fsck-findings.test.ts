@@ -6,7 +6,7 @@ import { RECIPES } from "../../fixtures/generate-corrupt.ts";
 import { FINDINGS, type FindingName, findingId } from "../../fsck/findings.ts";
 import { findingsTable } from "../../fsck/findings-table.ts";
 
-/** Kinds that no image alone can show: too few targets, too many findings, errors met in use. */
+/** Kinds that no image alone can show: too few targets, too many findings, errors met in use; and the log (test/sim/log.test.ts). */
 const WITHOUT_FIXTURE: readonly FindingName[] = [
   "copy-absent",
   "copy-behind",
@@ -14,6 +14,8 @@ const WITHOUT_FIXTURE: readonly FindingName[] = [
   "truncated",
   "errors-counted",
   "orphan-pending",
+  "log-pending",
+  "log-lost",
 ];
 
 test("numbers are given out once, ids have their stable form", () => {

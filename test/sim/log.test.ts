@@ -1,0 +1,188 @@
+// The log at work: what a process that is killed, or a power cut, leaves is carried out again; what can't be is told (I4).
+
+import { describe, expect, it, vi } from "vitest";
+import { fsckVolume } from "../../fsck/fsck.ts";
+import { SeededRandom } from "../../src/base/random.ts";
+import { KIB } from "../../src/format/geometry.ts";
+import { rootLogHead } from "../../src/format/root-block.ts";
+import { describeFileSystem } from "../model/digest.ts";
+import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
+import { randomStep, runStep } from "../model/workload.ts";
+import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
+
+const SIZES = [24 * MIB, 32 * MIB];
+const ROOT = 1;
+const CALLER = { uid: 0, gid: 0, pid: 1, umask: 0o022 };
+const name = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+async function opened(seed: number): Promise<SimulatedVolume> {
+  return (await SimulatedVolume.format(seed, SIZES)).remount();
+}
+
+/** Brings a volume to where its fsyncs go into a log: two commits after opening. */
+async function logging(real: SimulatedVolume): Promise<void> {
+  await real.volume.forceCommit();
+  await real.volume.forceCommit();
+}
+
+describe("a process that is killed", () => {
+  for (let seed = 1; seed <= 10; seed++) {
+    it(`loses nothing it completed, synced or not (I4, seed ${seed})`, async () => {
+      const random = new SeededRandom(seed);
+      let real = await opened(seed);
+      const model = new MemoryFileSystem(real.clock);
+      for (let i = 0; i < 250; i++) {
+        const step = random.below(12) === 0 ? ({ do: "sync" } as const) : randomStep(random, 400_000);
+        const [got, wanted] = [await runStep(real.fs, step), await runStep(model, step)];
+        expect(got, `seed ${seed}, step ${i} ${JSON.stringify(step)}`).toBe(wanted);
+        if (random.below(25) !== 0) continue;
+        real = await real.takeOver();
+        expect(await describeFileSystem(real.fs), `seed ${seed}, step ${i}`).toEqual(await describeFileSystem(model));
+      }
+      await real.volume.close();
+      const outcome = await fsckVolume({ copies: real.copies, devices: [] }, { force: true, clock: real.clock });
+      expect(outcome.left.filter(({ severity }) => severity !== "note")).toEqual([]);
+    });
+  }
+
+  it("while it carries out the journal of another leaves that whole (I4)", async () => {
+    const real = await opened(41);
+    await real.fs.makeDirectory(ROOT, name("made"), 0o755, CALLER);
+    const file = await real.fs.makeNode(ROOT, name("file"), 0o100644, 0, 0, CALLER);
+    await real.fs.write(file.ino, 0, new Uint8Array(300_000).fill(7), {});
+    const wanted = await describeFileSystem(real.fs);
+    const second = await real.takeOver();
+    expect(await describeFileSystem(second.fs)).toEqual(wanted);
+    // The same journal again, with the devices of the first: the second never got anywhere.
+    const third = await real.takeOver();
+    expect(await describeFileSystem(third.fs)).toEqual(wanted);
+  });
+
+  it("keeps what requests gave whose answers the kernel may not have", async () => {
+    const real = await opened(42);
+    const result = await real.volume.apply(
+      {
+        op: "create",
+        parent: ROOT,
+        name: name("once"),
+        ino: 500,
+        mode: 0o100600,
+        umask: 0,
+        uid: 1,
+        gid: 2,
+        rdevMajor: 0,
+        rdevMinor: 0,
+        time: { sec: 5, nsec: 6 },
+      },
+      77,
+    );
+    const after = await real.takeOver();
+    expect(after.volume.replayed(77)).toEqual(result);
+    expect(after.volume.replayed(78)).toBeUndefined();
+  });
+
+  it("leaves inodes without names to those who have them open; an ordinary mount removes them", async () => {
+    const real = await opened(43);
+    const file = await real.fs.makeNode(ROOT, name("gone"), 0o100644, 0, 0, CALLER);
+    await real.fs.write(file.ino, 0, new Uint8Array(100).fill(1), {});
+    await real.fs.unlink(ROOT, name("gone"), CALLER);
+    const after = await real.takeOver();
+    expect((await after.fs.read(file.ino, 0, 100)).lengthBytes).toBe(100);
+    const mounted = await after.remount();
+    await expect(async () => mounted.fs.getAttributes(file.ino)).rejects.toThrow("does not exist");
+  });
+});
+
+describe("fsync", () => {
+  it("is one write and one flush on each copy, and no commit", async () => {
+    const real = await opened(51);
+    const file = await real.fs.makeNode(ROOT, name("log"), 0o100644, 0, 0, CALLER);
+    await logging(real);
+    const { sequence } = real.volume;
+    for (let i = 0; i < 5; i++) {
+      await real.fs.write(file.ino, i * 4096, new Uint8Array(4096).fill(i), {});
+      const before = real.devices.map(({ calls }) => ({ ...calls }));
+      await real.fs.syncFile(file.ino);
+      for (const [k, { calls }] of real.devices.entries()) {
+        expect(calls.write - (before[k] as { write: number }).write).toBe(1);
+        expect(calls.flush - (before[k] as { flush: number }).flush).toBe(1);
+      }
+    }
+    expect(real.volume.sequence).toBe(sequence);
+  });
+
+  it("is shared by those who ask at the same time", async () => {
+    const real = await opened(52);
+    const file = await real.fs.makeNode(ROOT, name("log"), 0o100644, 0, 0, CALLER);
+    await logging(real);
+    await real.fs.write(file.ino, 0, new Uint8Array(10), {});
+    const before = (real.devices[0] as { calls: { flush: number } }).calls.flush;
+    await Promise.all(Array.from({ length: 20 }, () => real.fs.syncFile(file.ino)));
+    expect((real.devices[0] as { calls: { flush: number } }).calls.flush - before).toBeLessThanOrEqual(2);
+  });
+
+  it("is a commit without the copy when one fails (I2)", async () => {
+    const real = await opened(53);
+    const file = await real.fs.makeNode(ROOT, name("log"), 0o100644, 0, 0, CALLER);
+    await logging(real);
+    const { sequence } = real.volume;
+    await real.fs.write(file.ino, 0, new Uint8Array(10).fill(1), {});
+    real.devices[1]?.fail({ operation: "flush", nth: 1, permanent: true, effect: { kind: "error", code: "EIO" } });
+    await real.fs.syncFile(file.ino);
+    expect(real.volume.sequence).toBeGreaterThan(sequence);
+    expect(real.volume.members.inSync).toBe(1);
+  });
+});
+
+describe("fsck", () => {
+  async function pending(seed: number): Promise<{ cut: SimulatedVolume; wanted: string[] }> {
+    const real = await opened(seed);
+    await logging(real);
+    for (const text of ["one", "two", "three"]) {
+      const file = await real.fs.makeNode(ROOT, name(text), 0o100644, 0, 0, CALLER);
+      await real.fs.write(file.ino, 0, new Uint8Array(5000).fill(3), {});
+      await real.fs.sync();
+    }
+    const wanted = await describeFileSystem(real.fs);
+    return { cut: real.atRest(), wanted };
+  }
+  const targetOf = (volume: SimulatedVolume) => ({ copies: volume.copies, devices: [] });
+  const idsOf = (findings: readonly { name: string }[]): string[] => findings.map((finding) => finding.name);
+
+  it("says what waits in the log, changes nothing with -n, and carries it out with -p", async () => {
+    const { cut, wanted } = await pending(61);
+    const looked = await fsckVolume(targetOf(cut), { force: true, clock: cut.clock });
+    expect(idsOf(looked.findings)).toEqual(["log-pending"]);
+    expect(looked.exitCode).toBe(0);
+    const repaired = await fsckVolume(targetOf(cut), { force: false, repair: "safe", clock: cut.clock });
+    expect(repaired.exitCode).toBe(1);
+    expect(repaired.left).toEqual([]);
+    expect(await describeFileSystem((await cut.reopened()).fs)).toEqual(wanted);
+  });
+
+  it("a log damaged on one copy is read from the other; damaged on both, below what was acknowledged, it is refused (I4, trap 5)", async () => {
+    const { cut, wanted } = await pending(62);
+    const spoil = async (copy: number): Promise<void> => {
+      const head = rootLogHead((await cut.newestRoot()).view);
+      const at = (head[copy] as number) * KIB + 300;
+      await cut.devices[copy]?.write(at, [new Uint8Array(50).fill(0x99)]);
+    };
+    await spoil(1);
+    expect(await describeFileSystem((await cut.atRest().reopened()).fs)).toEqual(wanted);
+    await spoil(0);
+    await expect(cut.atRest().reopened()).rejects.toThrow(/acknowledged bytes of log .* can be read/);
+    const found = await fsckVolume(targetOf(cut), { force: true, clock: cut.clock });
+    expect(idsOf(found.findings)).toContain("log-lost");
+    expect(found.exitCode).toBe(4);
+    const repaired = await fsckVolume(targetOf(cut), { force: true, repair: "full", clock: cut.clock });
+    expect(repaired.left).toEqual([]);
+    expect(repaired.exitCode).toBe(1);
+  });
+
+  it("a volume opened for reading only shows what is in the log, and writes nothing", async () => {
+    const { cut, wanted } = await pending(63);
+    const write = vi.spyOn(cut.devices[0] as { write: unknown } as never, "write");
+    expect(await describeFileSystem((await cut.reopened({ readOnly: true })).fs)).toEqual(wanted);
+    expect(write).not.toHaveBeenCalled();
+  });
+});

@@ -1,0 +1,241 @@
+// Journal, records and frames by themselves (I4, I12).
+
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  frameBytes,
+  frameCheck,
+  type FrameHead,
+  LOG_FRAME_HEADER_BYTES,
+  logSeed,
+  openFrame,
+  sealFrame,
+} from "../../src/format/log-frame.ts";
+import { Journal, RECORD_BYTES_MAX } from "../../src/log/journal.ts";
+import type { Operation } from "../../src/ops/operation.ts";
+import { Recorder, readRecords } from "../../src/ops/record.ts";
+
+const RING_BYTES = 3 * RECORD_BYTES_MAX;
+const memory = (): Uint8Array => new Uint8Array(64 + RING_BYTES);
+const filled = (length: number, value: number): Uint8Array => new Uint8Array(length).fill(value);
+
+describe("the journal", () => {
+  it("gives back what was appended, round its end and over again", () => {
+    const journal = new Journal(memory());
+    journal.begin(7);
+    for (let i = 0; i < 40; i++) {
+      const at = journal.append([filled(100_000 + i, i), filled(17, 255 - i)]);
+      const back = new Uint8Array(100_017 + i);
+      journal.read(at, back);
+      expect(back[0]).toBe(i);
+      expect(back.at(-1)).toBe(255 - i);
+      journal.sealed(8 + i);
+      journal.rootDurable();
+    }
+    expect(journal.startBytes).toBe(journal.endBytes);
+  });
+
+  it("tells a process after us what the newest root lacks, whichever of the two that is (I4)", () => {
+    const shared = memory();
+    const journal = new Journal(shared);
+    journal.begin(7);
+    journal.append([filled(10, 1)]);
+    journal.sealed(8);
+    journal.append([filled(5, 2)]);
+    const after = new Journal(shared.slice());
+    expect(after.after(7)?.stream).toEqual(Uint8Array.of(...filled(10, 1), ...filled(5, 2)));
+    expect(after.after(8)?.stream).toEqual(filled(5, 2));
+    expect(after.after(9)).toBeUndefined();
+    journal.rootDurable();
+    const later = new Journal(shared.slice());
+    expect(later.after(8)?.stream).toEqual(filled(5, 2));
+    expect(later.after(7)).toBeUndefined();
+  });
+
+  it("asks for a commit when half full, and says when the next record may not fit", () => {
+    const journal = new Journal(memory());
+    journal.begin(1);
+    expect([journal.wantsCommit, journal.isFull]).toEqual([false, false]);
+    journal.append([filled(RING_BYTES / 2 + 1, 0)]);
+    expect([journal.wantsCommit, journal.isFull]).toEqual([true, false]);
+    journal.append([filled(RECORD_BYTES_MAX, 0)]);
+    expect(journal.isFull).toBe(true);
+  });
+
+  it("refuses memory that is none of its own (I12)", () => {
+    expect(() => new Journal(memory().fill(3))).toThrow("is no journal");
+  });
+});
+
+const safe = fc.nat({ max: 2 ** 40 });
+const time = fc.record({ sec: fc.integer(), nsec: fc.nat({ max: 999_999_999 }) });
+const bytes = fc.uint8Array({ maxLength: 300 });
+const operations: fc.Arbitrary<Operation> = fc.oneof(
+  fc.record(
+    {
+      op: fc.constant("create" as const),
+      parent: safe,
+      name: bytes,
+      ino: safe,
+      mode: safe,
+      umask: safe,
+      uid: safe,
+      gid: safe,
+      rdevMajor: safe,
+      rdevMinor: safe,
+      target: bytes,
+      time,
+    },
+    { requiredKeys: ["op", "parent", "ino", "mode", "umask", "uid", "gid", "rdevMajor", "rdevMinor", "time"] },
+  ),
+  fc.record({ op: fc.constant("link" as const), ino: safe, parent: safe, name: bytes, time }),
+  fc.record({ op: fc.constantFrom("unlink" as const, "rmdir" as const), parent: safe, name: bytes, time }),
+  fc.record({
+    op: fc.constant("rename" as const),
+    parent: safe,
+    name: bytes,
+    newParent: safe,
+    newName: bytes,
+    replace: fc.boolean(),
+    exchange: fc.boolean(),
+    time,
+  }),
+  fc.record(
+    {
+      op: fc.constant("setattr" as const),
+      ino: safe,
+      mode: safe,
+      uid: safe,
+      gid: safe,
+      size: safe,
+      atime: time,
+      mtime: time,
+      ctime: time,
+      killPrivileges: fc.boolean(),
+      time,
+    },
+    { requiredKeys: ["op", "ino", "killPrivileges", "time"] },
+  ),
+  fc.record(
+    {
+      op: fc.constant("write" as const),
+      ino: safe,
+      offset: safe,
+      data: bytes,
+      append: fc.boolean(),
+      killPrivileges: fc.boolean(),
+      time,
+    },
+    { requiredKeys: ["op", "ino", "offset", "data", "append", "killPrivileges"] },
+  ),
+  fc.record({ op: fc.constant("extend" as const), ino: safe, size: safe, time }),
+  fc.record({ op: fc.constant("punch" as const), ino: safe, offset: safe, end: safe, time }),
+  fc.record({
+    op: fc.constant("setxattr" as const),
+    ino: safe,
+    name: fc.string({ unit: "binary-ascii" }),
+    value: bytes,
+    create: fc.boolean(),
+    replace: fc.boolean(),
+    killSgid: fc.boolean(),
+    time,
+  }),
+  fc.record({ op: fc.constant("removexattr" as const), ino: safe, name: fc.string({ unit: "binary-ascii" }), time }),
+  fc.record({ op: fc.constant("release" as const), ino: safe }),
+);
+
+function stream(recorded: readonly (readonly [Operation, number])[]): Uint8Array {
+  const recorder = new Recorder();
+  return new Uint8Array(
+    Buffer.concat(recorded.map(([operation, request]) => Buffer.concat(recorder.encode(operation, request, [])))),
+  );
+}
+
+describe("records", () => {
+  it("are read back as they were (I4)", () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(operations, safe)), (recorded) => {
+        const back = [...readRecords(stream(recorded))];
+        expect(back.map(({ operation, requestId }) => [operation, requestId])).toEqual(recorded);
+      }),
+    );
+  });
+
+  it("end at the last whole one when the stream is cut anywhere (trap 5)", () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(operations, safe), { minLength: 1 }), fc.nat(), (recorded, cut) => {
+        const whole = stream(recorded);
+        const back = [...readRecords(whole.subarray(0, cut % (whole.length + 1)))];
+        expect(back.map(({ operation }) => operation)).toEqual(
+          recorded.slice(0, back.length).map(([operation]) => operation),
+        );
+      }),
+    );
+  });
+
+  it("that make no sense are refused with a typed error, whatever they hold (I12)", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 400 }), (garbage) => {
+        try {
+          expect([...readRecords(garbage)].length).toBeGreaterThanOrEqual(0);
+        } catch (error) {
+          expect((error as { code?: string }).code).toBe("EIO");
+        }
+      }),
+    );
+  });
+
+  it("name whole blocks instead of their content, which comes back as zeros", () => {
+    const data = new Uint8Array(200_000).map((_, i) => i);
+    const early = [{ key: 65536 * 2, pointers: [64, 128, 0, 0, 0, 0, 0, 0], check: filled(32, 9) }];
+    const operation = { op: "write", ino: 5, offset: 100_000, data, append: false, killPrivileges: false } as const;
+    const pieces = new Recorder().encode(operation, 0, early);
+    const bytes = new Uint8Array(Buffer.concat(pieces));
+    expect(bytes.length).toBeLessThan(200_000 - 65536 + 500);
+    const [back] = [...readRecords(bytes)];
+    expect(back?.early).toEqual(early);
+    const expected = data.slice().fill(0, 65536 * 2 - 100_000, 65536 * 3 - 100_000);
+    expect((back?.operation as { data: Uint8Array }).data).toEqual(expected);
+  });
+});
+
+describe("a frame", () => {
+  const logId = filled(16, 4);
+  const head: FrameHead = {
+    logId,
+    number: 3,
+    segment: 1,
+    offsetBytes: 8192,
+    streamBytes: 1000,
+    sureBytes: 900,
+    next: [64, 0, 0, 0, 0, 0, 0, 192],
+    previous: logSeed(12, filled(16, 5)),
+    payloadBytes: 5000,
+  };
+  const bytes = new Uint8Array(frameBytes(5000));
+  bytes.fill(0xab, LOG_FRAME_HEADER_BYTES, LOG_FRAME_HEADER_BYTES + 5000);
+  sealFrame(bytes, head);
+
+  it("is opened where it was put, and nowhere else (trap 5)", () => {
+    expect(openFrame(bytes, head)).toMatchObject({ ...head, check: frameCheck(bytes) });
+    const others: Partial<FrameHead>[] = [
+      { logId: filled(16, 6) },
+      { number: 4 },
+      { segment: 0 },
+      { offsetBytes: 0 },
+      { streamBytes: 1001 },
+      { previous: logSeed(13, filled(16, 5)) },
+    ];
+    for (const other of others) expect(openFrame(bytes, { ...head, ...other })).toBeUndefined();
+  });
+
+  it("with any bit flipped is no frame (I12)", () => {
+    fc.assert(
+      fc.property(fc.nat({ max: bytes.length - 1 }), fc.nat({ max: 7 }), (at, bit) => {
+        const spoilt = bytes.slice();
+        spoilt[at] = (spoilt[at] as number) ^ (1 << bit);
+        expect(openFrame(spoilt, head)).toBeUndefined();
+      }),
+    );
+  });
+});
