@@ -17,7 +17,7 @@ import {
 } from "../format/root-block.ts";
 import type { Copy, Standing } from "./copy.ts";
 import { CopiesError } from "./errors.ts";
-import { describeHistory, isUnfinished, isUpToDate, kinship, lastComplete } from "./lineage.ts";
+import { describeHistory, isOneBehind, isUnfinished, isUpToDate, kinship, lastComplete } from "./lineage.ts";
 import { type Ring, type RingFinding, type RingRoot, ringRoots } from "./ring-slots.ts";
 import type { RingSet } from "./ring-set.ts";
 
@@ -30,6 +30,8 @@ export interface ChoosePolicy {
   readonly master?: MasterRule;
   /** Start from this copy's last complete root, whatever the others say (`fsck.h2ts --select-master`). */
   readonly forcedMaster?: number;
+  /** Bit per copy one root behind that was found to lack what the newest root names. */
+  readonly rolledBack?: number;
 }
 
 export interface ChosenRoot {
@@ -60,7 +62,7 @@ export function chooseRoot(rings: RingSet, policy: ChoosePolicy = {}): ChosenRoo
   const { ring, root } = found;
   for (const other of rings.rings) refuseStranger(other.copy, root);
   const forced = policy.forcedMaster !== undefined;
-  for (const other of rings.rings) judge(other, ring, root, forced);
+  for (const other of rings.rings) judge(other, ring, root, policy);
   const complete = rings.rings.filter(({ copy }) => copy.standing === "in-sync");
   const lost = rootInSync(root.view) & ~complete.reduce((mask, { copy }) => mask | copy.bit, 0);
   if (!forced) refuseUnsure(rings, root, complete, policy, volume);
@@ -149,10 +151,12 @@ function refuseStranger(copy: Copy, root: RingRoot): void {
 }
 
 /** Sets how one copy stands towards the root chosen. Refuses one that went another way. */
-function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, forced: boolean): void {
+function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, policy: ChoosePolicy): void {
   const { copy } = ring;
+  const forced = policy.forcedMaster !== undefined;
+  const rolledBack = ((policy.rolledBack ?? 0) & copy.bit) !== 0;
   const member = (rootInSync(chosen.view) & copy.bit) !== 0;
-  if (member && (ring === chosenRing || isUpToDate(ring, chosen))) {
+  if (member && (ring === chosenRing || (isUpToDate(ring, chosen) && !rolledBack))) {
     copy.standing = "in-sync";
     return;
   }
@@ -162,7 +166,7 @@ function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, forced: boolean):
     copy.reason = "is being detached";
     return;
   }
-  const { standing, reason } = standingOf(ring, chosen);
+  const { standing, reason } = standingOf(ring, chosen, rolledBack);
   if (standing === "divergent" && !forced) {
     throw divergence(ring, chosen, `${chosenRing.copy.name} (copy ${chosenRing.copy.index})`);
   }
@@ -175,7 +179,8 @@ function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, forced: boolean):
 /** Sets how a copy that comes back to a volume in use stands towards its root. Refuses a stranger, and one that went another way. */
 export function judgeReturning(ring: Ring, live: RingRoot): void {
   refuseStranger(ring.copy, live);
-  const { standing, reason } = standingOf(ring, live);
+  // Whether it missed the last root write only can't be told any more: the tree has gone on.
+  const { standing, reason } = standingOf(ring, live, isOneBehind(ring, live.view));
   if (standing === "divergent") throw divergence(ring, live, "the volume");
   ring.copy.standing = standing;
   ring.copy.reason = reason;
@@ -193,8 +198,11 @@ function divergence(ring: Ring, chosen: RingRoot, chosenName: string): CopiesErr
   );
 }
 
-/** How a copy that is not in sync stands towards `chosen` (I6). */
-export function standingOf(ring: Ring, chosen: RingRoot): { standing: Standing; reason: string } {
+/**
+ * How a copy that is not in sync stands towards `chosen` (I6). `rolledBack`: one that is one root behind did not only miss the
+ * last root write.
+ */
+export function standingOf(ring: Ring, chosen: RingRoot, rolledBack = false): { standing: Standing; reason: string } {
   const [own] = ringRoots(ring);
   const seen = rootLastSeen(chosen.view, ring.copy.index);
   if (own === undefined) {
@@ -209,7 +217,7 @@ export function standingOf(ring: Ring, chosen: RingRoot): { standing: Standing; 
   if (kin === "forgotten" || seen === undefined) {
     return { standing: "unknown", reason: `was away for longer than the history remembers: ${roots}` };
   }
-  if (isUpToDate(ring, chosen)) return { standing: "stale", reason: `is being caught up: ${roots}` };
+  if (isUpToDate(ring, chosen) && !rolledBack) return { standing: "stale", reason: `is being caught up: ${roots}` };
   if (own.sequence > seen.sequence) return { standing: "stale", reason: `missed the last commits: ${roots}` };
   if (own.sequence === seen.sequence && !equalBytes(own.version, seen.version)) {
     return { standing: "divergent", reason: `root ${own.sequence} on it is not the one that was written to it` };

@@ -55,12 +55,22 @@ export function isUnfinished(ring: Ring, root: DataView): boolean {
   return (rootInSync(own.view) & rootInSync(root)) !== 0 && kinship(root, before.view) === "ancestor";
 }
 
-/** True when the newest root of `ring` is `root`, or the one before it: then only the last root write was missed (I1). */
+/**
+ * True when the newest root of `ring` is `root`, or the one before it: then it missed only the last root write (I1), or was
+ * rolled back by one commit, which its roots don't tell (src/volume/rolled-back.ts does).
+ */
 export function isUpToDate(ring: Ring, root: RingRoot): boolean {
   const seen = rootLastSeen(root.view, ring.copy.index);
   const [own] = ringRoots(ring);
   if (seen === undefined || own === undefined) return false;
-  if (seen.sequence === own.sequence && equalBytes(seen.version, own.version)) return true;
+  return (seen.sequence === own.sequence && equalBytes(seen.version, own.version)) || isOneBehind(ring, root.view);
+}
+
+/** True when the newest root of `ring` is the one before the root it was last seen with, as the root `view` says. */
+export function isOneBehind(ring: Ring, view: DataView): boolean {
+  const seen = rootLastSeen(view, ring.copy.index);
+  const [own] = ringRoots(ring);
+  if (seen === undefined || own === undefined) return false;
   return own.sequence < seen.sequence && equalBytes(nextVersion(ring), seen.version);
 }
 

@@ -8,7 +8,7 @@ import { assembleCopies } from "./assemble.ts";
 import { judgeReturning } from "./choose-root.ts";
 import { Copy } from "./copy.ts";
 import type { CopySet } from "./copy-set.ts";
-import { CopiesError } from "./errors.ts";
+import { CopiesError, type CopiesErrorKind } from "./errors.ts";
 import { type Ring, type RingRoot, readRing } from "./ring-slots.ts";
 import { closeTargets, openTargets } from "./targets.ts";
 
@@ -34,8 +34,20 @@ export async function openCopy(set: CopySet, index: number, target: string): Pro
     );
   } catch (error) {
     await closeTargets(opened);
-    throw error;
+    throw error instanceof CopiesError && LOST.has(error.kind) ? contentLost(target, index, error) : error;
   }
+}
+
+/** What is there is no copy any more: an image that was cut off, an empty disk. */
+const LOST: ReadonlySet<CopiesErrorKind> = new Set(["damaged-header", "empty", "foreign"]);
+
+function contentLost(target: string, index: number, { kind }: CopiesError): CopiesError {
+  return new CopiesError(
+    kind,
+    target,
+    `holds no copy of this volume any more (cut off, emptied or overwritten); give copy ${index} a new medium with ` +
+      `h2ts replace DIR ${index} TARGET`,
+  );
 }
 
 /** A fresh start for a copy whose device stays open because others lie on it; undefined when it has its devices to itself. */

@@ -21,6 +21,9 @@ export class DeviceError extends Error {
   }
 }
 
+/** What the device held is gone, or parts of it: nothing flushed earlier can be counted on any more. */
+export class ContentLostError extends DeviceError {}
+
 /**
  * A linear, writable range of bytes. Calls may overlap in time; overlapping ranges in flight are the caller's mistake.
  * A resolved `write` is not durable until a `flush` that started after it has resolved (I1, I2).

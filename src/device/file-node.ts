@@ -3,7 +3,7 @@
 // Invariants: I1/I2 (flush is fdatasync and covers every write that resolved before), I11 (locked while open).
 
 import { close, fdatasync, fstat, read, readv, write, writev } from "node:fs";
-import { type BlockDevice, DeviceError, type DeviceOperation } from "./device.ts";
+import { type BlockDevice, ContentLostError, DeviceError, type DeviceOperation } from "./device.ts";
 import { Gate } from "./gate.ts";
 import { beginWriteBack, punchHole } from "./system-calls.ts";
 
@@ -58,17 +58,25 @@ export class FileNode implements BlockDevice {
     if (!this.writable) return Promise.resolve();
     this.#unwrittenBytes = 0;
     return this.#call("flush", 0, async () => {
-      await Promise.all([promised((done) => fdatasync(this.#fd, done)), this.#refuseShorter()]);
+      await Promise.all([promised((done) => fdatasync(this.#fd, done)), this.#refuseLost()]);
     });
   }
 
-  /** An image file that was cut off takes writes past its end as if nothing had happened: what it held is gone. */
-  #refuseShorter(): Promise<void> {
+  /**
+   * An image file that was cut off takes writes past its end as if nothing had happened, and one that was deleted takes them
+   * until it is closed: what it held is gone.
+   */
+  #refuseLost(): Promise<void> {
     return promised((done) =>
       fstat(this.#fd, (error, stats) => {
-        const isShorter = error === null && stats.isFile() && stats.size < this.sizeBytes;
-        const detail = `the file was cut off: it is ${stats?.size} bytes long, not ${this.sizeBytes}`;
-        done(isShorter ? Object.assign(new Error(detail), { code: "EIO" }) : error);
+        if (error !== null || !stats.isFile()) return done(error);
+        const { size, nlink } = stats;
+        const lost =
+          size < this.sizeBytes
+            ? `the file was cut off: it is ${size} bytes long, not ${this.sizeBytes}`
+            : "the file was deleted: what is written to it is gone when it is closed";
+        const isLost = size < this.sizeBytes || nlink === 0;
+        done(isLost ? new ContentLostError(this.name, "flush", 0, "EIO", lost) : null);
       }),
     );
   }
@@ -141,12 +149,13 @@ export class FileNode implements BlockDevice {
   }
 
   #failure(operation: DeviceOperation, offsetBytes: number, error: unknown): DeviceError {
+    if (error instanceof DeviceError) return error;
     const { code, message } = error as NodeJS.ErrnoException;
     return new DeviceError(this.name, operation, offsetBytes, code ?? "EIO", message);
   }
 }
 
-function promised(start: (done: (error: NodeJS.ErrnoException | null) => void) => void): Promise<void> {
+function promised(start: (done: (error: Error | null) => void) => void): Promise<void> {
   return new Promise((resolve, reject) =>
     start((error) => (error === null || error === undefined ? resolve() : reject(error))),
   );

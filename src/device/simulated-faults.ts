@@ -23,7 +23,9 @@ export interface Fault {
     /** One bit of what is read, or written, is wrong. */
     | { readonly kind: "flipped"; readonly byte: number; readonly bit: number }
     /** Never answers. */
-    | { readonly kind: "hang" };
+    | { readonly kind: "hang" }
+    /** Happens, and answers, only after `until`. */
+    | { readonly kind: "late"; readonly until: Promise<void> };
 }
 
 export class FaultPlan {

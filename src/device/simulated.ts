@@ -148,6 +148,12 @@ export class SimulatedDevice implements BlockDevice {
       return Promise.reject(new DeviceError(this.name, operation, offsetBytes, "EINVAL", detail));
     }
     const effect = this.faults.next(operation, offsetBytes, lengthBytes);
+    if (effect?.kind === "late") {
+      return effect.until.then(() => {
+        start?.(undefined);
+        finish(undefined);
+      });
+    }
     start?.(effect);
     if (effect?.kind === "hang") return new Promise(() => undefined);
     const delayMs = this.#delayMs?.(operation) ?? 0;

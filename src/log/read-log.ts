@@ -70,7 +70,9 @@ export async function readLog(
     stream.set(piece, at);
     at += piece.length;
   }
-  return { id, stream, sureBytes: best.sureBytes, segments: best.segments };
+  // A copy that lacks frames which were flushed there was set back: what they name is looked at, too (I1, I6).
+  const sureBytes = chains.reduce((least, chain) => Math.min(least, chain.streamBytes), best.sureBytes);
+  return { id, stream, sureBytes, segments: best.segments };
 }
 
 async function readChain(copy: Copy, id: Uuid, head: readonly number[], seed: Uint8Array): Promise<Chain> {

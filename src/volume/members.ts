@@ -10,7 +10,9 @@ import type { Copy } from "../copies/copy.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { CopiesError, CopiesLostError } from "../copies/errors.ts";
 import { bitCount, joinSync, leaveSync, membersWith, recountMembers, replacedBy } from "../copies/membership.ts";
+import { ContentLostError } from "../device/device.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
+import { cursorCopy } from "../format/revalidate-cursor.ts";
 import {
   beginRootEpoch,
   copyRootLastSeenRoot,
@@ -22,12 +24,14 @@ import {
   rootMemberFlags,
   rootMembers,
   rootMinCopies,
+  rootRevalidateCursor,
   rootSequence,
   setRootCounters,
   setRootIssued,
   setRootLastSeen,
   setRootMemberFlags,
   setRootMinCopies,
+  setRootRevalidateCursor,
 } from "../format/root-block.ts";
 import { refIsBare } from "../format/blockref.ts";
 import { VERSION_BYTES } from "../format/version-chain.ts";
@@ -169,10 +173,19 @@ export class Members {
   drop(copy: Copy, standing: "faulted" | "offline" | "leaving", reason: string): void {
     copy.standing = standing;
     copy.reason = reason;
+    if (copy.failure instanceof ContentLostError) this.#distrust(copy);
     clearUnflushed(this.#store, this.#rootImage, copy.index, copy.flushedTid);
     this.leave(copy.bit);
     const what = standing === "leaving" ? "leaving" : "dropped";
     this.onEvent({ copyIndex: copy.index, what, detail: reason });
+  }
+
+  /** What it flushed may be gone: every block is checked when it returns, and what was checked before counts no more (I6). */
+  #distrust(copy: Copy): void {
+    const { view } = this.#rootImage;
+    copy.untrusted = true;
+    setRootMemberFlags(view, copy.index, rootMemberFlags(view, copy.index) | MemberFlag.UNTRUSTED);
+    if (cursorCopy(rootRevalidateCursor(view)) === copy.index) setRootRevalidateCursor(view, 0);
   }
 
   // ---- changes asked for; each is made between two commits (Volume.forceCommit)

@@ -42,6 +42,7 @@ import { IntentLog } from "./intent-log.ts";
 import { Members } from "./members.ts";
 import { claimPending, findPending, releasePending, replay } from "./replay.ts";
 import { type UntilLoaded, holdBits, mergeBits, usedOnlyByOlder } from "./older-roots.ts";
+import { rolledBackCopies } from "./rolled-back.ts";
 import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions, type VolumeParts } from "./volume.ts";
 
 export interface OpenOptions extends VolumeOptions, ChoosePolicy {
@@ -127,9 +128,19 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   }
 }
 
+/** Chooses the root, having looked at what copies that are one root behind it hold. */
+async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<ChosenRoot> {
+  const chosen = chooseRoot(rings, options);
+  const newest = imageBlock(chosen.image.slice());
+  const rules = rulesFor(newest.view);
+  checkRootRefs(rules, newest);
+  const rolledBack = await rolledBackCopies(rings, newest, imageBlock, rules);
+  return rolledBack === 0 ? chosen : chooseRoot(rings, { ...options, rolledBack });
+}
+
 async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: Heartbeat): Promise<Volume> {
   const rings = await readRings(copies);
-  const chosen = chooseRoot(rings, options);
+  const chosen = await chooseTrusted(rings, options);
   const rootImage = imageBlock(chosen.image.slice());
   const { view } = rootImage;
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));

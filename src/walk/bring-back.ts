@@ -66,12 +66,9 @@ async function reopened(volume: Volume, old: Copy | undefined, index: number, ta
   if (target === undefined && (known === "" || known.startsWith("…"))) {
     throw new CopiesError("missing-copy", `copy ${index}`, "nothing tells where it is; give its TARGET");
   }
-  const sharing = old === undefined || target !== undefined ? undefined : sharingCopy(old);
-  if (sharing !== undefined) {
-    if (old?.failure?.code !== "ETIMEDOUT") return sharing;
-    throw new CopiesError("busy", known, "the device stalled and other copies lie on it; unmount and mount again");
-  }
   if (old !== undefined) await letGo(old, volume.copies.clock);
+  const sharing = old === undefined || target !== undefined ? undefined : sharingCopy(old);
+  if (sharing !== undefined) return sharing;
   return openCopy(volume.copies, index, target ?? known);
 }
 

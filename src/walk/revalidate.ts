@@ -14,10 +14,10 @@ import {
   setRootMemberFlags,
   setRootRevalidateCursor,
 } from "../format/root-block.ts";
+import { cursorCopy, cursorInode, cursorOf } from "../format/revalidate-cursor.ts";
 import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, namedBlock, readOf } from "./named-block.ts";
 import type { Pace } from "./pace.ts";
-import { cursorCopy, cursorInode, cursorOf } from "./revalidate-cursor.ts";
 import { inodePlace, type Place, placeInode, Sweep } from "./sweep.ts";
 
 /** One step: bytes checked, every ref met counting for at least one KiB. */

@@ -19,7 +19,7 @@ import {
   setRootTarget,
 } from "../format/root-block.ts";
 import { refKey } from "../format/blockref.ts";
-import { cursorCopy } from "./revalidate-cursor.ts";
+import { cursorCopy } from "../format/revalidate-cursor.ts";
 import { memberSizes } from "../volume/open.ts";
 import type { Volume } from "../volume/volume.ts";
 import { Walker, type WalkVisitor } from "./walker.ts";

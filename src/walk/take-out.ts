@@ -34,17 +34,28 @@ export async function takeOut(
   await letGo(copy, volume.copies.clock);
 }
 
-/** Closes the devices of a copy out of use, once every call on them is over. Throws CopiesError when that takes too long. */
+/**
+ * Closes the devices of a copy out of use, or leaves them to other copies that lie on them. Resolves once every call of it is
+ * over: a late write would land on a place that was given to something else meanwhile. Throws CopiesError when that takes
+ * too long.
+ */
 export async function letGo(copy: Copy, clock: Clock): Promise<void> {
-  // Another copy lies on the same device: that stays open.
-  if (sharingCopy(copy) !== undefined) return;
+  const over = copy.drained();
+  if (sharingCopy(copy) !== undefined) return withinLimit(copy, over, clock);
   // Nothing is read from it any more, not even as a last resort.
   copy.released = true;
-  const closed = copy.device.close().then(
-    () => true,
-    () => true,
-  );
-  const late = new Promise<boolean>((resolve) => clock.after(CLOSE_MS_MAX, () => resolve(false)));
-  if (await Promise.race([closed, late])) return;
+  const closed = copy.device.close().catch(() => undefined);
+  await withinLimit(copy, Promise.all([over, closed]), clock);
+}
+
+async function withinLimit(copy: Copy, work: Promise<unknown>, clock: Clock): Promise<void> {
+  let cancel = (): void => undefined;
+  const late = new Promise<boolean>((resolve) => {
+    const timer = clock.after(CLOSE_MS_MAX, () => resolve(false));
+    cancel = () => timer.cancel();
+  });
+  const inTime = await Promise.race([work.then(() => true), late]);
+  cancel();
+  if (inTime) return;
   throw new CopiesError("busy", copy.name, "calls on it are still under way; try again when its device answers");
 }

@@ -73,7 +73,7 @@ async function strange(seed: number, mischief: Mischief, away: boolean): Promise
   const before = mounted.devices[1]!.image;
   const treeBefore = await work.tree();
   mounted = await mount(seed, imagesOf(mounted.devices));
-  // A copy that is one root behind can't be told from one that missed only the last root write.
+  // One root behind: see rolled-back.test.ts.
   for (let commit = 0; commit < 3; commit++) {
     await work.run(mounted.fs, 10);
     await mounted.volume.forceCommit();

@@ -1,7 +1,7 @@
 // Where the revalidation of an unknown copy stands, as the root keeps it across mounts: the copy, and the inode up to which
 // every pointer to it was checked. One copy is revalidated at a time; 0 when none is.
 
-import { COPIES_MAX } from "../format/geometry.ts";
+import { COPIES_MAX } from "./geometry.ts";
 
 export const cursorOf = (copyIndex: number, ino: number): number => ino * COPIES_MAX + copyIndex;
 
