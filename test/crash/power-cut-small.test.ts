@@ -1,4 +1,4 @@
-// I4 over random workloads with small files and many commits, on one copy, two and three: see power-cut.ts. Also adds up what
+// I4 over random workloads with small files, through logs or by many commits, on one copy, two and three: see power-cut.ts. Also adds up what
 // the ordinary run goes through.
 
 import { describe, expect, it } from "vitest";
@@ -17,7 +17,8 @@ describe("a power cut anywhere, small files", () => {
   let distinct = 0;
   for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
     it(`leaves ${copyCount(seed)} at a state that was acknowledged or later (I4, seed ${seed})`, async () => {
-      const recording = await record(seed, SIZES.slice(0, copyCount(seed)), 90, 20_000);
+      const logged = seed % 2 === 0;
+      const recording = await record(seed, SIZES.slice(0, copyCount(seed)), logged ? 300 : 100, 20_000, logged);
       const { states, failures } = await tryCrashes(recording, { every: 1, perCut: 12, recrash: seed % 3 === 0 });
       expect(failures).toEqual([]);
       distinct += states;

@@ -38,16 +38,18 @@ export interface CrashOutcome {
   readonly failures: readonly string[];
 }
 
+/** Runs random work. With `logged` a sync goes through the log, else it is a commit. */
 export async function record(
   seed: number,
   sizesBytes: readonly number[],
   steps: number,
   maxBytes: number,
+  logged = true,
 ): Promise<Recording> {
   const random = new SeededRandom(seed);
   const disk = new SimulatedDisk();
   const formatted = await SimulatedVolume.format(seed, sizesBytes);
-  const real = await formatted.remount(undefined, disk);
+  const real = await formatted.remount(undefined, disk, logged);
   const model = new MemoryFileSystem(real.clock);
   for (const fs of [real.fs, model]) {
     for (const name of ["a", "b"]) await runStep(fs, { do: "mkdir", at: [name] });

@@ -29,7 +29,7 @@ export class SimulatedVolume {
   readonly copies: CopySet;
   volume!: Volume;
   fs!: FileSystem;
-  /** What outlives a process that is killed. */
+  /** What outlives a process that is killed; empty where nothing is logged. */
   journal = new Uint8Array(JOURNAL_BYTES);
   readonly #seed: number;
 
@@ -70,11 +70,13 @@ export class SimulatedVolume {
     images: readonly PagedImage[],
     disk?: SimulatedDisk,
     cacheBytes = 16 * MIB,
+    logged = true,
   ): Promise<SimulatedVolume> {
     const devices = images.map(
       (image, i) => new SimulatedDevice(`copy${i}`, image.sizeBytes, disk === undefined ? { image } : { image, disk }),
     );
     const made = new SimulatedVolume(seed, devices);
+    if (!logged) made.journal = new Uint8Array(0);
     await made.#open(cacheBytes);
     return made;
   }
@@ -115,29 +117,29 @@ export class SimulatedVolume {
   }
 
   async #open(cacheBytes: number, takeOver = false, options: Partial<OpenOptions> = {}): Promise<void> {
-    const journal = new Journal(this.journal);
+    const logged = this.journal.length > 0 && { journal: new Journal(this.journal), takeOver };
     // No two openings share ids of epochs and logs.
     const random = new SeededRandom(this.#seed + 2 + ++openings);
     this.volume = await openVolume(this.copies, {
       clock: this.clock,
       commitMs: 0,
       cacheBytes,
-      journal,
-      takeOver,
       random,
+      ...logged,
       ...options,
     });
     this.fs = new FileSystem(this.volume, this.clock);
   }
 
   /** The copies as they are now, opened anew: what a clean unmount and mount does. */
-  async remount(cacheBytes = 16 * MIB, disk?: SimulatedDisk): Promise<SimulatedVolume> {
+  async remount(cacheBytes = 16 * MIB, disk?: SimulatedDisk, logged = true): Promise<SimulatedVolume> {
     await this.volume.close();
     return SimulatedVolume.open(
       this.#seed,
       this.devices.map((device) => device.image),
       disk,
       cacheBytes,
+      logged,
     );
   }
 }
