@@ -14,6 +14,7 @@ import { addSuspend } from "./cli/suspend.ts";
 import { addSync } from "./cli/sync.ts";
 import { addUmount } from "./cli/umount.ts";
 import { packageVersion } from "./cli/version.ts";
+import { addUpgrade } from "./cli/upgrade.ts";
 import { addWait } from "./cli/wait.ts";
 import { addMembers } from "./cli/attach.ts";
 import { addProperties } from "./cli/properties.ts";
@@ -30,7 +31,7 @@ const VERBS = [
   ...[addMount, addUmount, addSync, addStatus],
   ...[addMembers, addScrub, addProperties],
   ...[addOffline, addOnline, addSuspend, addResume, addSelectMaster, addWait],
-  ...[addResolve],
+  ...[addResolve, addUpgrade],
 ];
 for (const add of VERBS) add(program);
 

@@ -37,13 +37,21 @@ export class ControlClient {
   }
 
   /** Sends one request; one at a time. Undefined when the daemon hung up, or took longer than `timeoutMs`, without one. */
-  call(call: Exclude<ControlRequest["call"], "verb">, timeoutMs?: number): Promise<ControlReply | undefined> {
+  call(
+    call: Exclude<ControlRequest["call"], "verb" | "upgrade">,
+    timeoutMs?: number,
+  ): Promise<ControlReply | undefined> {
     return this.#exchange({ call }, timeoutMs);
   }
 
   /** Has a verb carried out; it takes as long as it takes. */
   verb(verb: VerbCall): Promise<ControlReply | undefined> {
     return this.#exchange({ call: "verb", ...verb });
+  }
+
+  /** Has a worker of this program take over. */
+  upgrade(worker: string): Promise<ControlReply | undefined> {
+    return this.#exchange({ call: "upgrade", worker });
   }
 
   #exchange(request: ControlRequest, timeoutMs?: number): Promise<ControlReply | undefined> {

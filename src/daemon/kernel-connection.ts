@@ -4,18 +4,23 @@
 import { closeSync } from "node:fs";
 import { mount, mountsByItself, openDevice, unmount } from "../fuse/kernel/mount.ts";
 import { MountExit, type MountRequest } from "./messages.ts";
+import { JOURNAL_BYTES } from "./open-volume.ts";
+import { createSharedMemory } from "./shared-memory.ts";
 import { MountError } from "./start-mount.ts";
 
 export class KernelConnection {
   /** For the worker to inherit. While the supervisor holds it too, the mount outlives the worker. */
-  readonly fd: number;
+  readonly fuseFd: number;
+  /** Where workers leave what they completed to those after them. */
+  readonly memoryFd: number;
   readonly #request: MountRequest;
   #mounted: boolean;
   #closed = false;
 
   private constructor(request: MountRequest, fd: number, mounted: boolean) {
     this.#request = request;
-    this.fd = fd;
+    this.memoryFd = createSharedMemory(JOURNAL_BYTES);
+    this.fuseFd = fd;
     this.#mounted = mounted;
   }
 
@@ -30,7 +35,7 @@ export class KernelConnection {
   /** Puts the mount in the mount table, unless it is there. Throws {@link MountError}. */
   mount(): void {
     if (this.#mounted) return;
-    orMountError(() => mount(mountWords(this.#request), this.fd));
+    orMountError(() => mount(mountWords(this.#request), this.fuseFd));
     this.#mounted = true;
   }
 
@@ -42,7 +47,7 @@ export class KernelConnection {
   }
 
   close(): void {
-    if (!this.#closed) closeSync(this.fd);
+    if (!this.#closed) for (const fd of [this.fuseFd, this.memoryFd]) closeSync(fd);
     this.#closed = true;
   }
 }

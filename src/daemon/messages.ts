@@ -38,7 +38,16 @@ export type StartReport = z.infer<typeof StartReport>;
 
 /** From the supervisor to the worker. */
 export const WorkerOrder = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("start"), request: MountRequest, fuseFd: z.number().optional() }),
+  z.object({
+    type: z.literal("start"),
+    request: MountRequest,
+    fuseFd: z.number().optional(),
+    memoryFd: z.number().optional(),
+    takeOver: z.boolean(),
+    heartbeatNonce: z.string().optional(),
+  }),
+  /** Commit and end; another worker goes on with the mount. */
+  z.object({ type: z.literal("leave") }),
   /** The kernel knows the mount now: serve it. */
   z.object({ type: z.literal("serve") }),
   z.object({ type: z.literal("status"), id: z.number() }),
@@ -53,6 +62,8 @@ export type WorkerOrder = z.infer<typeof WorkerOrder>;
 export const WorkerReport = z.discriminatedUnion("type", [
   z.object({ type: z.literal("opened"), volumeUuid: z.string(), warnings: z.array(z.string()) }),
   z.object({ type: z.literal("serving") }),
+  /** Everything is committed: the next worker may take over. */
+  z.object({ type: z.literal("left") }),
   Failed,
   z.object({
     type: z.literal("answer"),
@@ -70,12 +81,16 @@ export type WorkerReport = z.infer<typeof WorkerReport>;
 export const ControlRequest = z.discriminatedUnion("call", [
   z.object({ call: z.enum(["ping", "status", "sync", "waitForExit"]) }),
   VerbCall.extend({ call: z.literal("verb") }),
+  /** Another worker, started from this program, takes over. */
+  z.object({ call: z.literal("upgrade"), worker: z.string() }),
 ]);
 export type ControlRequest = z.infer<typeof ControlRequest>;
 
 export const DaemonReport = z.object({
   supervisorPid: z.number(),
   workerPid: z.number(),
+  /** How often a worker died or was replaced and another one took over. */
+  restarts: z.number().default(0),
   transport: z.string(),
   directory: z.string(),
   source: z.string(),

@@ -22,14 +22,18 @@ const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
 /** Room for what was completed since the last commit; a commit begins when half of it is used. */
 export const JOURNAL_BYTES = 16 * 1024 * 1024;
 
-/**
- * Opens the volume of a mount. Throws with one line that names what is wrong. `journal`: memory of JOURNAL_BYTES that outlives this
- * process; `takeOver`: it has what a process before us completed.
- */
+export interface OpenForMount {
+  /** JOURNAL_BYTES of memory; shared, if another process is to go on from it. */
+  readonly journal: Uint8Array;
+  /** It has what a process before us completed. */
+  readonly takeOver: boolean;
+  readonly heartbeatNonce?: Uint8Array;
+}
+
+/** Opens the volume of a mount. Throws with one line that names what is wrong. */
 export async function openVolume(
   { targets, options }: MountRequest,
-  journal: Uint8Array = new Uint8Array(JOURNAL_BYTES),
-  takeOver = false,
+  { journal, takeOver, heartbeatNonce }: OpenForMount,
 ): Promise<Volume> {
   const copies = await assembleWhenFree(targets, options.readOnly, options.deadlineMs);
   try {
@@ -43,6 +47,7 @@ export async function openVolume(
       renewRings: true,
       journal: new Journal(journal),
       takeOver,
+      ...(heartbeatNonce !== undefined && { heartbeatNonce }),
     });
   } catch (error) {
     await copies.close();

@@ -1,8 +1,13 @@
-// The supervisor of one mount. It holds the descriptor of /dev/fuse and the control socket, starts the worker that does
-// all the work, and reaps it. It does so little itself that it does not die. A worker that dies takes the mount down
-// with a clear line today; restarting it behind the same descriptor (I4, DESIGN "Restartable") has its place in `#finish`.
+// The supervisor of one mount. It holds what must outlive a worker: the descriptor of /dev/fuse, the memory with what was
+// completed, the heartbeat's nonce and the control socket. It starts the worker that does all the work, reaps it, and starts
+// another one behind the same descriptor when it died or left (I4). It does so little itself that it does not die.
 
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { SystemClock } from "../base/clock.ts";
+import { SystemRandom } from "../base/random.ts";
+import { NONCE_BYTES } from "../format/heartbeat.ts";
+import { InitFlag2 } from "../fuse/kernel/abi.ts";
 import { unmount } from "../fuse/kernel/mount.ts";
 import { ControlServer } from "./control-server.ts";
 import { makeControlFolder } from "./control-path.ts";
@@ -10,43 +15,60 @@ import type { DaemonLog } from "./daemon-log.ts";
 import { KernelConnection } from "./kernel-connection.ts";
 import { MountExit, type ControlReply, type ControlRequest, type DaemonReport, type MountRequest } from "./messages.ts";
 import { mountedVolumeAt } from "./mount-table.ts";
+import { negotiatedIn } from "./shared-memory.ts";
 import { MountError } from "./start-mount.ts";
-import { WorkerProcess, type WorkerEnding } from "./worker-process.ts";
+import { WORKER, type WorkerEnding, type WorkerLegacy, WorkerProcess } from "./worker-process.ts";
+
+/** Waits before each further try while workers die without ever having served for long. Then the supervisor gives up. */
+const PATIENCE_MS = [0, 0, 100, 200, 500, 1000, 2000, 5000];
+/** A worker that served so long did not die of what it found. */
+const SETTLED_MS = 10_000;
 
 export class Supervisor {
-  /** Resolves when the mount is gone and the worker reaped. */
+  /** Resolves when the mount is gone and the last worker reaped. */
   readonly ended: Promise<WorkerEnding>;
+  readonly #clock = new SystemClock();
   readonly #request: MountRequest;
   readonly #log: DaemonLog;
   readonly #connection: KernelConnection | undefined;
-  readonly #worker: WorkerProcess;
+  readonly #legacy: WorkerLegacy;
+  #worker: WorkerProcess;
+  /** The worker that serves; pending between two of them, rejected when there will be none. */
+  #serving: Promise<WorkerProcess>;
+  #program = WORKER;
+  #restarts = 0;
   #control: ControlServer | undefined;
 
   private constructor(
     request: MountRequest,
     log: DaemonLog,
     connection: KernelConnection | undefined,
+    legacy: WorkerLegacy,
     worker: WorkerProcess,
   ) {
     this.#request = request;
     this.#log = log;
     this.#connection = connection;
+    this.#legacy = legacy;
     this.#worker = worker;
-    this.ended = worker.ended.then((ending) => this.#finish(ending));
+    this.#serving = Promise.resolve(worker);
+    this.ended = this.#supervise();
   }
 
   /** Mounts; resolves once programs can use the mount. Throws {@link MountError}, with nothing left behind. */
   static async start(request: MountRequest, log: DaemonLog): Promise<Supervisor> {
-    // fuse-native mounts by itself, inside the worker.
+    // fuse-native mounts by itself, inside the worker, and ends with it.
     const connection = request.options.transport === "kernel" ? KernelConnection.open(request) : undefined;
-    const worker = new WorkerProcess(request, connection?.fd, log);
+    const heartbeatNonce = new SystemRandom().bytes(NONCE_BYTES);
+    const legacy = { heartbeatNonce, kernel: connection };
+    const worker = new WorkerProcess(request, legacy, log, { program: WORKER, takeOver: false });
     let supervisor: Supervisor | undefined;
     try {
       await worker.reach("opened");
       connection?.mount();
       worker.serve();
       await worker.reach("serving");
-      supervisor = new Supervisor(request, log, connection, worker);
+      supervisor = new Supervisor(request, log, connection, legacy, worker);
       await supervisor.#listen();
     } catch (error) {
       worker.kill();
@@ -66,6 +88,73 @@ export class Supervisor {
     return this.#worker.warnings;
   }
 
+  // ---- workers
+
+  /** Sees worker after worker off until the mount ends. */
+  async #supervise(): Promise<WorkerEnding> {
+    let tries = 0;
+    for (;;) {
+      const sinceMs = this.#clock.monotonicMs();
+      const ending = await this.#worker.ended;
+      if (!ending.goesOn || !this.#canGoOn()) return this.#finish(ending);
+      if (this.#clock.monotonicMs() - sinceMs > SETTLED_MS) tries = 0;
+      const waitMs = ending.error === undefined ? 0 : PATIENCE_MS[tries++];
+      if (waitMs === undefined) {
+        return this.#finish({ error: `${ending.error ?? ""}; ${tries} workers in a row died`, goesOn: false });
+      }
+      if (ending.error !== undefined) this.#log.line(`${ending.error}; another one takes over`);
+      await sleep(waitMs);
+      this.#takeOver();
+    }
+  }
+
+  /** Only where the kernel sends unanswered requests again nobody notices. */
+  #canGoOn(): boolean {
+    const { kernel } = this.#legacy;
+    const agreed = kernel === undefined ? undefined : negotiatedIn(kernel.memoryFd);
+    return agreed !== undefined && (agreed.flags2 & InitFlag2.HAS_RESEND) !== 0;
+  }
+
+  #takeOver(): void {
+    this.#restarts++;
+    const worker = new WorkerProcess(this.#request, this.#legacy, this.#log, {
+      program: this.#program,
+      takeOver: true,
+    });
+    this.#worker = worker;
+    this.#serving = (async () => {
+      await worker.reach("opened");
+      worker.serve();
+      await worker.reach("serving");
+      this.#log.line(`worker ${worker.pid} took over`);
+      return worker;
+    })();
+    // Its end is seen by `#supervise`; whoever waits asks again then.
+    this.#serving.catch(() => undefined);
+  }
+
+  /** The worker that serves, once one does. Throws when the mount ends before. */
+  async #served(): Promise<WorkerProcess> {
+    for (;;) {
+      const serving = this.#serving;
+      const worker = await Promise.race([serving.catch(() => undefined), this.ended.then(() => null)]);
+      if (worker === null) throw new MountError("the mount ended", MountExit.FAILURE);
+      if (worker !== undefined && worker === this.#worker && !worker.isGone) return worker;
+      await sleep(10);
+    }
+  }
+
+  /** Replaces the worker by one of the program given. */
+  async #upgrade(program: string): Promise<void> {
+    const worker = await this.#served();
+    this.#program = program;
+    worker.leave();
+    await worker.ended;
+    await this.#served();
+  }
+
+  // ---- commands
+
   async #listen(): Promise<void> {
     const mount = mountedVolumeAt(this.#request.directory);
     if (!mount)
@@ -75,20 +164,23 @@ export class Supervisor {
   }
 
   async #answer(request: ControlRequest): Promise<ControlReply> {
-    const daemon = this.#report();
     switch (request.call) {
       case "ping":
-        return { daemon };
+        return { daemon: this.#report() };
       case "sync": {
-        const { error } = await this.#worker.ask({ type: "sync" });
+        const { error } = await (await this.#served()).ask({ type: "sync" });
         return error === undefined ? {} : { error };
       }
       case "status":
-        return { ...(await this.#worker.ask({ type: "status" })), daemon, notes: [...this.#log.recent()] };
+        return this.#full(await (await this.#served()).ask({ type: "status" }));
       case "verb": {
         const { verb, args } = request;
-        return { ...(await this.#worker.ask({ type: "verb", verb, args })), daemon, notes: [...this.#log.recent()] };
+        return this.#full(await (await this.#served()).ask({ type: "verb", verb, args }));
       }
+      case "upgrade":
+        if (this.#connection === undefined) return { error: "fuse-native mounts can't be taken over; mount again" };
+        await this.#upgrade(request.worker);
+        return { daemon: this.#report() };
       case "waitForExit": {
         const { error } = await this.ended;
         return error === undefined ? {} : { error };
@@ -96,17 +188,24 @@ export class Supervisor {
     }
   }
 
+  #full(reply: ControlReply): ControlReply {
+    return { ...reply, daemon: this.#report(), notes: [...this.#log.recent()] };
+  }
+
   #report(): DaemonReport {
     const { directory, source, targets, options } = this.#request;
     return {
       supervisorPid: process.pid,
       workerPid: this.#worker.pid,
+      restarts: this.#restarts,
       transport: options.transport,
       directory,
       source,
       targets,
     };
   }
+
+  // ---- the end
 
   async #finish(ending: WorkerEnding): Promise<WorkerEnding> {
     // Once nobody holds the device, requests still waiting get an error instead of hanging.

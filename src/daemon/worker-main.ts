@@ -18,7 +18,12 @@ let worker: Worker | undefined;
 async function obey(order: WorkerOrder): Promise<void> {
   switch (order.type) {
     case "start":
-      worker = await Worker.open(order.request, order.fuseFd);
+      worker = await Worker.open(order.request, {
+        fuseFd: order.fuseFd,
+        memoryFd: order.memoryFd,
+        takeOver: order.takeOver,
+        heartbeatNonce: order.heartbeatNonce === undefined ? undefined : Buffer.from(order.heartbeatNonce, "hex"),
+      });
       return report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
     case "serve": {
       const { ended } = await (worker as Worker).serve();
@@ -45,6 +50,11 @@ async function obey(order: WorkerOrder): Promise<void> {
       const answer = worker ? await worker.carryOut({ verb, args }) : { error: "not mounted" };
       return report({ type: "answer", id, ...answer });
     }
+    case "leave":
+      await worker?.leave();
+      await report({ type: "left" });
+      process.exit(0);
+      break;
     case "stop":
       return worker?.stop();
   }

@@ -8,9 +8,11 @@ import type { DaemonLog } from "./daemon-log.ts";
 import { MountError } from "./start-mount.ts";
 import type { VolumeReport } from "./volume-report.ts";
 
-const WORKER = fileURLToPath(new URL("./worker-main.js", import.meta.url));
-/** Where the worker finds the descriptor of /dev/fuse: after stdin, stdout, stderr and the channel. */
+/** Program of a worker of this installation. */
+export const WORKER = fileURLToPath(new URL("./worker-main.js", import.meta.url));
+/** Where the worker finds the descriptors of /dev/fuse and of the shared memory: after stdin, stdout, stderr and the channel. */
 const FUSE_FD = 4;
+const MEMORY_FD = 5;
 // Device calls run on libuv's threads: with its four, one hung disk would stop every other copy.
 const THREADS = "64";
 const MALLOC = {
@@ -26,6 +28,15 @@ const V8_OPTIONS = ["--max-semi-space-size=4", "--expose-gc"];
 export interface WorkerEnding {
   /** Undefined when the worker committed everything and ended in order. */
   readonly error: string | undefined;
+  /** The mount is there still: it left for another worker, or it died without having said why it must end. */
+  readonly goesOn: boolean;
+}
+
+/** What all workers of one mount share. */
+export interface WorkerLegacy {
+  /** Absent when the transport can't outlive its process. */
+  readonly kernel?: { readonly fuseFd: number; readonly memoryFd: number } | undefined;
+  readonly heartbeatNonce: Uint8Array;
 }
 
 export interface Answer {
@@ -52,33 +63,42 @@ export class WorkerProcess {
   #failed: MountError | undefined;
   #farewell: WorkerEnding | undefined;
 
-  constructor(request: MountRequest, fuseFd: number | undefined, log: DaemonLog) {
+  constructor(
+    request: MountRequest,
+    legacy: WorkerLegacy,
+    log: DaemonLog,
+    { program, takeOver }: { readonly program: string; readonly takeOver: boolean },
+  ) {
     this.#log = log;
-    const child = spawn(process.execPath, [...V8_OPTIONS, WORKER, request.directory], {
+    const { kernel } = legacy;
+    const child = spawn(process.execPath, [...V8_OPTIONS, program, request.directory], {
       cwd: "/",
       env: { ...process.env, UV_THREADPOOL_SIZE: THREADS, ...MALLOC },
-      stdio: ["ignore", "pipe", "pipe", "ipc", ...(fuseFd === undefined ? [] : [fuseFd])],
+      stdio: ["ignore", "pipe", "pipe", "ipc", ...(kernel === undefined ? [] : [kernel.fuseFd, kernel.memoryFd])],
     });
     this.#child = child;
     this.pid = child.pid ?? 0;
     for (const stream of [child.stdout, child.stderr]) this.#logLines(stream);
     child.on("message", (message) => this.#take(message));
     this.ended = new Promise((resolve) => {
-      const settle = (error: string | undefined): void => {
-        for (const answer of this.#answers.values()) answer({ error: error ?? "the volume is unmounted" });
+      const settle = (ending: WorkerEnding): void => {
+        for (const answer of this.#answers.values()) answer({ error: ending.error ?? "the volume is unmounted" });
         this.#answers.clear();
-        resolve({ error });
+        resolve(ending);
       };
-      child.on("error", (error) => settle(`the worker can't be started: ${error.message}`));
+      child.on("error", (error) => settle({ error: `the worker can't be started: ${error.message}`, goesOn: false }));
       child.on("close", (code, signal) => {
-        if (this.#farewell && code === 0) settle(this.#farewell.error);
-        else
-          settle(
-            `the worker died (${signal ?? `exit code ${code}`})${this.#lastLine === "" ? "" : `: ${this.#lastLine}`}`,
-          );
+        if (this.#farewell && code === 0) return settle(this.#farewell);
+        const how = `the worker died (${signal ?? `exit code ${code}`})`;
+        settle({
+          error: this.#lastLine === "" ? how : `${how}: ${this.#lastLine}`,
+          goesOn: this.#failed === undefined,
+        });
       });
     });
-    this.#send({ type: "start", request, ...(fuseFd === undefined ? {} : { fuseFd: FUSE_FD }) });
+    const descriptors = kernel === undefined ? {} : { fuseFd: FUSE_FD, memoryFd: MEMORY_FD };
+    const heartbeatNonce = Buffer.from(legacy.heartbeatNonce).toString("hex");
+    this.#send({ type: "start", request, takeOver, heartbeatNonce, ...descriptors });
   }
 
   #logLines(stream: NodeJS.ReadableStream | null): void {
@@ -102,7 +122,8 @@ export class WorkerProcess {
     if (report.type === "answer") {
       this.#answers.get(report.id)?.(report);
       this.#answers.delete(report.id);
-    } else if (report.type === "ended") this.#farewell = { error: report.error };
+    } else if (report.type === "ended") this.#farewell = { error: report.error, goesOn: false };
+    else if (report.type === "left") this.#farewell = { error: undefined, goesOn: true };
     else if (report.type === "failed") this.#failed = new MountError(report.message, report.exitCode);
     else if (report.type === "opened") this.warnings = report.warnings;
     this.#milestones.get(report.type)?.();
@@ -126,6 +147,16 @@ export class WorkerProcess {
 
   serve(): void {
     this.#send({ type: "serve" });
+  }
+
+  /** True when it can't be asked any more. */
+  get isGone(): boolean {
+    return !this.#child.connected;
+  }
+
+  /** Asks the worker to commit and to leave the mount to another one; `ended` tells how that went. */
+  leave(): void {
+    this.#send({ type: "leave" });
   }
 
   /** Asks the worker to unmount what it mounted itself and to end. */

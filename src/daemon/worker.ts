@@ -1,20 +1,35 @@
 // The worker of one mount: opens the volume, serves requests until the mount is gone, commits, and says how it went.
-// It holds nothing that the media do not hold after a commit, so that another worker may take its place (later work).
+// What it completed is on media or in memory that outlives it, so that another worker may take its place at any time.
 
 import { AssertionError } from "../base/assert.ts";
 import { formatUuid } from "../base/uuid.ts";
-import { serveDevice } from "../fuse/kernel/transport.ts";
+import { InitFlag2 } from "../fuse/kernel/abi.ts";
+import type { Negotiated } from "../fuse/kernel/negotiation.ts";
+import { type DeviceService, serveDevice } from "../fuse/kernel/transport.ts";
 import { FileSystem } from "../posix/filesystem.ts";
 import type { Volume } from "../volume/volume.ts";
 import { Caretaker } from "../walk/caretaker.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest, VerbCall } from "./messages.ts";
 import { mountWarnings } from "./mount-warnings.ts";
-import { openVolume } from "./open-volume.ts";
+import { JOURNAL_BYTES, openVolume } from "./open-volume.ts";
+import { SharedMemory } from "./shared-memory.ts";
 import { limitMemory } from "./system-calls.ts";
 import { carryOut } from "./verbs.ts";
 import type { VolumeReport } from "./volume-report.ts";
 import type { Answer } from "./worker-process.ts";
+
+/** What the supervisor hands to a worker. */
+export interface HandedOver {
+  /** An open /dev/fuse. */
+  readonly fuseFd?: number | undefined;
+  /** Memory that outlives the worker. */
+  readonly memoryFd?: number | undefined;
+  /** A worker before this one died or left: its mount goes on. */
+  readonly takeOver: boolean;
+  /** That of all workers of the mount (I11). */
+  readonly heartbeatNonce?: Uint8Array | undefined;
+}
 
 /** A mount being served, by either transport. */
 interface Service {
@@ -32,13 +47,22 @@ const FAULTS_LOGGED_MAX = 100;
 export class Worker {
   readonly #request: MountRequest;
   readonly #fuseFd: number | undefined;
+  readonly #memory: SharedMemory | undefined;
   readonly #volume: Volume;
   readonly #caretaker: Caretaker;
   #service: Service | undefined;
+  #device: DeviceService | undefined;
+  #leaving = false;
   #faults = 0;
 
-  private constructor(request: MountRequest, fuseFd: number | undefined, volume: Volume) {
+  private constructor(
+    request: MountRequest,
+    fuseFd: number | undefined,
+    memory: SharedMemory | undefined,
+    volume: Volume,
+  ) {
     this.#request = request;
+    this.#memory = memory;
     this.#fuseFd = fuseFd;
     this.#volume = volume;
     this.#caretaker = new Caretaker(volume, {
@@ -49,9 +73,16 @@ export class Worker {
   }
 
   /** Opens the volume; throws with one line that names what is wrong. */
-  static async open(request: MountRequest, fuseFd: number | undefined): Promise<Worker> {
+  static async open(request: MountRequest, handed: HandedOver): Promise<Worker> {
     limitMemory(MEMORY_BASE_BYTES + 2 * request.options.cacheBytes);
-    return new Worker(request, fuseFd, await openVolume(request));
+    const { fuseFd, memoryFd, takeOver, heartbeatNonce } = handed;
+    const memory = memoryFd === undefined ? undefined : new SharedMemory(memoryFd, JOURNAL_BYTES);
+    const volume = await openVolume(request, {
+      journal: memory?.journal ?? new Uint8Array(JOURNAL_BYTES),
+      takeOver,
+      ...(heartbeatNonce !== undefined && { heartbeatNonce }),
+    });
+    return new Worker(request, fuseFd, memory, volume);
   }
 
   get volumeUuid(): string {
@@ -66,12 +97,17 @@ export class Worker {
   /** Starts to serve; the promise inside resolves when the mount is gone, with an error when the last commit failed. */
   async serve(): Promise<{ ended: Promise<string | undefined> }> {
     const fs = new FileSystem(this.#volume);
+    const memory = this.#memory;
+    const negotiated = memory?.negotiated;
+    if (negotiated !== undefined) await fs.takeOver();
     if (this.#volume.readOnly === undefined) this.#caretaker.start();
     const options = { onFault: (error: unknown) => this.requestFault(error) };
     const { directory, source } = this.#request;
     const { allowOther, readOnly, vfsWords } = this.#request.options;
     if (this.#fuseFd !== undefined) {
-      const service = serveDevice(this.#fuseFd, fs, options);
+      const onNegotiated = (agreed: Negotiated): void => this.#agreed(agreed);
+      const service = serveDevice(this.#fuseFd, fs, { ...options, negotiated, onNegotiated });
+      this.#device = service;
       this.#service = { closed: service.closed, unmount: () => Promise.resolve(service.stop()) };
     } else {
       // Loaded only when asked for: it needs libfuse 2 on the machine.
@@ -81,7 +117,25 @@ export class Worker {
       const mounted = await nativeTransport.mount(mount, fs, options);
       this.#service = { closed: mounted.closed, unmount: () => mounted.unmount(true) };
     }
-    return { ended: this.#service.closed.then(() => this.#finish(fs)) };
+    // A worker that leaves says so itself; the mount goes on.
+    const forever = new Promise<never>(() => undefined);
+    return { ended: this.#service.closed.then(() => (this.#leaving ? forever : this.#finish(fs))) };
+  }
+
+  #agreed(agreed: Negotiated): void {
+    if (this.#memory !== undefined) this.#memory.negotiated = agreed;
+    if ((agreed.flags2 & InitFlag2.HAS_RESEND) === 0) {
+      console.error("warning: this kernel can't resend requests: should the worker die, the mount is taken down");
+    }
+  }
+
+  /** Ends so that another worker can go on: takes no more requests, answers those it has, commits. */
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    await this.#device?.stop();
+    await this.#device?.session.quiet();
+    await this.#caretaker.close();
+    if (this.#volume.readOnly === undefined) await this.#volume.forceCommit();
   }
 
   async #finish(fs: FileSystem): Promise<string | undefined> {

@@ -31,6 +31,11 @@ export class Journal {
     return this.#head[field] as number;
   }
 
+  /** False while no process ever went on from a root with it. */
+  get hasBegun(): boolean {
+    return this.#get(Head.BASE) !== 0;
+  }
+
   /** Where the records begin that the newest durable root lacks. */
   get startBytes(): number {
     return this.#get(Head.START);

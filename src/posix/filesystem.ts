@@ -5,10 +5,10 @@
 import { type Clock, SystemClock, type Timespec } from "../base/clock.ts";
 import { FsError } from "../base/errno.ts";
 import { KIB, NAME_MAX_BYTES } from "../format/geometry.ts";
-import { inodeMode, inodeUid } from "../format/inode.ts";
+import { inodeMode, inodeNlink, inodeUid } from "../format/inode.ts";
 import { pfsNextIno } from "../format/pfs.ts";
 import { COPIES_XATTR, copiesValue } from "../ops/copies-property.ts";
-import { attributesOf, inodeOf } from "../ops/inodes.ts";
+import { attributesOf, inodeOf, pendingReleases } from "../ops/inodes.ts";
 import { Mode, isDirectory, isFileType, isSymlink } from "../ops/mode.ts";
 import { type CreateOperation, type Operation, type OperationResult, TrimPendingError } from "../ops/operation.ts";
 import { readXattrs } from "../ops/xattr-block.ts";
@@ -36,7 +36,7 @@ import {
 import { ReadStreams } from "./streams.ts";
 
 /** What the filesystem needs of a volume. */
-export type FileSystemVolume = Pick<Volume, "view" | "apply" | "barrier" | "statfs">;
+export type FileSystemVolume = Pick<Volume, "view" | "apply" | "replayed" | "barrier" | "statfs">;
 
 /** Unit in which statfs counts. */
 const STATISTICS_BLOCK_BYTES = 4096;
@@ -65,6 +65,25 @@ export class FileSystem implements FileSystemRequests {
     };
   }
 
+  /**
+   * For a mount that goes on after its process died: what the kernel was given before is not known. Inodes without names stay
+   * until it gives them back, or until the mount ends.
+   */
+  async takeOver(): Promise<void> {
+    this.#lookups.takeOver(await this.#view((state) => pfsNextIno(state.pfs().view)));
+    for (let from = 0; ; ) {
+      const pending = await this.#view((state) =>
+        pendingReleases(state, from).map((ino) => ({ ino, named: inodeNlink(inodeOf(state, ino).view) > 0 })),
+      );
+      if (pending.length === 0) return;
+      for (const { ino, named } of pending) {
+        if (named) this.#releases.releaseInBackground(ino);
+        else this.#lookups.orphan(ino);
+        from = ino + 1;
+      }
+    }
+  }
+
   /** Releases what unlinked files still hold, whoever had them open. The volume is closed by its owner afterwards. */
   async close(): Promise<void> {
     for (const ino of this.#lookups.takeOrphans()) this.#releases.releaseInBackground(ino);
@@ -85,15 +104,18 @@ export class FileSystem implements FileSystemRequests {
   }
 
   /** Carries an operation out; a truncation still being finished is finished first. */
-  #apply(operation: Operation): Eventually<OperationResult> {
+  #apply(operation: Operation, caller?: Caller): Eventually<OperationResult> {
+    // The process before us carried it out and died before it could say so: once is enough.
+    const known = caller?.resent === true ? this.#volume.replayed(caller.requestId ?? 0) : undefined;
+    if (known !== undefined) return this.#afterwards(known);
     const conclude = (result: OperationResult): OperationResult => this.#afterwards(result);
     const retry = (error: unknown): Eventually<OperationResult> => {
       if (!(error instanceof TrimPendingError)) throw error;
-      return after(this.#releases.release(error.ino), () => this.#apply(operation));
+      return after(this.#releases.release(error.ino), () => this.#apply(operation, caller));
     };
     let result: Eventually<OperationResult>;
     try {
-      result = this.#volume.apply(operation);
+      result = this.#volume.apply(operation, caller?.requestId ?? 0);
     } catch (error) {
       return retry(error);
     }
@@ -172,24 +194,30 @@ export class FileSystem implements FileSystemRequests {
       const operation = { op: "create", ...creation, ino, uid, gid, umask, time: this.#now() } as const;
       let result: Eventually<OperationResult>;
       try {
-        result = this.#apply(operation);
+        result = this.#apply(operation, caller);
       } catch (error) {
         this.#lookups.subtract(ino, 1);
         throw error;
       }
-      if (!(result instanceof Promise)) return this.#attributes(result);
-      return result.then(
-        (made) => this.#attributes(made),
-        (error: unknown) => {
+      const conclude = (made: OperationResult): Attributes => {
+        const attributes = this.#attributes(made);
+        if (attributes.ino !== ino) {
+          // The process before us made it.
           this.#lookups.subtract(ino, 1);
-          throw error;
-        },
-      );
+          this.#lookups.add(attributes.ino);
+        }
+        return attributes;
+      };
+      if (!(result instanceof Promise)) return conclude(result);
+      return result.then(conclude, (error: unknown) => {
+        this.#lookups.subtract(ino, 1);
+        throw error;
+      });
     });
   }
 
-  link(ino: number, newParent: number, newName: Uint8Array): Eventually<Attributes> {
-    const result = this.#apply({ op: "link", ino, parent: newParent, name: newName, time: this.#now() });
+  link(ino: number, newParent: number, newName: Uint8Array, caller?: Caller): Eventually<Attributes> {
+    const result = this.#apply({ op: "link", ino, parent: newParent, name: newName, time: this.#now() }, caller);
     return after(result, (linked) => {
       this.#lookups.named(ino);
       this.#lookups.add(ino);
@@ -197,12 +225,12 @@ export class FileSystem implements FileSystemRequests {
     });
   }
 
-  unlink(parent: number, name: Uint8Array, _caller: Caller): Eventually<void> {
-    return after(this.#apply({ op: "unlink", parent, name, time: this.#now() }), () => undefined);
+  unlink(parent: number, name: Uint8Array, caller: Caller): Eventually<void> {
+    return after(this.#apply({ op: "unlink", parent, name, time: this.#now() }, caller), () => undefined);
   }
 
-  removeDirectory(parent: number, name: Uint8Array, _caller: Caller): Eventually<void> {
-    return after(this.#apply({ op: "rmdir", parent, name, time: this.#now() }), () => undefined);
+  removeDirectory(parent: number, name: Uint8Array, caller: Caller): Eventually<void> {
+    return after(this.#apply({ op: "rmdir", parent, name, time: this.#now() }, caller), () => undefined);
   }
 
   rename(
@@ -211,13 +239,14 @@ export class FileSystem implements FileSystemRequests {
     newParent: number,
     newName: Uint8Array,
     flags: number,
-    _caller: Caller,
+    caller: Caller,
   ): Eventually<void> {
     if ((flags & ~(RenameFlag.NOREPLACE | RenameFlag.EXCHANGE)) !== 0) throw new FsError("EINVAL", "rename flags");
     const replace = (flags & RenameFlag.NOREPLACE) === 0;
     const exchange = (flags & RenameFlag.EXCHANGE) !== 0;
     const names = { parent, name, newParent, newName };
-    return after(this.#apply({ op: "rename", ...names, replace, exchange, time: this.#now() }), () => undefined);
+    const operation = { op: "rename", ...names, replace, exchange, time: this.#now() } as const;
+    return after(this.#apply(operation, caller), () => undefined);
   }
 
   // ---- attributes
@@ -277,11 +306,12 @@ export class FileSystem implements FileSystemRequests {
     ino: number,
     offset: number,
     data: Uint8Array,
-    options: { append?: boolean; killPrivileges?: boolean; cached?: boolean },
+    options: { append?: boolean; killPrivileges?: boolean; cached?: boolean; caller?: Caller },
   ): Eventually<number> {
-    const { append = false, killPrivileges = false, cached = false } = options;
+    const { append = false, killPrivileges = false, cached = false, caller } = options;
     const operation = { op: "write", ino, offset, data, append, killPrivileges } as const;
-    const result = this.#apply(cached ? operation : { ...operation, time: this.#now() });
+    // Only appending twice would show.
+    const result = this.#apply(cached ? operation : { ...operation, time: this.#now() }, append ? caller : undefined);
     return after(result, (written) => written.writtenBytes ?? 0);
   }
 
@@ -358,7 +388,7 @@ export class FileSystem implements FileSystemRequests {
     const operation = { op: "setxattr", ino, name, value, create, replace, killSgid, time: this.#now() } as const;
     const allowed = this.#requireOwner(ino, name, caller);
     return after(
-      after(allowed, () => this.#apply(operation)),
+      after(allowed, () => this.#apply(operation, caller)),
       () => undefined,
     );
   }
@@ -368,7 +398,7 @@ export class FileSystem implements FileSystemRequests {
     const operation = { op: "removexattr", ino, name, time: this.#now() } as const;
     const allowed = this.#requireOwner(ino, name, caller);
     return after(
-      after(allowed, () => this.#apply(operation)),
+      after(allowed, () => this.#apply(operation, caller)),
       () => undefined,
     );
   }

@@ -13,6 +13,10 @@ export interface Caller {
   readonly gid: number;
   readonly pid: number;
   readonly umask: number;
+  /** The kernel's number of the request, in this mount unique; 0 or absent where there is none. */
+  readonly requestId?: number;
+  /** The request was sent before, to a process that died and may have carried it out. */
+  readonly resent?: boolean;
 }
 
 export type { Attributes };
@@ -81,7 +85,7 @@ export interface FileSystemRequests {
   makeSymlink(parent: number, name: Uint8Array, target: Uint8Array, caller: Caller): Eventually<Attributes>;
   /** An unnamed file (O_TMPFILE) in `parent`. Counts a lookup. */
   makeTemporary(parent: number, mode: number, caller: Caller): Eventually<Attributes>;
-  link(ino: number, newParent: number, newName: Uint8Array): Eventually<Attributes>;
+  link(ino: number, newParent: number, newName: Uint8Array, caller?: Caller): Eventually<Attributes>;
   unlink(parent: number, name: Uint8Array, caller: Caller): Eventually<void>;
   removeDirectory(parent: number, name: Uint8Array, caller: Caller): Eventually<void>;
   rename(
@@ -102,7 +106,7 @@ export interface FileSystemRequests {
     ino: number,
     offset: number,
     data: Uint8Array,
-    options: { append?: boolean; killPrivileges?: boolean; cached?: boolean },
+    options: { append?: boolean; killPrivileges?: boolean; cached?: boolean; caller?: Caller },
   ): Eventually<number>;
   /** Everything completed before is durable when it resolves. */
   sync(): Promise<void>;

@@ -42,7 +42,7 @@ export async function findPending(
   const inSync = copies.copies.filter(({ standing, failure }) => standing === "in-sync" && failure === undefined);
   const found = await readLog(root, inSync, dropLost);
   const segments = found?.segments ?? [];
-  if (journal === undefined) {
+  if (journal === undefined || !journal.hasBegun) {
     if (found === undefined) return undefined;
     const sureBytes = dropLost ? 0 : found.sureBytes;
     return { records: [...readRecords(found.stream)], sureBytes, segments, claimed: [] };

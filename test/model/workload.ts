@@ -134,6 +134,7 @@ async function run(fs: FileSystemRequests, step: Step): Promise<void> {
         await regular(fs, step.at),
         await resolve(fs, step.to.slice(0, -1)),
         bytesOf(step.to.at(-1) as string),
+        CALLER,
       );
       return fs.forget(made.ino, 1);
     }

@@ -182,7 +182,9 @@ class Subject {
         return describeAttributes(made);
       }
       case "link":
-        return describeAttributes(await fs.link(this.#file(step.file), this.#dir(step.dir), bytesOf(step.name)));
+        return describeAttributes(
+          await fs.link(this.#file(step.file), this.#dir(step.dir), bytesOf(step.name), CALLER),
+        );
       case "unlink":
         await fs.unlink(this.#dir(step.dir), bytesOf(step.name), CALLER);
         return "ok";

@@ -29,6 +29,7 @@ function write({ fs }: OperationContext, request: Request): Eventually<number> {
   const cached = (flags & WriteFlag.CACHE) !== 0;
   return fs.write(request.nodeid, request.u64(WriteIn.offset, "EFBIG"), data, {
     // A page written back has its place; the flags of whoever opened the file say nothing about it.
+    caller: request,
     append: !cached && (request.u32(WriteIn.flags) & O_APPEND) !== 0,
     killPrivileges: (flags & WriteFlag.KILL_SUIDGID) !== 0,
     cached,

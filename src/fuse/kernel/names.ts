@@ -77,7 +77,7 @@ export const NAME_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, O
   [
     Opcode.LINK,
     entryOperation(LinkIn.sizeBytes, ({ fs }, request) =>
-      fs.link(request.u64(LinkIn.oldnodeid), request.nodeid, request.lastName(LinkIn.sizeBytes)),
+      fs.link(request.u64(LinkIn.oldnodeid), request.nodeid, request.lastName(LinkIn.sizeBytes), request),
     ),
   ],
   [

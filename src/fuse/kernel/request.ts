@@ -20,6 +20,10 @@ export class Request implements Caller {
   opcode = 0;
   uniqueLow = 0;
   uniqueHigh = 0;
+  /** Bit 63 of the unique id is set: a process before us was given this request, too. */
+  resent = false;
+  /** The unique id without that bit. */
+  requestId = 0;
   /** Node the request is about. */
   nodeid = 0;
   uid = 0;
@@ -48,6 +52,8 @@ export class Request implements Caller {
     this.opcode = view.getUint32(InHeader.opcode, true);
     this.uniqueLow = view.getUint32(InHeader.unique, true);
     this.uniqueHigh = view.getUint32(InHeader.unique + 4, true);
+    this.resent = this.uniqueHigh >>> 31 === 1;
+    this.requestId = (this.uniqueHigh & 0x1f_ffff) * TWO_32 + this.uniqueLow;
     this.nodeid = view.getUint32(InHeader.nodeid, true) + view.getUint32(InHeader.nodeid + 4, true) * TWO_32;
     this.uid = view.getUint32(InHeader.uid, true);
     this.gid = view.getUint32(InHeader.gid, true);

@@ -27,6 +27,8 @@ export interface SessionOptions {
   readonly onFault: (error: unknown) => void;
   /** Given when a live mount is taken over: its INIT was answered by another process. */
   readonly negotiated?: Negotiated | undefined;
+  /** Told what was agreed on before the kernel is. */
+  readonly onNegotiated?: ((agreed: Negotiated) => void) | undefined;
 }
 
 /** The message that makes the kernel write back and drop all pages of a file. */
@@ -41,7 +43,8 @@ function invalidation(ino: number): Uint8Array {
 
 export class Session implements OperationContext {
   readonly fs: FileSystemRequests;
-  negotiated: Negotiated | undefined;
+  #negotiated: Negotiated | undefined;
+  readonly #onNegotiated: (agreed: Negotiated) => void;
   readonly #channel: Channel;
   readonly #onFault: (error: unknown) => void;
   readonly #reply = new Reply();
@@ -56,7 +59,17 @@ export class Session implements OperationContext {
     this.#channel = channel;
     this.fs = fs;
     this.#onFault = options.onFault;
-    this.negotiated = options.negotiated;
+    this.#onNegotiated = options.onNegotiated ?? (() => undefined);
+    this.#negotiated = options.negotiated;
+  }
+
+  get negotiated(): Negotiated | undefined {
+    return this.#negotiated;
+  }
+
+  set negotiated(agreed: Negotiated | undefined) {
+    this.#negotiated = agreed;
+    if (agreed !== undefined) this.#onNegotiated(agreed);
   }
 
   /** Requests taken off the channel and not answered yet. */

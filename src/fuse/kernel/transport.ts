@@ -14,6 +14,8 @@ import { Session } from "./session.ts";
 export interface DeviceOptions extends ServeOptions {
   /** What an earlier process agreed on with the kernel; without it the mount is new and INIT is still to come. */
   readonly negotiated?: Negotiated | undefined;
+  /** Told what was agreed on before the kernel is. */
+  readonly onNegotiated?: (agreed: Negotiated) => void;
 }
 
 /** One process's service of an open, mounted /dev/fuse. The descriptor stays open; whoever opened it closes it. */

@@ -169,7 +169,7 @@ export function nativeOperations(
     symlink: (target, path, done) =>
       finish(() => create(path, (parent, name) => fs.makeSymlink(parent, name, nameBytes(target), caller)), done),
     link: (from, to, done) =>
-      finish(() => withNode(fs, from, (ino) => create(to, (parent, name) => fs.link(ino, parent, name))), done),
+      finish(() => withNode(fs, from, (ino) => create(to, (parent, name) => fs.link(ino, parent, name, caller))), done),
     unlink: (path, done) => finish(() => inParent(path, (parent, name) => fs.unlink(parent, name, caller)), done),
     rmdir: (path, done) =>
       finish(() => inParent(path, (parent, name) => fs.removeDirectory(parent, name, caller)), done),
