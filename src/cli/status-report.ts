@@ -5,7 +5,8 @@ import type { VolumeReport } from "../daemon/volume-report.ts";
 
 export interface StatusReport extends VolumeReport {
   readonly mount?: { readonly directory: string; readonly source: string; readonly transport: string };
-  readonly daemon?: { readonly supervisorPid: number; readonly workerPid: number };
+  /** `restarts`: how often a worker died or was replaced. */
+  readonly daemon?: { readonly supervisorPid: number; readonly workerPid: number; readonly restarts: number };
   /** Recent lines of the daemon's log. */
   readonly notes: readonly string[];
 }
@@ -17,7 +18,7 @@ export function mountedReport(reply: ControlReply, volume: VolumeReport): Status
   return {
     ...volume,
     mount: { directory: daemon.directory, source: daemon.source, transport: daemon.transport },
-    daemon: { supervisorPid: daemon.supervisorPid, workerPid: daemon.workerPid },
+    daemon: { supervisorPid: daemon.supervisorPid, workerPid: daemon.workerPid, restarts: daemon.restarts },
     notes: reply.notes ?? [],
   };
 }

@@ -1,0 +1,214 @@
+// Workers killed at random moments under real programs: nobody sees an error, no effect is lost or doubled, and in the end the
+// checker finds nothing (I4). H2TS_KILLS makes it go on longer (npm run torture), H2TS_KILL_SEED repeats the moments.
+
+import { fork } from "node:child_process";
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { opendir } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type Random, SeededRandom } from "../../src/base/random.ts";
+import { busyPrograms } from "./busy-programs.ts";
+import { mountsImpossible } from "./cli-place.ts";
+import { CopiesPlace, Work } from "./copies-place.ts";
+import { describeTree, expectSameTree, run } from "./data-programs.ts";
+
+const KILLS = Number(process.env["H2TS_KILLS"] ?? 60);
+const SEED = Number(process.env["H2TS_KILL_SEED"] ?? Date.now() % 1_000_000);
+const PAUSE_MS_MAX = 700;
+
+let place: CopiesPlace;
+beforeEach(() => {
+  place = new CopiesPlace();
+});
+afterEach(() => place.clear());
+
+async function mounted(size: string, options: readonly string[] = []): Promise<string[]> {
+  const targets = ["a.img", "b.img"].map((name) => place.path(name));
+  await place.format(size, targets);
+  await place.h2ts("mount", ...options, ...targets, place.mnt);
+  return targets;
+}
+
+/** Kills the worker that serves now; returns its process id. */
+async function kill(): Promise<number> {
+  const { daemon } = await place.status();
+  if (daemon === undefined) throw new Error("no daemon");
+  process.kill(daemon.workerPid, "SIGKILL");
+  return daemon.workerPid;
+}
+
+/** Kills what the supervisor starts, sometimes again while it takes over. Asks nobody: the mount is busy. */
+async function killOften(kills: number, random: Random, pidOf: () => Promise<number>): Promise<number> {
+  let last = 0;
+  for (let done = 0; done < kills; done++) {
+    await sleep(random.below(8) === 0 ? random.below(30) : random.below(PAUSE_MS_MAX));
+    let pid = await pidOf();
+    while (pid === last) {
+      await sleep(5);
+      pid = await pidOf();
+    }
+    process.kill(pid, "SIGKILL");
+    last = pid;
+  }
+  return kills;
+}
+
+/** Children of the supervisor: the worker, as soon as there is one. Cheaper and sooner than to ask for the status. */
+async function workerOf(supervisorPid: number): Promise<number> {
+  for (;;) {
+    const out = await run("pgrep", ["-P", String(supervisorPid), "-f", "worker-main"]).catch(() => "");
+    const pid = Number(out.trim().split("\n").at(-1));
+    if (pid > 0) return pid;
+    await sleep(5);
+  }
+}
+
+async function supervisor(): Promise<number> {
+  const { daemon } = await place.status();
+  if (daemon === undefined) throw new Error("no daemon");
+  return daemon.supervisorPid;
+}
+
+describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () => {
+  it("under tar, git, SQLite, fio and a program that counts goes unnoticed", {
+    timeout: KILLS * 4000 + 120_000,
+  }, async () => {
+    console.log(`H2TS_KILL_SEED=${SEED}`);
+    const random = new SeededRandom(SEED);
+    const targets = await mounted("160M");
+    const programs = busyPrograms(place.mnt, place.folder, random);
+    const folder = join(place.mnt, "counted");
+    mkdirSync(folder);
+    const counting = fork(join(import.meta.dirname, "counting-program.mjs"), [folder], {
+      stdio: ["ignore", "inherit", "pipe", "ipc"],
+    });
+    let complaint = "";
+    counting.stderr?.on("data", (chunk) => (complaint += chunk));
+    let rounds = 0;
+    counting.on("message", (message: { rounds: number }) => (rounds = message.rounds));
+    const ended = new Promise<number | null>((resolve) => counting.on("close", resolve));
+    for (const program of programs) program.start();
+    const pid = await supervisor();
+    await killOften(KILLS, random, () => workerOf(pid));
+    for (const program of programs) await program.stop();
+    counting.send("stop");
+    expect({ code: await ended, complaint }).toEqual({ code: 0, complaint: "" });
+    expect(rounds).toBeGreaterThan(0);
+    const { daemon, state } = await place.status();
+    expect(state).toBe("ONLINE");
+    expect(daemon?.restarts).toBeGreaterThanOrEqual(KILLS);
+    console.log(
+      `${KILLS} kills; ${programs.map(({ name, rounds }) => `${name} ${rounds}`).join(", ")}, counted ${rounds} rounds`,
+    );
+    const before = describeTree(place.mnt);
+    await place.h2ts("umount", place.mnt);
+    const checked = await place.run("fsck.h2ts", "-n", "-f", ...targets);
+    expect(checked, checked.out).toMatchObject({ code: 0 });
+    await place.h2ts("mount", ...targets, place.mnt);
+    expectSameTree(describeTree(place.mnt), before);
+  });
+
+  it("keeps files that have no name any more, positions in folders and locks", async () => {
+    await mounted("96M");
+    const path = (name: string): string => join(place.mnt, name);
+    for (let i = 0; i < 3000; i++) writeFileSync(path(`entry-${i}`), "");
+    const fd = openSync(path("gone"), "w+");
+    writeSync(fd, "before");
+    rmSync(path("gone"));
+    const listing = await opendir(place.mnt, { bufferSize: 1 });
+    const seen = new Set<string>();
+    for (let i = 0; i < 100; i++) seen.add((await listing.read())?.name ?? "");
+    writeFileSync(path("lock"), "");
+    const holder = fork("-e", [], {
+      execPath: "/usr/bin/flock",
+      execArgv: ["-x", path("lock"), "sleep", "60"],
+      silent: true,
+    });
+    await expect
+      .poll(() =>
+        run("flock", ["-n", path("lock"), "true"]).then(
+          () => "free",
+          () => "held",
+        ),
+      )
+      .toBe("held");
+    await kill();
+    writeSync(fd, " and after");
+    const back = Buffer.alloc(20);
+    expect(back.toString("latin1", 0, readSync(fd, back, 0, 20, 0))).toBe("before and after");
+    expect(fstatSync(fd).nlink).toBe(0);
+    for (let entry = await listing.read(); entry !== null; entry = await listing.read()) {
+      expect(seen.has(entry.name)).toBe(false);
+      seen.add(entry.name);
+    }
+    await listing.close();
+    expect(seen.size).toBe(3001);
+    await expect(run("flock", ["-n", path("lock"), "true"])).rejects.toThrow();
+    holder.kill();
+    closeSync(fd);
+    expect(() => statSync(path("gone"))).toThrow("ENOENT");
+    await place.h2ts("umount", place.mnt);
+    expect(await place.run("fsck.h2ts", "-n", "-f", place.path("a.img"), place.path("b.img"))).toMatchObject({
+      code: 0,
+    });
+  });
+
+  it("with a copy lost at the same time, or in the middle of a resync, goes on without it and catches it up (I2, I8)", async () => {
+    const targets = await mounted("96M", ["-o", "commit=1,resync-rate=20M"]);
+    const work = new Work(place.mnt, 3);
+    work.start();
+    await sleep(300);
+    await Promise.all([place.run("h2ts", "offline", place.mnt, "1"), kill()]);
+    await work.stop();
+    await place.run("h2ts", "offline", place.mnt, "1");
+    await place.until(["ONLINE", "OFFLINE"]);
+    await work.writeBig(24 << 20);
+    await place.h2ts("online", place.mnt, "1");
+    work.start();
+    for (let i = 0; i < 3; i++) {
+      await sleep(150);
+      await kill();
+    }
+    await work.stop();
+    await place.h2ts("wait", place.mnt);
+    await place.until(["ONLINE", "ONLINE"]);
+    await work.verify();
+    await place.h2ts("scrub", place.mnt);
+    await kill();
+    await place.h2ts("wait", place.mnt);
+    await place.h2ts("umount", place.mnt);
+    await place.examine(work, targets);
+  });
+
+  it("on purpose, by h2ts upgrade, under work", async () => {
+    const targets = await mounted("96M");
+    const work = new Work(place.mnt, 4);
+    work.start();
+    const before = (await place.status()).daemon?.workerPid;
+    for (let i = 0; i < 3; i++) await place.h2ts("upgrade", place.mnt);
+    await work.stop();
+    const { daemon } = await place.status();
+    expect(daemon?.workerPid).not.toBe(before);
+    expect(daemon?.restarts).toBe(3);
+    await place.h2ts("umount", place.mnt);
+    await place.examine(work, targets);
+  });
+
+  it("and can't be followed by another takes the mount down, with a line that says why", async () => {
+    const targets = await mounted("32M");
+    for (const target of targets) rmSync(target);
+    await kill();
+    await expect.poll(() => place.mounts(), { timeout: 20_000 }).toEqual([]);
+  });
+});
