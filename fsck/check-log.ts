@@ -13,7 +13,10 @@ export async function checkLog(copies: CopySet, newest: RingRoot, list: FindingL
   const inSync = copies.copies.filter(({ standing }) => standing === "in-sync");
   try {
     const found = await readLog(newest.view, inSync);
-    const operations = found === undefined ? 0 : [...readRecords(found.stream)].length;
+    const operations =
+      found === undefined
+        ? 0
+        : [...readRecords(found.stream)].filter(({ operation }) => operation !== undefined).length;
     if (operations === 0) return;
     const them = operations === 1 ? "1 completed operation is" : `${operations} completed operations are`;
     list.add("log-pending", `${them} in the log of root ${newest.sequence}; a mount carries them out`, {

@@ -21,8 +21,8 @@ import { WORKER, type WorkerEnding, type WorkerLegacy, WorkerProcess } from "./w
 
 /** Waits before each further try while workers die without ever having served for long. Then the supervisor gives up. */
 const PATIENCE_MS = [0, 0, 100, 200, 500, 1000, 2000, 5000];
-/** A worker that served so long did not die of what it found. */
-const SETTLED_MS = 10_000;
+/** A worker that served so long did not die of what it took over, which comes first. */
+const SETTLED_MS = 200;
 
 export class Supervisor {
   /** Resolves when the mount is gone and the last worker reaped. */
@@ -35,6 +35,7 @@ export class Supervisor {
   #worker: WorkerProcess;
   /** The worker that serves; pending between two of them, rejected when there will be none. */
   #serving: Promise<WorkerProcess>;
+  #servingSinceMs: number;
   #program = WORKER;
   #restarts = 0;
   #control: ControlServer | undefined;
@@ -52,6 +53,7 @@ export class Supervisor {
     this.#legacy = legacy;
     this.#worker = worker;
     this.#serving = Promise.resolve(worker);
+    this.#servingSinceMs = this.#clock.monotonicMs();
     this.ended = this.#supervise();
   }
 
@@ -94,10 +96,9 @@ export class Supervisor {
   async #supervise(): Promise<WorkerEnding> {
     let tries = 0;
     for (;;) {
-      const sinceMs = this.#clock.monotonicMs();
       const ending = await this.#worker.ended;
       if (!ending.goesOn || !this.#canGoOn()) return this.#finish(ending);
-      if (this.#clock.monotonicMs() - sinceMs > SETTLED_MS) tries = 0;
+      if (this.#clock.monotonicMs() - this.#servingSinceMs > SETTLED_MS) tries = 0;
       const waitMs = ending.error === undefined ? 0 : PATIENCE_MS[tries++];
       if (waitMs === undefined) {
         return this.#finish({ error: `${ending.error ?? ""}; ${tries} workers in a row died`, goesOn: false });
@@ -117,6 +118,7 @@ export class Supervisor {
 
   #takeOver(): void {
     this.#restarts++;
+    this.#servingSinceMs = Infinity;
     const worker = new WorkerProcess(this.#request, this.#legacy, this.#log, {
       program: this.#program,
       takeOver: true,
@@ -126,6 +128,7 @@ export class Supervisor {
       await worker.reach("opened");
       worker.serve();
       await worker.reach("serving");
+      this.#servingSinceMs = this.#clock.monotonicMs();
       this.#log.line(`worker ${worker.pid} took over`);
       return worker;
     })();

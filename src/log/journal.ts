@@ -12,7 +12,7 @@ const MAGIC = 0x4832_4a4e;
 /** What one record takes at most: 1 MiB of data and what describes it. */
 export const RECORD_BYTES_MAX = 1024 * 1024 + 64 * 1024;
 
-const Head = { MAGIC: 0, START: 1, END: 2, BASE: 3, SEAL: 4, SEAL_SEQUENCE: 5, LANDED: 6 } as const;
+const Head = { MAGIC: 0, START: 1, END: 2, BASE: 3, SEAL: 4, SEAL_SEQUENCE: 5, LANDED: 6, ANSWERED: 7 } as const;
 
 export class Journal {
   readonly #head: Float64Array;
@@ -52,6 +52,11 @@ export class Journal {
 
   set landedBytes(position: number) {
     this.#head[Head.LANDED] = position;
+  }
+
+  /** Whoever asked for what is recorded before this has been answered. */
+  set answeredBytes(position: number) {
+    this.#head[Head.ANSWERED] = position;
   }
 
   /** True when a commit should begin, so that there is always room. */
@@ -129,13 +134,16 @@ export class Journal {
    * What a process before us completed after the root of `sequence`, the newest on media; undefined when that root is
    * none the journal knows, so that it tells nothing about it.
    */
-  after(sequence: number): { readonly stream: Uint8Array; readonly landedBytes: number } | undefined {
+  after(
+    sequence: number,
+  ): { readonly stream: Uint8Array; readonly landedBytes: number; readonly answeredBytes: number } | undefined {
     let from: number;
     if (sequence === this.#get(Head.SEAL_SEQUENCE) && sequence !== 0) from = this.sealBytes;
     else if (sequence === this.#get(Head.BASE) && sequence !== 0) from = this.startBytes;
     else return undefined;
     const stream = new Uint8Array(this.endBytes - from);
     this.read(from, stream);
-    return { stream, landedBytes: Math.max(0, this.landedBytes - from) };
+    const since = (field: number): number => Math.max(0, this.#get(field) - from);
+    return { stream, landedBytes: since(Head.LANDED), answeredBytes: since(Head.ANSWERED) };
   }
 }

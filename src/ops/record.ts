@@ -8,7 +8,7 @@ import { FsError } from "../base/errno.ts";
 import { CHECK_BYTES_MAX } from "../format/check.ts";
 import { COPIES_MAX, DATA_WINDOW_BYTES } from "../format/geometry.ts";
 import type { EarlyBlock } from "../tree/store.ts";
-import type { Operation } from "./operation.ts";
+import type { Operation, OperationResult } from "./operation.ts";
 
 type FieldType = "number" | "boolean" | "bytes" | "latin1" | "time";
 type FieldSpec = readonly [name: string, type: FieldType, presence?: "optional"];
@@ -136,12 +136,15 @@ const KINDS: readonly (readonly [op: Operation["op"], fields: readonly FieldSpec
 const NUMBER_OF = new Map(KINDS.map(([op], number) => [op, number]));
 /** Length (u32), kind (u8), number of early blocks (u8), request (f64). */
 const HEAD_BYTES = 14;
+/** Kind of a record that holds a result. */
+const RESULT_KIND = 255;
 const WRITE_BYTES_MAX = 1024 * 1024;
 
-/** An operation read back. */
+/** A record read back: an operation, or what one gave whose answer may be owed still. */
 export interface Recorded {
-  /** Content that lies in an early block is not here: zero in `data` of a write. */
-  readonly operation: Operation;
+  /** Content that lies in an early block is not here: zero in `data` of a write. Undefined in the record of a result. */
+  readonly operation: Operation | undefined;
+  readonly result?: OperationResult;
   /** The kernel's id of the request it was part of, 0 for none. */
   readonly requestId: number;
   readonly early: readonly EarlyBlock[];
@@ -183,6 +186,17 @@ export class Recorder {
     this.#view.setFloat64(6, requestId, true);
     pieces.unshift(this.#bytes.subarray(0, this.#at));
     return pieces;
+  }
+
+  /** The record of what an operation gave that is in a root already, for as long as the kernel may ask for it again. */
+  encodeResult(requestId: number, result: OperationResult): readonly Uint8Array[] {
+    this.#at = HEAD_BYTES;
+    this.#blob(Buffer.from(JSON.stringify(result)));
+    this.#view.setUint32(0, this.#at, true);
+    this.#view.setUint8(4, RESULT_KIND);
+    this.#view.setUint8(5, 0);
+    this.#view.setFloat64(6, requestId, true);
+    return [this.#bytes.subarray(0, this.#at)];
   }
 
   #room(bytes: number): number {
@@ -288,7 +302,10 @@ class Reader {
   }
 
   recorded(endBytes: number): Recorded {
-    const kind = KINDS[this.#view.getUint8(4)];
+    const requestId = this.#view.getFloat64(6, true);
+    const number = this.#view.getUint8(4);
+    if (number === RESULT_KIND) return { operation: undefined, result: this.#result(), requestId, early: [], endBytes };
+    const kind = KINDS[number];
     if (kind === undefined) throw nonsense();
     const [op, fields] = kind;
     const values: Record<string, unknown> = { op };
@@ -299,7 +316,17 @@ class Reader {
     const early: EarlyBlock[] = [];
     if (op === "write") values["data"] = this.#content(values["offset"] as number, early);
     if (this.#at !== this.#bytes.length) throw nonsense();
-    return { operation: values as unknown as Operation, requestId: this.#view.getFloat64(6, true), early, endBytes };
+    return { operation: values as unknown as Operation, requestId, early, endBytes };
+  }
+
+  #result(): OperationResult {
+    const text = Buffer.from(this.#blob()).toString();
+    if (this.#at !== this.#bytes.length) throw nonsense();
+    try {
+      return JSON.parse(text) as OperationResult;
+    } catch {
+      throw nonsense();
+    }
   }
 
   #take(bytes: number): number {

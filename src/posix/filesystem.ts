@@ -36,7 +36,7 @@ import {
 import { ReadStreams } from "./streams.ts";
 
 /** What the filesystem needs of a volume. */
-export type FileSystemVolume = Pick<Volume, "view" | "apply" | "replayed" | "barrier" | "statfs">;
+export type FileSystemVolume = Pick<Volume, "view" | "apply" | "replayed" | "answered" | "barrier" | "statfs">;
 
 /** Unit in which statfs counts. */
 const STATISTICS_BLOCK_BYTES = 4096;
@@ -419,6 +419,10 @@ export class FileSystem implements FileSystemRequests {
   }
 
   // ---- the whole
+
+  answered(): void {
+    this.#volume.answered();
+  }
 
   /** Of the copy with least room: what every copy has to hold can't exceed it. */
   statistics(): FileSystemStatistics {

@@ -140,4 +140,6 @@ export interface FileSystemRequests {
   ): Eventually<void>;
   removeXattr(ino: number, name: string, caller: Caller): Eventually<void>;
   statistics(): FileSystemStatistics;
+  /** Told now and then that every request so far has its answer. */
+  answered?(): void;
 }

@@ -16,7 +16,7 @@ import { rootEpoch, setRootLog } from "../format/root-block.ts";
 import type { Journal } from "../log/journal.ts";
 import { Log } from "../log/log.ts";
 import { Segments } from "../log/segments.ts";
-import type { Operation } from "../ops/operation.ts";
+import type { Operation, OperationResult } from "../ops/operation.ts";
 import { Recorder } from "../ops/record.ts";
 import type { BlockStore } from "../tree/store.ts";
 
@@ -32,6 +32,7 @@ export class IntentLog {
   readonly #random: Random;
   readonly #segments: Segments;
   readonly #recorder = new Recorder();
+  readonly #results = new Map<number, OperationResult>();
   #current: Log | undefined;
   #next: Log | undefined;
   /** Everything before this position is durable through the log or a root. */
@@ -61,6 +62,23 @@ export class IntentLog {
     this.#segments = new Segments(parts.store.freemaps);
     this.#flushedBytes = journal.endBytes;
     parts.store.logged = true;
+  }
+
+  // ---- requests of a process before this one
+
+  /** What an operation gave that the kernel may ask for again. */
+  noteResult(requestId: number, result: OperationResult): void {
+    this.#results.set(requestId, result);
+  }
+
+  result(requestId: number): OperationResult | undefined {
+    return this.#results.get(requestId);
+  }
+
+  /** Every request given to us is answered, those given to a process before us included. */
+  answered(): void {
+    this.#results.clear();
+    this.journal.answeredBytes = this.journal.endBytes;
   }
 
   // ---- recording
@@ -160,6 +178,11 @@ export class IntentLog {
   sealed(root: DataView, sequence: number, inSync: number): void {
     this.#next?.end();
     this.journal.sealed(sequence);
+    // In the root from now on, and no more in the journal: who comes after us must still know what to answer.
+    for (const [requestId, result] of this.#results) {
+      if (this.journal.isFull) break;
+      this.journal.append(this.#recorder.encodeResult(requestId, result));
+    }
     const identity = { id: randomUuid(this.#random), seed: logSeed(sequence, rootEpoch(root)), mask: inSync };
     this.#next = Log.begin(identity, this.#segments, this.journal, this.journal.sealBytes);
     setRootLog(root, this.#next?.id, this.#next?.head ?? []);

@@ -26,6 +26,8 @@ export interface PendingLog {
   readonly records: readonly Recorded[];
   /** Bytes of its stream whose named blocks need no look. */
   readonly sureBytes: number;
+  /** Bytes of its stream whose requests were answered. */
+  readonly answeredBytes: number;
   /** Places that are not to be given out before the replay is committed. */
   readonly claimed: { readonly copy: number; readonly kib: number; readonly sizeKib: number }[];
 }
@@ -45,13 +47,14 @@ export async function findPending(
   if (journal === undefined || !journal.hasBegun) {
     if (found === undefined) return undefined;
     const sureBytes = dropLost ? 0 : found.sureBytes;
-    return { records: [...readRecords(found.stream)], sureBytes, segments, claimed: [] };
+    return { records: [...readRecords(found.stream)], sureBytes, answeredBytes: Infinity, segments, claimed: [] };
   }
   const kept = journal.after(rootSequence(root));
   if (kept === undefined) {
     throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
   }
-  return { records: [...readRecords(kept.stream)], sureBytes: kept.landedBytes, segments, claimed: [] };
+  const { stream, landedBytes: sureBytes, answeredBytes } = kept;
+  return { records: [...readRecords(stream)], sureBytes, answeredBytes, segments, claimed: [] };
 }
 
 /** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use. */
@@ -108,16 +111,21 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
   // What can't be written stays in memory.
   store.writesEarly = !parts.readOnly;
   for (const record of pending.records) {
-    const early = await soundBlocks(record, pending.sureBytes, parts);
-    if (early === undefined) return adopted;
-    const result = await carryOut(record, early, parts, adopted);
-    if (record.requestId !== 0) parts.onResult(record.requestId, result);
+    const { operation, requestId, endBytes } = record;
+    let { result } = record;
+    if (operation !== undefined) {
+      const early = await soundBlocks(record, pending.sureBytes, parts);
+      if (early === undefined) return adopted;
+      result = await carryOut(operation, early, parts, adopted);
+    }
+    const owed = requestId !== 0 && (endBytes > pending.answeredBytes || operation === undefined);
+    if (owed && result !== undefined) parts.onResult(requestId, result);
   }
   return adopted;
 }
 
 async function carryOut(
-  { operation }: Recorded,
+  operation: Operation,
   early: readonly EarlyBlock[],
   parts: ReplayParts,
   adopted: Set<string>,

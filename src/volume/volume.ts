@@ -82,8 +82,6 @@ export class Volume {
   readonly #engine: Engine;
   readonly #intent: IntentLog | undefined;
   readonly #heartbeat: Heartbeat | undefined;
-  /** By request: what operations of a process before this one gave, whose answers the kernel may not have. */
-  readonly #replayed = new Map<number, OperationResult>();
   readonly #clock: Clock;
   readonly #commitMs: number;
   #timer: Timer | undefined;
@@ -170,12 +168,17 @@ export class Volume {
 
   /** Keeps what a replayed operation gave, for the request it was the effect of. */
   noteReplayed(requestId: number, result: OperationResult): void {
-    this.#replayed.set(requestId, result);
+    this.#intent?.noteResult(requestId, result);
+  }
+
+  /** Every request so far is answered: no process after this one need know what to answer. */
+  answered(): void {
+    this.#intent?.answered();
   }
 
   /** What a process before this one completed for the request; undefined when it did not. */
   replayed(requestId: number): OperationResult | undefined {
-    return this.#replayed.get(requestId);
+    return this.#intent?.result(requestId);
   }
 
   /** Runs synchronous code outside of any operation until nothing it needs is missing. */

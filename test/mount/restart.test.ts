@@ -1,9 +1,11 @@
 // Workers killed at random moments under real programs: nobody sees an error, no effect is lost or doubled, and in the end the
 // checker finds nothing (I4). H2TS_KILLS makes it go on longer (npm run torture), H2TS_KILL_SEED repeats the moments.
 
-import { fork } from "node:child_process";
+import { fork, spawn } from "node:child_process";
 import {
   closeSync,
+  existsSync,
+  readFileSync,
   fstatSync,
   mkdirSync,
   openSync,
@@ -36,7 +38,7 @@ afterEach(() => place.clear());
 async function mounted(size: string, options: readonly string[] = []): Promise<string[]> {
   const targets = ["a.img", "b.img"].map((name) => place.path(name));
   await place.format(size, targets);
-  await place.h2ts("mount", ...options, ...targets, place.mnt);
+  await place.h2ts("mount", "-o", `log=${place.path("daemon.log")}`, ...options, ...targets, place.mnt);
   return targets;
 }
 
@@ -48,25 +50,38 @@ async function kill(): Promise<number> {
   return daemon.workerPid;
 }
 
-/** Kills what the supervisor starts, sometimes again while it takes over. Asks nobody: the mount is busy. */
-async function killOften(kills: number, random: Random, pidOf: () => Promise<number>): Promise<number> {
+/** Kills worker after worker: mostly at some moment of its service, now and then while it takes over. */
+async function killOften(kills: number, random: Random, supervisorPid: number): Promise<void> {
   let last = 0;
   for (let done = 0; done < kills; done++) {
-    await sleep(random.below(8) === 0 ? random.below(30) : random.below(PAUSE_MS_MAX));
-    let pid = await pidOf();
+    let pid = await workerOf(supervisorPid);
     while (pid === last) {
       await sleep(5);
-      pid = await pidOf();
+      pid = await workerOf(supervisorPid);
+    }
+    if (random.below(6) === 0) await sleep(random.below(400));
+    else {
+      if (done > 0) await tookOver(pid);
+      await sleep(random.below(PAUSE_MS_MAX));
     }
     process.kill(pid, "SIGKILL");
     last = pid;
   }
-  return kills;
+}
+
+async function tookOver(pid: number): Promise<void> {
+  while (!readFileSync(place.path("daemon.log"), "utf8").includes(`worker ${pid} took over`)) {
+    if (!existsSync(`/proc/${pid}`)) throw new Error(`worker ${pid} ended by itself`);
+    await sleep(10);
+  }
 }
 
 /** Children of the supervisor: the worker, as soon as there is one. Cheaper and sooner than to ask for the status. */
 async function workerOf(supervisorPid: number): Promise<number> {
   for (;;) {
+    if (!existsSync(`/proc/${supervisorPid}`)) {
+      throw new Error(`the supervisor is gone:\n${readFileSync(place.path("daemon.log"), "utf8")}`);
+    }
     const out = await run("pgrep", ["-P", String(supervisorPid), "-f", "worker-main"]).catch(() => "");
     const pid = Number(out.trim().split("\n").at(-1));
     if (pid > 0) return pid;
@@ -100,7 +115,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
     const ended = new Promise<number | null>((resolve) => counting.on("close", resolve));
     for (const program of programs) program.start();
     const pid = await supervisor();
-    await killOften(KILLS, random, () => workerOf(pid));
+    await killOften(KILLS, random, pid);
     for (const program of programs) await program.stop();
     counting.send("stop");
     expect({ code: await ended, complaint }).toEqual({ code: 0, complaint: "" });
@@ -130,11 +145,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
     const seen = new Set<string>();
     for (let i = 0; i < 100; i++) seen.add((await listing.read())?.name ?? "");
     writeFileSync(path("lock"), "");
-    const holder = fork("-e", [], {
-      execPath: "/usr/bin/flock",
-      execArgv: ["-x", path("lock"), "sleep", "60"],
-      silent: true,
-    });
+    const holder = spawn("flock", ["-x", path("lock"), "sleep", "60"], { stdio: "ignore" });
     await expect
       .poll(() =>
         run("flock", ["-n", path("lock"), "true"]).then(

@@ -128,6 +128,7 @@ export class Session implements OperationContext {
   #readFailed(errno: number): Step {
     switch (errno) {
       case Errno.EAGAIN:
+        if (this.#inFlight === 0) this.fs.answered?.();
         return "idle";
       case Errno.EINTR:
       case Errno.ENOENT: // The request was withdrawn while we took it.
