@@ -1,7 +1,7 @@
 // Replay: what was completed after the newest root, carried out again from its records, before anybody is served. A pure
 // function of root and records, committed as one (I4). The places that records name are claimed before anything is
 // allocated (trap 4); past what is known to be flushed each named block is verified on every copy, made good where it is
-// bad, and where no copy has it the log ends (trap 4a). A volume that can only be read gets the same state, in memory.
+// bad, and where no copy has it the log ends (trap 4a); where requests are sent again, only that record is left out. A volume that can only be read gets the same state, in memory.
 
 import { FsError } from "../base/errno.ts";
 import type { CopySet } from "../copies/copy-set.ts";
@@ -26,6 +26,8 @@ export interface PendingLog {
   readonly records: readonly Recorded[];
   /** Bytes of its stream whose named blocks need no look. */
   readonly sureBytes: number;
+  /** What nobody was answered is asked for again. */
+  readonly resent: boolean;
   /** Bytes of its stream whose requests were answered. */
   readonly answeredBytes: number;
   /** Places that are not to be given out before the replay is committed. */
@@ -47,14 +49,21 @@ export async function findPending(
   if (journal === undefined || !journal.hasBegun) {
     if (found === undefined) return undefined;
     const sureBytes = dropLost ? 0 : found.sureBytes;
-    return { records: [...readRecords(found.stream)], sureBytes, answeredBytes: Infinity, segments, claimed: [] };
+    return {
+      records: [...readRecords(found.stream)],
+      sureBytes,
+      resent: false,
+      answeredBytes: Infinity,
+      segments,
+      claimed: [],
+    };
   }
   const kept = journal.after(rootSequence(root));
   if (kept === undefined) {
     throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
   }
   const { stream, landedBytes: sureBytes, answeredBytes } = kept;
-  return { records: [...readRecords(stream)], sureBytes, answeredBytes, segments, claimed: [] };
+  return { records: [...readRecords(stream)], sureBytes, resent: true, answeredBytes, segments, claimed: [] };
 }
 
 /** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use. */
@@ -115,7 +124,11 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
     let { result } = record;
     if (operation !== undefined) {
       const early = await soundBlocks(record, pending.sureBytes, parts);
-      if (early === undefined) return adopted;
+      if (early === undefined) {
+        // Its blocks never arrived, so nobody was answered: the kernel asks again. What came after it may have been answered.
+        if (pending.resent) continue;
+        return adopted;
+      }
       result = await carryOut(operation, early, parts, adopted);
     }
     const owed = requestId !== 0 && (endBytes > pending.answeredBytes || operation === undefined);

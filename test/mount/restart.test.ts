@@ -145,7 +145,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
     const seen = new Set<string>();
     for (let i = 0; i < 100; i++) seen.add((await listing.read())?.name ?? "");
     writeFileSync(path("lock"), "");
-    const holder = spawn("flock", ["-x", path("lock"), "sleep", "60"], { stdio: "ignore" });
+    const holder = spawn("flock", ["-F", "-x", path("lock"), "sleep", "60"], { stdio: "ignore" });
     await expect
       .poll(() =>
         run("flock", ["-n", path("lock"), "true"]).then(
