@@ -19,10 +19,10 @@ import { negotiatedIn } from "./shared-memory.ts";
 import { MountError } from "./start-mount.ts";
 import { WORKER, type WorkerEnding, type WorkerLegacy, WorkerProcess } from "./worker-process.ts";
 
-/** Waits before each further try while workers die without ever having served for long. Then the supervisor gives up. */
+/** Waits before each further try while workers die before they served for a while. Then the supervisor gives up. */
 const PATIENCE_MS = [0, 0, 100, 200, 500, 1000, 2000, 5000];
-/** A worker that served so long did not die of what it found. */
-const SETTLED_MS = 10_000;
+/** A worker that served so long did not die of what it found, nor of the requests sent again to it. */
+const SETTLED_MS = 250;
 
 export class Supervisor {
   /** Resolves when the mount is gone and the last worker reaped. */
@@ -37,6 +37,8 @@ export class Supervisor {
   #serving: Promise<WorkerProcess>;
   #program = WORKER;
   #restarts = 0;
+  /** When the worker began to serve; infinite while none does. */
+  #servingSinceMs = this.#clock.monotonicMs();
   #control: ControlServer | undefined;
 
   private constructor(
@@ -94,10 +96,9 @@ export class Supervisor {
   async #supervise(): Promise<WorkerEnding> {
     let tries = 0;
     for (;;) {
-      const sinceMs = this.#clock.monotonicMs();
       const ending = await this.#worker.ended;
       if (!ending.goesOn || !this.#canGoOn()) return this.#finish(ending);
-      if (this.#clock.monotonicMs() - sinceMs > SETTLED_MS) tries = 0;
+      if (this.#clock.monotonicMs() - this.#servingSinceMs > SETTLED_MS) tries = 0;
       const waitMs = ending.error === undefined ? 0 : PATIENCE_MS[tries++];
       if (waitMs === undefined) {
         return this.#finish({ error: `${ending.error ?? ""}; ${tries} workers in a row died`, goesOn: false });
@@ -117,6 +118,7 @@ export class Supervisor {
 
   #takeOver(): void {
     this.#restarts++;
+    this.#servingSinceMs = Infinity;
     const worker = new WorkerProcess(this.#request, this.#legacy, this.#log, {
       program: this.#program,
       takeOver: true,
@@ -126,6 +128,7 @@ export class Supervisor {
       await worker.reach("opened");
       worker.serve();
       await worker.reach("serving");
+      this.#servingSinceMs = this.#clock.monotonicMs();
       this.#log.line(`worker ${worker.pid} took over`);
       return worker;
     })();
