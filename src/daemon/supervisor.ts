@@ -19,10 +19,10 @@ import { negotiatedIn } from "./shared-memory.ts";
 import { MountError } from "./start-mount.ts";
 import { WORKER, type WorkerEnding, type WorkerLegacy, WorkerProcess } from "./worker-process.ts";
 
-/** Waits before each further try while workers die without ever having served for long. Then the supervisor gives up. */
+/** Waits before each further try while workers die before they served for a while. Then the supervisor gives up. */
 const PATIENCE_MS = [0, 0, 100, 200, 500, 1000, 2000, 5000];
-/** A worker that served so long did not die of what it took over, which comes first. */
-const SETTLED_MS = 200;
+/** A worker that served so long did not die of what it found, nor of the requests sent again to it. */
+const SETTLED_MS = 250;
 
 export class Supervisor {
   /** Resolves when the mount is gone and the last worker reaped. */
@@ -35,9 +35,10 @@ export class Supervisor {
   #worker: WorkerProcess;
   /** The worker that serves; pending between two of them, rejected when there will be none. */
   #serving: Promise<WorkerProcess>;
-  #servingSinceMs: number;
   #program = WORKER;
   #restarts = 0;
+  /** When the worker began to serve; infinite while none does. */
+  #servingSinceMs = this.#clock.monotonicMs();
   #control: ControlServer | undefined;
 
   private constructor(
@@ -53,7 +54,6 @@ export class Supervisor {
     this.#legacy = legacy;
     this.#worker = worker;
     this.#serving = Promise.resolve(worker);
-    this.#servingSinceMs = this.#clock.monotonicMs();
     this.ended = this.#supervise();
   }
 

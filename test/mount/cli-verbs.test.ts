@@ -116,23 +116,6 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
     expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
   });
 
-  it("takes the mount down and says so when the worker dies", async () => {
-    const [a, b] = await formatted();
-    const mnt = place.mountPoint();
-    const log = place.path("daemon.log");
-    expect((await place.run("h2ts", "mount", "-o", `log=${log}`, a, b, mnt)).code).toBe(0);
-    writeFileSync(`${mnt}/synced`, "kept");
-    expect((await place.run("h2ts", "sync", mnt)).code).toBe(0);
-    const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as Status;
-    process.kill(daemon.workerPid, "SIGKILL");
-    await expect.poll(() => alive(daemon.supervisorPid), { timeout: 10_000 }).toBe(false);
-    expect(place.mounts()).toEqual([]);
-    expect(readFileSync(log, "utf8")).toMatch(/the worker died \(SIGKILL\); the mount is taken down/);
-    expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
-    expect(readFileSync(`${mnt}/synced`, "utf8")).toBe("kept");
-    expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
-  });
-
   it("serves on when the supervisor dies, and commits at the unmount", async () => {
     const [a, b] = await formatted();
     const mnt = place.mountPoint();

@@ -160,11 +160,13 @@ function fill(small: MountedVolume, path: string): number {
   let code = "none";
   while (code === "none" && durable < 100 * MIB) {
     const at = durable;
+    let written = 0;
     code = errnoOf(() => {
-      sys.pwrite(fd, piece, at);
+      // Where it comes in parts, the last one may find no room.
+      written = sys.pwrite(fd, piece, at);
       sys.fsync(fd);
     });
-    if (code === "none") durable += piece.length;
+    if (code === "none") durable += written;
   }
   expect(code).toBe("ENOSPC");
   // Closing may tell once more what fsync told.

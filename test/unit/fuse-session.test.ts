@@ -364,3 +364,23 @@ describe("robustness", () => {
     );
   });
 });
+
+describe("taking over a mount", () => {
+  const takenOver = (writeResult: number): Session => {
+    const channel = new ScriptedChannel();
+    channel.writeResult = writeResult;
+    return new Session(channel, new MemoryFileSystem(new SystemClock()), {
+      onFault: (error) => expect.fail(String(error)),
+    });
+  };
+
+  it("finds the end of it when it was unmounted while nobody served it", () => {
+    const session = takenOver(-Errno.ENODEV);
+    session.resend();
+    expect(session.step()).toBe("closed");
+  });
+
+  it("is refused where the kernel does not send requests again", () => {
+    expect(() => takenOver(-Errno.EINVAL).resend()).toThrow(/does not resend/);
+  });
+});

@@ -102,7 +102,9 @@ export class Session implements OperationContext {
   /** Asks the kernel for every request again that it sent and that nobody has answered (after a worker died). */
   resend(): void {
     const result = this.#channel.write(this.#reply.bytes, this.#reply.notification(Notification.RESEND));
-    if (result < 0)
+    // Unmounted while nobody served it: there is nothing left to answer, and the next step says so.
+    if (-result === Errno.ENODEV) this.#closed = true;
+    else if (result < 0)
       throw new FsError("EOPNOTSUPP", "the kernel does not resend FUSE requests (Linux 6.9 or later does)");
   }
 
