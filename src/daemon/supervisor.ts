@@ -117,10 +117,9 @@ export class Supervisor {
 
   #takeOver(): void {
     this.#restarts++;
-    const worker = new WorkerProcess(this.#request, this.#legacy, this.#log, {
-      program: this.#program,
-      takeOver: true,
-    });
+    // Copies came, went and moved since the mount.
+    const request = { ...this.#request, targets: [...this.#worker.targets] };
+    const worker = new WorkerProcess(request, this.#legacy, this.#log, { program: this.#program, takeOver: true });
     this.#worker = worker;
     this.#serving = (async () => {
       await worker.reach("opened");
@@ -193,7 +192,7 @@ export class Supervisor {
   }
 
   #report(): DaemonReport {
-    const { directory, source, targets, options } = this.#request;
+    const { directory, source, options } = this.#request;
     return {
       supervisorPid: process.pid,
       workerPid: this.#worker.pid,
@@ -201,7 +200,7 @@ export class Supervisor {
       transport: options.transport,
       directory,
       source,
-      targets,
+      targets: [...this.#worker.targets],
     };
   }
 

@@ -24,6 +24,7 @@ async function obey(order: WorkerOrder): Promise<void> {
         takeOver: order.takeOver,
         heartbeatNonce: order.heartbeatNonce === undefined ? undefined : Buffer.from(order.heartbeatNonce, "hex"),
       });
+      worker.onTargets = (targets) => void report({ type: "targets", targets });
       return report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
     case "serve": {
       const { ended } = await (worker as Worker).serve();
