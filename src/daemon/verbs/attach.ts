@@ -14,7 +14,8 @@ const LOOKED_AT_BYTES = 1024 * 1024;
 
 export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, force, replaces }) => {
   const replaced = replaces === undefined ? undefined : copyNamed(replaces, membersOf(volume.rootImage.view));
-  const opened = await openTargets([target], true);
+  const limit = { clock: volume.copies.clock, ms: volume.copies.deadlineMs };
+  const opened = await openTargets([target], { writable: true, limit });
   try {
     const [only] = opened;
     if (only === undefined) return;
