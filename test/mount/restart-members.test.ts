@@ -40,12 +40,7 @@ async function expectInUse(target: string, inUse: boolean): Promise<void> {
 
 describe.skipIf(mountsImpossible() !== undefined)("a worker killed after the copies changed", () => {
   it("is followed by one with those that are there now", async () => {
-    const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => place.path(`${name}.img`)) as [
-      string,
-      string,
-      string,
-      string,
-    ];
+    const [a, b, c, d] = place.images("a", "b", "c", "d");
     await place.format("64M", [a, b]);
     await place.h2ts("mount", a, b, place.mnt);
     const work = new Work(place.mnt, 11);
@@ -91,7 +86,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker killed after the cop
   });
 
   it("right after attach, or while one is leaving, goes on with that", async () => {
-    const [a, b, c] = ["a", "b", "c"].map((name) => place.path(`${name}.img`)) as [string, string, string];
+    const [a, b, c] = place.images("a", "b", "c");
     await place.format("64M", [a, b]);
     await place.h2ts("mount", "-o", "resync-rate=8M", a, b, place.mnt);
     const work = new Work(place.mnt, 12);
