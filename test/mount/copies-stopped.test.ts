@@ -20,8 +20,11 @@ beforeEach(() => {
   host = undefined;
 });
 afterEach(() => {
-  if (host !== undefined) process.kill(host, "SIGCONT");
-  place.clear();
+  try {
+    if (host !== undefined) process.kill(host, "SIGCONT");
+  } finally {
+    place.clear();
+  }
 });
 
 /** A filesystem for one image, with its server's process id. */
