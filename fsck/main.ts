@@ -16,7 +16,7 @@ import { usedBytes } from "./used-bytes.ts";
 
 async function run(options: CommandOptions, signal: AbortSignal): Promise<number> {
   const readOnly = options.repair === undefined;
-  const opened = await openTargets(options.targets, !readOnly);
+  const opened = await openTargets(options.targets, { writable: !readOnly });
   try {
     const copies = await assembleCopies(opened, { readOnly });
     const devices = opened.flatMap((target) => target.devices);

@@ -49,7 +49,7 @@ async function lockExisting(plan: readonly PlannedTarget[]): Promise<void> {
   await closeTargets(
     await openTargets(
       existing.map((node) => node.path),
-      true,
+      { writable: true },
     ),
   );
 }
@@ -60,7 +60,7 @@ async function write(
   volumeUuid: Uuid,
   random: Random,
 ): Promise<void> {
-  const opened = await openTargets(plan.map(targetName), true);
+  const opened = await openTargets(plan.map(targetName), { writable: true });
   try {
     for (const [i, { devices }] of opened.entries()) {
       for (const [n, device] of devices.entries()) {

@@ -12,7 +12,7 @@ import { randomUuid } from "../src/base/uuid.ts";
 try {
   const options = parseOptions(process.argv.slice(2), packageVersion());
   if (options) {
-    const plan = planTargets(options);
+    const plan = await planTargets(options);
     const random = new SystemRandom();
     const volumeUuid = options.uuid ?? randomUuid(random);
     if (!options.dryRun) await format(options, plan, volumeUuid, random);

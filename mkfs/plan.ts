@@ -1,15 +1,14 @@
 // Looks at every target before anything is touched and says what will be made of it, or refuses. Nothing here writes.
 
-import { closeSync, constants, openSync, readFileSync, realpathSync, statSync, type Stats } from "node:fs";
+import { readFileSync, realpathSync, statSync, type Stats } from "node:fs";
 import { dirname, basename, join, resolve } from "node:path";
 import { formatByteSize } from "../src/base/byte-size.ts";
 import { alignDown } from "../src/base/integers.ts";
 import { nodePaths } from "../src/copies/targets.ts";
-import { NODE_HEADER_MAGIC } from "../src/format/node-header.ts";
 import { COPY_MIN_BYTES, NODE_ALIGNMENT_BYTES, NODE_HEADER_AREA_BYTES } from "../src/format/geometry.ts";
-import { usedBySystem } from "./busy.ts";
+import { usedBySystem } from "../src/device/busy.ts";
+import { existingSignature, withArticle } from "../src/device/signatures.ts";
 import type { MkfsOptions } from "./options.ts";
-import { existingSignature } from "./signatures.ts";
 
 /** A target can't be formatted; the message names it and says what to do. */
 export class RefusedError extends Error {
@@ -35,14 +34,16 @@ export interface PlannedTarget {
 }
 
 /** One entry for each TARGET, in order. Throws {@link RefusedError} for the first that can't be formatted. */
-export function planTargets(options: MkfsOptions): PlannedTarget[] {
+export async function planTargets(options: MkfsOptions): Promise<PlannedTarget[]> {
   const seen = new Map<string, string>();
   const copies = options.targets.length === 1 ? (options.copies ?? 1) : 1;
-  return options.targets.map((target) => {
+  const planned: PlannedTarget[] = [];
+  for (const target of options.targets) {
     const names = namesOf(target);
     if (copies > 1 && names.length > 1)
       throw new RefusedError(`${target}: -n ${copies} goes with one device, not a row`);
-    const nodes = names.map((name) => planNode(name, options, seen));
+    const nodes: PlannedNode[] = [];
+    for (const name of names) nodes.push(await planNode(name, options, seen));
     for (const node of nodes) {
       const usable = alignDown(node.sizeBytes, NODE_ALIGNMENT_BYTES) - NODE_HEADER_AREA_BYTES;
       if (usable < NODE_ALIGNMENT_BYTES)
@@ -59,8 +60,9 @@ export function planTargets(options: MkfsOptions): PlannedTarget[] {
           `${copies === 1 ? "a copy" : `${copies} copies`}; it takes at least ${Math.ceil(least / 1024 / 1024)}M`,
       );
     }
-    return { target, nodes, copies };
-  });
+    planned.push({ target, nodes, copies });
+  }
+  return planned;
 }
 
 function namesOf(target: string): string[] {
@@ -71,7 +73,7 @@ function namesOf(target: string): string[] {
   }
 }
 
-function planNode(name: string, options: MkfsOptions, seen: Map<string, string>): PlannedNode {
+async function planNode(name: string, options: MkfsOptions, seen: Map<string, string>): Promise<PlannedNode> {
   let stat: Stats | undefined;
   try {
     stat = statSync(name);
@@ -96,9 +98,9 @@ function planNode(name: string, options: MkfsOptions, seen: Map<string, string>)
   }
   const used = usedBySystem(path, stat);
   if (used !== undefined) throw new RefusedError(`${name}: is ${used}; nothing was changed`);
-  const overwrites = readSignature(name, stat);
+  const overwrites = await readSignature(name, stat);
   if (overwrites !== undefined && !options.force) {
-    throw new RefusedError(`${name}: holds ${article(overwrites)}; use -f to overwrite it`);
+    throw new RefusedError(`${name}: holds ${withArticle(overwrites)}; use -f to overwrite it`);
   }
   if (stat.isBlockDevice()) {
     if (options.sizeBytes !== undefined)
@@ -118,19 +120,11 @@ function futurePath(name: string): string {
   }
 }
 
-function readSignature(name: string, stat: Stats): string | undefined {
-  let fd: number;
+async function readSignature(name: string, stat: Stats): Promise<string | undefined> {
   try {
-    fd = openSync(name, constants.O_RDONLY);
+    return await existingSignature(name, stat.isFile());
   } catch (error) {
     throw new RefusedError(`${name}: ${reason(error)}`);
-  }
-  try {
-    return existingSignature(fd, name, stat.isFile(), NODE_HEADER_MAGIC);
-  } catch (error) {
-    throw new RefusedError(`${name}: ${reason(error)}`);
-  } finally {
-    closeSync(fd);
   }
 }
 
@@ -142,9 +136,6 @@ function blockDeviceBytes(name: string, stat: Stats): number {
     throw new RefusedError(`${name}: its size can't be read: ${reason(error)}`);
   }
 }
-
-const article = (what: string): string =>
-  /^(data|signatures)/.test(what) ? what : `${/^([aeiou]|XFS|NTFS|LVM|MBR|md|h2ts)/i.test(what) ? "an" : "a"} ${what}`;
 
 function reason(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;

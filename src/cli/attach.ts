@@ -1,12 +1,12 @@
 // h2ts attach, replace and detach: a volume gets a copy more, another one in the place of one, or one less.
 
 import { closeSync, existsSync, ftruncateSync, openSync, rmSync, statSync } from "node:fs";
-import { resolve } from "node:path";
 import type { Command } from "commander";
 import { parseByteSize } from "../base/byte-size.ts";
 import { MountExit } from "../daemon/messages.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { callVerb, type VerbFlags } from "./call-verb.ts";
+import { resolveTarget } from "./mount-preparation.ts";
 
 interface TargetFlags extends VerbFlags {
   readonly size?: string;
@@ -56,7 +56,7 @@ async function onTarget(
   args: { readonly replaces?: string },
   flags: TargetFlags,
 ): Promise<void> {
-  const path = absolute(target);
+  const path = resolveTarget(target);
   const made = flags.size === undefined ? undefined : makeImage(path, flags.size);
   try {
     const force = flags.force ?? false;
@@ -65,15 +65,6 @@ async function onTarget(
     if (made !== undefined) removeUnused(made);
     throw error;
   }
-}
-
-/** A path that exists is taken as it is, even with a plus sign in it; otherwise that joins the nodes of a row. */
-function absolute(target: string): string {
-  if (existsSync(target)) return resolve(target);
-  return target
-    .split("+")
-    .map((node) => resolve(node))
-    .join("+");
 }
 
 /** Only what was never written to: whatever went wrong, an image that has something on it may be a member by now. */

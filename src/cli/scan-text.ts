@@ -9,6 +9,7 @@ const STATES: Readonly<Record<ScanReport["state"], string>> = {
   complete: "complete",
   cancelled: "cancelled",
   "no-room": "stopped, no room",
+  unreadable: "stopped, blocks it lacks can't be read",
   stopped: "stopped",
   failed: "failed",
 };

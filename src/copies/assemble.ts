@@ -2,6 +2,7 @@
 // what does not fit together. Invariants: I11 (devices are locked by now), I12 (headers are verified before use).
 // Whether a copy is missing or stale only the roots can tell: chooseRoot does that.
 
+import { SystemClock } from "../base/clock.ts";
 import { equalBytes, formatUuid, isZero, toHex } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
 import { Range, SharedDevice } from "../device/range.ts";
@@ -24,6 +25,8 @@ import { closeTargets, type OpenTarget, openTargets } from "./targets.ts";
 export interface AssembleOptions extends Pick<CopySetOptions, "readOnly" | "clock" | "deadlineMs"> {
   /** A target that can't be opened, or a row that is not whole, is a copy that is missing: the roots tell whether that will do. */
   readonly lenient?: boolean;
+  /** How long a target may take to open; as long as it takes unless given. */
+  readonly openMs?: number;
 }
 
 /** Opens the targets and makes copies of them. Throws DeviceError or CopiesError with one clear line. */
@@ -31,7 +34,13 @@ export async function assemble(targets: readonly string[], options: AssembleOpti
   if (targets.length === 0)
     throw new CopiesError("syntax", "targets", "none given; give at least one image file or block device");
   const absent: string[] = [];
-  const opened = await openTargets(targets, options.readOnly !== true, options.lenient === true ? absent : undefined);
+  const opened = await openTargets(targets, {
+    writable: options.readOnly !== true,
+    ...(options.lenient === true && { absent }),
+    ...(options.openMs !== undefined && {
+      limit: { clock: options.clock ?? new SystemClock(), ms: options.openMs },
+    }),
+  });
   try {
     return await assembleCopies(opened, options, absent);
   } catch (error) {

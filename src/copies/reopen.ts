@@ -2,7 +2,10 @@
 // Invariants: I6 (only this volume's copy of that index is taken, and one that went another way never is), I11 (its devices
 // are locked), I12. A device that other copies lie on as well is open already: the copy goes on with it.
 
+import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { equalBytes, formatUuid } from "../base/uuid.ts";
+import { DeviceError } from "../device/device.ts";
+import { OpenError } from "../device/open.ts";
 import { Range } from "../device/range.ts";
 import { assembleCopies } from "./assemble.ts";
 import { judgeReturning } from "./choose-root.ts";
@@ -10,13 +13,14 @@ import { Copy } from "./copy.ts";
 import type { CopySet } from "./copy-set.ts";
 import { CopiesError, type CopiesErrorKind } from "./errors.ts";
 import { type Ring, type RingRoot, readRing } from "./ring-slots.ts";
-import { closeTargets, openTargets } from "./targets.ts";
+import { abandonTarget, closeTarget, closeTargets, openTargets } from "./targets.ts";
 
 /** Opens `target` and gives its copy `index` of the volume of `set`, not yet in the set. Throws DeviceError or CopiesError. */
 export async function openCopy(set: CopySet, index: number, target: string): Promise<Copy> {
-  const opened = await openTargets([target], true);
+  const limit = limitOf(set);
+  const opened = await openTargets([target], { writable: true, limit });
   try {
-    const found = await assembleCopies(opened, { clock: set.clock });
+    const found = await withinLimit(assembleCopies(opened, { clock: set.clock }), limit, () => silent(target, limit));
     if (!equalBytes(found.volumeUuid, set.volumeUuid)) {
       throw new CopiesError(
         "mixed",
@@ -33,10 +37,19 @@ export async function openCopy(set: CopySet, index: number, target: string): Pro
       `holds copy ${there}, not copy ${index} alone; give the target of copy ${index}`,
     );
   } catch (error) {
-    await closeTargets(opened);
+    if (isSilent(error)) for (const each of opened) abandonTarget(each);
+    else await closeTargets(opened);
     throw error instanceof CopiesError && LOST.has(error.kind) ? contentLost(target, index, error) : error;
   }
 }
+
+/** A call that a program waits for may take one deadline, and so may a device that is looked at (I9). */
+const limitOf = (set: CopySet): TimeLimit => ({ clock: set.clock, ms: set.deadlineMs });
+
+const silent = (target: string, { ms }: TimeLimit): DeviceError =>
+  new OpenError(target, "read", "ETIMEDOUT", `does not answer (waited ${ms} ms); try again when its device does`);
+
+const isSilent = (error: unknown): boolean => error instanceof DeviceError && error.code === "ETIMEDOUT";
 
 /** What is there is no copy any more: an image that was cut off, an empty disk. */
 const LOST: ReadonlySet<CopiesErrorKind> = new Set(["damaged-header", "empty", "foreign"]);
@@ -56,9 +69,20 @@ export function sharingCopy(old: Copy): Copy | undefined {
   return new Copy(old.index, old.uuid, old.device, old.targets);
 }
 
-/** Reads the ring of a copy that came back and sets its standing towards `live`. Throws CopiesError for one that may not return. */
-export async function readReturning(copy: Copy, set: CopySet, live: RingRoot): Promise<Ring> {
-  const ring = await readRing(copy, set.volumeUuid);
-  judgeReturning(ring, live);
-  return ring;
+/**
+ * Reads the ring of a copy that came back and sets its standing towards `live`. Throws CopiesError for one that may not return,
+ * DeviceError when it does not answer. `opened`: its devices were opened for that and are closed when it throws.
+ */
+export async function readReturning(copy: Copy, set: CopySet, live: RingRoot, opened: boolean): Promise<Ring> {
+  const limit = limitOf(set);
+  try {
+    const ring = await withinLimit(readRing(copy, set.volumeUuid), limit, () => silent(copy.name, limit));
+    judgeReturning(ring, live);
+    return ring;
+  } catch (error) {
+    const target = { name: copy.name, devices: [copy.device] };
+    if (opened && isSilent(error)) abandonTarget(target);
+    else if (opened) await closeTarget(target);
+    throw error;
+  }
 }

@@ -1,12 +1,16 @@
 // Targets as people give them: one copy each, `a.img+b.img` for a row of nodes. Opening them locks them.
 
-import { statSync } from "node:fs";
+import { existsSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
-import { openNode } from "../device/open.ts";
+import { OpenError, openNode } from "../device/open.ts";
 import { CopiesError } from "./errors.ts";
 
 /** What a disk that was taken away, or is dying, answers when it is opened. */
-const ABSENT: ReadonlySet<string> = new Set(["ENOENT", "ENXIO", "ENODEV", "EIO", "ENOMEDIUM", "ENOTCONN", "ESTALE"]);
+const ABSENT: ReadonlySet<string> = new Set([
+  ...["ENOENT", "ENXIO", "ENODEV", "EIO", "ENOMEDIUM", "ENOTCONN", "ESTALE", "ETIMEDOUT"],
+]);
 
 /** A target whose devices are open, in the order given. */
 export interface OpenTarget {
@@ -16,39 +20,51 @@ export interface OpenTarget {
 
 /** Splits a target into the paths of its nodes. A path that exists is taken as it is, even with a plus sign in it. */
 export function nodePaths(target: string): string[] {
+  return pathsIn(target, existsSync(target));
+}
+
+function pathsIn(target: string, exists: boolean): string[] {
   if (target === "") throw new CopiesError("syntax", "target", "is empty; give an image file or a block device");
-  if (exists(target)) return [target];
+  if (exists) return [target];
   const paths = target.split("+");
   if (paths.includes("")) throw new CopiesError("syntax", target, "a node between the plus signs has no name");
   return paths;
 }
 
+export interface OpenTargetsOptions {
+  readonly writable: boolean;
+  /** A target that is not there is noted here and left out, as long as another one is. */
+  readonly absent?: string[];
+  /** A device that takes longer to answer is not there. */
+  readonly limit?: TimeLimit;
+}
+
 /**
- * Opens all nodes of all targets; closes what it opened when one fails. With `absent`, a target that is not there is
- * noted in it and left out, as long as another one is; one that is in use, or of the wrong kind, is always refused.
+ * Opens all nodes of all targets; closes what it opened when one fails. One that is in use, or of the wrong kind, is always
+ * refused. Rejects with CopiesError or DeviceError; ETIMEDOUT is the code of one that did not answer in time.
  */
 export async function openTargets(
   targets: readonly string[],
-  writable: boolean,
-  absent?: string[],
+  { writable, absent, limit }: OpenTargetsOptions,
 ): Promise<OpenTarget[]> {
-  const paths = targets.map(nodePaths);
-  refuseTwice(paths.flat());
   const opened: OpenTarget[] = [];
   let first: DeviceError | undefined;
+  const leaveOut = (error: unknown): void => {
+    if (absent === undefined || !(error instanceof DeviceError) || !ABSENT.has(error.code)) throw error;
+    first ??= error;
+    absent.push(error.message);
+  };
   try {
-    for (const [i, name] of targets.entries()) {
-      const devices: BlockDevice[] = [];
-      const target = { name, devices };
-      opened.push(target);
+    const looks = await Promise.allSettled(targets.map((name) => answering(name, limit, () => lookAt(name))));
+    refuseTwice(looks.flatMap((look) => (look.status === "fulfilled" ? look.value : [])));
+    for (const [i, look] of looks.entries()) {
+      const name = targets[i] as string;
       try {
-        for (const path of paths[i] as string[]) devices.push(await openNode(path, { writable }));
+        if (look.status === "rejected") throw look.reason;
+        const paths = look.value.map(({ path }) => path);
+        opened.push(await answering(name, limit, () => openTarget(name, paths, writable), closeTarget));
       } catch (error) {
-        if (absent === undefined || !(error instanceof DeviceError) || !ABSENT.has(error.code)) throw error;
-        first ??= error;
-        absent.push(error.message);
-        await closeTargets([target]);
-        opened.pop();
+        leaveOut(error);
       }
     }
     if (opened.length === 0 && first !== undefined) throw first;
@@ -59,14 +75,86 @@ export async function openTargets(
   }
 }
 
+async function openTarget(name: string, paths: readonly string[], writable: boolean): Promise<OpenTarget> {
+  const devices: BlockDevice[] = [];
+  try {
+    for (const path of paths) devices.push(await openNode(path, { writable }));
+    return { name, devices };
+  } catch (error) {
+    await closeTarget({ name, devices });
+    throw error;
+  }
+}
+
+/** Calls on targets that were given up and are under way still. Each holds a thread: nothing more is asked of such a target. */
+const unanswered = new Map<string, Promise<void>>();
+
+/** Does `work` on a target within `limit`; what it gives too late goes to `discard`. */
+async function answering<T>(
+  name: string,
+  limit: TimeLimit | undefined,
+  work: () => Promise<T>,
+  discard: (late: T) => Promise<void> = () => Promise.resolve(),
+): Promise<T> {
+  const silent = (): Error =>
+    new OpenError(
+      name,
+      "open",
+      "ETIMEDOUT",
+      `does not answer (waited ${limit?.ms} ms); try again when its device does`,
+    );
+  const earlier = unanswered.get(name);
+  if (earlier !== undefined) await withinLimit(earlier, limit, silent);
+  let isLate = false;
+  const running = work();
+  const over = running.then(
+    (result) => (isLate ? discard(result) : undefined),
+    () => undefined,
+  );
+  return withinLimit(running, limit, () => {
+    isLate = true;
+    noteUnanswered(name, over);
+    return silent();
+  });
+}
+
+function noteUnanswered(name: string, over: Promise<void>): void {
+  const gone = over.finally(() => {
+    if (unanswered.get(name) === gone) unanswered.delete(name);
+  });
+  unanswered.set(name, gone);
+}
+
+/** Closes a target that may not even do that; opening it again waits until it has. */
+export function abandonTarget(target: OpenTarget): void {
+  noteUnanswered(target.name, closeTarget(target));
+}
+
+export async function closeTarget(target: OpenTarget): Promise<void> {
+  await closeTargets([target]);
+}
+
 export async function closeTargets(targets: readonly OpenTarget[]): Promise<void> {
   await Promise.allSettled(targets.flatMap((target) => target.devices.map((device) => device.close())));
 }
 
-function refuseTwice(paths: readonly string[]): void {
+interface Look {
+  readonly path: string;
+  /** The same for two paths to one device; undefined where nothing is. */
+  readonly identity: string | undefined;
+}
+
+/** The nodes of a target. Not by a synchronous call: one that hangs would hold up everybody. */
+async function lookAt(target: string): Promise<Look[]> {
+  const whole = await identityOf(target);
+  const paths = pathsIn(target, whole !== undefined);
+  if (whole !== undefined) return [{ path: target, identity: whole }];
+  return Promise.all(paths.map(async (path) => ({ path, identity: await identityOf(path) })));
+}
+
+function refuseTwice(looks: readonly Look[]): void {
   const seen = new Map<string, string>();
-  for (const path of paths) {
-    const identity = identityOf(path);
+  for (const { path, identity } of looks) {
     if (identity === undefined) continue;
     const twin = seen.get(identity);
     if (twin !== undefined) {
@@ -77,16 +165,9 @@ function refuseTwice(paths: readonly string[]): void {
   }
 }
 
-function identityOf(path: string): string | undefined {
-  const stats = statSync(path, { throwIfNoEntry: false, bigint: true });
+/** Undefined where nothing can be looked at; opening tells why. */
+async function identityOf(path: string): Promise<string | undefined> {
+  const stats = await stat(path, { bigint: true }).catch(() => undefined);
   if (stats === undefined) return undefined;
   return stats.isBlockDevice() ? `block ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
-}
-
-function exists(path: string): boolean {
-  try {
-    return statSync(path, { throwIfNoEntry: false }) !== undefined;
-  } catch {
-    return false;
-  }
 }

@@ -62,6 +62,8 @@ export type WorkerOrder = z.infer<typeof WorkerOrder>;
 export const WorkerReport = z.discriminatedUnion("type", [
   z.object({ type: z.literal("opened"), volumeUuid: z.string(), warnings: z.array(z.string()) }),
   z.object({ type: z.literal("serving") }),
+  /** The copies are here now: what another worker is to open. */
+  z.object({ type: z.literal("targets"), targets: z.array(z.string()).min(1) }),
   /** Everything is committed: the next worker may take over. */
   z.object({ type: z.literal("left") }),
   Failed,

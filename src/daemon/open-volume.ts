@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { SystemClock } from "../base/clock.ts";
-import { assemble } from "../copies/assemble.ts";
+import { assemble, type AssembleOptions } from "../copies/assemble.ts";
 import { copyNamed } from "../copies/copy-name.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import type { MasterRule } from "../copies/ring.ts";
@@ -17,6 +17,8 @@ import type { VolumeReport } from "./volume-report.ts";
 // umount(8) returns before the daemon has committed and let go of its images; who mounts next waits that long for them.
 const LOCK_WAIT_MS = 10_000;
 const LOCK_RETRY_MS = 100;
+/** A disk that has to spin up first is waited for. */
+const OPEN_MS = 30_000;
 const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
 
 /** Room for what was completed since the last commit; a commit begins when half of it is used. */
@@ -35,7 +37,10 @@ export async function openVolume(
   { targets, options }: MountRequest,
   { journal, takeOver, heartbeatNonce }: OpenForMount,
 ): Promise<Volume> {
-  const copies = await assembleWhenFree(targets, options.readOnly, options.deadlineMs);
+  const { readOnly, deadlineMs } = options;
+  // Programs wait for a worker that takes over, nobody does at a mount.
+  const openMs = takeOver ? deadlineMs : Math.max(deadlineMs, OPEN_MS);
+  const copies = await assembleWhenFree(targets, { readOnly, deadlineMs, openMs, lenient: true });
   try {
     return await openOn(copies, {
       clock: new SystemClock(),
@@ -61,10 +66,10 @@ function masterRule(master: string, copies: CopySet): MasterRule {
   return /^[0-7]$/.test(master) ? Number(master) : copyNamed(master, copies.copies);
 }
 
-async function assembleWhenFree(targets: readonly string[], readOnly: boolean, deadlineMs: number): Promise<CopySet> {
+async function assembleWhenFree(targets: readonly string[], options: AssembleOptions): Promise<CopySet> {
   for (let waitedMs = 0; ; waitedMs += LOCK_RETRY_MS) {
     try {
-      return await assemble(targets, { readOnly, deadlineMs, lenient: true });
+      return await assemble(targets, options);
     } catch (error) {
       if (!(error instanceof DeviceError) || error.operation !== "lock" || waitedMs >= LOCK_WAIT_MS) throw error;
     }

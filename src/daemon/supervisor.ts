@@ -36,6 +36,8 @@ export class Supervisor {
   /** The worker that serves; pending between two of them, rejected when there will be none. */
   #serving: Promise<WorkerProcess>;
   #program = WORKER;
+  /** While another version is on trial. */
+  #programBefore: string | undefined;
   #restarts = 0;
   /** When the worker began to serve; infinite while none does. */
   #servingSinceMs = this.#clock.monotonicMs();
@@ -99,6 +101,7 @@ export class Supervisor {
       const ending = await this.#worker.ended;
       if (!ending.goesOn || !this.#canGoOn()) return this.#finish(ending);
       if (this.#clock.monotonicMs() - this.#servingSinceMs > SETTLED_MS) tries = 0;
+      else if (ending.error !== undefined) this.#distrustUpgrade();
       const waitMs = ending.error === undefined ? 0 : PATIENCE_MS[tries++];
       if (waitMs === undefined) {
         return this.#finish({ error: `${ending.error ?? ""}; ${tries} workers in a row died`, goesOn: false });
@@ -107,6 +110,14 @@ export class Supervisor {
       await sleep(waitMs);
       this.#takeOver();
     }
+  }
+
+  /** A new version that does not get to serve gives way to the one before. */
+  #distrustUpgrade(): void {
+    if (this.#programBefore === undefined) return;
+    this.#log.line(`${this.#program} does not serve; the version before takes over again`);
+    this.#program = this.#programBefore;
+    this.#programBefore = undefined;
   }
 
   /** Only where the kernel sends unanswered requests again nobody notices. */
@@ -119,10 +130,9 @@ export class Supervisor {
   #takeOver(): void {
     this.#restarts++;
     this.#servingSinceMs = Infinity;
-    const worker = new WorkerProcess(this.#request, this.#legacy, this.#log, {
-      program: this.#program,
-      takeOver: true,
-    });
+    // Copies came, went and moved since the mount.
+    const request = { ...this.#request, targets: [...this.#worker.targets] };
+    const worker = new WorkerProcess(request, this.#legacy, this.#log, { program: this.#program, takeOver: true });
     this.#worker = worker;
     this.#serving = (async () => {
       await worker.reach("opened");
@@ -147,13 +157,19 @@ export class Supervisor {
     }
   }
 
-  /** Replaces the worker by one of the program given. */
-  async #upgrade(program: string): Promise<void> {
+  /** Replaces the worker by one of the program given; returns why it is another one, if it is. */
+  async #upgrade(program: string): Promise<string | undefined> {
+    if (this.#connection === undefined) return "a fuse-native mount can't be taken over; unmount, and mount again";
+    if (!this.#canGoOn()) return "this kernel does not send requests again (Linux 6.9 does); unmount, and mount again";
     const worker = await this.#served();
+    this.#programBefore = this.#program;
     this.#program = program;
     worker.leave();
     await worker.ended;
     await this.#served();
+    if (this.#program !== program) return `${program} does not serve; the version before goes on`;
+    this.#programBefore = undefined;
+    return undefined;
   }
 
   // ---- commands
@@ -180,10 +196,10 @@ export class Supervisor {
         const { verb, args } = request;
         return this.#full(await (await this.#served()).ask({ type: "verb", verb, args }));
       }
-      case "upgrade":
-        if (this.#connection === undefined) return { error: "fuse-native mounts can't be taken over; mount again" };
-        await this.#upgrade(request.worker);
-        return { daemon: this.#report() };
+      case "upgrade": {
+        const error = await this.#upgrade(request.worker);
+        return { daemon: this.#report(), ...(error !== undefined && { error }) };
+      }
       case "waitForExit": {
         const { error } = await this.ended;
         return error === undefined ? {} : { error };
@@ -196,7 +212,7 @@ export class Supervisor {
   }
 
   #report(): DaemonReport {
-    const { directory, source, targets, options } = this.#request;
+    const { directory, source, options } = this.#request;
     return {
       supervisorPid: process.pid,
       workerPid: this.#worker.pid,
@@ -204,7 +220,7 @@ export class Supervisor {
       transport: options.transport,
       directory,
       source,
-      targets,
+      targets: [...this.#worker.targets],
     };
   }
 

@@ -49,7 +49,7 @@ export const ScanReport = z.object({
   /** Of a resync. */
   copy: z.number().optional(),
   /** A scrub that is stopped goes on at the next mount. */
-  state: z.enum(["running", "paused", "complete", "cancelled", "no-room", "stopped", "failed"]),
+  state: z.enum(["running", "paused", "complete", "cancelled", "no-room", "unreadable", "stopped", "failed"]),
   doneBytes: z.number(),
   /** An estimate. */
   leftBytes: z.number(),

@@ -24,6 +24,7 @@ async function obey(order: WorkerOrder): Promise<void> {
         takeOver: order.takeOver,
         heartbeatNonce: order.heartbeatNonce === undefined ? undefined : Buffer.from(order.heartbeatNonce, "hex"),
       });
+      worker.onTargets = (targets) => void report({ type: "targets", targets });
       return report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
     case "serve": {
       const { ended } = await (worker as Worker).serve();
@@ -51,7 +52,13 @@ async function obey(order: WorkerOrder): Promise<void> {
       return report({ type: "answer", id, ...answer });
     }
     case "leave":
-      await worker?.leave();
+      try {
+        await worker?.leave();
+      } catch (error) {
+        // What is not committed is in the journal.
+        console.error(`worker: ${describe(error)}`);
+        process.exit(MountExit.FAILURE);
+      }
       await report({ type: "left" });
       process.exit(0);
       break;

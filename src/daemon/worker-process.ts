@@ -58,6 +58,8 @@ export class WorkerProcess {
   readonly #milestones = new Map<WorkerReport["type"], () => void>();
   /** What the operator should know although the mount succeeded. */
   warnings: readonly string[] = [];
+  /** Where the copies are, as far as it told. */
+  targets: readonly string[];
   #nextId = 1;
   #lastLine = "";
   #failed: MountError | undefined;
@@ -70,6 +72,7 @@ export class WorkerProcess {
     { program, takeOver }: { readonly program: string; readonly takeOver: boolean },
   ) {
     this.#log = log;
+    this.targets = request.targets;
     const { kernel } = legacy;
     const child = spawn(process.execPath, [...V8_OPTIONS, program, request.directory], {
       cwd: "/",
@@ -91,7 +94,7 @@ export class WorkerProcess {
         if (this.#farewell && code === 0) return settle(this.#farewell);
         const how = `the worker died (${signal ?? `exit code ${code}`})`;
         settle({
-          error: this.#lastLine === "" ? how : `${how}: ${this.#lastLine}`,
+          error: this.#failed?.message ?? (this.#lastLine === "" ? how : `${how}: ${this.#lastLine}`),
           goesOn: this.#failed === undefined,
         });
       });
@@ -125,6 +128,7 @@ export class WorkerProcess {
     } else if (report.type === "ended") this.#farewell = { error: report.error, goesOn: false };
     else if (report.type === "left") this.#farewell = { error: undefined, goesOn: true };
     else if (report.type === "failed") this.#failed = new MountError(report.message, report.exitCode);
+    else if (report.type === "targets") this.targets = report.targets;
     else if (report.type === "opened") this.warnings = report.warnings;
     this.#milestones.get(report.type)?.();
   }

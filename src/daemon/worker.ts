@@ -15,6 +15,7 @@ import { mountWarnings } from "./mount-warnings.ts";
 import { JOURNAL_BYTES, openVolume } from "./open-volume.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { limitMemory } from "./system-calls.ts";
+import { TargetList } from "./target-list.ts";
 import { carryOut } from "./verbs.ts";
 import type { VolumeReport } from "./volume-report.ts";
 import type { Answer } from "./worker-process.ts";
@@ -50,6 +51,10 @@ export class Worker {
   readonly #memory: SharedMemory | undefined;
   readonly #volume: Volume;
   readonly #caretaker: Caretaker;
+  readonly #targets: TargetList;
+  #targetsTold: readonly string[];
+  /** Told where the copies are, whenever that changed: what another worker has to open. */
+  onTargets: (targets: string[]) => void = () => undefined;
   #service: Service | undefined;
   #device: DeviceService | undefined;
   #leaving = false;
@@ -68,8 +73,13 @@ export class Worker {
     this.#caretaker = new Caretaker(volume, {
       clock: volume.copies.clock,
       resyncBytesPerSecond: request.options.resyncBytesPerSecond,
-      onNote: (line) => console.error(line),
+      onNote: (line) => {
+        console.error(line);
+        this.#tellTargets();
+      },
     });
+    this.#targets = new TargetList(volume, request.targets);
+    this.#targetsTold = request.targets;
   }
 
   /** Opens the volume; throws with one line that names what is wrong. */
@@ -100,6 +110,7 @@ export class Worker {
     const memory = this.#memory;
     const negotiated = memory?.negotiated;
     if (negotiated !== undefined) await fs.takeOver();
+    this.#tellTargets();
     if (this.#volume.readOnly === undefined) this.#caretaker.start();
     const options = { onFault: (error: unknown) => this.requestFault(error) };
     const { directory, source } = this.#request;
@@ -158,7 +169,16 @@ export class Worker {
   /** Carries out one verb; its answer is the state afterwards, or why it was refused. */
   async carryOut(call: VerbCall): Promise<Answer> {
     const refusal = await carryOut(call, { volume: this.#volume, caretaker: this.#caretaker });
+    this.#tellTargets();
     return { ...refusal, volume: this.status() };
+  }
+
+  /** A copy that leaves is off the list before it is gone from the volume, one that comes is on it once it is a member. */
+  #tellTargets(): void {
+    const targets = this.#targets.current();
+    if (targets.length === 0 || targets.join("\0") === this.#targetsTold.join("\0")) return;
+    this.#targetsTold = targets;
+    this.onTargets(targets);
   }
 
   /** Everything completed before is durable on all copies. */

@@ -24,7 +24,7 @@ export async function openNode(path: string, options: OpenNodeOptions): Promise<
   const fd = await openLocked(path, writable);
   try {
     const stats = await statFile(fd);
-    const sizeBytes = stats.isBlockDevice() ? blockDeviceBytes(fd) : Number(stats.size);
+    const sizeBytes = stats.isBlockDevice() ? await blockDeviceBytes(fd) : Number(stats.size);
     const identity = stats.isBlockDevice() ? `block ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
     return new FileNode(path, fd, sizeBytes, identity, writable);
   } catch (error) {
@@ -54,7 +54,7 @@ async function openLocked(path: string, writable: boolean): Promise<number> {
         "is neither a file nor a block device; give an image file or a block device",
       );
     }
-    const refusal = tryLock(fd, writable);
+    const refusal = await tryLock(fd, writable);
     if (refusal !== undefined)
       throw Object.assign(new Error(refusal), { code: refusal === "EAGAIN" ? "EBUSY" : refusal });
     return fd;

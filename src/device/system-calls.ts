@@ -50,13 +50,24 @@ function errnoName(errno: number): string {
   return Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`;
 }
 
+/** Makes a call on one of libuv's threads, as any call on a device may hang; undefined on success, else the error's name. */
+function called(call: NativeFunction, ...args: unknown[]): Promise<string | undefined> {
+  const { koffi } = systemCalls();
+  return new Promise((resolve, reject) => {
+    call.async(...args, (error: unknown, result: number) => {
+      if (error !== null && error !== undefined) reject(error instanceof Error ? error : new Error("the call failed"));
+      // The errno is that of this very call: koffi brings it along from the thread that made it.
+      else resolve(result === 0 ? undefined : errnoName(koffi.errno()));
+    });
+  });
+}
+
 /**
- * Locks the open file description of `fd` without waiting; undefined on success, else the error's name.
+ * Locks the open file description of `fd` without waiting for whoever has it; undefined on success, else the error's name.
  * The lock goes when the last descriptor of the description is closed, also by the death of the process.
  */
-export function tryLock(fd: number, exclusive: boolean): string | undefined {
-  const { flock, koffi } = systemCalls();
-  return flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) === 0 ? undefined : errnoName(koffi.errno());
+export function tryLock(fd: number, exclusive: boolean): Promise<string | undefined> {
+  return called(systemCalls().flock, fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB);
 }
 
 /** Gives the bytes of a range back to whoever lent them; resolves whether or not that is supported. */
@@ -75,11 +86,9 @@ export function beginWriteBack(fd: number): Promise<void> {
 }
 
 /** Size of an open block device. */
-export function blockDeviceBytes(fd: number): number {
-  const { ioctl, koffi } = systemCalls();
+export async function blockDeviceBytes(fd: number): Promise<number> {
   const size = new BigUint64Array(1);
-  if (ioctl(fd, BLKGETSIZE64, "void *", size) !== 0) {
-    throw Object.assign(new Error("BLKGETSIZE64 failed"), { code: errnoName(koffi.errno()) });
-  }
+  const code = await called(systemCalls().ioctl, fd, BLKGETSIZE64, "void *", size);
+  if (code !== undefined) throw Object.assign(new Error("BLKGETSIZE64 failed"), { code });
   return Number(size[0]);
 }

@@ -4,7 +4,7 @@
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { openCopy, readReturning, sharingCopy } from "../copies/reopen.ts";
-import type { Ring, RingRoot } from "../copies/ring.ts";
+import type { RingRoot } from "../copies/ring.ts";
 import { rootLastSeen, rootVersion, setRootCounters } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
@@ -30,13 +30,7 @@ export async function bringBack(
   if (old?.standing === "syncing") return goOn(volume, caretaker, old, options);
   await caretaker.stop(index);
   const fresh = await reopened(volume, old, index, options.target);
-  let ring: Ring;
-  try {
-    ring = await readReturning(fresh, volume.copies, liveRoot(volume));
-  } catch (error) {
-    if (fresh.device !== old?.device) await fresh.device.close();
-    throw error;
-  }
+  const ring = await readReturning(fresh, volume.copies, liveRoot(volume), fresh.device !== old?.device);
   if (old !== undefined) {
     setRootCounters(volume.rootImage.view, index, { ...old.errors, repaired: old.repaired });
     volume.copies.remove(old);

@@ -235,6 +235,12 @@ export class Caretaker {
       catchUp.endedMs = this.#clock.monotonicMs();
       this.#running.delete(copy.index);
     }
+    if (catchUp.end === "unreadable") {
+      this.#note(
+        `copy ${copy.index} can't come in sync: ${resync.unreadable} blocks that it lacks can't be read on any copy; ` +
+          `fsck.h2ts names their files: delete or rewrite those, then h2ts online DIR ${copy.index}`,
+      );
+    }
     if (catchUp.end === "no-room") {
       this.#note(
         `copy ${copy.index} has no room for what it lacks beside its last complete state; h2ts online --no-anchor gives that up`,

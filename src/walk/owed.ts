@@ -13,6 +13,8 @@ export interface OwedList {
   readonly blocks: readonly NamedBlock[];
   /** Something is owed that can't be copied before the open transaction is sealed. */
   readonly unsealed: boolean;
+  /** How many of those not wanted are owed still. */
+  readonly passed: number;
 }
 
 /** What to do with a ref whose block, and nothing below it, is owed. False: enough for now. */
@@ -73,24 +75,31 @@ class OwedWalk {
   }
 }
 
-/** Up to `blocksMax` blocks, of `bytesMax` together, that copy `copyIndex` is owed. May throw MISS. */
+/** Up to `blocksMax` blocks, of `bytesMax` together, that copy `copyIndex` is owed, but for those in `pass` (by `blockKey`). May throw MISS. */
 export function findOwed(
   store: BlockStore,
   rootImage: Block,
   copyIndex: number,
   limits: { readonly blocksMax: number; readonly bytesMax: number },
+  pass: ReadonlySet<string>,
 ): OwedList {
   const blocks: NamedBlock[] = [];
   let bytes = 0;
+  let passed = 0;
   const walk = new OwedWalk(store, copyIndex, false, (node, at) => {
     const owed = namedBlock(node.block, at);
+    if (pass.size > 0 && pass.has(blockKey(owed))) {
+      passed++;
+      return true;
+    }
     blocks.push(owed);
     bytes += owed.sizeBytes;
     return blocks.length < limits.blocksMax && bytes < limits.bytesMax;
   });
   const settled = walk.below(new LiveNode(store, rootImage));
   // Marked, but nothing stands behind the marks: the next transaction takes them away.
-  return { blocks, unsealed: walk.unsealed || (settled && blocks.length === 0 && anythingOwed(rootImage, copyIndex)) };
+  const unsealed = walk.unsealed || (settled && blocks.length === 0 && anythingOwed(rootImage, copyIndex));
+  return { blocks, unsealed, passed };
 }
 
 function anythingOwed(rootImage: Block, copyIndex: number): boolean {
@@ -103,7 +112,8 @@ const OTHERS_MAX = 1024;
 
 /**
  * Enters the places of `brought` (by `blockKey`) wherever a ref names such a block and copy `copyIndex` is owed it; what is
- * `waived` is owed to it no more. Returns the keys of those brought that were found. Must run as an operation; may throw MISS.
+ * `waived` is owed to it no more; what is in `pass` stays owed. Returns the keys of those brought that were found. Must run as
+ * an operation; may throw MISS.
  */
 export function enterBrought(
   store: BlockStore,
@@ -111,6 +121,7 @@ export function enterBrought(
   copyIndex: number,
   brought: ReadonlyMap<string, number>,
   waived: ReadonlySet<string>,
+  pass: ReadonlySet<string>,
 ): ReadonlySet<string> {
   const entered = new Set<string>();
   let others = 0;
@@ -121,6 +132,7 @@ export function enterBrought(
       store.forgetCopy(node.writable(), at, copyIndex);
       return true;
     }
+    if (pass.has(key)) return true;
     // Some may be gone by now: then not all the rest is searched for them.
     if (kib === undefined) return entered.size < brought.size && ++others < OTHERS_MAX;
     store.setPointer(node.writable(), at, copyIndex, kib);

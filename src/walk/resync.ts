@@ -16,7 +16,11 @@ import type { Pace } from "./pace.ts";
 const ROUND_BLOCKS = 1024;
 const ROUND_BYTES = 8 * 1024 * 1024;
 
-export type ResyncEnd = "complete" | "no-room" | "stopped";
+/** Blocks that no copy can read; with more it is the disks that are at fault, and going on is of no use. */
+const UNREADABLE_MAX = 65_536;
+
+/** `unreadable`: all that can be read is there, but for the rest it stays out of sync. */
+export type ResyncEnd = "complete" | "no-room" | "unreadable" | "stopped";
 
 export interface ResyncProgress {
   /** Blocks and bytes brought so far, since the walk began. */
@@ -35,6 +39,8 @@ export class Resync {
   readonly progress: ResyncProgress = { blocks: 0, bytes: 0 };
   readonly #volume: Volume;
   readonly #pace: Pace;
+  /** Blocks met that no copy could read, by `blockKey`: they stay owed, and are not tried again. */
+  readonly #unreadable = new Set<string>();
   #stopped = false;
 
   constructor(volume: Volume, copy: Copy, pace: Pace) {
@@ -48,17 +54,24 @@ export class Resync {
     this.#stopped = true;
   }
 
-  /** Resolves when the copy is in sync, has no room left, or the walk was stopped or its copy dropped. */
+  /** How many blocks no copy could read. */
+  get unreadable(): number {
+    return this.#unreadable.size;
+  }
+
+  /** Resolves when the copy is in sync, has no room left, lacks only what can't be read, or the walk was stopped or its copy dropped. */
   async run(): Promise<ResyncEnd> {
     const { store } = this.#volume;
     while (this.#goesOn) {
       store.full &= ~this.copy.bit;
-      const { blocks, unsealed } = await this.#volume.view(() =>
-        findOwed(store, this.#volume.rootImage, this.copy.index, { blocksMax: ROUND_BLOCKS, bytesMax: ROUND_BYTES }),
+      const limits = { blocksMax: ROUND_BLOCKS, bytesMax: ROUND_BYTES };
+      const { blocks, unsealed, passed } = await this.#volume.view(() =>
+        findOwed(store, this.#volume.rootImage, this.copy.index, limits, this.#unreadable),
       );
       if (!this.#goesOn) break;
       if (blocks.length > 0) {
         if ((await this.#bring(blocks)) === "no-room") return this.#noRoom();
+        if (this.#unreadable.size > UNREADABLE_MAX) return "unreadable";
         continue;
       }
       // What is dirty can be copied once it is sealed; if nothing is owed, this commit is the one the copy joins with.
@@ -66,6 +79,7 @@ export class Resync {
       // Whoever revalidates it has to begin: all that is owed is there, but not all that is there is trusted.
       if (!unsealed && this.copy.untrusted) return "stopped";
       if (unsealed && (store.full & this.copy.bit) !== 0) return this.#noRoom();
+      if (!unsealed && passed > 0) return "unreadable";
     }
     return this.copy.standing === "in-sync" ? "complete" : "stopped";
   }
@@ -106,10 +120,14 @@ export class Resync {
           .filter(({ owed, read }) => owed.holders !== 0 && read.error !== undefined)
           .map(({ owed }) => blockKey(owed)),
       );
-      await this.#volume.maintain((state) => {
+      for (const { owed, read } of reserved) {
+        if (owed.holders === 0 && read.error !== undefined) this.#unreadable.add(blockKey(owed));
+      }
+      await this.#volume.maintain(({ store }) => {
         if (!this.#goesOn) return;
+        const { rootImage } = this.#volume;
         // Bitmap and pointers change in the same step: no commit may come between them.
-        end(enterBrought(state.store, this.#volume.rootImage, this.copy.index, brought, waived));
+        end(enterBrought(store, rootImage, this.copy.index, brought, waived, this.#unreadable));
       });
       this.progress.blocks += good.length;
       this.progress.bytes += bytes;

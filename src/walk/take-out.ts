@@ -2,6 +2,7 @@
 // new epoch (I2), and then its devices are let go, so that the medium can be taken away.
 
 import type { Clock } from "../base/clock.ts";
+import { withinLimit } from "../base/time-limit.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { sharingCopy } from "../copies/reopen.ts";
@@ -41,21 +42,15 @@ export async function takeOut(
  */
 export async function letGo(copy: Copy, clock: Clock): Promise<void> {
   const over = copy.drained();
-  if (sharingCopy(copy) !== undefined) return withinLimit(copy, over, clock);
+  if (sharingCopy(copy) !== undefined) return inTime(copy, over, clock);
   // Nothing is read from it any more, not even as a last resort.
   copy.released = true;
   const closed = copy.device.close().catch(() => undefined);
-  await withinLimit(copy, Promise.all([over, closed]), clock);
+  await inTime(copy, Promise.all([over, closed]), clock);
 }
 
-async function withinLimit(copy: Copy, work: Promise<unknown>, clock: Clock): Promise<void> {
-  let cancel = (): void => undefined;
-  const late = new Promise<boolean>((resolve) => {
-    const timer = clock.after(CLOSE_MS_MAX, () => resolve(false));
-    cancel = () => timer.cancel();
+async function inTime(copy: Copy, work: Promise<unknown>, clock: Clock): Promise<void> {
+  await withinLimit(work, { clock, ms: CLOSE_MS_MAX }, () => {
+    return new CopiesError("busy", copy.name, "calls on it are still under way; try again when its device answers");
   });
-  const inTime = await Promise.race([work.then(() => true), late]);
-  cancel();
-  if (inTime) return;
-  throw new CopiesError("busy", copy.name, "calls on it are still under way; try again when its device answers");
 }

@@ -91,6 +91,11 @@ export class CopiesPlace extends Place {
   readonly mnt = this.mountPoint();
   readonly #loops: string[] = [];
 
+  /** Paths of image files, one for each name. */
+  images<Names extends readonly string[]>(...names: Names): { [Name in keyof Names]: string } {
+    return names.map((name) => this.path(`${name}.img`)) as { [Name in keyof Names]: string };
+  }
+
   async h2ts(...words: string[]): Promise<void> {
     expect({ words, ...(await this.run("h2ts", ...words)) }).toEqual({ words, ...DONE });
   }

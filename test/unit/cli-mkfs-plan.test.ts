@@ -25,7 +25,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const at = (name: string): string => join(folder, name);
 
-function plan(...words: string[]): ReturnType<typeof planTargets> {
+async function plan(...words: string[]): ReturnType<typeof planTargets> {
   const options = parseOptions(words, "0");
   if (!options) throw new Error("only help was asked for");
   return planTargets(options);
@@ -71,9 +71,9 @@ describe("options", () => {
 });
 
 describe("targets", () => {
-  it("are planned: new, existing, rows, several copies on one", () => {
+  it("are planned: new, existing, rows, several copies on one", async () => {
     image("old", 32 * M);
-    expect(plan("-s", "20M", at("new"), at("old"))).toEqual([
+    expect(await plan("-s", "20M", at("new"), at("old"))).toEqual([
       {
         target: at("new"),
         copies: 1,
@@ -85,11 +85,14 @@ describe("targets", () => {
         nodes: [{ path: at("old"), sizeBytes: 20 * M, kind: "file", resize: true, overwrites: undefined }],
       },
     ]);
-    expect(plan("-s", "20M", `${at("p")}+${at("q")}`)[0]?.nodes.map((node) => node.path)).toEqual([at("p"), at("q")]);
-    expect(plan("-n", "3", "-s", "64M", at("three"))[0]?.copies).toBe(3);
+    expect((await plan("-s", "20M", `${at("p")}+${at("q")}`))[0]?.nodes.map((node) => node.path)).toEqual([
+      at("p"),
+      at("q"),
+    ]);
+    expect((await plan("-n", "3", "-s", "64M", at("three")))[0]?.copies).toBe(3);
   });
 
-  it("are refused when something is wrong with them", () => {
+  it("are refused when something is wrong with them", async () => {
     const a = image("a", 64 * M);
     symlinkSync(a, at("alias"));
     linkSync(a, at("hard"));
@@ -109,8 +112,9 @@ describe("targets", () => {
       [["-n", "2", "-s", "64M", `${a}+${at("b")}`], /goes with one device/],
     ];
     for (const [words, message] of cases) {
-      expect(() => plan(...words), words.join(" ")).toThrow(RefusedError);
-      expect(() => plan(...words)).toThrow(message);
+      const refusal: unknown = await plan(...words).catch((error: unknown) => error);
+      expect(refusal, words.join(" ")).toBeInstanceOf(RefusedError);
+      expect((refusal as Error).message).toMatch(message);
     }
     expect(readFileSync(a).every((byte) => byte === 0)).toBe(true);
   });
@@ -133,11 +137,11 @@ describe("targets", () => {
       ],
     ],
     ["data of an unknown kind", [[100, "thesis"]]],
-  ])("that hold %s need -f", (what, pieces) => {
+  ])("that hold %s need -f", async (what, pieces) => {
     const path = image("held", 64 * M, ...pieces);
     const before = readFileSync(path);
-    expect(() => plan(path)).toThrow(`${path}: holds ${what}; use -f to overwrite it`);
-    expect(plan("-f", path)[0]?.nodes[0]?.overwrites).toBeDefined();
+    await expect(plan(path)).rejects.toThrow(`${path}: holds ${what}; use -f to overwrite it`);
+    expect((await plan("-f", path))[0]?.nodes[0]?.overwrites).toBeDefined();
     expect(readFileSync(path).equals(before)).toBe(true);
   });
 });

@@ -214,7 +214,7 @@ describe("targets on real files", () => {
 
   it("formats, finds again, locks, and lets go (I11)", async () => {
     const names = [path("a.img"), `${path("b.img")}+${path("c.img")}`];
-    const opened = await openTargets(names, true);
+    const opened = await openTargets(names, { writable: true });
     const made = await formatCopies(
       opened.map((one) => ({ ...one, copies: 1 })),
       identity(),

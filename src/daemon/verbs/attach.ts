@@ -1,37 +1,47 @@
 // attach, replace: a new copy on a target, in the place of another one with replace; both are caught up in the background.
 // What the target holds is lost, so one that is not empty is refused unless that was asked for.
 
+import { realpath, stat } from "node:fs/promises";
 import { z } from "zod";
+import { withinLimit } from "../../base/time-limit.ts";
 import { copyNamed, membersOf } from "../../copies/copy-name.ts";
 import { CopiesError } from "../../copies/errors.ts";
-import { closeTargets, type OpenTarget, openTargets } from "../../copies/targets.ts";
+import { abandonTarget, closeTargets, type OpenTarget, openTargets } from "../../copies/targets.ts";
+import { usedBySystem } from "../../device/busy.ts";
+import { existingSignature, withArticle } from "../../device/signatures.ts";
 import { defineVerb } from "../verb.ts";
 
 const Args = z.object({ target: z.string(), force: z.boolean().optional(), replaces: z.string().optional() });
 
-/** Signatures of volumes and filesystems lie within the first bytes of a device. */
-const LOOKED_AT_BYTES = 1024 * 1024;
+/** To look at what a target holds takes a few reads and a run of blkid. */
+const LOOK_MS = 30_000;
 
 export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, force, replaces }) => {
   const replaced = replaces === undefined ? undefined : copyNamed(replaces, membersOf(volume.rootImage.view));
-  const opened = await openTargets([target], true);
+  const limit = { clock: volume.copies.clock, ms: volume.copies.deadlineMs };
+  const opened = await openTargets([target], { writable: true, limit });
   try {
     const [only] = opened;
     if (only === undefined) return;
-    if (force !== true) await refuseUsed(only);
+    await withinLimit(refuseUsed(only, force === true), { ...limit, ms: LOOK_MS }, () => {
+      return new CopiesError("busy", target, `does not answer (waited ${LOOK_MS} ms); try again when its device does`);
+    });
     await (replaced === undefined ? caretaker.attach(only) : caretaker.replace(replaced, only));
   } catch (error) {
-    await closeTargets(opened);
+    if (error instanceof CopiesError && error.kind === "busy") opened.forEach(abandonTarget);
+    else await closeTargets(opened);
     throw error;
   }
 });
 
-async function refuseUsed({ devices }: OpenTarget): Promise<void> {
-  for (const device of devices) {
-    const bytes = new Uint8Array(Math.min(LOOKED_AT_BYTES, device.sizeBytes));
-    await device.read(0, [bytes]);
-    if (bytes.some((byte) => byte !== 0)) {
-      throw new CopiesError("needed", device.name, "holds something; -f gives that up");
-    }
+/** Refuses what the system uses, and unless `force` what holds something. */
+async function refuseUsed({ devices }: OpenTarget, force: boolean): Promise<void> {
+  for (const { name } of devices) {
+    const stats = await stat(name);
+    const used = usedBySystem(await realpath(name), stats);
+    if (used !== undefined) throw new CopiesError("needed", name, `is ${used}; nothing was changed`);
+    if (force) continue;
+    const held = await existingSignature(name, stats.isFile());
+    if (held !== undefined) throw new CopiesError("needed", name, `holds ${withArticle(held)}; -f gives that up`);
   }
 }

@@ -1,8 +1,10 @@
-// Recognises what lies on a target already, so that mkfs never overwrites a filesystem somebody still wants.
+// Recognises what lies on a target already, so that nobody overwrites a filesystem that somebody still wants.
 // Own checks of the common formats come first and need no tool; blkid, where installed, knows the rare ones.
 
-import { spawnSync } from "node:child_process";
-import { readSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
+import { NODE_HEADER_MAGIC, NODE_HEADER_OFFSETS } from "../format/node-header.ts";
 
 interface Magic {
   readonly format: string;
@@ -38,27 +40,40 @@ const MAGICS: readonly Magic[] = [
 ];
 
 // Before the check for MBR: a FAT or NTFS boot sector ends in the same two bytes.
-const H2TS_HEADER_OFFSETS = [0, 32768];
 const ZFS_UBERBLOCKS_BYTES = 128 * 1024;
-const PROBE_BYTES = 256 * 1024;
+const ZFS_UBERBLOCKS_END_BYTES = 256 * 1024;
+const PROBE_BYTES = 1024 * 1024;
 
-/** What a target holds, in words; undefined when it looks unused. `h2tsMagic` is the text that opens a node header. */
-export function existingSignature(fd: number, path: string, isFile: boolean, h2tsMagic: string): string | undefined {
+/**
+ * What lies on the device or image file at `path`, in words; undefined when it looks unused. Rejects with a system error when
+ * it can't be read. Nothing here is synchronous: it may be asked while a volume is served.
+ */
+export async function existingSignature(path: string, isFile: boolean): Promise<string | undefined> {
   const head = Buffer.alloc(PROBE_BYTES);
-  const bytes = readSync(fd, head, 0, PROBE_BYTES, 0);
-  if (H2TS_HEADER_OFFSETS.some((at) => holds(head, at, h2tsMagic))) return "h2ts volume";
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  let bytes: number;
+  try {
+    ({ bytesRead: bytes } = await handle.read(head, 0, PROBE_BYTES, 0));
+  } finally {
+    await handle.close();
+  }
+  if (NODE_HEADER_OFFSETS.some((at) => holds(head, at, NODE_HEADER_MAGIC))) return "h2ts volume";
   const known = MAGICS.find(({ offsetBytes, magic }) => holds(head, offsetBytes, magic));
   if (known) return known.format;
-  for (let at = ZFS_UBERBLOCKS_BYTES; at < PROBE_BYTES; at += 1024) {
+  for (let at = ZFS_UBERBLOCKS_BYTES; at < ZFS_UBERBLOCKS_END_BYTES; at += 1024) {
     if (head.readUInt32LE(at) === 0x00bab10c && head.readUInt32LE(at + 4) === 0) return "ZFS pool member";
   }
   if (holds(head, 510, "\x55\xaa") && hasPartition(head)) return "MBR partition table";
-  const probed = probeWithBlkid(path);
+  const probed = await probeWithBlkid(path);
   if (probed !== undefined) return probed;
   // A file was made by somebody for something; a disk full of old noise was not.
   if (isFile && head.subarray(0, bytes).some((byte) => byte !== 0)) return "data of an unknown kind";
   return undefined;
 }
+
+/** With its article, as in "holds an XFS filesystem". */
+export const withArticle = (what: string): string =>
+  /^(data|signatures)/.test(what) ? what : `${/^([aeiou]|XFS|NTFS|LVM|MBR|md|h2ts)/i.test(what) ? "an" : "a"} ${what}`;
 
 const holds = (head: Buffer, at: number, magic: string): boolean =>
   head.toString("latin1", at, at + magic.length) === magic;
@@ -71,12 +86,14 @@ function hasPartition(head: Buffer): boolean {
   return false;
 }
 
-function probeWithBlkid(path: string): string | undefined {
-  const run = spawnSync("blkid", ["-p", "-o", "export", path], {
-    encoding: "utf8",
-    env: { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin` },
+async function probeWithBlkid(path: string): Promise<string | undefined> {
+  const env = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin` };
+  const { code, out } = await new Promise<{ code: unknown; out: string }>((resolve) => {
+    execFile("blkid", ["-p", "-o", "export", path], { encoding: "utf8", env }, (error, stdout) =>
+      resolve({ code: error === null ? 0 : error.code, out: stdout }),
+    );
   });
-  if (run.error || run.status !== 0) return run.status === 8 ? "signatures of several formats" : undefined;
-  const type = /^(?:TYPE|PTTYPE)=(.+)$/m.exec(run.stdout)?.[1];
+  if (code !== 0) return code === 8 ? "signatures of several formats" : undefined;
+  const type = /^(?:TYPE|PTTYPE)=(.+)$/m.exec(out)?.[1];
   return type === undefined ? undefined : `${type} signature`;
 }

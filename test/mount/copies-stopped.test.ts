@@ -1,0 +1,138 @@
+// A copy whose image lies on another FUSE filesystem, the server of which is stopped: every call on it hangs, and so does
+// every attempt to open it. Programs on the mount never wait longer than a deadline and a commit (I9), and it comes back.
+
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { StatusReport } from "../../src/cli/status-report.ts";
+import { mountsImpossible } from "./cli-place.ts";
+import { CopiesPlace, Work } from "./copies-place.ts";
+
+const DEADLINE_MS = 2000;
+/** A commit, and a machine that is busy with other things. */
+const COMMIT_MS = 4000;
+
+let place: CopiesPlace;
+let host: number | undefined;
+beforeEach(() => {
+  place = new CopiesPlace();
+  host = undefined;
+});
+afterEach(() => {
+  try {
+    if (host !== undefined) process.kill(host, "SIGCONT");
+  } finally {
+    place.clear();
+  }
+});
+
+/** A filesystem for one image, with its server's process id. */
+async function hostFilesystem(): Promise<{ folder: string; pid: number }> {
+  const image = place.path("host.img");
+  await place.format("160M", [image]);
+  const folder = place.mountPoint("host");
+  await place.h2ts("mount", image, folder);
+  const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", folder)).out) as StatusReport;
+  if (daemon === undefined) throw new Error("no daemon");
+  return { folder, pid: daemon.workerPid };
+}
+
+/** A program that makes a few bytes durable again and again; how long that took at most. */
+class Prober {
+  slowestMs = 0;
+  rounds = 0;
+  #stopped = false;
+  readonly #going: Promise<void>;
+
+  constructor(path: string) {
+    this.#going = this.#run(path);
+    this.#going.catch(() => undefined);
+  }
+
+  async #run(path: string): Promise<void> {
+    const handle = await open(path, "w");
+    while (!this.#stopped) {
+      const beganMs = performance.now();
+      await handle.write(`round ${this.rounds}`, 0);
+      await handle.sync();
+      await handle.stat();
+      this.slowestMs = Math.max(this.slowestMs, performance.now() - beganMs);
+      this.rounds++;
+      await sleep(20);
+    }
+    await handle.close();
+  }
+
+  /** Nothing failed, and there was progress. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#going;
+    expect(this.rounds).toBeGreaterThan(0);
+    expect(this.slowestMs).toBeLessThan(DEADLINE_MS + COMMIT_MS);
+  }
+}
+
+/** Tries in vain to bring copy 1 back, while programs go on at their usual speed. */
+async function onlineInVain(message: RegExp): Promise<void> {
+  const prober = new Prober(join(place.mnt, "probe"));
+  const beganMs = performance.now();
+  const tried = await place.run("h2ts", "online", place.mnt, "1");
+  expect([2, 32]).toContain(tried.code);
+  expect(tried.err).toMatch(message);
+  expect(tried.err.split("\n")).toHaveLength(2);
+  expect(performance.now() - beganMs).toBeLessThan(20_000);
+  await prober.stop();
+  expect(prober.slowestMs).toBeLessThan(DEADLINE_MS);
+}
+
+describe.skipIf(mountsImpossible() !== undefined)("a copy whose device hangs", { timeout: 150_000 }, () => {
+  it("is dropped, can't be brought back while it hangs, and is in sync again afterwards (I2, I8, I9)", async () => {
+    const { folder, pid } = await hostFilesystem();
+    const [a, b, c] = [place.path("a.img"), join(folder, "b.img"), place.path("c.img")];
+    await place.format("48M", [a, b, c]);
+    await place.h2ts("mount", "-o", `commit=1,deadline=${DEADLINE_MS}`, a, b, c, place.mnt);
+    const work = new Work(place.mnt, 31);
+    await work.run(20);
+    work.start();
+    const prober = new Prober(join(place.mnt, "probe"));
+    await sleep(300);
+    host = pid;
+    process.kill(pid, "SIGSTOP");
+    await place.until(["ONLINE", "FAULTED", "ONLINE"]);
+    await prober.stop();
+    await onlineInVain(/b\.img: (calls on it are still under way|does not answer)[^\n]*try again when its device/);
+    await work.stop();
+    process.kill(pid, "SIGCONT");
+    await place.h2ts("online", place.mnt, "1");
+    await place.h2ts("wait", place.mnt);
+    await place.until(["ONLINE", "ONLINE", "ONLINE"]);
+    await work.run(5);
+
+    // Taken out in order: then it is opening it that hangs.
+    await place.h2ts("offline", place.mnt, "1");
+    process.kill(pid, "SIGSTOP");
+    for (let i = 0; i < 2; i++) await onlineInVain(/b\.img: does not answer \(waited 2000 ms\)/);
+    // Another worker does not wait for it either.
+    const { daemon } = await place.status();
+    process.kill(daemon?.workerPid ?? 0, "SIGKILL");
+    const after = new Prober(join(place.mnt, "probe"));
+    await place.until(["ONLINE", "OFFLINE", "ONLINE"]);
+    await after.stop();
+    await onlineInVain(/b\.img: does not answer/);
+    await work.run(5);
+    process.kill(pid, "SIGCONT");
+    await place.h2ts("online", place.mnt, "1");
+    await place.h2ts("wait", place.mnt);
+    await place.until(["ONLINE", "ONLINE", "ONLINE"]);
+    await work.run(5);
+    const probe = await open(join(place.mnt, "probe"));
+    work.files.set("probe", await probe.readFile());
+    await probe.close();
+    await work.verify();
+    await place.h2ts("umount", place.mnt);
+    await place.examine(work, [a, b, c]);
+    host = undefined;
+    await place.h2ts("umount", folder);
+  });
+});

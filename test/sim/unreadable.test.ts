@@ -1,0 +1,74 @@
+// A copy comes back, and what it lacks can't be read on any copy (I5, I8): it is brought everything else, the walk comes to
+// an end that says so, and once those blocks are gone it comes in sync.
+
+import { expect, it } from "vitest";
+import { checkVolume } from "../../fsck/check.ts";
+import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
+import { MIB } from "../model/simulated-volume.ts";
+import { pattern, runStep } from "../model/workload.ts";
+import {
+  bulk,
+  copiesOf,
+  devicesOver,
+  eachAlone,
+  formatted,
+  type Images,
+  imagesOf,
+  mount,
+  settle,
+  unmount,
+  Workload,
+} from "./copies-scene.ts";
+
+/** Spoils blocks of the bulk file on copy 0; returns how many it found. */
+function spoil(images: Images, blocks: number): number {
+  const image = images[0]!;
+  const block = new Uint8Array(64 * KIB);
+  let spoilt = 0;
+  for (let at = RING_AREA_KIB * KIB; at + block.length <= image.sizeBytes && spoilt < blocks; at += block.length) {
+    image.read(at, block);
+    const first = block[0] as number;
+    if (!pattern(0, block.length, first).every((byte, i) => byte === block[i])) continue;
+    image.flipBit(at + 100, 3);
+    spoilt++;
+  }
+  return spoilt;
+}
+
+it("a resync that meets blocks no copy can read ends, with the copy out of sync until they are gone", async () => {
+  for (const count of [1, 40]) {
+    const seed = 970 + count;
+    const work = new Workload(seed, 100_000);
+    let images = await formatted(seed, [24 * MIB, 24 * MIB]);
+    let mounted = await mount(seed, [images[0], undefined], { degraded: true });
+    await work.begin(mounted.fs);
+    await bulk(work, mounted.fs, "bulk", 4 * MIB);
+    await unmount(mounted);
+    images = [mounted.devices[0]?.image, images[1]];
+    const spoilt = spoil(images, count);
+    expect(spoilt, `seed ${seed}`).toBe(count);
+
+    mounted = await mount(seed, images);
+    await settle(mounted);
+    expect(mounted.caretaker.catchUps.get(1)).toMatchObject({ end: "unreadable" });
+    expect(mounted.notes.join("\n")).toMatch(
+      new RegExp(`copy 1 can't come in sync: ${count} blocks .*h2ts online DIR 1`),
+    );
+    expect(mounted.volume.copies.copy(1)?.standing).toBe("syncing");
+    // All the rest was brought.
+    expect(mounted.caretaker.catchUps.get(1)?.progress.bytes).toBeGreaterThan(4 * MIB - (count + 1) * 64 * KIB);
+    await work.run(mounted.fs, 10);
+    for (const each of [mounted.fs, work.model]) {
+      expect(await runStep(each, { do: "unlink", at: ["bulk"] })).toBe("ok");
+      expect(await runStep(each, { do: "sync" })).toBe("ok");
+    }
+    await mounted.caretaker.takeBack(mounted.volume.rings.ring(1)!);
+    await settle(mounted);
+    expect(mounted.volume.copies.copy(1)?.standing).toBe("in-sync");
+    await work.run(mounted.fs, 5);
+    await unmount(mounted);
+    images = imagesOf(mounted.devices);
+    expect(await checkVolume(await copiesOf(seed, devicesOver(images), true), {})).toEqual([]);
+    await eachAlone(seed, images, await work.tree());
+  }
+});
