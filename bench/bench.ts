@@ -18,7 +18,7 @@ import { asJson, asText } from "./report.ts";
 import { Results } from "./results.ts";
 import { measure } from "./rounds.ts";
 import { random, sequential } from "./scenarios/data.ts";
-import { fsync, sqlite } from "./scenarios/durable.ts";
+import { fsync, randomFsync, sqlite } from "./scenarios/durable.ts";
 import { makeTar, smallFiles, untar } from "./scenarios/files.ts";
 import { missingNames, warmStat } from "./scenarios/latency.ts";
 import type { Scenario } from "./scenarios/scenario.ts";
@@ -29,7 +29,7 @@ export const PEERS = ["h2ts", "btrfs", "zfs-fuse", "fuse2fs", "null", "c-null"];
 const IMAGE_MIB_MIN = 2048;
 
 export function scenariosFor(tar: string): Scenario[] {
-  return [missingNames, warmStat, sequential, random, smallFiles, untar(tar), fsync, sqlite];
+  return [missingNames, warmStat, sequential, random, smallFiles, untar(tar), fsync, randomFsync, sqlite];
 }
 
 function peersIn(parent: string, { amounts, mountOptions }: Options): Peer[] {

@@ -176,6 +176,20 @@ export const TASKS = {
     return { p50: quantile(tookUs, 0.5), p99: quantile(tookUs, 0.99) };
   },
 
+  randomFsync: (directory, { randomMib, fsyncs }) => {
+    const content = new Content();
+    const pages = (randomMib * MIB) / PAGE_BYTES;
+    const took = seconds(() =>
+      withFile(join(directory, "random"), "r+", (fd) => {
+        for (let i = 0; i < fsyncs; i++) {
+          writeSync(fd, content.bytes(PAGE_BYTES), 0, PAGE_BYTES, content.below(pages) * PAGE_BYTES);
+          fsyncSync(fd);
+        }
+      }),
+    );
+    return { write: fsyncs / took };
+  },
+
   missingNames: (directory, { lookups }) => ({ lookup: lookUpMissing(directory, lookups) }),
 
   warmStat: (directory, { warmStats }) => {

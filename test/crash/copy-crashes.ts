@@ -2,12 +2,16 @@
 // on the way (`recordLoss`), or is away at the start and is taken back and caught up meanwhile (`recordReturn`). Then the
 // power is cut anywhere, the copies are mounted again, and have to end in sync, sound, and each whole by itself (I1–I8).
 // While a copy is caught up, its last complete state must be there to go back to at every instant (I7).
+// Where the seed is even, syncs go through the log.
 
 import { SeededRandom } from "../../src/base/random.ts";
 import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { bitCount } from "../../src/copies/membership.ts";
+import { Journal } from "../../src/log/journal.ts";
+import type { OpenOptions } from "../../src/volume/open.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { findings, formatted, type Images, imagesOf, mount, treeOf, unmount, Workload } from "../sim/copies-scene.ts";
+import { JOURNAL_BYTES } from "../model/simulated-volume.ts";
 import { JudgedMedia } from "./judged-media.ts";
 import { type CrashOutcome, survivors } from "./power-cut.ts";
 import { rightOrGone, setCopies } from "../sim/narrow-scene.ts";
@@ -28,21 +32,31 @@ export interface CopyRecording {
   readonly images: Images;
 }
 
+const isLogged = (seed: number): boolean => seed % 2 === 0;
+
+/** Where operations are noted on a mount whose syncs go through the log. */
+function journalFor(seed: number): Pick<OpenOptions, "journal"> {
+  return isLogged(seed) ? { journal: new Journal(new Uint8Array(JOURNAL_BYTES)) } : {};
+}
+
 /** Runs steps, noting the tree after each and what each sync acknowledged. */
 async function work(
   mounted: Awaited<ReturnType<typeof mount>>,
   workload: Workload,
   disk: SimulatedDisk,
-  steps: number,
+  { steps, logged }: { readonly steps: number; readonly logged: boolean },
   before: (step: number) => void = () => undefined,
 ): Promise<Pick<CopyRecording, "states" | "acknowledged">> {
+  const syncEvery = logged ? 3 : 7;
+  // The first commits after opening provide the log.
+  if (logged) for (let i = 0; i < 2; i++) await mounted.volume.forceCommit();
   const states = [await workload.tree()];
   const acknowledged = [{ events: disk.events.length, state: 0 }];
   for (let step = 0; step < steps; step++) {
     before(step);
     await workload.run(mounted.fs, 1);
     states.push(await workload.tree());
-    if (step % 7 !== 6) continue;
+    if (step % syncEvery !== syncEvery - 1) continue;
     await mounted.fs.sync();
     acknowledged.push({ events: disk.events.length, state: states.length - 1 });
   }
@@ -63,10 +77,10 @@ export async function recordLoss(
   await workload.run(mounted.fs, 10);
   await unmount(mounted);
   const disk = new SimulatedDisk();
-  mounted = await mount(seed, imagesOf(mounted.devices), { disk });
+  mounted = await mount(seed, imagesOf(mounted.devices), { disk, ...journalFor(seed) });
   const operation = random.below(2) === 0 ? "write" : "flush";
   const nth = 1 + random.below(operation === "write" ? 12 : 4);
-  const did = await work(mounted, workload, disk, 28, (step) => {
+  const did = await work(mounted, workload, disk, { steps: 28, logged: isLogged(seed) }, (step) => {
     if (step === 5)
       mounted.devices[copy]!.fail({ operation, nth, permanent: true, effect: { kind: "error", code: "EIO" } });
   });
@@ -92,8 +106,8 @@ export async function recordReturn(seed: number, sizesBytes: readonly number[], 
   const apart = imagesOf(mounted.devices).map((image, i) => image ?? together[i]);
   const anchored = await treeOf(seed, alone(apart, copy), { forcedMaster: copy });
   const disk = new SimulatedDisk();
-  mounted = await mount(seed, apart, { disk });
-  const did = await work(mounted, workload, disk, 21);
+  mounted = await mount(seed, apart, { disk, ...journalFor(seed) });
+  const did = await work(mounted, workload, disk, { steps: 21, logged: isLogged(seed) });
   await mounted.caretaker.settled();
   await unmount(mounted);
   return { seed, disk, copyCount: sizesBytes.length, copy, ...did, anchored, images: imagesOf(mounted.devices) };
@@ -150,7 +164,7 @@ async function judge(recording: CopyRecording, promised: number, images: Images,
   let now = images;
   if (again !== undefined) {
     const disk = new SimulatedDisk();
-    const first = await mount(seed + 1, now, { disk }, seed);
+    const first = await mount(seed + 1, now, { disk, ...journalFor(seed) }, seed);
     await first.caretaker.settled();
     await unmount(first);
     const second = again.below(disk.events.length + 1);
@@ -160,7 +174,7 @@ async function judge(recording: CopyRecording, promised: number, images: Images,
       return point.image(survivors(point.pending, again));
     });
   }
-  const mounted = await mount(seed + 2, now, {}, seed);
+  const mounted = await mount(seed + 2, now, journalFor(seed), seed);
   const tree = (await describeFileSystem(mounted.fs)).join("\n");
   after(tree);
   await mounted.caretaker.settled();

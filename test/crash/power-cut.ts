@@ -1,7 +1,8 @@
 // Power cuts: a workload runs on simulated copies that record every write and flush; then, for points of that record and
 // for choices of which unflushed writes reached the medium (all subsets when few, prefixes, single omissions and random
 // ones else, torn at sectors), each copy cut at its own point, the volume is opened again. It must mount by itself, its
-// tree must be one the model had after the last acknowledged sync or later (I4), and the checker must find nothing.
+// tree must be one the model had after the last acknowledged sync or later (I4), also when only one of the copies is there
+// (I2), and the checker must find nothing.
 
 import { checkVolume } from "../../fsck/check.ts";
 import { SeededRandom } from "../../src/base/random.ts";
@@ -15,7 +16,8 @@ import {
 } from "../../src/device/simulated-disk.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { SimulatedVolume } from "../model/simulated-volume.ts";
-import { randomStep, runStep } from "../model/workload.ts";
+import { randomStep, runStep, type Step } from "../model/workload.ts";
+import { treeOf } from "../sim/copies-scene.ts";
 import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
 import { JudgedMedia } from "./judged-media.ts";
 
@@ -38,7 +40,22 @@ export interface CrashOutcome {
   readonly failures: readonly string[];
 }
 
-/** Runs random work. With `logged` a sync goes through the log, else it is a commit. */
+const WINDOW_BYTES = 65536;
+/** Of so many states one is also looked at through a single copy. */
+const ALONE_EVERY = 4;
+
+/** A step of random work; where files may be that large, whole windows of the same few are written over and over. */
+function someStep(random: SeededRandom, maxBytes: number): Step {
+  if (random.below(8) === 0) return { do: "sync" };
+  if (maxBytes < 2 * WINDOW_BYTES || random.below(6) !== 0) return randomStep(random, maxBytes);
+  const at = ["a", random.below(2) === 0 ? "x" : "y"];
+  const [offset, length] = [random.below(2) * WINDOW_BYTES, (1 + random.below(2)) * WINDOW_BYTES];
+  return { do: "write", at, offset, length, fill: random.below(256) };
+}
+
+/**
+ * Runs random work, now and then while a commit is under way. With `logged` a sync goes through the log, else it is a commit.
+ */
 export async function record(
   seed: number,
   sizesBytes: readonly number[],
@@ -59,13 +76,25 @@ export async function record(
   const firstEvent = disk.events.length;
   const states = [(await describeFileSystem(model)).join("\n")];
   const acknowledged = [{ events: firstEvent, state: 0 }];
-  for (let i = 0; i < steps; i++) {
-    const step = random.below(8) === 0 ? ({ do: "sync" } as const) : randomStep(random, maxBytes);
-    const [got, wanted] = [await runStep(real.fs, step), await runStep(model, step)];
-    if (got !== wanted)
-      throw new Error(`seed ${seed}, step ${i} ${JSON.stringify(step)}: ${got}, the model says ${wanted}`);
-    states.push((await describeFileSystem(model)).join("\n"));
-    if (step.do === "sync") acknowledged.push({ events: disk.events.length, state: states.length - 1 });
+  while (states.length <= steps) {
+    // The model first: nothing but the volume's own work then lies between one step and the next.
+    const burst = Array.from({ length: 1 + random.below(6) }, () => someStep(random, maxBytes));
+    const before = states.length;
+    const wanted: string[] = [];
+    for (const step of burst) {
+      wanted.push(await runStep(model, step));
+      states.push((await describeFileSystem(model)).join("\n"));
+    }
+    const committing = random.below(5) === 0 ? real.volume.forceCommit() : Promise.resolve();
+    for (const [i, step] of burst.entries()) {
+      const got = await runStep(real.fs, step);
+      if (got !== wanted[i])
+        throw new Error(
+          `seed ${seed}, step ${before + i} ${JSON.stringify(step)}: ${got}, the model says ${wanted[i]}`,
+        );
+      if (step.do === "sync") acknowledged.push({ events: disk.events.length, state: before + i });
+    }
+    await committing;
   }
   return { seed, disk, copies: sizesBytes.length, states, acknowledged, firstEvent };
 }
@@ -102,7 +131,7 @@ function* choices(pending: readonly WriteEvent[], random: SeededRandom, count: n
 /** Tries crashes all along a recording; stops collecting after a few failures. */
 export async function tryCrashes(
   recording: Recording,
-  options: { every: number; perCut: number; recrash: boolean },
+  options: { every: number; perCut: number; recrash: boolean; failuresMax?: number },
 ): Promise<CrashOutcome> {
   const { disk, seed } = recording;
   const random = new SeededRandom(seed ^ 0x5eed);
@@ -123,6 +152,11 @@ export async function tryCrashes(
       });
       if (!judged.wants(images, promised)) continue;
       try {
+        if (images.length > 1 && judged.distinct % ALONE_EVERY === 0) {
+          const only = random.below(images.length);
+          const lone = images.map((image, copy) => (copy === only ? image : undefined));
+          promisedTree(recording, promised, await treeOf(seed, lone, { degraded: true }), `copy ${only} alone: `);
+        }
         const recovery = await judge(recording, promised, images, 1, options.recrash);
         if (recovery === undefined || recovery.events.length === 0) continue;
         // A second cut, during recovery: anywhere in what opening wrote.
@@ -137,7 +171,7 @@ export async function tryCrashes(
         const problem = error instanceof Error ? (error.stack ?? error.message) : String(error);
         failures.push(`seed ${seed}, cut ${cut}, round ${round}: ${problem}`);
       }
-      if (failures.length >= 5) return { states: judged.distinct, failures };
+      if (failures.length >= (options.failuresMax ?? 5)) return { states: judged.distinct, failures };
     }
   }
   return { states: judged.distinct, failures };
@@ -153,17 +187,20 @@ async function judge(
 ): Promise<SimulatedDisk | undefined> {
   const disk = recorded ? new SimulatedDisk() : undefined;
   const real = await SimulatedVolume.open(recording.seed, images, disk);
-  const tree = (await describeFileSystem(real.fs)).join("\n");
-  const state = recording.states.indexOf(tree, promised);
-  if (state < 0) {
-    const earlier = recording.states.lastIndexOf(tree);
-    throw new Error(
-      earlier < 0 ? `a tree that never was:\n${tree}` : `state ${earlier}, but ${promised} was acknowledged`,
-    );
-  }
+  promisedTree(recording, promised, (await describeFileSystem(real.fs)).join("\n"));
   await real.volume.close();
   const findings = await checkVolume(real.copies, { everyRoot: true, powerCuts });
   const bad = findings.filter((finding) => finding.severity !== "note");
   if (bad.length > 0) throw new Error(`fsck: ${bad.map((finding) => finding.message).join("; ")}`);
   return disk;
+}
+
+function promisedTree({ states }: Recording, promised: number, tree: string, where = ""): void {
+  if (states.indexOf(tree, promised) >= 0) return;
+  const earlier = states.lastIndexOf(tree);
+  throw new Error(
+    earlier < 0
+      ? `${where}a tree that never was:\n${tree}`
+      : `${where}state ${earlier}, but ${promised} was acknowledged`,
+  );
 }

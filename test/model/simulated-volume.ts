@@ -19,7 +19,7 @@ import type { Volume } from "../../src/volume/volume.ts";
 
 export const MIB = 1024 * 1024;
 /** As small as a journal may be. */
-const JOURNAL_BYTES = 3 * RECORD_BYTES_MAX;
+export const JOURNAL_BYTES = 3 * RECORD_BYTES_MAX;
 let openings = 0;
 
 /** Identities of the copies and of the volume depend on the seed alone, so images of one seed belong together. */
@@ -145,7 +145,7 @@ export class SimulatedVolume {
 }
 
 /** The same bytes, and no tie to `image`, which may go on being written. */
-function copyOf(image: PagedImage): PagedImage {
+export function copyOf(image: PagedImage): PagedImage {
   const copy = new PagedImage(image.sizeBytes);
   const part = new Uint8Array(65536);
   for (let at = 0; at < image.sizeBytes; at += part.length) {

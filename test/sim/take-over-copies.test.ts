@@ -1,0 +1,118 @@
+// A process killed while a copy fails, or while one is caught up: whoever takes its place goes on from the journal, loses
+// nothing that was completed, and brings all copies together again (I1, I4, I8).
+
+import { describe, expect, it } from "vitest";
+import { bitCount } from "../../src/copies/membership.ts";
+import { SeededRandom } from "../../src/base/random.ts";
+import { Journal } from "../../src/log/journal.ts";
+import { describeFileSystem } from "../model/digest.ts";
+import { copyOf, JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
+import {
+  eachAlone,
+  findings,
+  formatted,
+  type Images,
+  imagesOf,
+  mount,
+  type Mounted,
+  settle,
+  unmount,
+  Workload,
+} from "./copies-scene.ts";
+
+const SIZES = [18 * MIB, 24 * MIB, 20 * MIB];
+const KILLS = 3;
+
+/** What outlives the process. */
+class Life {
+  readonly #seed: number;
+  readonly #memory = new Uint8Array(JOURNAL_BYTES);
+  #lives = 0;
+
+  constructor(seed: number) {
+    this.#seed = seed;
+  }
+
+  async begin(images: Images): Promise<Mounted> {
+    const options = { journal: new Journal(this.#memory), takeOver: this.#lives > 0 };
+    return mount(this.#seed + 100 * this.#lives++, images, options, this.#seed);
+  }
+
+  /** Kills the process as it is, with whatever it was in the middle of, and starts another one. */
+  async takeOver(killed: Mounted): Promise<Mounted> {
+    const images = killed.devices.map((device) => device && copyOf(device.image));
+    const memory = this.#memory.slice();
+    // Nothing it still does reaches what we took.
+    await unmount(killed).catch(() => undefined);
+    this.#memory.set(memory);
+    return this.begin(images);
+  }
+}
+
+async function allTogether(seed: number, mounted: Mounted, workload: Workload): Promise<void> {
+  const tree = await workload.tree();
+  await settle(mounted);
+  await unmount(mounted);
+  expect(bitCount(mounted.volume.members.inSync), mounted.notes.join("; ")).toBe(SIZES.length);
+  const images = imagesOf(mounted.devices);
+  expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
+  await eachAlone(seed, images, tree);
+}
+
+/** Random work, killed and taken over in between; what was completed must all be there each time. */
+async function workAndKill(
+  life: Life,
+  first: Mounted,
+  workload: Workload,
+  random: SeededRandom,
+  before: (now: Mounted) => void,
+): Promise<Mounted> {
+  let mounted = first;
+  for (let kill = 0; kill < KILLS; kill++) {
+    before(mounted);
+    for (let left = 1 + random.below(20); left > 0; left--) {
+      await workload.run(mounted.fs, 1);
+      if (random.below(4) === 0) await mounted.fs.sync();
+    }
+    mounted = await life.takeOver(mounted);
+    expect((await describeFileSystem(mounted.fs)).join("\n"), `after kill ${kill}`).toBe(await workload.tree());
+  }
+  return mounted;
+}
+
+describe("a process killed", () => {
+  for (let seed = 1; seed <= 5; seed++) {
+    it(`while a copy fails loses nothing it completed (I1, I4, seed ${seed})`, async () => {
+      const random = new SeededRandom(seed);
+      const workload = new Workload(seed, 300_000);
+      const life = new Life(seed);
+      const mounted = await life.begin(await formatted(seed, SIZES));
+      await workload.begin(mounted.fs);
+      const last = await workAndKill(life, mounted, workload, random, ({ devices }) => {
+        const operation = random.below(2) === 0 ? "write" : "flush";
+        const nth = 1 + random.below(operation === "write" ? 12 : 4);
+        devices[seed % SIZES.length]?.fail({ operation, nth, permanent: true, effect: { kind: "error", code: "EIO" } });
+      });
+      await allTogether(seed, last, workload);
+    });
+
+    it(`while a copy is caught up loses nothing it completed, and the next goes on (I4, I8, seed ${seed})`, async () => {
+      const away = seed % SIZES.length;
+      const workload = new Workload(seed, 300_000);
+      let mounted = await mount(seed, await formatted(seed, SIZES));
+      await workload.begin(mounted.fs);
+      await workload.run(mounted.fs, 10);
+      await unmount(mounted);
+      const together = imagesOf(mounted.devices);
+      const lone = together.map((image, copy) => (copy === away ? undefined : image));
+      mounted = await mount(seed, lone, { degraded: true });
+      await workload.run(mounted.fs, 40);
+      await unmount(mounted);
+      const apart = imagesOf(mounted.devices).map((image, copy) => image ?? together[copy]);
+      const life = new Life(seed);
+      const random = new SeededRandom(seed);
+      const last = await workAndKill(life, await life.begin(apart), workload, random, () => undefined);
+      await allTogether(seed, last, workload);
+    });
+  }
+});
