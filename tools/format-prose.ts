@@ -101,7 +101,8 @@ and the rest of the data.`,
     title: "Feature flags",
     prose: `
 Node header and root carry three masks. An unknown bit in \`compat\` means nothing; in \`roCompat\` the volume may only be
-read; in \`incompat\` it may not be used at all. Version 1 defines no bits.`,
+read; in \`incompat\` it may not be used at all. Version 1 has one bit, 0x01 in \`roCompat\`
+of the root: some file data may be on fewer copies than there are (bit 0 of a blockref's \`flags\`).`,
     structures: [],
   },
   {

@@ -446,7 +446,7 @@ export class BlockStore {
     const sizeKib = refSizeBytes(view, at) / 1024;
     const busy =
       block === undefined ? this.#loader.isUnderWay(cacheKeyOf(view, at)) : block.writing > 0 || block.pins > 0;
-    // Only what no root ever named is free at once, and only when no read, repair or write of it is under way.
+    // Only what no root and no record ever named is free at once, and only when no read, repair or write of it is under way.
     const early = this.logged && !refIsDirty(view, at);
     const neverNamed = refModifyTid(view, at) === this.tid && !busy && !early && this.#rekeyedIn !== this.tid;
     for (let copy = 0; copy < COPIES_MAX; copy++) {

@@ -1,6 +1,6 @@
 // Commits: one transaction group becoming durable. Order (I2): seal; blocks to all copies; flush all; root to all; flush
 // all; only then whoever waits is answered and deferred frees are let go (I3). One commit runs at a time; operations go
-// on in the next transaction meanwhile, and everybody who asks for durability during a commit shares the next one.
+// on in the next transaction meanwhile, and everybody who asks for one during a commit shares the next one.
 // A copy that fails is dropped: before the first root write the commit is given up and begun again without it, after
 // that it is finished on the others and another one follows. Nobody is answered before the root that says so, with its
 // new epoch, is durable on all that remain. With too few left the volume turns read-only.

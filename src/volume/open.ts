@@ -1,6 +1,6 @@
 // Opening a volume: choose the newest root that verifies, hold its refs to the rules, set up one allocator per copy from
-// the summaries in the freemap trees, hold back what older roots still name (I3), and finish what a crash left half
-// removed. Nothing is written before all of that stands.
+// the summaries in the freemap trees, hold back what older roots still name (I3), carry out what the log holds (I4), and
+// finish what a crash left half removed. Nothing is written before root and log are found sound.
 
 import { FsError } from "../base/errno.ts";
 import { SystemRandom } from "../base/random.ts";
