@@ -9,7 +9,7 @@ import type { MasterRule } from "../copies/ring.ts";
 import { DeviceError } from "../device/device.ts";
 import { Journal } from "../log/journal.ts";
 import { openVolume as openOn } from "../volume/open.ts";
-import type { Volume } from "../volume/volume.ts";
+import { CACHE_BYTES_MIN, type Volume } from "../volume/volume.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest } from "./messages.ts";
 import type { VolumeReport } from "./volume-report.ts";
@@ -46,7 +46,8 @@ export async function openVolume(
       clock: new SystemClock(),
       degraded: options.degraded,
       ...(options.master !== undefined && { master: masterRule(options.master, copies) }),
-      cacheBytes: options.cacheBytes,
+      // The journal is a part of what the mount may take.
+      cacheBytes: Math.max(CACHE_BYTES_MIN, options.cacheBytes - JOURNAL_BYTES),
       commitMs: options.commitSeconds * 1000,
       readOnly: options.readOnly,
       renewRings: true,
