@@ -39,7 +39,8 @@ function systemCalls(): SystemCalls {
       flock: libc.func("int flock(int fd, int operation)"),
       fallocate: libc.func("int fallocate(int fd, int mode, int64_t offset, int64_t length)"),
       syncFileRange: libc.func("int sync_file_range(int fd, int64_t offset, int64_t nbytes, unsigned int flags)"),
-      ioctl: libc.func("int ioctl(int fd, unsigned long request, ...)"),
+      // Declared with the one argument it is given here: a variadic function can't be called on another thread.
+      ioctl: libc.func("int ioctl(int fd, unsigned long request, void *argument)"),
     };
   }
   return loaded;
@@ -88,7 +89,7 @@ export function beginWriteBack(fd: number): Promise<void> {
 /** Size of an open block device. */
 export async function blockDeviceBytes(fd: number): Promise<number> {
   const size = new BigUint64Array(1);
-  const code = await called(systemCalls().ioctl, fd, BLKGETSIZE64, "void *", size);
+  const code = await called(systemCalls().ioctl, fd, BLKGETSIZE64, size);
   if (code !== undefined) throw Object.assign(new Error("BLKGETSIZE64 failed"), { code });
   return Number(size[0]);
 }
