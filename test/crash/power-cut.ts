@@ -186,7 +186,8 @@ async function judge(
   recorded: boolean,
 ): Promise<SimulatedDisk | undefined> {
   const disk = recorded ? new SimulatedDisk() : undefined;
-  const real = await SimulatedVolume.open(recording.seed, images, disk);
+  // Whoever judges needs no log of its own: its journal would cost more than all the rest.
+  const real = await SimulatedVolume.open(recording.seed, images, disk, undefined, false);
   promisedTree(recording, promised, (await describeFileSystem(real.fs)).join("\n"));
   await real.volume.close();
   const findings = await checkVolume(real.copies, { everyRoot: true, powerCuts });
