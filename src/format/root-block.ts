@@ -4,7 +4,7 @@
 // a misplaced or stale root never verifies.
 // The volume keeps one image of it in memory and edits that in place; accessors take its DataView.
 
-import { readU48, readU64, writeU48, writeU64 } from "../base/integers.ts";
+import { readU64, writeU64 } from "../base/integers.ts";
 import { equalBytes, isZero, type Uuid } from "../base/uuid.ts";
 import { BLOCKREF, BLOCKREF_BYTES, BLOCKSET_REFS } from "./blockref.ts";
 import { sha256 } from "./check.ts";
@@ -159,8 +159,6 @@ const IN_SYNC = offsetOf(ROOT_BLOCK, "inSync");
 const MIN_COPIES = offsetOf(ROOT_BLOCK, "minCopies");
 const COPY_COUNT = offsetOf(ROOT_BLOCK, "copyCount");
 const CHECK_TYPE = offsetOf(ROOT_BLOCK, "checkType");
-const LOG_ID = offsetOf(ROOT_BLOCK, "logId");
-const LOG_HEAD = offsetOf(ROOT_BLOCK, "logHead");
 const SCRUB_CURSOR = offsetOf(ROOT_BLOCK, "scrubCursor");
 const REVALIDATE_CURSOR = offsetOf(ROOT_BLOCK, "revalidateCursor");
 const COUNTERS = offsetOf(ROOT_BLOCK, "counters");
@@ -206,16 +204,6 @@ export function setRootCopyCount(v: DataView, copyCount: number, minCopies: numb
   v.setUint8(MIN_COPIES, minCopies);
 }
 export const setRootMinCopies = (v: DataView, count: number): void => v.setUint8(MIN_COPIES, count);
-/** Id of the log that goes on from this root; all zero when there is none. A view. */
-export const rootLogId = (v: DataView): Uuid => new Uint8Array(v.buffer, v.byteOffset + LOG_ID, 16);
-/** First KiB of that log's first segment on each copy, 0 for none. */
-export const rootLogHead = (v: DataView): number[] =>
-  Array.from({ length: COPIES_MAX }, (_, copy) => readU48(v, LOG_HEAD + copy * 6));
-/** Names the log that goes on from this root, or none. */
-export function setRootLog(v: DataView, id: Uuid | undefined, head: readonly number[]): void {
-  new Uint8Array(v.buffer, v.byteOffset + LOG_ID, 16).set(id ?? new Uint8Array(16));
-  for (let copy = 0; copy < COPIES_MAX; copy++) writeU48(v, LOG_HEAD + copy * 6, head[copy] ?? 0);
-}
 export const setRootScrubCursor = (v: DataView, cursor: number): void => writeU64(v, SCRUB_CURSOR, cursor);
 export const setRootRevalidateCursor = (v: DataView, cursor: number): void => writeU64(v, REVALIDATE_CURSOR, cursor);
 export const setRootVersion = (v: DataView, version: Uint8Array): void =>

@@ -15,7 +15,8 @@ import {
   logSeed,
   openFrame,
 } from "../format/log-frame.ts";
-import { rootEpoch, rootLogHead, rootLogId, rootSequence } from "../format/root-block.ts";
+import { rootEpoch, rootSequence } from "../format/root-block.ts";
+import { rootLogHead, rootLogId } from "../format/root-log.ts";
 
 /** Far more than any writer of ours lets a log grow to: what is longer is crafted. */
 const STREAM_BYTES_MAX = 256 * 1024 * 1024;

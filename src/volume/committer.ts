@@ -8,14 +8,8 @@
 import { assert } from "../base/assert.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { ROOT_SLOTS } from "../format/geometry.ts";
-import {
-  ROOT_BYTES,
-  rootInSync,
-  rootSequence,
-  setRootCounters,
-  setRootLog,
-  setRootSequence,
-} from "../format/root-block.ts";
+import { ROOT_BYTES, rootInSync, rootSequence, setRootCounters, setRootSequence } from "../format/root-block.ts";
+import { setRootLog } from "../format/root-log.ts";
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { BlockStore, PendingWrite } from "../tree/store.ts";

@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from "vitest";
 import { fsckVolume } from "../../fsck/fsck.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { KIB } from "../../src/format/geometry.ts";
-import { rootLogHead } from "../../src/format/root-block.ts";
+import { rootLogHead } from "../../src/format/root-log.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
 import { randomStep, runStep } from "../model/workload.ts";
