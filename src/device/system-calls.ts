@@ -1,4 +1,4 @@
-// The few system calls Node has no function for, through koffi: flock, fallocate, sync_file_range, ioctl. Loaded at the first use, so
+// The few system calls Node has no function for, through koffi: flock, fallocate, posix_fadvise, ioctl. Loaded at the first use, so
 // that programs which open no device do not pay for it.
 
 import { createRequire } from "node:module";
@@ -9,7 +9,7 @@ const LOCK_EX = 2;
 const LOCK_NB = 4;
 const FALLOC_FL_KEEP_SIZE = 0x01;
 const FALLOC_FL_PUNCH_HOLE = 0x02;
-const SYNC_FILE_RANGE_WRITE = 0x02;
+const POSIX_FADV_DONTNEED = 4;
 const BLKGETSIZE64 = 0x8008_1272;
 
 interface NativeFunction {
@@ -24,7 +24,7 @@ interface SystemCalls {
   readonly koffi: Koffi;
   readonly flock: NativeFunction;
   readonly fallocate: NativeFunction;
-  readonly syncFileRange: NativeFunction;
+  readonly fadvise: NativeFunction;
   readonly ioctl: NativeFunction;
 }
 
@@ -38,7 +38,7 @@ function systemCalls(): SystemCalls {
       koffi,
       flock: libc.func("int flock(int fd, int operation)"),
       fallocate: libc.func("int fallocate(int fd, int mode, int64_t offset, int64_t length)"),
-      syncFileRange: libc.func("int sync_file_range(int fd, int64_t offset, int64_t nbytes, unsigned int flags)"),
+      fadvise: libc.func("int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)"),
       // Declared with the one argument it is given here: a variadic function can't be called on another thread.
       ioctl: libc.func("int ioctl(int fd, unsigned long request, void *argument)"),
     };
@@ -79,10 +79,14 @@ export function punchHole(fd: number, offsetBytes: number, lengthBytes: number):
   });
 }
 
-/** Has the kernel begin to write back what is dirty in all of the file; resolves when it has, whether or not it can. */
+/**
+ * Has the kernel begin to write back what is dirty in all of the file, and drop what it wrote back before: blocks are cached
+ * above us, twice is once too often, and memory never used before costs more than the copying into it. Resolves when it has,
+ * whether or not it can.
+ */
 export function beginWriteBack(fd: number): Promise<void> {
   return new Promise((resolve) => {
-    systemCalls().syncFileRange.async(fd, 0, 0, SYNC_FILE_RANGE_WRITE, () => resolve());
+    systemCalls().fadvise.async(fd, 0, 0, POSIX_FADV_DONTNEED, () => resolve());
   });
 }
 
