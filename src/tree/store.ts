@@ -59,10 +59,13 @@ export interface BlockStoreOptions {
   readonly cacheBytes: number;
 }
 
+/** Part of the memory that is lost between blocks. */
+const LOST_PART = 1 / 8;
+
 export class BlockStore {
   readonly checkType: CheckType;
   readonly rules: BlockRules;
-  readonly pool = new BufferPool();
+  readonly pool: BufferPool;
   /** Allocators of all copies the volume has, present or not, by copy index. */
   readonly freemaps: (Freemap | undefined)[] = [];
   /** Bit per copy that new blocks go to. */
@@ -107,7 +110,8 @@ export class BlockStore {
   constructor(options: BlockStoreOptions) {
     this.checkType = options.checkType;
     this.rules = options.rules;
-    this.#cache = new BlockCache(this.pool, options.cacheBytes);
+    this.pool = new BufferPool(options.cacheBytes * (1 - LOST_PART));
+    this.#cache = new BlockCache(this.pool);
     this.#loader = new Loader(options.source, options.rules, this.pool);
     this.#changes = new ChangeSet(this.pool);
     this.#placing = new Placing(this, this.#changes);
