@@ -6,7 +6,7 @@ import { bitCount } from "../../src/copies/membership.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { runStep } from "../model/workload.ts";
-import { BlockStore } from "../../src/tree/store.ts";
+import { CopyPointers } from "../../src/tree/copy-pointers.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
   bulk,
@@ -131,7 +131,7 @@ describe("copies=K", () => {
 
   it("would show a commit that leaves data with a copy that failed (I2)", async () => {
     const outcomes = await withBug(() =>
-      vi.spyOn(BlockStore.prototype, "placeAnew").mockImplementation(() => undefined),
+      vi.spyOn(CopyPointers.prototype, "placeAnew").mockImplementation(() => undefined),
     );
     expect(outcomes).toContain("shown");
   });
