@@ -6,7 +6,7 @@ import { FsError } from "../base/errno.ts";
 import { SystemRandom } from "../base/random.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
-import { bitCount } from "../copies/membership.ts";
+import { bitCount, recountMembers } from "../copies/membership.ts";
 import { Heartbeat } from "../copies/heartbeat.ts";
 import { type RingSet, readRings } from "../copies/ring-set.ts";
 import { ringRoots } from "../copies/ring-slots.ts";
@@ -49,6 +49,8 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
    * trees occupy is held.
    */
   readonly rebuildFreemap?: (copyIndex: number) => RebuiltFreemap;
+  /** Counts the copies of the volume, and those needed, from the members that the root names. */
+  readonly recount?: boolean;
   /** Instead of the PFS block on media, when that breaks the rules. */
   readonly pfsBlock?: Uint8Array;
   /** Where completed operations are noted; what is to be durable is appended to logs then. Without one it is committed. */
@@ -102,6 +104,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const chosen = await chooseTrusted(rings, options);
   const rootImage = imageBlock(chosen.image.slice());
   const { view } = rootImage;
+  if (options.recount === true) recountMembers(view);
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
   if (verdict.kind === "refuse") throw new FsError("EINVAL", verdict.reason);
   const tooFew = tooFewCopies(view, chosen, options);
