@@ -7,4 +7,6 @@ export interface PendingWrite {
   readonly pointers: readonly number[];
   readonly bytes: Uint8Array;
   readonly block: Block;
+  /** It is file data on fewer copies than the volume has. */
+  readonly narrow: boolean;
 }

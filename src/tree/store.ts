@@ -68,6 +68,9 @@ export class BlockStore extends VerifiedBlocks {
   #rekeyedIn = 0;
   readonly #pendingCounts: number[] = [];
   #dirtyBytes = 0;
+  /** Those of narrow blocks among them, and those of narrow blocks sealed and not durable yet. */
+  #narrowDirtyBytes = 0;
+  #narrowSealedBytes = 0;
   readonly #placing: Placing;
   /** What refs say of a copy that leaves or returns. */
   readonly pointers: CopyPointers;
@@ -90,6 +93,11 @@ export class BlockStore extends VerifiedBlocks {
     return this.#dirtyBytes;
   }
 
+  /** Bytes of narrow blocks that are not durable: if their copy fails, all have to go to others. */
+  get narrowBytes(): number {
+    return this.#narrowDirtyBytes + this.#narrowSealedBytes;
+  }
+
   // ---- one operation
 
   /** True inside an operation, when a tree may be half changed. */
@@ -105,7 +113,7 @@ export class BlockStore extends VerifiedBlocks {
     this.claim = claim;
     this.early.begin();
     for (const freemap of this.freemaps) if (freemap) this.#pendingCounts[freemap.copy] = freemap.pendingCount;
-    const dirtyBytes = this.#dirtyBytes;
+    const [dirtyBytes, narrowDirtyBytes] = [this.#dirtyBytes, this.#narrowDirtyBytes];
     try {
       const result = body();
       this.#keep();
@@ -113,6 +121,7 @@ export class BlockStore extends VerifiedBlocks {
     } catch (error) {
       this.#rollBack();
       this.#dirtyBytes = dirtyBytes;
+      this.#narrowDirtyBytes = narrowDirtyBytes;
       throw error;
     } finally {
       this.#changes.clear();
@@ -273,7 +282,8 @@ export class BlockStore extends VerifiedBlocks {
     block.bornIn = this.tid;
     block.touchedIn = this.#serial;
     block.createdIn = this.#serial;
-    this.#dirtyBytes += block.sizeBytes;
+    block.narrow = isNarrow(view, at);
+    this.#countDirty(block, 1);
     this.#changes.created.push(block);
     this.cache.add(cacheKeyOf(view, at), block);
   }
@@ -302,9 +312,14 @@ export class BlockStore extends VerifiedBlocks {
     }
     if (block === undefined) return;
     this.#changes.displaced.push({ block, wasDirty: block.dirty });
-    if (block.dirty) this.#dirtyBytes -= block.sizeBytes;
+    if (block.dirty) this.#countDirty(block, -1);
     block.dirty = false;
     this.cache.remove(block);
+  }
+
+  #countDirty({ sizeBytes, narrow }: Block, blocks: number): void {
+    this.#dirtyBytes += sizeBytes * blocks;
+    if (narrow) this.#narrowDirtyBytes += sizeBytes * blocks;
   }
 
   /**
@@ -320,16 +335,19 @@ export class BlockStore extends VerifiedBlocks {
     setRefFlags(holder.view, at, refFlags(holder.view, at) & ~RefFlag.DIRTY);
     block.dirty = false;
     block.writing++;
-    this.#dirtyBytes -= block.sizeBytes;
+    this.#countDirty(block, -1);
+    const { narrow } = block;
+    if (narrow) this.#narrowSealedBytes += block.sizeBytes;
     const pointers: number[] = [];
     for (let copy = 0; copy < COPIES_MAX; copy++) pointers.push(refPointer(holder.view, at, copy));
-    return { pointers, bytes: block.bytes, block };
+    return { pointers, bytes: block.bytes, block, narrow };
   }
 
   /** The write of a sealed block is over. */
   written(writes: readonly PendingWrite[]): void {
-    for (const { block } of writes) {
+    for (const { block, narrow } of writes) {
       block.writing--;
+      if (narrow) this.#narrowSealedBytes -= block.sizeBytes;
       // Freed while it was written: nobody else will give its buffer back.
       if (block.writing === 0 && !this.cache.holds(block)) this.cache.recycle(block);
     }
@@ -339,7 +357,8 @@ export class BlockStore extends VerifiedBlocks {
   unseal(holder: Block, at: number, block: Block): void {
     if (block.dirty) return;
     block.dirty = true;
-    this.#dirtyBytes += block.sizeBytes;
+    block.narrow = isNarrow(holder.view, at);
+    this.#countDirty(block, 1);
     setRefFlags(holder.view, at, refFlags(holder.view, at) | RefFlag.DIRTY);
   }
 
