@@ -20,7 +20,7 @@ import {
 } from "../format/root-block.ts";
 import { refKey } from "../format/blockref.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
-import { memberSizes } from "../volume/open.ts";
+import { memberSizes } from "../volume/root-image.ts";
 import type { Volume } from "../volume/volume.ts";
 import { Walker, type WalkVisitor } from "./walker.ts";
 
