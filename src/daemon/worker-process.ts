@@ -3,16 +3,26 @@
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { MountExit, WorkerReport, type MountRequest, type VerbCall, type WorkerOrder } from "./messages.ts";
+import type { KeptDevices } from "./kept-devices.ts";
+import {
+  type HandedDevices,
+  MountExit,
+  WorkerReport,
+  type MountRequest,
+  type VerbCall,
+  type WorkerOrder,
+} from "./messages.ts";
 import type { DaemonLog } from "./daemon-log.ts";
 import { MountError } from "./start-mount.ts";
 import type { VolumeReport } from "./volume-report.ts";
 
 /** Program of a worker of this installation. */
 export const WORKER = fileURLToPath(new URL("./worker-main.js", import.meta.url));
-/** Where the worker finds the descriptors of /dev/fuse and of the shared memory: after stdin, stdout, stderr and the channel. */
+/** Where the worker finds what it inherits: after stdin, stdout, stderr and the channel. Devices come last. */
 const FUSE_FD = 4;
 const MEMORY_FD = 5;
+const SOCKET_FD = 6;
+const FIRST_DEVICE_FD = 7;
 // Device calls run on libuv's threads: with its four, one hung disk would stop every other copy.
 const THREADS = "64";
 const MALLOC = {
@@ -35,7 +45,7 @@ export interface WorkerEnding {
 /** What all workers of one mount share. */
 export interface WorkerLegacy {
   /** Absent when the transport can't outlive its process. */
-  readonly kernel?: { readonly fuseFd: number; readonly memoryFd: number } | undefined;
+  readonly kernel?: { readonly fuseFd: number; readonly memoryFd: number; readonly devices: KeptDevices } | undefined;
   readonly heartbeatNonce: Uint8Array;
 }
 
@@ -60,6 +70,7 @@ export class WorkerProcess {
   warnings: readonly string[] = [];
   /** Where the copies are, as far as it told. */
   targets: readonly string[];
+  readonly #devices: KeptDevices | undefined;
   #nextId = 1;
   #lastLine = "";
   #failed: MountError | undefined;
@@ -73,11 +84,19 @@ export class WorkerProcess {
   ) {
     this.#log = log;
     this.targets = request.targets;
+    this.#devices = legacy.kernel?.devices;
     const { kernel } = legacy;
+    // What the worker before this one sent last.
+    kernel?.devices.receive();
+    const held = kernel?.devices.held ?? [];
+    const inherited =
+      kernel === undefined
+        ? []
+        : [kernel.fuseFd, kernel.memoryFd, kernel.devices.socketFd, ...held.map(([, fd]) => fd)];
     const child = spawn(process.execPath, [...V8_OPTIONS, program, request.directory], {
       cwd: "/",
       env: { ...process.env, UV_THREADPOOL_SIZE: THREADS, ...MALLOC },
-      stdio: ["ignore", "pipe", "pipe", "ipc", ...(kernel === undefined ? [] : [kernel.fuseFd, kernel.memoryFd])],
+      stdio: ["ignore", "pipe", "pipe", "ipc", ...inherited],
     });
     this.#child = child;
     this.pid = child.pid ?? 0;
@@ -99,7 +118,11 @@ export class WorkerProcess {
         });
       });
     });
-    const descriptors = kernel === undefined ? {} : { fuseFd: FUSE_FD, memoryFd: MEMORY_FD };
+    const devices: HandedDevices = {
+      socketFd: SOCKET_FD,
+      held: held.map(([identity], i) => [identity, FIRST_DEVICE_FD + i]),
+    };
+    const descriptors = kernel === undefined ? {} : { fuseFd: FUSE_FD, memoryFd: MEMORY_FD, devices };
     const heartbeatNonce = Buffer.from(legacy.heartbeatNonce).toString("hex");
     this.#send({ type: "start", request, takeOver, heartbeatNonce, ...descriptors });
   }
@@ -129,6 +152,7 @@ export class WorkerProcess {
     else if (report.type === "left") this.#farewell = { error: undefined, goesOn: true };
     else if (report.type === "failed") this.#failed = new MountError(report.message, report.exitCode);
     else if (report.type === "targets") this.targets = report.targets;
+    else if (report.type === "devices") this.#devices?.receive();
     else if (report.type === "opened") this.warnings = report.warnings;
     this.#milestones.get(report.type)?.();
   }
