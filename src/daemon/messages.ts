@@ -69,7 +69,10 @@ export type WorkerOrder = z.infer<typeof WorkerOrder>;
 /** From the worker to the supervisor. */
 export const WorkerReport = z.discriminatedUnion("type", [
   z.object({ type: z.literal("opened"), volumeUuid: z.string(), warnings: z.array(z.string()) }),
-  z.object({ type: z.literal("serving") }),
+  /** What is to be said of the mount because of what was agreed on with the kernel. */
+  z.object({ type: z.literal("serving"), warnings: z.array(z.string()).default([]) }),
+  /** Every request that the worker before left unanswered is answered. */
+  z.object({ type: z.literal("settled") }),
   /** The copies are here now: what another worker is to open. */
   z.object({ type: z.literal("targets"), targets: z.array(z.string()).min(1) }),
   /** Something about the devices to be kept was sent over their socket. */

@@ -36,8 +36,10 @@ async function obey(order: WorkerOrder): Promise<void> {
       worker.onTargets = (targets) => void report({ type: "targets", targets });
       return report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
     case "serve": {
-      const { ended } = await (worker as Worker).serve();
-      await report({ type: "serving" });
+      const served = worker as Worker;
+      served.onSettled = () => void report({ type: "settled" });
+      const { ended, warnings } = await served.serve();
+      await report({ type: "serving", warnings });
       // Not awaited: orders keep coming while the mount is served.
       void ended.then(async (error) => {
         await report({ type: "ended", ...(error === undefined ? {} : { error }) });
