@@ -1,0 +1,44 @@
+// What a server offers for one export, as negotiated.
+
+import { TransmissionFlag } from "../wire/constants.ts";
+import type { ByteSink } from "../wire/byte-sink.ts";
+import type { ByteSource } from "../wire/byte-source.ts";
+
+export interface Terms {
+  readonly sizeBytes: number;
+  /** TransmissionFlag. */
+  readonly flags: number;
+  /** Offsets and lengths are multiples of it. */
+  readonly minimumBytes: number;
+  /** No READ or WRITE is longer. */
+  readonly maximumBytes: number;
+  /** Replies to reads come in chunks. */
+  readonly structured: boolean;
+  /** Time from a question to its answer, the least of those of the negotiation. */
+  readonly roundTripMs: number;
+}
+
+/** An export opened over a connection, ready for requests. */
+export interface OpenExport {
+  readonly terms: Terms;
+  readonly source: ByteSource;
+  readonly sink: ByteSink;
+  /** Leaves once everything sent has gone out. */
+  readonly end: () => void;
+  /** Lets go of the connection at once, whatever is on its way. */
+  readonly destroy: () => void;
+}
+
+export const offers = ({ flags }: Terms, flag: number): boolean => (flags & flag) !== 0;
+
+/** Why nothing can be kept there; undefined when it can. */
+export function writeRefusal(terms: Terms): { readonly code: string; readonly detail: string } | undefined {
+  if (offers(terms, TransmissionFlag.READ_ONLY)) return { code: "EROFS", detail: "its server exports it read-only" };
+  if (!offers(terms, TransmissionFlag.SEND_FLUSH) && !offers(terms, TransmissionFlag.SEND_FUA)) {
+    return {
+      code: "ENOTSUP",
+      detail: "its server offers neither FLUSH nor FUA, so nothing there could be made durable; switch that on",
+    };
+  }
+  return undefined;
+}
