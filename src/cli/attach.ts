@@ -6,6 +6,7 @@ import { parseByteSize } from "../base/byte-size.ts";
 import { MountExit } from "../daemon/messages.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { callVerb, type VerbFlags } from "./call-verb.ts";
+import { isRemoteTarget } from "../nbd/target.ts";
 import { resolveTarget } from "./mount-preparation.ts";
 
 interface TargetFlags extends VerbFlags {
@@ -16,7 +17,7 @@ interface TargetFlags extends VerbFlags {
 export function addMembers(program: Command): void {
   withTarget(program.command("attach"), "a new copy on TARGET", "[-f] [-s SIZE] [-j] DIR TARGET")
     .argument("<DIR>", "the mount point")
-    .argument("<TARGET>", "an image file, a block device, or a row of them")
+    .argument("<TARGET>", "an image file, a block device, an NBD server's export, or a row of them")
     .action((directory: string, target: string, flags: TargetFlags) => onTarget(directory, target, {}, flags));
   withTarget(
     program.command("replace"),
@@ -25,7 +26,7 @@ export function addMembers(program: Command): void {
   )
     .argument("<DIR>", "the mount point")
     .argument("<COPY>", "the copy's index, or the beginning of its UUID")
-    .argument("<TARGET>", "an image file, a block device, or a row of them")
+    .argument("<TARGET>", "an image file, a block device, an NBD server's export, or a row of them")
     .action((directory: string, copy: string, target: string, flags: TargetFlags) =>
       onTarget(directory, target, { replaces: copy }, flags),
     );
@@ -76,6 +77,8 @@ function removeUnused(path: string): void {
 function makeImage(path: string, size: string): string {
   const sizeBytes = parseByteSize(size);
   if (sizeBytes === undefined) throw new MountError(`-s ${size}: not a size, as 10G is`, MountExit.USAGE);
+  if (isRemoteTarget(path))
+    throw new MountError(`${path}: -s makes an image file; a server's export has its size`, MountExit.USAGE);
   if (path.includes("+"))
     throw new MountError(`${path}: -s makes one image, not a row; make its files first`, MountExit.USAGE);
   if (existsSync(path)) throw new MountError(`${path}: exists already; leave -s out to use it`, MountExit.USAGE);

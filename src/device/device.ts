@@ -34,6 +34,12 @@ export interface BlockDevice {
   readonly sizeBytes: number;
   /** Nobody else can open it for writing while it is open here: it is locked (I11). False where other hosts may reach it. */
   readonly exclusive: boolean;
+  /** How far away it is, in milliseconds there and back; undefined: on this machine. */
+  readonly distanceMs?: number | undefined;
+  /** So long a call may take because the way to the device has to be found anew; undefined: there is no such reason. */
+  readonly patienceMs?: number | undefined;
+  /** No write is sent from here, or sent again, later than this by the monotonic clock (I11). For devices that send. */
+  writeUntil?(untilMs: number): void;
   /** Fills all `targets`, in order, from consecutive bytes at `offsetBytes`. A short read is an error. */
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void>;
   /** Writes all `sources`, in order, to consecutive bytes. The caller leaves the bytes alone until it resolves. */

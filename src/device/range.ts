@@ -79,6 +79,19 @@ export class Range implements BlockDevice {
     await this.#device.discard(this.startBytes + offsetBytes, lengthBytes);
   }
 
+  get distanceMs(): number | undefined {
+    return this.#device.distanceMs;
+  }
+
+  get patienceMs(): number | undefined {
+    return this.#device.patienceMs;
+  }
+
+  /** Ranges of one device belong to one volume, whose heartbeats keep time with each other. */
+  writeUntil(untilMs: number): void {
+    this.#device.writeUntil?.(untilMs);
+  }
+
   /** Other ranges are open on the same device. */
   get isShared(): boolean {
     return this.#closed === undefined && this.#shared.holders > 1;

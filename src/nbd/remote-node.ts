@@ -21,6 +21,7 @@ export class RemoteNode implements BlockDevice {
   readonly name: string;
   readonly sizeBytes: number;
   readonly exclusive = false;
+  readonly patienceMs: number;
   readonly link: Link;
   readonly #writable: boolean;
   readonly #unitBytes: number;
@@ -29,11 +30,12 @@ export class RemoteNode implements BlockDevice {
   #mending: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
-  private constructor(link: Link, writable: boolean) {
+  private constructor(link: Link, { writable, policy }: RemoteNodeOptions) {
     const { sizeBytes, minimumBytes, maximumBytes } = link.terms;
     this.name = link.name;
     this.link = link;
     this.#writable = writable;
+    this.patienceMs = policy.timeoutMs;
     this.#unitBytes = minimumBytes;
     this.#requestBytes = Math.min(maximumBytes, REQUEST_MAX_BYTES);
     this.sizeBytes = sizeBytes - (sizeBytes % minimumBytes);
@@ -42,19 +44,22 @@ export class RemoteNode implements BlockDevice {
   /** Opens the export of `target`. Rejects with DeviceError: ENOTCONN when no address of it answers. */
   static async open(target: RemoteTarget, options: RemoteNodeOptions): Promise<RemoteNode> {
     const name = target.text;
-    const { clock, writable } = options;
-    const link = await Link.open(new Routes(target, clock), { ...options, name });
+    const link = await Link.open(new Routes(target, options.clock), { ...options, name });
     if (link.terms.minimumBytes > MINIMUM_MAX_BYTES) {
       await link.close();
       const detail = `its server works in units of ${link.terms.minimumBytes} bytes; h2ts needs ${MINIMUM_MAX_BYTES} or less`;
       throw new OpenError(name, "open", "ENOTSUP", detail);
     }
-    return new RemoteNode(link, writable);
+    return new RemoteNode(link, options);
   }
 
   /** How far away it is, in milliseconds there and back. */
   get distanceMs(): number {
     return this.link.counters.roundTripMs;
+  }
+
+  writeUntil(untilMs: number): void {
+    this.link.writableUntilMs = untilMs;
   }
 
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {

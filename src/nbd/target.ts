@@ -66,7 +66,7 @@ export function splitSpec(spec: string): string[] {
     if (last !== undefined && OPEN_ADDRESSES.test(last)) targets[targets.length - 1] = `${last},${word}`;
     else targets.push(word);
   }
-  return targets.filter((target) => target !== "");
+  return targets;
 }
 
 /** Reads a target; relative paths in it are taken from the current folder. Throws OpenError EINVAL with one clear line. */
