@@ -2,7 +2,7 @@
 // test/contract/device.ts holds the suite that proves it.
 
 /** What was being done when a device failed. */
-export type DeviceOperation = "open" | "lock" | "read" | "write" | "flush" | "discard" | "close";
+export type DeviceOperation = "open" | "lock" | "read" | "write" | "flush" | "discard" | "zero" | "map" | "close";
 
 /** A device said no. `code` is the system's error name (EIO, ENOSPC, …), `device` what the operator called it. */
 export class DeviceError extends Error {
@@ -23,6 +23,12 @@ export class DeviceError extends Error {
 
 /** What the device held is gone, or parts of it: nothing flushed earlier can be counted on any more. */
 export class ContentLostError extends DeviceError {}
+
+/** A stretch of a device: data, or a hole, which reads as zero. */
+export interface DeviceExtent {
+  readonly lengthBytes: number;
+  readonly isHole: boolean;
+}
 
 /**
  * A linear, writable range of bytes. Calls may overlap in time; overlapping ranges in flight are the caller's mistake.
@@ -48,5 +54,11 @@ export interface BlockDevice {
   flush(): Promise<void>;
   /** Says that a range holds nothing of value; it may read as zero or as before. A hint: errors are not reported. */
   discard(offsetBytes: number, lengthBytes: number): Promise<void>;
+  /**
+   * Makes a range read as zero; `keepRoom`: it keeps its room on the medium. Use `zeroRange`, which does it on any device.
+   */
+  zero?(offsetBytes: number, lengthBytes: number, keepRoom: boolean): Promise<void>;
+  /** Where the data of a range is; use `extentsOf`, which knows an answer for any device. */
+  extents?(offsetBytes: number, lengthBytes: number, countMax: number): Promise<DeviceExtent[]>;
   close(): Promise<void>;
 }

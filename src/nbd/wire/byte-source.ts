@@ -23,6 +23,7 @@ export class ByteSource {
   #ended = false;
   #cause: Error | undefined;
   #paused = false;
+  #receivedBytes = 0;
 
   /** Takes the stream over; what it gives before this, others have had. */
   constructor(stream: Readable) {
@@ -39,6 +40,16 @@ export class ByteSource {
   /** Bytes that have come and were not asked for yet. */
   get heldBytes(): number {
     return this.#heldBytes;
+  }
+
+  /** All bytes that have come so far. */
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
+  /** Somebody waits for bytes that have not come. */
+  get isWaiting(): boolean {
+    return this.#waiter !== undefined;
   }
 
   /** The next `lengthBytes` bytes in one piece: a view where they came in one piece, else a copy. `what` names them in errors. */
@@ -146,6 +157,7 @@ export class ByteSource {
     if (chunk.length === 0) return;
     this.#chunks.push(chunk);
     this.#heldBytes += chunk.length;
+    this.#receivedBytes += chunk.length;
     const waiter = this.#waiter;
     if (waiter !== undefined) {
       if (this.#heldBytes < waiter.neededBytes) return;

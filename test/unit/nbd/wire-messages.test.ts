@@ -11,6 +11,7 @@ import { decodeInfo, encodeInfo } from "../../../src/nbd/wire/info.ts";
 import * as option from "../../../src/nbd/wire/option.ts";
 import * as optionReply from "../../../src/nbd/wire/option-reply.ts";
 import * as reply from "../../../src/nbd/wire/reply.ts";
+import { decodeLeaseContext, encodeLeaseContext } from "../../../src/nbd/wire/lease-context.ts";
 import { decodeRequest, encodeRequest } from "../../../src/nbd/wire/request.ts";
 import { errorNameOf, wireErrorOf } from "../../../src/nbd/wire/wire-error.ts";
 
@@ -267,3 +268,23 @@ function outcomeOf(decode: () => unknown): unknown {
     return error;
   }
 }
+
+describe("the lease's meta context", () => {
+  it("says who owns a connection, or that it only reads", () => {
+    for (const context of [{ kind: "owner", owner: "0123456789abcdef", slot: 15 }, { kind: "reader" }] as const)
+      expect(decodeLeaseContext(encodeLeaseContext(context))).toEqual(context);
+    expect(encodeLeaseContext({ kind: "owner", owner: "0123456789abcdef", slot: 3 })).toBe(
+      "h2ts:owner=0123456789abcdef/3",
+    );
+  });
+
+  it.each([
+    "base:allocation",
+    "h2ts:",
+    "h2ts:owner=short/0",
+    "h2ts:owner=0123456789abcdef",
+    "h2ts:owner=0123456789abcdef/16",
+    "h2ts:owner=0123456789abcde_/1",
+    `h2ts:owner=${"x".repeat(65)}/1`,
+  ])("is nothing else (I12): %s", (name) => expect(decodeLeaseContext(name)).toBeUndefined());
+});
