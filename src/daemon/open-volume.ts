@@ -45,6 +45,7 @@ export async function openVolume(
   const clock = new SystemClock();
   const open = deviceOpener({
     clock,
+    owner: heartbeatNonce,
     policy: { timeoutMs: options.remoteTimeoutMs ?? deadlineMs, retryCount: options.remoteRetries },
     observer: (observed) => console.error(describeEvent(observed)),
   });

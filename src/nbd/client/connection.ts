@@ -3,7 +3,7 @@
 // Invariant I12: a reply must belong to a request that is under way and fit it, or the connection ends with a typed error.
 
 import { ChunkType, Command, WireError } from "../wire/constants.ts";
-import { DATA_OFFSET_BYTES, decodeChunkError, decodeDataOffset, decodeHole } from "../wire/chunk.ts";
+import { DATA_OFFSET_BYTES, decodeBlockStatus, decodeChunkError, decodeDataOffset, decodeHole } from "../wire/chunk.ts";
 import { NbdProtocolError } from "../wire/errors.ts";
 import {
   CHUNK_HEADER_BYTES,
@@ -122,6 +122,8 @@ export class Connection {
         (waiting.reply ??= new ReadReply(transaction)).hole(decodeHole(payload));
       } else if (chunk.type >= ChunkType.ERROR) {
         waiting.error ??= errorNameOf(decodeChunkError(payload, chunk.type === ChunkType.ERROR_OFFSET).error);
+      } else if (chunk.type === ChunkType.BLOCK_STATUS && transaction.command === Command.BLOCK_STATUS) {
+        transaction.status?.(decodeBlockStatus(payload));
       } else if (chunk.type !== ChunkType.NONE || chunk.lengthBytes > 0 || !chunk.done) {
         throw new NbdProtocolError("chunk", `type ${chunk.type} in answer to command ${transaction.command}`);
       }

@@ -39,7 +39,7 @@ export class NodeIdentity {
   /** A write is about to change the node; that of a header may make it another one. */
   written(write: Write): void {
     if (write.offsetBytes >= NODE_HEADER_BYTES) return;
-    const whole = write.offsetBytes === 0 && write.lengthBytes >= NODE_HEADER_BYTES;
+    const whole = write.offsetBytes === 0 && dataOf(write).length >= NODE_HEADER_BYTES;
     this.#newest = whole ? this.#identityIn(dataOf(write).subarray(0, NODE_HEADER_BYTES), 0) : NOBODY;
     this.#accepted.add(this.#newest);
   }
@@ -49,7 +49,8 @@ export class NodeIdentity {
     if (!kept.overlaps(0, NODE_HEADER_BYTES)) {
       for (const identity of this.#accepted) if (identity !== this.#newest) this.#accepted.delete(identity);
     }
-    this.#witness = { offsetBytes: write.offsetBytes, bytes: dataOf(write).slice(0, WITNESS_MAX_BYTES) };
+    const bytes = dataOf(write).slice(0, WITNESS_MAX_BYTES);
+    this.#witness = bytes.length === 0 ? undefined : { offsetBytes: write.offsetBytes, bytes };
   }
 
   /** The range may read as anything from now on. */

@@ -10,6 +10,7 @@ import { withinLimit } from "../../base/time-limit.ts";
 import { ContentLostError, DeviceError, type DeviceOperation } from "../../device/device.ts";
 import { OpenError } from "../../device/open.ts";
 import { Command, CommandFlag, TransmissionFlag } from "../wire/constants.ts";
+import type { BlockStatus, Extent } from "../wire/chunk.ts";
 import { Connection } from "./connection.ts";
 import type { NodeEvent } from "./events.ts";
 import { FramePool } from "./frames.ts";
@@ -23,11 +24,12 @@ import type { LinkOptions, Reached, Way } from "./way.ts";
 import { offers, type Terms, writeRefusal } from "./terms.ts";
 import {
   type Asked,
-  isWrite,
+  changes,
   plainTransaction,
   type Transaction,
   type Write,
   writeTransaction,
+  zeroTransaction,
 } from "./transaction.ts";
 
 export type LinkState = "connected" | "reconnecting" | "given-up" | "closed";
@@ -47,9 +49,12 @@ const OPERATIONS: Readonly<Record<number, DeviceOperation>> = {
   [Command.WRITE]: "write",
   [Command.FLUSH]: "flush",
   [Command.TRIM]: "discard",
-  [Command.WRITE_ZEROES]: "discard",
+  [Command.WRITE_ZEROES]: "zero",
+  [Command.BLOCK_STATUS]: "map",
 };
 
+/** A server of ours keeps the lease of who lost the connection for 20 seconds, unless told otherwise; some time is lost on the way. */
+const LEASE_MS = 15_000;
 /** When a node is opened nobody waits for it yet. */
 const OPEN_MS = 10_000;
 /** An attempt to get it back may take this part of the time a request has. */
@@ -146,23 +151,35 @@ export class Link {
     );
   }
 
-  async write(offsetBytes: number, lengthBytes: number, sources: readonly Uint8Array[]): Promise<void> {
+  write(offsetBytes: number, lengthBytes: number, sources: readonly Uint8Array[]): Promise<void> {
+    return this.#change(Command.WRITE, offsetBytes, lengthBytes, (asked, flags) =>
+      writeTransaction(asked, flags, sources, this.#pool),
+    );
+  }
+
+  /** Makes a range read as zero; for servers that can. `keepRoom`: no hole is made of it. */
+  zero(offsetBytes: number, lengthBytes: number, keepRoom: boolean): Promise<void> {
+    return this.#change(Command.WRITE_ZEROES, offsetBytes, lengthBytes, (asked, flags) =>
+      zeroTransaction(asked, keepRoom ? flags | CommandFlag.NO_HOLE : flags, this.#pool),
+    );
+  }
+
+  /** A request that is kept until a flush covers it. */
+  async #change(
+    command: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    make: (asked: Asked, flags: number) => Write,
+  ): Promise<void> {
     while (this.#kept.bytes >= this.#options.policy.keptBytesMax) await this.#forceFlush();
     const canFlush = offers(this.terms, TransmissionFlag.SEND_FLUSH);
-    await this.#ask(Command.WRITE, offsetBytes, lengthBytes, (asked) => {
-      const write = writeTransaction(
-        {
-          ...asked,
-          settle: (error) => {
-            if (error === undefined && canFlush) this.#kept.add(write);
-            else this.#pool.give(write.frame);
-            asked.settle(error);
-          },
-        },
-        canFlush ? 0 : CommandFlag.FUA,
-        sources,
-        this.#pool,
-      );
+    await this.#ask(command, offsetBytes, lengthBytes, (asked) => {
+      const settle = (error: string | undefined): void => {
+        if (error === undefined && canFlush) this.#kept.add(write);
+        else this.#pool.give(write.frame);
+        asked.settle(error);
+      };
+      const write = make({ ...asked, settle }, canFlush ? 0 : CommandFlag.FUA);
       this.#identity.written(write);
       return write;
     });
@@ -189,16 +206,25 @@ export class Link {
     );
   }
 
-  /** A hint, in whichever form the server takes it. */
+  /** A hint, for servers that take it. */
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
-    const command = offers(this.terms, TransmissionFlag.SEND_TRIM)
-      ? Command.TRIM
-      : offers(this.terms, TransmissionFlag.SEND_WRITE_ZEROES)
-        ? Command.WRITE_ZEROES
-        : undefined;
-    if (command === undefined) return;
+    if (!offers(this.terms, TransmissionFlag.SEND_TRIM)) return;
     this.#identity.discarded(offsetBytes, lengthBytes);
-    await this.#ask(command, offsetBytes, lengthBytes, (asked) => plainTransaction(asked, command));
+    await this.#ask(Command.TRIM, offsetBytes, lengthBytes, (asked) => plainTransaction(asked, Command.TRIM));
+  }
+
+  /** Where holes are, from the beginning of the range; undefined where the server does not tell. */
+  async extents(offsetBytes: number, lengthBytes: number): Promise<readonly Extent[] | undefined> {
+    const context = this.terms.allocationContext;
+    if (context === undefined) return undefined;
+    const found: Extent[] = [];
+    const status = ({ contextId, extents }: BlockStatus): void =>
+      void (contextId === context && found.push(...extents));
+    await this.#ask(Command.BLOCK_STATUS, offsetBytes, lengthBytes, (asked) => ({
+      ...plainTransaction(asked, Command.BLOCK_STATUS),
+      status,
+    }));
+    return found;
   }
 
   /** Nobody asks for a flush so often that memory would be bounded by that. */
@@ -322,7 +348,7 @@ export class Link {
         if (this.#state !== "reconnecting") return reached.opened.destroy();
         const before = this.#address;
         this.#refuseOther(reached);
-        this.#refuseLate(reached);
+        this.#refuseLate(reached, lostMs);
         const resent = await this.#adopt(reached, (read) => this.#recognise(read));
         this.counters.reconnects++;
         this.counters.resent += resent.requests + resent.keptWrites;
@@ -342,7 +368,7 @@ export class Link {
     const isChanging = (offsetBytes: number, lengthBytes: number): boolean =>
       [...this.#pending.values()].some(
         (other) =>
-          other.command !== Command.READ &&
+          changes(other) &&
           other.offsetBytes < offsetBytes + lengthBytes &&
           offsetBytes < other.offsetBytes + other.lengthBytes,
       );
@@ -354,20 +380,22 @@ export class Link {
     const { sizeBytes, minimumBytes, maximumBytes, flags } = opened.terms;
     const kept = this.terms;
     const lacks = kept.flags & ~flags & ~TransmissionFlag.ROTATIONAL;
+    const losesLease = kept.isLeased && !opened.terms.isLeased;
     const isSame =
       sizeBytes === kept.sizeBytes && minimumBytes <= kept.minimumBytes && maximumBytes >= kept.maximumBytes;
     const turnedReadOnly = ~kept.flags & flags & TransmissionFlag.READ_ONLY;
-    if (isSame && lacks === 0 && turnedReadOnly === 0) return;
+    if (isSame && lacks === 0 && turnedReadOnly === 0 && !losesLease) return;
     opened.destroy();
     throw new NbdRefusedError("another-node", "the export is another one now: its size or what it can do has changed");
   }
 
-  /** Another host may have taken the volume over when our heartbeat is too old (I11). */
-  #refuseLate({ opened }: Reached): void {
-    if (this.#nowMs <= this.writableUntilMs) return;
-    if (this.#kept.count === 0 && ![...this.#pending.values()].some(isWrite)) return;
+  /** Another host may have taken the volume over when our heartbeat is too old, or our lease (I11). */
+  #refuseLate({ opened }: Reached, lostMs: number): void {
+    const untilMs = this.terms.isLeased ? lostMs + LEASE_MS : this.writableUntilMs;
+    if (this.#nowMs <= untilMs) return;
+    if (this.#kept.count === 0 && ![...this.#pending.values()].some(changes)) return;
     opened.destroy();
-    throw new DeviceError(this.name, "write", 0, "ESTALE", "it was away for longer than its heartbeat lasts");
+    throw new DeviceError(this.name, "write", 0, "ESTALE", "it was away for longer than it was ours for certain");
   }
 
   // ---- time

@@ -6,12 +6,20 @@ import type { Duplex } from "node:stream";
 import type { Clock } from "../../base/clock.ts";
 import { ByteSink } from "../wire/byte-sink.ts";
 import { ByteSource } from "../wire/byte-source.ts";
-import { HandshakeFlag, Info, Option, OptionReply } from "../wire/constants.ts";
+import { BASE_ALLOCATION, HandshakeFlag, Info, Option, OptionReply } from "../wire/constants.ts";
 import { NbdProtocolError } from "../wire/errors.ts";
 import { decodeGreeting, encodeClientFlags, GREETING_BYTES } from "../wire/greeting.ts";
 import { decodeInfo } from "../wire/info.ts";
-import { encodeExportQuery, encodeOption } from "../wire/option.ts";
-import { decodeOptionReplyHeader, decodeRefusal, isRefusal, OPTION_REPLY_HEADER_BYTES } from "../wire/option-reply.ts";
+import { encodeLeaseContext, type LeaseContext } from "../wire/lease-context.ts";
+import { encodeExportQuery, encodeMetaContextQuery, encodeOption } from "../wire/option.ts";
+import {
+  decodeMetaContext,
+  decodeOptionReplyHeader,
+  decodeRefusal,
+  isRefusal,
+  type MetaContext,
+  OPTION_REPLY_HEADER_BYTES,
+} from "../wire/option-reply.ts";
 import { NbdRefusedError } from "./refused-error.ts";
 import type { OpenExport, Terms } from "./terms.ts";
 
@@ -24,6 +32,8 @@ const DEFAULT_SIZES = { minimumBytes: 1, maximumBytes: 32 * 1024 * 1024 };
 export interface NegotiationOptions {
   readonly exportName: string;
   readonly clock: Clock;
+  /** Who we are, for a server of ours. */
+  readonly lease: LeaseContext;
   /** Puts TLS over the stream; undefined: the target asks for none. */
   readonly encrypt: ((stream: Duplex) => Promise<Duplex>) | undefined;
 }
@@ -36,6 +46,7 @@ interface Reply {
 export class Negotiation {
   readonly #clock: Clock;
   readonly #exportName: string;
+  readonly #lease: string;
   #stream: Duplex;
   #source: ByteSource;
   #sink: ByteSink;
@@ -44,6 +55,7 @@ export class Negotiation {
   private constructor(stream: Duplex, options: NegotiationOptions) {
     this.#clock = options.clock;
     this.#exportName = options.exportName;
+    this.#lease = encodeLeaseContext(options.lease);
     this.#stream = stream;
     this.#source = new ByteSource(stream);
     this.#sink = new ByteSink(stream);
@@ -85,15 +97,36 @@ export class Negotiation {
   /** Opens the export. */
   async open(): Promise<OpenExport> {
     const structured = (await this.#ask(Option.STRUCTURED_REPLY)).type === OptionReply.ACK;
+    const contexts = structured ? await this.#contexts() : [];
     const terms = await this.#query(Option.GO);
     const stream = this.#stream;
     return {
-      terms: { ...terms, structured },
+      terms: {
+        ...terms,
+        structured,
+        allocationContext: contexts.find(({ name }) => name === BASE_ALLOCATION)?.id,
+        isLeased: contexts.some(({ name }) => name === this.#lease),
+      },
       source: this.#source,
       sink: this.#sink,
       end: () => void stream.end(() => stream.destroy()),
       destroy: () => void stream.destroy(),
     };
+  }
+
+  /** Contexts that the server knows of those we ask for; none where it knows no contexts at all. */
+  async #contexts(): Promise<MetaContext[]> {
+    const option = Option.SET_META_CONTEXT;
+    const queries = [BASE_ALLOCATION, this.#lease];
+    const contexts: MetaContext[] = [];
+    let reply = await this.#ask(option, encodeMetaContextQuery({ exportName: this.#exportName, queries }));
+    for (; reply.type === OptionReply.META_CONTEXT; reply = await this.#reply(option)) {
+      if (contexts.length === REPLIES_MAX) throw new NbdProtocolError("reply to SET_META_CONTEXT", "it has no end");
+      contexts.push(decodeMetaContext(reply.payload));
+    }
+    if (reply.type === OptionReply.ACK) return contexts;
+    if (isRefusal(reply.type)) return [];
+    throw new NbdProtocolError("reply to SET_META_CONTEXT", `type ${reply.type}`);
   }
 
   async #query(option: typeof Option.INFO | typeof Option.GO): Promise<Terms> {
@@ -112,7 +145,10 @@ export class Negotiation {
     if (isRefusal(reply.type)) throw this.#refused(reply);
     if (reply.type !== OptionReply.ACK) throw new NbdProtocolError(`reply to ${name}`, `type ${reply.type}`);
     if (size === undefined) throw new NbdProtocolError(`reply to ${name}`, "it does not tell the size");
-    return { ...size, ...sizes, structured: false, roundTripMs: this.#roundTripMs };
+    const { sizeBytes, flags } = size;
+    const { minimumBytes, maximumBytes } = sizes;
+    const offered = { structured: false, allocationContext: undefined, isLeased: false };
+    return { sizeBytes, flags, minimumBytes, maximumBytes, ...offered, roundTripMs: this.#roundTripMs };
   }
 
   #refused({ type, payload }: Reply): NbdRefusedError {
@@ -126,6 +162,8 @@ export class Negotiation {
         );
       case OptionReply.ERR_UNSUP:
         return new NbdRefusedError("unsupported", "the server is too old: it does not know the option GO");
+      case OptionReply.ERR_POLICY:
+        return new NbdRefusedError("in-use", `the server refuses the export${said(payload)}`);
       case OptionReply.ERR_SHUTDOWN:
         return new NbdRefusedError("shutting-down", "the server is about to end");
       default:

@@ -13,6 +13,7 @@ const CODES: Readonly<Record<RefusedKind, string>> = {
   "tls-failed": "EACCES",
   unsupported: "ENOTSUP",
   "shutting-down": "ENOTCONN",
+  "in-use": "EBUSY",
   refused: "EACCES",
   "another-node": "ESTALE",
 };
@@ -21,7 +22,8 @@ const CODES: Readonly<Record<RefusedKind, string>> = {
 export function openFailure(name: string, error: unknown): DeviceError {
   if (error instanceof DeviceError) return error;
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof NbdRefusedError) return new OpenError(name, "open", CODES[error.kind], message);
+  if (error instanceof NbdRefusedError)
+    return new OpenError(name, error.kind === "in-use" ? "lock" : "open", CODES[error.kind], message);
   if (error instanceof NbdProtocolError) return new OpenError(name, "open", "EPROTO", message);
   return new OpenError(name, "open", "ENOTCONN", message);
 }

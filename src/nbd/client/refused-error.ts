@@ -7,6 +7,7 @@ export type RefusedKind =
   | "tls-failed"
   | "unsupported"
   | "shutting-down"
+  | "in-use"
   | "refused"
   | "another-node";
 

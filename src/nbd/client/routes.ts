@@ -7,18 +7,27 @@ import { withinLimit } from "../../base/time-limit.ts";
 import { formatAddress, type RemoteAddress, type RemoteTarget } from "../target.ts";
 import { dial } from "./dial.ts";
 import { encrypt } from "./encryption.ts";
+import type { LeaseContext } from "../wire/lease-context.ts";
 import { Negotiation } from "./negotiation.ts";
 import type { Reached, Way } from "./way.ts";
+
+export interface RoutesOptions {
+  readonly clock: Clock;
+  /** Who we are, for a server of ours. */
+  readonly lease: LeaseContext;
+}
 
 export class Routes implements Way {
   readonly #target: RemoteTarget;
   readonly #clock: Clock;
+  readonly #lease: LeaseContext;
   readonly #sockets = new Set<Socket>();
   #closed = false;
 
-  constructor(target: RemoteTarget, clock: Clock) {
+  constructor(target: RemoteTarget, { clock, lease }: RoutesOptions) {
     this.#target = target;
     this.#clock = clock;
+    this.#lease = lease;
   }
 
   async reach(attemptMs: number): Promise<Reached> {
@@ -60,6 +69,7 @@ export class Routes implements Way {
       const negotiation = await Negotiation.begin(stream, {
         exportName,
         clock,
+        lease: this.#lease,
         encrypt: tls === undefined ? undefined : (plain) => encrypt(plain, tls, host),
       });
       return work(negotiation);

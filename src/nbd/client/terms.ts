@@ -14,6 +14,10 @@ export interface Terms {
   readonly maximumBytes: number;
   /** Replies to reads come in chunks. */
   readonly structured: boolean;
+  /** Id of the meta context base:allocation; undefined: the server does not tell where holes are. */
+  readonly allocationContext: number | undefined;
+  /** The server keeps others from writing, and waits for us when the connection is lost. */
+  readonly isLeased: boolean;
   /** Time from a question to its answer, the least of those of the negotiation. */
   readonly roundTripMs: number;
 }

@@ -1,6 +1,7 @@
 // One request to a server, from the moment it is made until it is answered: it may be sent several times, over several
 // connections, with the same bytes. It holds everything that takes.
 
+import type { BlockStatus } from "../wire/chunk.ts";
 import { Command } from "../wire/constants.ts";
 import { encodeRequest, REQUEST_BYTES } from "../wire/request.ts";
 import type { FramePool } from "./frames.ts";
@@ -10,6 +11,8 @@ export interface Transaction {
   readonly cookie: number;
   /** One of Command. */
   readonly command: number;
+  /** CommandFlag. */
+  readonly flags: number;
   readonly offsetBytes: number;
   readonly lengthBytes: number;
   /** By the monotonic clock. */
@@ -18,11 +21,13 @@ export interface Transaction {
   readonly message: Uint8Array;
   /** Where the data of a READ goes; as long as the request, together. */
   readonly targets: readonly Uint8Array[];
+  /** Where the answer to a BLOCK_STATUS goes; once for each context. */
+  readonly status?: ((status: BlockStatus) => void) | undefined;
   /** Undefined: carried out. Otherwise the system's name of the error the server gave. Called once. */
   readonly settle: (error: string | undefined) => void;
 }
 
-/** A WRITE, with memory of its own. */
+/** A WRITE or WRITE_ZEROES, with memory of its own. */
 export interface Write extends Transaction {
   /** From the pool; `message` is the front of it. */
   readonly frame: Buffer;
@@ -37,7 +42,7 @@ export function plainTransaction(
   flags = 0,
   targets: readonly Uint8Array[] = [],
 ): Transaction {
-  return { ...asked, command, message: requestOf(asked, command, flags), targets };
+  return { ...asked, command, flags, message: requestOf(asked, command, flags), targets };
 }
 
 /** A WRITE of `sources`, which are copied. */
@@ -49,19 +54,28 @@ export function writeTransaction(asked: Asked, flags: number, sources: readonly 
     frame.set(source, at);
     at += source.length;
   }
-  return { ...asked, command: Command.WRITE, message: frame.subarray(0, at), targets: [], frame };
+  return { ...asked, command: Command.WRITE, flags, message: frame.subarray(0, at), targets: [], frame };
+}
+
+/** A WRITE_ZEROES. */
+export function zeroTransaction(asked: Asked, flags: number, pool: FramePool): Write {
+  const command = Command.WRITE_ZEROES;
+  const frame = pool.take(REQUEST_BYTES);
+  frame.set(requestOf(asked, command, flags));
+  return { ...asked, command, flags, message: frame.subarray(0, REQUEST_BYTES), targets: [], frame };
 }
 
 /** The same write, to be sent once more, under another cookie: the memory is the same. */
 export function writeAgain(write: Write, asked: Asked): Write {
-  write.frame.set(requestOf(asked, Command.WRITE, 0));
+  write.frame.set(requestOf(asked, write.command, write.flags));
   return { ...write, ...asked };
 }
 
-/** The data of a write. */
+/** The data of a write; nothing for one of zeroes. */
 export const dataOf = (write: Write): Uint8Array => write.message.subarray(REQUEST_BYTES);
 
-export const isWrite = (transaction: Transaction): transaction is Write => transaction.command === Command.WRITE;
+export const changes = ({ command }: Transaction): boolean =>
+  command !== Command.READ && command !== Command.FLUSH && command !== Command.BLOCK_STATUS;
 
 function requestOf({ cookie, offsetBytes, lengthBytes }: Asked, command: number, flags: number): Uint8Array {
   return encodeRequest({ flags, command, cookie: { high: 0, low: cookie }, offsetBytes, lengthBytes });
