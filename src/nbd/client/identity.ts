@@ -49,7 +49,8 @@ export class NodeIdentity {
     if (!kept.overlaps(0, NODE_HEADER_BYTES)) {
       for (const identity of this.#accepted) if (identity !== this.#newest) this.#accepted.delete(identity);
     }
-    const bytes = dataOf(write).slice(0, WITNESS_MAX_BYTES);
+    // A copy: the memory of the write goes back to the pool.
+    const bytes = new Uint8Array(dataOf(write).subarray(0, WITNESS_MAX_BYTES));
     this.#witness = bytes.length === 0 ? undefined : { offsetBytes: write.offsetBytes, bytes };
   }
 

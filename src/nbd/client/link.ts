@@ -84,6 +84,8 @@ export class Link {
   #address: string;
   /** Ends the attempt to get back that is under way. */
   #abandon: () => void = () => undefined;
+  /** Ends a pause between two attempts. */
+  #hurry: () => void = () => undefined;
   #failure: DeviceError | undefined;
   #forced: Promise<void> | undefined;
   #watch: Timer | undefined;
@@ -268,6 +270,7 @@ export class Link {
         else reject(new DeviceError(this.name, operation, offsetBytes, error, `its server says ${error}`));
       };
       const transaction = make({ cookie, offsetBytes, lengthBytes, startedMs: this.#nowMs, settle });
+      if (this.#pending.size === 0) this.#hurry();
       this.#pending.set(cookie, transaction);
       this.#connection?.send(transaction);
       this.#watchOver();
@@ -338,7 +341,7 @@ export class Link {
     const attemptMs = Math.max(ATTEMPT_MIN_MS, this.#options.policy.timeoutMs / ATTEMPT_PART);
     let waited = 0;
     for (let failed = 0; this.#state === "reconnecting"; failed++) {
-      await this.#wait(backoffMs(failed));
+      await this.#pause(backoffMs(failed));
       if (this.#pending.size > 0 && waited++ >= this.#options.policy.retryCount) {
         return this.#giveUp("ENOTCONN", `no connection after ${waited - 1} tries: ${this.counters.lastError ?? ""}`);
       }
@@ -417,8 +420,15 @@ export class Link {
     return lastError === undefined ? "" : ` (${lastError})`;
   }
 
-  #wait(durationMs: number): Promise<void> {
-    return new Promise((resolve) => this.#options.clock.after(durationMs, resolve));
+  /** Ends early when a request comes: nobody is to wait for a pause that was made while nobody did. */
+  #pause(durationMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#options.clock.after(durationMs, resolve);
+      this.#hurry = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
   }
 
   get #nowMs(): number {
@@ -444,6 +454,7 @@ export class Link {
     this.#connection?.destroy();
     this.#connection = undefined;
     this.#abandon();
+    this.#hurry();
     this.#way.close();
   }
 

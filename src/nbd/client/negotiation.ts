@@ -185,8 +185,7 @@ export class Negotiation {
     const header = decodeOptionReplyHeader(await this.#source.take(OPTION_REPLY_HEADER_BYTES, what));
     if (header.option !== option) throw new NbdProtocolError(what, `it is for option ${header.option}`);
     if (header.lengthBytes > REPLY_MAX_BYTES) throw new NbdProtocolError(what, `${header.lengthBytes} bytes long`);
-    // A copy: what is handed out is a view of memory that is read into again.
-    return { type: header.type, payload: (await this.#source.take(header.lengthBytes, what)).slice() };
+    return { type: header.type, payload: await this.#source.take(header.lengthBytes, what) };
   }
 }
 
