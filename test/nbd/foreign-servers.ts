@@ -36,6 +36,16 @@ export async function startNbdkit(folder: string, words: readonly string[], name
   return started("nbdkit", ["-f", "-U", socket, ...words], `nbd+unix:///?socket=${socket}`, () => listensAt(socket));
 }
 
+/** The same over TCP. */
+export async function startNbdkitOn(
+  port: number,
+  words: readonly string[],
+  host = "127.0.0.1",
+): Promise<ForeignServer> {
+  const all = ["-f", "-i", host, "-p", String(port), ...words];
+  return started("nbdkit", all, `nbd://${host}:${port}/`, () => listensOn(port));
+}
+
 /** `qemu-nbd` on an image of raw bytes. */
 export async function startQemu(folder: string, image: string, words: readonly string[] = []): Promise<ForeignServer> {
   const socket = join(folder, "qemu.sock");
@@ -54,10 +64,7 @@ export async function startNbdServer(
   const config = join(folder, "nbd-server.conf");
   const text = ["[generic]", "listenaddr = 127.0.0.1", `port = ${port}`, "[vol]", `exportname = ${image}`, ...lines];
   writeFileSync(config, `${text.join("\n")}\n`);
-  // Not by connecting: it serves one connection only.
-  const listening = new RegExp(`:${port.toString(16).toUpperCase().padStart(4, "0")} 00000000:0000 0A`);
-  const ready = (): boolean => listening.test(readFileSync("/proc/net/tcp", "latin1"));
-  return started("nbd-server", ["-d", "-C", config], `nbd://127.0.0.1:${port}/vol`, ready);
+  return started("nbd-server", ["-d", "-C", config], `nbd://127.0.0.1:${port}/vol`, () => listensOn(port));
 }
 
 /** The file of a socket is there a moment before anybody listens. */
@@ -65,6 +72,12 @@ const listensAt = (path: string): boolean =>
   readFileSync("/proc/net/unix", "latin1")
     .split("\n")
     .some((line) => line.endsWith(` ${path}`) && line.split(/\s+/)[3] === "00010000");
+
+/** Not found out by connecting: nbd-server serves one connection only. */
+const listensOn = (port: number): boolean =>
+  readFileSync("/proc/net/tcp", "latin1").includes(
+    `:${port.toString(16).toUpperCase().padStart(4, "0")} 00000000:0000 0A`,
+  );
 
 async function started(
   program: string,
