@@ -35,8 +35,19 @@ export interface Outgoing {
 
 export type Act = "send" | "cut" | "cut-in-the-middle" | "drop" | Uint8Array | Promise<void>;
 
+/** A way to the peer, over TCP. */
+export interface PeerRoute {
+  readonly port: number;
+  /** Every message takes so long. */
+  delayMs: number;
+  /** Nothing comes through. */
+  mute: boolean;
+}
+
 export interface PeerOptions {
   readonly path: string;
+  /** Beside the socket. */
+  readonly routes?: readonly PeerRoute[];
   readonly sizeBytes: number;
   readonly structured?: boolean;
   readonly flags?: number;
@@ -63,7 +74,7 @@ export class ScriptedPeer {
   /** What a read gives, and what a power cut leaves. */
   #volatile: Buffer;
   #durable: Buffer;
-  #server: Server | undefined;
+  #servers: Server[] = [];
 
   constructor(options: PeerOptions) {
     this.#options = options;
@@ -74,9 +85,16 @@ export class ScriptedPeer {
 
   async listen(): Promise<void> {
     rmSync(this.#options.path, { force: true });
-    const server = createServer((socket) => void this.#serve(socket).catch(() => socket.destroy()));
-    this.#server = server.listen(this.#options.path);
-    await once(server, "listening");
+    const listen = async (
+      where: { path: string } | { host: string; port: number },
+      route?: PeerRoute,
+    ): Promise<void> => {
+      const server = createServer((socket) => void this.#serve(socket, route).catch(() => socket.destroy()));
+      this.#servers.push(server.listen(where));
+      await once(server, "listening");
+    };
+    await listen({ path: this.#options.path });
+    for (const route of this.#options.routes ?? []) await listen({ host: "127.0.0.1", port: route.port }, route);
   }
 
   /** Ends all connections; with `powerLost` what was not flushed is gone. */
@@ -87,11 +105,10 @@ export class ScriptedPeer {
 
   async close(): Promise<void> {
     this.cut(false);
-    const server = this.#server;
-    this.#server = undefined;
-    if (server === undefined) return;
-    server.close();
-    await once(server, "close");
+    for (const server of this.#servers.splice(0)) {
+      server.close();
+      await once(server, "close");
+    }
   }
 
   /** What lies on it: durably, or as a read gives it. */
@@ -105,19 +122,24 @@ export class ScriptedPeer {
     this.#durable = Buffer.from(content);
   }
 
-  async #serve(socket: Socket): Promise<void> {
+  async #serve(socket: Socket, route?: PeerRoute): Promise<void> {
     this.connections++;
     this.#sockets.add(socket);
     socket.on("close", () => this.#sockets.delete(socket)).on("error", () => undefined);
     const source = new ByteSource(socket);
-    this.#send(socket, undefined, encodeGreeting(HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES));
+    const send = (request: Request | undefined, bytes: Uint8Array): void => {
+      if (route?.mute === true) return;
+      if (route === undefined || route.delayMs === 0) return this.#send(socket, request, bytes);
+      setTimeout(() => this.#send(socket, request, bytes), route.delayMs);
+    };
+    send(undefined, encodeGreeting(HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES));
     await source.take(CLIENT_FLAGS_BYTES, "flags");
     let structured = false;
     for (;;) {
       const { option, lengthBytes } = decodeOptionHeader((await source.take(OPTION_HEADER_BYTES, "option")).slice());
       await source.skip(lengthBytes, "data");
       const reply = (type: number, payload?: Uint8Array): void =>
-        this.#send(socket, undefined, encodeOptionReply(option, type, payload));
+        send(undefined, encodeOptionReply(option, type, payload));
       if (option === Option.STRUCTURED_REPLY && this.#options.structured === true) {
         structured = true;
         reply(OptionReply.ACK);
@@ -133,10 +155,11 @@ export class ScriptedPeer {
       const request = decodeRequest((await source.take(REQUEST_BYTES, "request")).slice());
       const isWrite = request.command === Command.WRITE;
       const data = (await source.take(isWrite ? request.lengthBytes : 0, "data")).slice();
+      if (route?.mute === true) continue;
       this.requests.push({ ...request, data });
       if (request.command === Command.DISC) return void socket.end();
       this.#carryOut(request, data);
-      for (const bytes of this.#answers(request, structured)) this.#send(socket, request, bytes);
+      for (const bytes of this.#answers(request, structured)) send(request, bytes);
     }
   }
 

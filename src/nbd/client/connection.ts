@@ -41,6 +41,7 @@ export class Connection {
   readonly #export: OpenExport;
   readonly #observer: ConnectionObserver;
   readonly #waiting = new Map<number, Waiting>();
+  readonly #idle: (() => void)[] = [];
   #over = false;
 
   constructor(opened: OpenExport, observer: ConnectionObserver) {
@@ -55,10 +56,20 @@ export class Connection {
     return this.#waiting.size;
   }
 
+  /** All that was ever received: as long as it grows the server is alive. */
+  get receivedBytes(): number {
+    return this.#export.source.receivedBytes;
+  }
+
   send(transaction: Transaction): void {
     if (this.#over) return;
     this.#waiting.set(transaction.cookie, { transaction, reply: undefined, error: undefined });
     this.#export.sink.send(transaction.message);
+  }
+
+  /** Resolves when nothing is under way, or it is over. */
+  async drained(): Promise<void> {
+    if (this.#waiting.size > 0 && !this.#over) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
   /** Says goodbye and leaves. For when nothing is under way. */
@@ -80,6 +91,7 @@ export class Connection {
     this.#export.destroy();
     if (this.#over) return;
     this.#over = true;
+    for (const wake of this.#idle.splice(0)) wake();
     this.#observer.onLost(reason);
   }
 
@@ -152,6 +164,7 @@ export class Connection {
     if (error === errorNameOf(WireError.ESHUTDOWN))
       throw new NbdRefusedError("shutting-down", "the server is about to end");
     this.#waiting.delete(transaction.cookie);
+    if (this.#waiting.size === 0) for (const wake of this.#idle.splice(0)) wake();
     this.#observer.onAnswer(transaction, error);
   }
 }

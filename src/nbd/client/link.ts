@@ -16,12 +16,14 @@ import type { NodeEvent } from "./events.ts";
 import { FramePool } from "./frames.ts";
 import { NodeIdentity } from "./identity.ts";
 import { KeptWrites } from "./kept-writes.ts";
+import { type LinkCounters, type LinkState, operationOf } from "./link-state.ts";
 import { backoffMs } from "./policy.ts";
 import { openFailure } from "./open-failure.ts";
 import { NbdRefusedError } from "./refused-error.ts";
 import { bringUpToDate } from "./replay.ts";
 import type { LinkOptions, Reached, Way } from "./way.ts";
-import { offers, type Terms, writeRefusal } from "./terms.ts";
+import { Silence } from "./silence.ts";
+import { offers, stillHolds, type Terms, writeRefusal } from "./terms.ts";
 import {
   type Asked,
   changes,
@@ -32,27 +34,6 @@ import {
   zeroTransaction,
 } from "./transaction.ts";
 
-export type LinkState = "connected" | "reconnecting" | "given-up" | "closed";
-
-/** What happened since the node was opened, for status and metrics. */
-export interface LinkCounters {
-  reconnects: number;
-  /** Requests and kept writes sent again. */
-  resent: number;
-  roundTripMs: number;
-  lastError: string | undefined;
-}
-
-/** Operation names for errors, by Command. */
-const OPERATIONS: Readonly<Record<number, DeviceOperation>> = {
-  [Command.READ]: "read",
-  [Command.WRITE]: "write",
-  [Command.FLUSH]: "flush",
-  [Command.TRIM]: "discard",
-  [Command.WRITE_ZEROES]: "zero",
-  [Command.BLOCK_STATUS]: "map",
-};
-
 /** A server of ours keeps the lease of who lost the connection for 20 seconds, unless told otherwise; some time is lost on the way. */
 const LEASE_MS = 15_000;
 /** When a node is opened nobody waits for it yet. */
@@ -60,6 +41,9 @@ const OPEN_MS = 10_000;
 /** An attempt to get it back may take this part of the time a request has. */
 const ATTEMPT_PART = 4;
 const ATTEMPT_MIN_MS = 1000;
+/** The same for the silence after which it is doubted, and for what is under way when the address is changed. */
+const DOUBT_PART = 8;
+const DRAIN_PART = 8;
 /** So many times while a request may wait it is looked how long it has waited. */
 const LOOKS_PER_TIMEOUT = 20;
 
@@ -87,6 +71,8 @@ export class Link {
   /** Ends a pause between two attempts. */
   #hurry: () => void = () => undefined;
   #failure: DeviceError | undefined;
+  #silence: Silence;
+  #doubting = false;
   #forced: Promise<void> | undefined;
   #watch: Timer | undefined;
   #cookie = 0;
@@ -98,6 +84,7 @@ export class Link {
     this.#way = way;
     this.#options = options;
     this.#address = reached.address;
+    this.#silence = new Silence(options.clock);
     this.#identity = new NodeIdentity(options.name, terms.sizeBytes);
     this.counters = { reconnects: 0, resent: 0, roundTripMs: terms.roundTripMs, lastError: undefined };
     this.#kept = new KeptWrites((write) => {
@@ -132,6 +119,10 @@ export class Link {
   /** That in use, or used last. */
   get address(): string {
     return this.#address;
+  }
+
+  get addresses(): readonly string[] {
+    return this.#way.addresses;
   }
 
   /** Requests without an answer. */
@@ -258,7 +249,7 @@ export class Link {
     lengthBytes: number,
     make: (asked: Asked) => Transaction,
   ): Promise<void> {
-    const operation = OPERATIONS[command] ?? "read";
+    const operation = operationOf(command);
     this.#refuseEnded(operation, offsetBytes);
     const cookie = this.#nextCookie();
     return new Promise((resolve, reject) => {
@@ -321,12 +312,29 @@ export class Link {
       this.#state = "connected";
       this.#address = address;
       this.counters.roundTripMs = opened.terms.roundTripMs;
+      this.#silence = new Silence(clock);
       for (const transaction of this.#pending.values()) connection.send(transaction);
+      this.#way.watch(address, (better) => void this.#changeOver(connection, better));
       return { requests: this.#pending.size, keptWrites };
     } catch (error) {
       connection.destroy();
       throw error;
     }
+  }
+
+  /** Goes by another address although this one works: what is under way is waited for first. */
+  async #changeOver(connection: Connection, better: string): Promise<void> {
+    if (this.#connection !== connection) return;
+    // From here on requests wait.
+    this.#connection = undefined;
+    const { clock, policy } = this.#options;
+    const limit = { clock, ms: policy.timeoutMs / DRAIN_PART };
+    await withinLimit(connection.drained(), limit, () => new Error("late")).catch(() => undefined);
+    if (this.#state !== "connected") return;
+    // No goodbye: a server of ours would take it for the end of our lease.
+    connection.destroy();
+    this.#state = "reconnecting";
+    void this.#restore(this.#nowMs, `${better} is better`);
   }
 
   #lost(reason: Error): void {
@@ -337,7 +345,8 @@ export class Link {
     void this.#restore(this.#nowMs);
   }
 
-  async #restore(lostMs: number): Promise<void> {
+  /** `whyChanged`: the connection was not lost but given up for a better one. */
+  async #restore(lostMs: number, whyChanged?: string): Promise<void> {
     const attemptMs = Math.max(ATTEMPT_MIN_MS, this.#options.policy.timeoutMs / ATTEMPT_PART);
     let waited = 0;
     for (let failed = 0; this.#state === "reconnecting"; failed++) {
@@ -345,21 +354,26 @@ export class Link {
       if (this.#pending.size > 0 && waited++ >= this.#options.policy.retryCount) {
         return this.#giveUp("ENOTCONN", `no connection after ${waited - 1} tries: ${this.counters.lastError ?? ""}`);
       }
+      let reached: Reached | undefined;
       try {
-        const reached = await this.#way.reach(attemptMs);
+        reached = await this.#way.reach(attemptMs);
         // Given up, or closed, while that went on.
         if (this.#state !== "reconnecting") return reached.opened.destroy();
         const before = this.#address;
         this.#refuseOther(reached);
         this.#refuseLate(reached, lostMs);
         const resent = await this.#adopt(reached, (read) => this.#recognise(read));
-        this.counters.reconnects++;
         this.counters.resent += resent.requests + resent.keptWrites;
         const { address } = reached;
-        this.#emit({ kind: "reconnected", address, awayMs: this.#nowMs - lostMs, ...resent });
-        if (address !== before) this.#emit({ kind: "route-changed", from: before, to: address, reason: "it was lost" });
+        const reason = whyChanged ?? "it was lost";
+        if (whyChanged === undefined) {
+          this.counters.reconnects++;
+          this.#emit({ kind: "reconnected", address, awayMs: this.#nowMs - lostMs, ...resent });
+        }
+        if (address !== before) this.#emit({ kind: "route-changed", from: before, to: address, reason });
         return;
       } catch (error) {
+        if (reached !== undefined && error instanceof NbdRefusedError) this.#way.blame(reached.address);
         this.#note(error instanceof Error ? error.message : String(error));
         if (error instanceof ContentLostError) return this.#giveUp(error.code, error.message, true);
         if (error instanceof DeviceError && error.code === "ESTALE") return this.#giveUp(error.code, error.message);
@@ -380,14 +394,7 @@ export class Link {
 
   /** What was agreed on must still hold. */
   #refuseOther({ opened }: Reached): void {
-    const { sizeBytes, minimumBytes, maximumBytes, flags } = opened.terms;
-    const kept = this.terms;
-    const lacks = kept.flags & ~flags & ~TransmissionFlag.ROTATIONAL;
-    const losesLease = kept.isLeased && !opened.terms.isLeased;
-    const isSame =
-      sizeBytes === kept.sizeBytes && minimumBytes <= kept.minimumBytes && maximumBytes >= kept.maximumBytes;
-    const turnedReadOnly = ~kept.flags & flags & TransmissionFlag.READ_ONLY;
-    if (isSame && lacks === 0 && turnedReadOnly === 0 && !losesLease) return;
+    if (stillHolds(this.terms, opened.terms)) return;
     opened.destroy();
     throw new NbdRefusedError("another-node", "the export is another one now: its size or what it can do has changed");
   }
@@ -410,9 +417,35 @@ export class Link {
       this.#watch = undefined;
       const [oldest] = this.#pending.values();
       if (oldest === undefined) return;
-      if (this.#nowMs - oldest.startedMs < policy.timeoutMs) return this.#watchOver();
+      const waitedMs = this.#nowMs - oldest.startedMs;
+      if (waitedMs < policy.timeoutMs) {
+        void this.#doubt(waitedMs);
+        return this.#watchOver();
+      }
       this.#giveUp("ENOTCONN", `no answer within ${policy.timeoutMs} ms${this.#lastError}`);
     });
+  }
+
+  /**
+   * A server that says nothing may be slow, or the way there is cut. If there are other ways, and it does not answer by this one
+   * to a new question either, the connection is given up.
+   */
+  async #doubt(waitedMs: number): Promise<void> {
+    const connection = this.#connection;
+    if (connection === undefined || this.#way.addresses.length < 2) return;
+    if (connection.receivedBytes !== this.#heardBytes) {
+      this.#heardBytes = connection.receivedBytes;
+      this.#silence = new Silence(clock);
+    }
+    const patienceMs = this.#options.policy.timeoutMs / DOUBT_PART;
+    const silentMs = Math.min(waitedMs, this.#nowMs - this.#heardMs);
+    if (silentMs < patienceMs || this.#doubting) return;
+    this.#doubting = true;
+    const answers = await this.#way.answers(this.#address, patienceMs);
+    this.#doubting = false;
+    if (answers || this.#connection !== connection || connection.receivedBytes !== this.#heardBytes) return;
+    connection.destroy();
+    this.#lost(new Error(`no answer for ${Math.round(this.#nowMs - this.#heardMs)} ms`));
   }
 
   get #lastError(): string {

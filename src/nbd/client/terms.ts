@@ -35,6 +35,20 @@ export interface OpenExport {
 
 export const offers = ({ flags }: Terms, flag: number): boolean => (flags & flag) !== 0;
 
+/** What was agreed on before, `now` offers as well: the export can be gone on with. */
+export function stillHolds(before: Terms, now: Terms): boolean {
+  const lacking = before.flags & ~now.flags & ~TransmissionFlag.ROTATIONAL;
+  const turnedReadOnly = ~before.flags & now.flags & TransmissionFlag.READ_ONLY;
+  return (
+    now.sizeBytes === before.sizeBytes &&
+    now.minimumBytes <= before.minimumBytes &&
+    now.maximumBytes >= before.maximumBytes &&
+    lacking === 0 &&
+    turnedReadOnly === 0 &&
+    (now.isLeased || !before.isLeased)
+  );
+}
+
 /** Why nothing can be kept there; undefined when it can. */
 export function writeRefusal(terms: Terms): { readonly code: string; readonly detail: string } | undefined {
   if (offers(terms, TransmissionFlag.READ_ONLY)) return { code: "EROFS", detail: "its server exports it read-only" };

@@ -14,6 +14,14 @@ export interface Reached {
 export interface Way {
   /** Opens the export by the best address that works, each tried for so long at most; rejects with why none does. */
   reach(attemptMs: number): Promise<Reached>;
+  /** All there are, the first of equals first. */
+  readonly addresses: readonly string[];
+  /** This one led to something else than the node. */
+  blame(address: string): void;
+  /** Whether a server answers there at all, within so long. */
+  answers(address: string, limitMs: number): Promise<boolean>;
+  /** Looks out for one that is better than the one in use, until the way is asked for again; tells once. */
+  watch(address: string, onBetter: (address: string) => void): void;
   /** Ends whatever is under way. */
   close(): void;
 }
