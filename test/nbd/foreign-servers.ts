@@ -36,14 +36,17 @@ export async function startNbdkit(folder: string, words: readonly string[], name
   return started("nbdkit", ["-f", "-U", socket, ...words], `nbd+unix:///?socket=${socket}`, () => listensAt(socket));
 }
 
-/** The same over TCP. */
+/** The same over TCP, in a network namespace if one is named. */
 export async function startNbdkitOn(
   port: number,
   words: readonly string[],
-  host = "127.0.0.1",
+  { host = "127.0.0.1", namespace }: { readonly host?: string; readonly namespace?: string } = {},
 ): Promise<ForeignServer> {
   const all = ["-f", "-i", host, "-p", String(port), ...words];
-  return started("nbdkit", all, `nbd://${host}:${port}/`, () => listensOn(port));
+  const target = `nbd://${host}:${port}/`;
+  if (namespace === undefined) return started("nbdkit", all, target, () => listensOn(port));
+  const within = ["netns", "exec", namespace, "nbdkit", ...all];
+  return started("ip", within, target, ({ pid }) => listensOn(port, `/proc/${pid}/net/tcp`));
 }
 
 /** `qemu-nbd` on an image of raw bytes. */
@@ -74,22 +77,20 @@ const listensAt = (path: string): boolean =>
     .some((line) => line.endsWith(` ${path}`) && line.split(/\s+/)[3] === "00010000");
 
 /** Not found out by connecting: nbd-server serves one connection only. */
-const listensOn = (port: number): boolean =>
-  readFileSync("/proc/net/tcp", "latin1").includes(
-    `:${port.toString(16).toUpperCase().padStart(4, "0")} 00000000:0000 0A`,
-  );
+const listensOn = (port: number, table = "/proc/net/tcp"): boolean =>
+  readFileSync(table, "latin1").includes(`:${port.toString(16).toUpperCase().padStart(4, "0")} 00000000:0000 0A`);
 
 async function started(
   program: string,
   words: readonly string[],
   target: string,
-  isReady: () => boolean,
+  isReady: (child: ChildProcess) => boolean,
 ): Promise<ForeignServer> {
   const child = spawn(program, words, { stdio: ["ignore", "ignore", "pipe"] });
   let said = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => (said += text));
   const ended = once(child, "exit");
-  for (let waitedMs = 0; !isReady(); waitedMs += 20) {
+  for (let waitedMs = 0; !isReady(child); waitedMs += 20) {
     if (child.exitCode !== null || waitedMs > 10_000) throw new Error(`${program} does not start: ${said}`);
     await sleep(20);
   }

@@ -313,6 +313,7 @@ export class Link {
       this.#address = address;
       this.counters.roundTripMs = opened.terms.roundTripMs;
       this.#silence = new Silence(clock);
+      this.#silence = new Silence(clock);
       for (const transaction of this.#pending.values()) connection.send(transaction);
       this.#way.watch(address, (better) => void this.#changeOver(connection, better));
       return { requests: this.#pending.size, keptWrites };
@@ -433,19 +434,15 @@ export class Link {
   async #doubt(waitedMs: number): Promise<void> {
     const connection = this.#connection;
     if (connection === undefined || this.#way.addresses.length < 2) return;
-    if (connection.receivedBytes !== this.#heardBytes) {
-      this.#heardBytes = connection.receivedBytes;
-      this.#silence = new Silence(clock);
-    }
     const patienceMs = this.#options.policy.timeoutMs / DOUBT_PART;
-    const silentMs = Math.min(waitedMs, this.#nowMs - this.#heardMs);
-    if (silentMs < patienceMs || this.#doubting) return;
+    const sinceMs = this.#silence.since(connection.receivedBytes);
+    if (Math.min(waitedMs, this.#nowMs - sinceMs) < patienceMs || this.#doubting) return;
     this.#doubting = true;
     const answers = await this.#way.answers(this.#address, patienceMs);
     this.#doubting = false;
-    if (answers || this.#connection !== connection || connection.receivedBytes !== this.#heardBytes) return;
+    if (answers || this.#connection !== connection || this.#silence.since(connection.receivedBytes) > sinceMs) return;
     connection.destroy();
-    this.#lost(new Error(`no answer for ${Math.round(this.#nowMs - this.#heardMs)} ms`));
+    this.#lost(new Error(`no answer for ${Math.round(this.#nowMs - sinceMs)} ms`));
   }
 
   get #lastError(): string {
