@@ -27,6 +27,7 @@ Options of -o, separated by commas:
   resync-rate=SIZE     bytes a second that catching up a copy may move (default 0: no bound)
   ro, rw               read-only, or not (default rw)
   transport=NAME       kernel (default) or fuse-native, as --transport
+  metrics=[HOST:]PORT  serve figures for Prometheus, on the loopback unless HOST is given; or the path of a socket
   log=FILE             append the daemon's log to FILE (absolute path)
   allow_other          let other users in (always on when root mounts)
   suid, dev, noexec, noatime, relatime, strictatime, ...   as for mount(8); nosuid and nodev are the default

@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { parseByteSize } from "../base/byte-size.ts";
 import { isGenericMountOption } from "../fuse/kernel/mount-options.ts";
+import { parseMetricsAddress } from "./metrics-address.ts";
 import { RETRY_COUNT_DEFAULT } from "../nbd/client/policy.ts";
 
 export const CACHE_DEFAULT_BYTES = 256 * 1024 * 1024;
@@ -41,6 +42,8 @@ export const MountOptions = z.strictObject({
   allowOther: z.boolean().optional(),
   /** Absolute path of the daemon's log. */
   logPath: z.string().optional(),
+  /** Where metrics are served, as it was given. */
+  metrics: z.string().optional(),
   /** Generic words for the kernel (nosuid, noatime, …), in the order given; a later one overrides an earlier one. */
   vfsWords: z.array(z.string()),
 });
@@ -78,6 +81,9 @@ const Rate = z
   .string()
   .transform((text) => parseByteSize(text) ?? Number.NaN)
   .refine((bytes) => bytes >= 0, "takes bytes a second, such as 20M, or 0 for no bound");
+const Metrics = z
+  .string()
+  .refine((text) => parseMetricsAddress(text) !== undefined, "takes [HOST:]PORT, or the path of a socket");
 const LogPath = z.string().regex(/^\//, "takes an absolute path");
 
 function valueOf<T>(word: string, text: string | undefined, schema: z.ZodType<T>): T {
@@ -120,6 +126,7 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
     else if (word === "resync-rate") options.resyncBytesPerSecond = valueOf(word, value, Rate);
     else if (value === undefined && word === "degraded") options.degraded = true;
     else if (word === "transport") options.transport = valueOf(word, value, TransportName);
+    else if (word === "metrics") options.metrics = valueOf(word, value, Metrics);
     else if (word === "log") options.logPath = valueOf(word, value, LogPath);
     else if (value === undefined && word === "ro") options.readOnly = true;
     else if (value === undefined && word === "rw") options.readOnly = false;

@@ -11,6 +11,8 @@ import type { Volume } from "../volume/volume.ts";
 import { Caretaker } from "../walk/caretaker.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest, VerbCall } from "./messages.ts";
+import type { MetricsServer } from "./metrics.ts";
+import { parseMetricsAddress } from "./metrics-address.ts";
 import { mountWarnings } from "./mount-warnings.ts";
 import { JOURNAL_BYTES, openVolume } from "./open-volume.ts";
 import { SharedMemory } from "./shared-memory.ts";
@@ -58,6 +60,7 @@ export class Worker {
   #service: Service | undefined;
   #device: DeviceService | undefined;
   #leaving = false;
+  #metrics: MetricsServer | undefined;
   #faults = 0;
 
   private constructor(
@@ -112,6 +115,7 @@ export class Worker {
     if (negotiated !== undefined) await fs.takeOver();
     this.#tellTargets();
     if (this.#volume.readOnly === undefined) this.#caretaker.start();
+    await this.#serveMetrics();
     const options = { onFault: (error: unknown) => this.requestFault(error) };
     const { directory, source } = this.#request;
     const { allowOther, readOnly, vfsWords } = this.#request.options;
@@ -133,6 +137,20 @@ export class Worker {
     return { ended: this.#service.closed.then(() => (this.#leaving ? forever : this.#finish(fs))) };
   }
 
+  /** Who can't be told figures does without: that is no reason not to mount. */
+  async #serveMetrics(): Promise<void> {
+    const { metrics } = this.#request.options;
+    const address = metrics === undefined ? undefined : parseMetricsAddress(metrics);
+    if (address === undefined) return;
+    try {
+      // Loaded only when asked for.
+      const { serveMetrics } = await import("./metrics.ts");
+      this.#metrics = await serveMetrics(address, () => this.status());
+    } catch (error) {
+      console.error(`warning: metrics=${metrics}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
   #agreed(agreed: Negotiated): void {
     if (this.#memory !== undefined) this.#memory.negotiated = agreed;
     if ((agreed.flags2 & InitFlag2.HAS_RESEND) === 0) {
@@ -143,6 +161,7 @@ export class Worker {
   /** Ends so that another worker can go on: takes no more requests, answers those it has, commits. */
   async leave(): Promise<void> {
     this.#leaving = true;
+    await this.#metrics?.close();
     await this.#device?.stop();
     await this.#device?.session.quiet();
     await this.#caretaker.close();
@@ -151,6 +170,7 @@ export class Worker {
 
   async #finish(fs: FileSystem): Promise<string | undefined> {
     try {
+      await this.#metrics?.close();
       await fs.close();
       await this.#caretaker.close();
       await this.#volume.noteErrors();

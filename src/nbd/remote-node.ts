@@ -2,7 +2,13 @@
 // Requests are cut to what the server takes. Where it works in larger units than bytes, a write of less reads the rest of the
 // units it touches first; h2ts itself writes whole KiB, so a server that wants more than that is refused.
 
-import { type BlockDevice, DeviceError, type DeviceExtent, type DeviceOperation } from "../device/device.ts";
+import {
+  type BlockDevice,
+  DeviceError,
+  type DeviceExtent,
+  type DeviceOperation,
+  type DeviceReport,
+} from "../device/device.ts";
 import { OpenError } from "../device/open.ts";
 import { writeZeros } from "../device/sparse.ts";
 import { readsAsZero } from "./wire/chunk.ts";
@@ -74,6 +80,13 @@ export class RemoteNode implements BlockDevice {
   /** Until it is closed, given up or not. */
   get isOpen(): boolean {
     return this.#closed === undefined;
+  }
+
+  report(): DeviceReport {
+    const { state, address, addresses, inFlight, keptBytes: unflushedBytes, counters } = this.link;
+    const { resent, reconnects, roundTripMs, lastError } = counters;
+    const told = { state, address, addresses, inFlight, unflushedBytes, resent, reconnects, roundTripMs };
+    return { kind: "remote", connection: { ...told, ...(lastError !== undefined && { lastError }) } };
   }
 
   writeUntil(untilMs: number): void {
