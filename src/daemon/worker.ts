@@ -8,7 +8,9 @@ import type { Negotiated } from "../fuse/kernel/negotiation.ts";
 import { type DeviceService, serveDevice } from "../fuse/kernel/transport.ts";
 import { FileSystem } from "../posix/filesystem.ts";
 import type { Volume } from "../volume/volume.ts";
+import { answersFor } from "../nbd/open.ts";
 import { Caretaker } from "../walk/caretaker.ts";
+import { Comeback } from "../walk/comeback.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest, VerbCall } from "./messages.ts";
 import type { MetricsServer } from "./metrics.ts";
@@ -53,6 +55,7 @@ export class Worker {
   readonly #memory: SharedMemory | undefined;
   readonly #volume: Volume;
   readonly #caretaker: Caretaker;
+  readonly #comeback: Comeback;
   readonly #targets: TargetList;
   #targetsTold: readonly string[];
   /** Told where the copies are, whenever that changed: what another worker has to open. */
@@ -80,6 +83,11 @@ export class Worker {
         console.error(line);
         this.#tellTargets();
       },
+    });
+    this.#comeback = new Comeback(volume, this.#caretaker, {
+      clock: volume.copies.clock,
+      answers: (node) => answersFor(node, volume.copies.clock),
+      onNote: (line) => console.error(line),
     });
     this.#targets = new TargetList(volume, request.targets);
     this.#targetsTold = request.targets;
@@ -114,7 +122,10 @@ export class Worker {
     const negotiated = memory?.negotiated;
     if (negotiated !== undefined) await fs.takeOver();
     this.#tellTargets();
-    if (this.#volume.readOnly === undefined) this.#caretaker.start();
+    if (this.#volume.readOnly === undefined) {
+      this.#caretaker.start();
+      this.#comeback.start();
+    }
     await this.#serveMetrics();
     const options = { onFault: (error: unknown) => this.requestFault(error) };
     const { directory, source } = this.#request;
@@ -164,6 +175,7 @@ export class Worker {
     await this.#metrics?.close();
     await this.#device?.stop();
     await this.#device?.session.quiet();
+    await this.#comeback.close();
     await this.#caretaker.close();
     if (this.#volume.readOnly === undefined) await this.#volume.forceCommit();
   }
@@ -172,6 +184,7 @@ export class Worker {
     try {
       await this.#metrics?.close();
       await fs.close();
+      await this.#comeback.close();
       await this.#caretaker.close();
       await this.#volume.noteErrors();
       await this.#volume.close();

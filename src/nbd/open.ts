@@ -9,6 +9,7 @@ import { OpenError, openNode } from "../device/open.ts";
 import { sha256 } from "../format/check.ts";
 import type { NodeObserver } from "./client/events.ts";
 import { POLICY_DEFAULT, type RemotePolicy } from "./client/policy.ts";
+import { Routes } from "./client/routes.ts";
 import { RemoteNode } from "./remote-node.ts";
 import { isRemoteTarget, parseRemoteTarget } from "./target.ts";
 
@@ -49,6 +50,17 @@ export function deviceOpener(options: RemoteOptions = {}): OpenDevice {
     open.set(target.text, remote);
     return remote;
   };
+}
+
+const ANSWER_MS = 2000;
+
+/** Whether a server answers for the export of a remote node, by any of its addresses. Nothing is opened there. */
+export async function answersFor(node: string, clock: Clock): Promise<boolean> {
+  const target = parseRemoteTarget(node);
+  const routes = new Routes(target, { clock, lease: { kind: "reader" } });
+  const answers = await Promise.all(routes.addresses.map((address) => routes.answers(address, ANSWER_MS)));
+  routes.close();
+  return answers.includes(true);
 }
 
 /** For programs that only want a node opened. */
