@@ -1,6 +1,9 @@
 // A volume with a copy at home and one on a server of others: the server restarts in the middle of work, goes away for longer,
 // and comes back; nobody notices but the log and the status.
 
+import { once } from "node:events";
+import { get, type IncomingMessage } from "node:http";
+import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type ForeignServer, freePort, imageIn, startNbdkit } from "../nbd/foreign-servers.ts";
 import { mountsImpossible } from "./cli-place.ts";
@@ -23,6 +26,12 @@ afterEach(async () => {
 });
 
 const start = (): Promise<ForeignServer> => startNbdkit(place.folder, ["file", place.path("remote.img")]);
+
+/** What a program on this machine serves over HTTP. */
+async function page(port: number, path: string): Promise<string> {
+  const [response] = (await once(get({ port, path }), "response")) as [IncomingMessage];
+  return text(response);
+}
 
 /** Lines of the daemon's log that say this. */
 async function told(words: RegExp): Promise<number> {
@@ -50,7 +59,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
     expect(report.out).toMatch(
       /remote, 96M\n +connected, by \S+kit.sock; round trip [\d.]+ ms\n.*[1-9]\d* reconnects\n/,
     );
-    const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+    const metrics = await page(metricsPort, "/metrics");
     expect(metrics).toMatch(/^h2ts_node_reconnects\{copy="1",node="nbd\+unix:.*\} 3$/m);
     await place.h2ts("umount", place.mnt);
     await place.examine(work, [local, server.target]);
