@@ -101,7 +101,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
     const row = [imageIn(place.folder, 48 * MIB, "half.img"), imageIn(place.folder, 64 * MIB, "second.img")];
     const second = await startNbdkit(place.folder, ["file", row[1] as string], "second");
     try {
-      await place.h2ts("replace", place.mnt, "1", `${row[0]}+${second.target}`);
+      await place.h2ts("replace", "-w", place.mnt, "1", `${row[0]}+${second.target}`);
       await place.h2ts("wait", place.mnt);
       await work.run(20);
       expect(await place.states()).toEqual(["ONLINE", "ONLINE", "ONLINE"]);

@@ -36,8 +36,6 @@ import {
 
 /** A server of ours keeps the lease of who lost the connection for 20 seconds, unless told otherwise; some time is lost on the way. */
 const LEASE_MS = 15_000;
-/** When a node is opened nobody waits for it yet. */
-const OPEN_MS = 10_000;
 /** An attempt to get it back may take this part of the time a request has. */
 const ATTEMPT_PART = 4;
 const ATTEMPT_MIN_MS = 1000;
@@ -96,7 +94,7 @@ export class Link {
   /** Opens the export by any of its addresses. Rejects with DeviceError. */
   static async open(way: Way, options: LinkOptions): Promise<Link> {
     try {
-      const reached = await way.reach(Math.max(OPEN_MS, options.policy.timeoutMs));
+      const reached = await way.reach(options.policy.openMs);
       const link = new Link(way, options, reached);
       const refusal = options.writable ? writeRefusal(link.terms) : undefined;
       if (refusal !== undefined) {

@@ -5,6 +5,8 @@ export interface RemotePolicy {
   readonly retryCount: number;
   /** A request is answered within this time, whatever has to be tried for that, or the node is given up. */
   readonly timeoutMs: number;
+  /** The same for opening the node, when nobody waits yet; each address may take so long. */
+  readonly openMs: number;
   /** So many bytes of writes may be answered and not flushed; reaching it forces a flush. */
   readonly keptBytesMax: number;
 }
@@ -15,6 +17,7 @@ export const TIMEOUT_MS_DEFAULT = 5000;
 export const POLICY_DEFAULT: RemotePolicy = {
   retryCount: RETRY_COUNT_DEFAULT,
   timeoutMs: TIMEOUT_MS_DEFAULT,
+  openMs: 10_000,
   keptBytesMax: 64 * 1024 * 1024,
 };
 
