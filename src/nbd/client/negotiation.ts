@@ -26,6 +26,7 @@ import type { OpenExport, Terms } from "./terms.ts";
 /** No reply of a negotiation is longer, and no option has more of them. */
 const REPLY_MAX_BYTES = 16 * 1024;
 const REPLIES_MAX = 64;
+const LOOKS = 3;
 /** What a server that names no sizes takes, by the protocol's document. */
 const DEFAULT_SIZES = { minimumBytes: 1, maximumBytes: 32 * 1024 * 1024 };
 
@@ -87,8 +88,12 @@ export class Negotiation {
     this.#roundTripMs = Infinity;
   }
 
-  /** Asks what the export is like, without opening it; then the connection is of no more use. */
+  /**
+   * Asks what the export is like, without opening it, and again, as the least of several round trips tells how far away it is;
+   * then the connection is of no more use.
+   */
   async look(): Promise<Terms> {
+    for (let i = 1; i < LOOKS; i++) await this.#query(Option.INFO);
     const terms = await this.#query(Option.INFO);
     this.#sink.send(encodeOption(Option.ABORT));
     return terms;

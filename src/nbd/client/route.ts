@@ -4,8 +4,8 @@ import { formatAddress, type RemoteAddress } from "../target.ts";
 
 /** So many round trips are remembered; the least of them counts, as a busy machine only ever adds to one. */
 const REMEMBERED = 3;
-/** Less of a difference is none. */
-const NOTABLE_MS = 1;
+/** Less of a difference is none: a busy machine makes as much. */
+const NOTABLE_MS = 3;
 const NOTABLE_FACTOR = 2;
 
 export class Route {
