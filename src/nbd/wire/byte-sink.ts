@@ -9,6 +9,7 @@ export class ByteSink {
   readonly #stream: Writable;
   readonly #waiting: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
   #corked = false;
+  #sentBytes = 0;
   #cause: Error | undefined;
 
   constructor(stream: Writable) {
@@ -23,6 +24,11 @@ export class ByteSink {
     return this.#stream.writableLength;
   }
 
+  /** All bytes given to it so far. */
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
   /**
    * Sends the pieces in order, with nothing of others between. The caller leaves the bytes alone until they have gone out, and
    * learns of a broken connection from `drained` or from reading. All that one turn of the loop sends goes out in one call.
@@ -34,7 +40,11 @@ export class ByteSink {
       this.#stream.cork();
       process.nextTick(this.#uncork);
     }
-    for (const piece of pieces) if (piece.length > 0) this.#stream.write(piece);
+    for (const piece of pieces) {
+      if (piece.length === 0) continue;
+      this.#sentBytes += piece.length;
+      this.#stream.write(piece);
+    }
   }
 
   /** Resolves when there is room for more; rejects with NbdClosedError when there never will be. */
