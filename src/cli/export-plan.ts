@@ -25,8 +25,15 @@ export interface ExportFlags {
   readonly requests?: string;
 }
 
+export interface NamedTarget {
+  readonly name: string;
+  readonly target: string;
+  /** Nodes of its row. */
+  readonly nodes: number;
+}
+
 export interface ExportPlan {
-  readonly exports: readonly { readonly name: string; readonly target: string }[];
+  readonly exports: readonly NamedTarget[];
   readonly addresses: readonly ListenAddress[];
   readonly allowList: AllowList;
   readonly tls: TlsKeys | undefined;
@@ -60,12 +67,13 @@ export function planExport(words: readonly string[], flags: ExportFlags, warn: (
 }
 
 /** `NAME=TARGET`, or a target that is named after its first node. A path that exists is taken as it is. */
-function namedTarget(word: string): { name: string; target: string } {
+function namedTarget(word: string): NamedTarget {
   const [, given, rest] = existsSync(word) ? [] : (/^([^/=+:]+)=(.+)$/.exec(word) ?? []);
   const target = rest ?? word;
-  const name = given ?? basename(nodePaths(target)[0] as string);
+  const paths = nodePaths(target);
+  const name = given ?? basename(paths[0] as string);
   if (Buffer.byteLength(name) > TEXT_MAX_BYTES) throw new UsageError(`${name.slice(0, 40)}…: the name is too long`);
-  return { name, target };
+  return { name, target, nodes: paths.length };
 }
 
 function keysOf({ pskFile, tlsCert, tlsKey, tlsCa }: ExportFlags, warn: (line: string) => void): TlsKeys | undefined {

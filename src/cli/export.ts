@@ -5,6 +5,8 @@ import { SystemClock } from "../base/clock.ts";
 import { closeTargets, openTargets, type OpenTarget } from "../copies/targets.ts";
 import { DaemonLog } from "../daemon/daemon-log.ts";
 import type { BlockDevice } from "../device/device.ts";
+import { CALLS_IN_FLIGHT_MAX } from "../device/gate.ts";
+import { GatheringDevice } from "../device/gathering.ts";
 import { Row } from "../device/row.ts";
 import { Catalogue } from "../nbd/server/catalogue.ts";
 import { Export } from "../nbd/server/export.ts";
@@ -12,6 +14,9 @@ import { formatListenAddress } from "../nbd/server/listen-address.ts";
 import { NbdServer } from "../nbd/server/server.ts";
 import { type ExportFlags, type ExportPlan, planExport } from "./export-plan.ts";
 import { ensureThreads } from "./thread-pool.ts";
+
+/** For names of hosts, and whatever else is not a device. */
+const SPARE_THREADS = 4;
 
 const HELP = `
 ADDR is HOST:PORT, [V6]:PORT or unix:PATH (default 127.0.0.1:10809); --listen may be given several times.
@@ -43,7 +48,7 @@ export function addExport(program: Command): void {
     .action(async (words: string[], flags: ExportFlags) => {
       const log = DaemonLog.toStderr(() => new Date());
       const plan = planExport(words, flags, (line) => log.line(`warning: ${line}`));
-      ensureThreads();
+      ensureThreads(SPARE_THREADS + CALLS_IN_FLIGHT_MAX * plan.exports.reduce((sum, { nodes }) => sum + nodes, 0));
       await serve(plan, (line) => log.line(line));
     });
 }
@@ -80,7 +85,8 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
 }
 
 function deviceOf({ devices }: OpenTarget): BlockDevice {
-  return devices.length === 1 ? (devices[0] as BlockDevice) : new Row(devices);
+  const nodes = devices.map((device) => new GatheringDevice(device));
+  return nodes.length === 1 ? (nodes[0] as BlockDevice) : new Row(nodes);
 }
 
 /** The signal that asks for the end. A second one ends the process at once, as if there were nobody to hear it. */

@@ -7,6 +7,7 @@ import { TransmissionFlag } from "../wire/constants.ts";
 import type { BlockSizes } from "../wire/info.ts";
 import { Lease } from "./lease.ts";
 import { PAYLOAD_MAX_BYTES } from "./limits.ts";
+import { ReadBuffers } from "./read-buffers.ts";
 
 export interface ExportOptions {
   readonly readOnly: boolean;
@@ -19,6 +20,7 @@ export class Export {
   readonly device: BlockDevice;
   readonly readOnly: boolean;
   readonly lease: Lease;
+  readonly buffers = new ReadBuffers();
   readonly blockSizes: BlockSizes = {
     minimumBytes: 1,
     preferredBytes: 64 * 1024,

@@ -28,14 +28,14 @@ export class Replies {
     this.#sink.send(encodeSimpleReply(0, cookie));
   }
 
-  /** What a READ gave. */
-  data({ cookie, offsetBytes }: Request, data: Uint8Array): void {
-    if (!this.#structured) this.#sink.send(encodeSimpleReply(0, cookie), data);
-    else if (data.length === 0) this.#sink.send(encodeChunk(ChunkType.NONE, cookie, true, NOTHING));
+  /** What a READ gave; `sent` is called when the data has gone out, or never will. */
+  data({ cookie, offsetBytes }: Request, data: Uint8Array, sent: () => void): void {
+    if (!this.#structured) this.#sink.sendAndTell(sent, encodeSimpleReply(0, cookie), data);
+    else if (data.length === 0) this.#sink.sendAndTell(sent, encodeChunk(ChunkType.NONE, cookie, true, NOTHING));
     else {
       const lengthBytes = DATA_OFFSET_BYTES + data.length;
       const header = encodeChunkHeader({ done: true, type: ChunkType.OFFSET_DATA, cookie, lengthBytes });
-      this.#sink.send(header, encodeDataOffset(offsetBytes), data);
+      this.#sink.sendAndTell(sent, header, encodeDataOffset(offsetBytes), data);
     }
   }
 

@@ -105,13 +105,14 @@ export class Transmission {
 
   async #perform(request: Request, data: readonly Uint8Array[]): Promise<void> {
     const { export: served } = this.#opened;
-    const { device } = served;
+    const { device, buffers } = served;
     const { command, flags, cookie, offsetBytes, lengthBytes } = request;
     switch (command) {
       case Command.READ: {
-        const target = Buffer.allocUnsafeSlow(lengthBytes);
+        const target = buffers.take(lengthBytes);
+        // One whose read failed is not used again: the system may have it still.
         await device.read(offsetBytes, [target]);
-        this.#replies.data(request, target);
+        this.#replies.data(request, target, () => buffers.give(target));
         return;
       }
       case Command.BLOCK_STATUS:

@@ -34,17 +34,28 @@ export class ByteSink {
    * learns of a broken connection from `drained` or from reading. All that one turn of the loop sends goes out in one call.
    */
   send(...pieces: readonly Uint8Array[]): void {
-    if (this.#stream.destroyed || this.#stream.writableEnded) return;
+    this.#write(pieces, undefined);
+  }
+
+  /** As `send`; `sent` is called once the bytes are nobody's any more, gone out or not. */
+  sendAndTell(sent: () => void, ...pieces: readonly Uint8Array[]): void {
+    this.#write(pieces, sent);
+  }
+
+  #write(pieces: readonly Uint8Array[], sent: (() => void) | undefined): void {
+    if (this.#stream.destroyed || this.#stream.writableEnded) {
+      sent?.();
+      return;
+    }
     if (!this.#corked) {
       this.#corked = true;
       this.#stream.cork();
       process.nextTick(this.#uncork);
     }
-    for (const piece of pieces) {
-      if (piece.length === 0) continue;
+    pieces.forEach((piece, i) => {
       this.#sentBytes += piece.length;
-      this.#stream.write(piece);
-    }
+      this.#stream.write(piece, i === pieces.length - 1 ? sent : undefined);
+    });
   }
 
   /** Resolves when there is room for more; rejects with NbdClosedError when there never will be. */
