@@ -89,21 +89,16 @@ export class Connection {
       progress: () => this.#progress(),
       stalled: () => this.#hangUp("hung up on: stopped in the middle of a message, or takes no replies"),
     });
-    let inOrder = false;
     try {
       const opened = await this.#open();
-      if (opened !== undefined) inOrder = await this.#transmit(opened);
-      await this.#leave();
+      await this.#leave(opened !== undefined && (await this.#transmit(opened)));
     } catch (error) {
-      if (this.#isDraining) await this.#leave();
+      if (this.#isDraining) await this.#leave(false);
       else this.#logEnd(error);
     }
     watch.stop();
     this.#stream.destroy();
-    // What is under way may still write to the device: until it is over nobody else gets the lease.
-    await this.#inFlight.idle();
-    this.#admission?.leave(inOrder);
-    if (this.#admission !== undefined) this.#log(inOrder ? "left" : "gone");
+    await this.#giveBackLease(false);
   }
 
   /** Everything up to the first request. Undefined when the client left before that. */
@@ -171,10 +166,20 @@ export class Connection {
     return this.#transmission.run();
   }
 
-  /** Answers what is under way, ends the stream, and waits until the client has done so too, though not for long. */
-  async #leave(): Promise<void> {
-    const stream = this.#stream;
+  /** What is under way may still write to the device: until it is over nobody else gets the lease. */
+  async #giveBackLease(inOrder: boolean): Promise<void> {
     await this.#inFlight.idle();
+    const admission = this.#admission;
+    this.#admission = undefined;
+    if (admission === undefined) return;
+    admission.leave(inOrder);
+    this.#log(inOrder ? "left" : "gone");
+  }
+
+  /** Answers what is under way, ends the stream, and waits until the client has done so too, though not for long. */
+  async #leave(inOrder: boolean): Promise<void> {
+    await this.#giveBackLease(inOrder);
+    const stream = this.#stream;
     this.#source.release();
     if (stream.destroyed) return;
     await new Promise<void>((resolve) => {

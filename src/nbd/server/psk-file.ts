@@ -15,13 +15,16 @@ export type PskKeys = ReadonlyMap<string, Uint8Array>;
 /** Reads a file of keys. `warn` is told when others may read it, too. */
 export function readPskFile(path: string, warn: (line: string) => void): PskKeys {
   let text: string;
+  let mode: number;
   try {
     text = readFileSync(path, "utf8");
-    if ((statSync(path).mode & 0o007) !== 0) warn(`${path}: everybody may read these keys; chmod 600 it`);
+    mode = statSync(path).mode;
   } catch (error) {
     throw new PskFileError(`${path}: can't be read: ${(error as NodeJS.ErrnoException).code ?? "unknown error"}`);
   }
-  return parsePskKeys(text, path);
+  const keys = parsePskKeys(text, path);
+  if ((mode & 0o007) !== 0) warn(`${path}: everybody may read these keys; chmod 600 it`);
+  return keys;
 }
 
 export function parsePskKeys(text: string, path: string): PskKeys {
