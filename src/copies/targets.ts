@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
-import { OpenError, openNode } from "../device/open.ts";
+import { deviceIdentity, OpenError, openNode } from "../device/open.ts";
 import { CopiesError } from "./errors.ts";
 
 /** What a disk that was taken away, or is dying, answers when it is opened. */
@@ -168,6 +168,5 @@ function refuseTwice(looks: readonly Look[]): void {
 /** Undefined where nothing can be looked at; opening tells why. */
 async function identityOf(path: string): Promise<string | undefined> {
   const stats = await stat(path, { bigint: true }).catch(() => undefined);
-  if (stats === undefined) return undefined;
-  return stats.isBlockDevice() ? `block ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
+  return stats === undefined ? undefined : deviceIdentity(stats);
 }
