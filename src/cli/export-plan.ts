@@ -97,11 +97,15 @@ function keysOf({ pskFile, tlsCert, tlsKey, tlsCa }: ExportFlags, warn: (line: s
 }
 
 function readPem(path: string): string {
+  let text: string;
   try {
-    return readFileSync(path, "utf8");
+    text = readFileSync(path, "utf8");
   } catch (error) {
     throw new UsageError(`${path}: can't be read: ${(error as NodeJS.ErrnoException).code ?? "unknown error"}`);
   }
+  // An empty one would be taken for none at all, and a missing CA for "any known to Node".
+  if (!text.includes("-----BEGIN ")) throw new UsageError(`${path}: is no PEM file`);
+  return text;
 }
 
 function numberOf(option: string, text: string | undefined, min: number, max: number, fallback: number): number {

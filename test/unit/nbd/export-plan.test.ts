@@ -65,7 +65,10 @@ describe("what to export", () => {
 
   it("refuses certificates that are none, without a word of what is in them", () => {
     const file = join(folder, "no-pem");
-    expect(() => plan(["x"], { tlsCert: file, tlsKey: file })).toThrow(/TLS files can't be used/);
+    expect(() => plan(["x"], { tlsCert: file, tlsKey: file })).toThrow(/no-pem: is no PEM file/);
+    const bad = join(folder, "bad-pem");
+    writeFileSync(bad, "-----BEGIN CERTIFICATE-----\nsecret\n-----END CERTIFICATE-----\n");
+    expect(() => plan(["x"], { tlsCert: bad, tlsKey: bad })).toThrow(/^the TLS files can't be used: [A-Z0-9_]+$/);
   });
 
   it.each(["127.0.0.1:10809", "[::1]:5", "host.example:7", "unix:/run/h2ts.sock"])("%s is an address", (text) => {
