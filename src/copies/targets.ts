@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
-import { OpenError } from "../device/open.ts";
+import { deviceIdentity, OpenError } from "../device/open.ts";
 import { type OpenDevice, openDevice } from "../nbd/open.ts";
 import { isRemoteTarget, parseRemoteTarget, splitRow } from "../nbd/target.ts";
 import { CopiesError } from "./errors.ts";
@@ -179,6 +179,5 @@ async function identityOf(path: string): Promise<string | undefined> {
   // That one export goes by two names its header will tell.
   if (isRemoteTarget(path)) return parseRemoteTarget(path).text;
   const stats = await stat(path, { bigint: true }).catch(() => undefined);
-  if (stats === undefined) return undefined;
-  return stats.isBlockDevice() ? `block ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
+  return stats === undefined ? undefined : deviceIdentity(stats);
 }

@@ -20,26 +20,36 @@ const WRITE_BACK_BYTES = 8 * 1024 * 1024;
 
 type Transferred = (error: NodeJS.ErrnoException | null, byteCount: number) => void;
 
+export interface FileNodeFacts {
+  readonly sizeBytes: number;
+  /** The same for two paths to one device. */
+  readonly identity: string;
+  readonly writable: boolean;
+  /** Told when the descriptor is closed. */
+  readonly onClosed: () => void;
+}
+
 /** An open, locked descriptor as a linear device. */
 export class FileNode implements BlockDevice {
   readonly name: string;
   readonly sizeBytes: number;
   readonly exclusive = true;
-  /** The same for two paths to one device. */
   readonly identity: string;
   readonly writable: boolean;
   readonly #fd: number;
+  readonly #onClosed: () => void;
   readonly #gate = new Gate();
   #closed: Promise<void> | undefined;
   #unwrittenBytes = 0;
   #writingBack = false;
 
-  constructor(name: string, fd: number, sizeBytes: number, identity: string, writable: boolean) {
+  constructor(name: string, fd: number, { sizeBytes, identity, writable, onClosed }: FileNodeFacts) {
     this.name = name;
     this.sizeBytes = sizeBytes;
     this.identity = identity;
     this.writable = writable;
     this.#fd = fd;
+    this.#onClosed = onClosed;
   }
 
   report(): DeviceReport {
@@ -119,9 +129,13 @@ export class FileNode implements BlockDevice {
 
   async #drainAndClose(): Promise<void> {
     await this.#gate.idle();
-    await promised((done) => close(this.#fd, done)).catch((error: unknown) => {
+    try {
+      await promised((done) => close(this.#fd, done));
+    } catch (error) {
       throw this.#failure("close", 0, error);
-    });
+    } finally {
+      this.#onClosed();
+    }
   }
 
   async #transfer(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): Promise<void> {

@@ -18,14 +18,16 @@ import { type Recorded, readRecords } from "../ops/record.ts";
 import { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
-import type { BlockStore, EarlyBlock } from "../tree/store.ts";
-import type { UntilLoaded } from "./older-roots.ts";
+import type { EarlyBlock } from "../tree/early-block.ts";
+import type { BlockStore } from "../tree/store.ts";
 
 /** What goes on from a root. */
 export interface PendingLog {
   readonly records: readonly Recorded[];
   /** Bytes of its stream whose named blocks need no look. */
   readonly sureBytes: number;
+  /** The log was read from media, and there is nothing in it, not even a part of a record. */
+  readonly isEmpty: boolean;
   /** What nobody was answered is asked for again. */
   readonly resent: boolean;
   /** Bytes of its stream whose requests were answered. */
@@ -52,6 +54,7 @@ export async function findPending(
     return {
       records: [...readRecords(found.stream)],
       sureBytes,
+      isEmpty: found.stream.length === 0 && !dropLost,
       resent: false,
       answeredBytes: Infinity,
       segments,
@@ -63,7 +66,15 @@ export async function findPending(
     throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
   }
   const { stream, landedBytes: sureBytes, answeredBytes } = kept;
-  return { records: [...readRecords(stream)], sureBytes, resent: true, answeredBytes, segments, claimed: [] };
+  return {
+    records: [...readRecords(stream)],
+    sureBytes,
+    isEmpty: false,
+    resent: true,
+    answeredBytes,
+    segments,
+    claimed: [],
+  };
 }
 
 /** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use. */
@@ -71,12 +82,11 @@ export async function claimPending(
   pending: PendingLog & { readonly segments: readonly (readonly number[])[] },
   store: BlockStore,
   copies: CopySet,
-  untilLoaded: UntilLoaded,
 ): Promise<void> {
   const claim = async (copy: number, kib: number, sizeKib: number): Promise<void> => {
     const freemap = store.freemaps[copy];
     if (kib === 0 || freemap === undefined || copies.copy(copy)?.placeRefusal(kib, sizeKib * KIB) !== undefined) return;
-    if (!(await untilLoaded(() => freemap.reserveAt(kib, sizeKib)))) {
+    if (!(await store.untilLoaded(() => freemap.reserveAt(kib, sizeKib)))) {
       throw new FsError("EIO", `copy ${copy}: the log names KiB ${kib}, which is in use; run fsck.h2ts`);
     }
     pending.claimed.push({ copy, kib, sizeKib });
@@ -118,7 +128,7 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
   const { store } = parts;
   const adopted = new Set<string>();
   // What can't be written stays in memory.
-  store.writesEarly = !parts.readOnly;
+  store.early.allowed = !parts.readOnly;
   for (const record of pending.records) {
     const { operation, requestId, endBytes } = record;
     let { result } = record;
@@ -146,9 +156,9 @@ async function carryOut(
   const { store, state } = parts;
   try {
     const result = await again(store, () => {
-      for (const block of early) store.adoptable.set(block.key, block);
+      for (const block of early) store.early.adoptable.set(block.key, block);
       const carriedOut = execute(state, operation);
-      if (store.adoptable.size > 0) throw new LiesOtherwise();
+      if (store.early.adoptable.size > 0) throw new LiesOtherwise();
       return carriedOut;
     });
     for (const { pointers } of early) {
@@ -156,7 +166,7 @@ async function carryOut(
     }
     return result;
   } catch (error) {
-    store.adoptable.clear();
+    store.early.adoptable.clear();
     if (!(error instanceof LiesOtherwise)) throw error;
   }
   const whole = await withContent(operation, early, parts);

@@ -6,7 +6,7 @@ import type { Copy } from "../copies/copy.ts";
 import { LoneCopy } from "../copies/lone-copy.ts";
 import { lastComplete } from "../copies/lineage.ts";
 import type { Ring, RingRoot } from "../copies/ring.ts";
-import { FREEMAP_LEAF_BYTES } from "../format/freemap.ts";
+import { FREEMAP_LEAF_BYTES, FREEMAP_LEAF_KIB } from "../format/freemap.ts";
 import {
   MemberFlag,
   rootCounters,
@@ -19,9 +19,11 @@ import {
   setRootTarget,
 } from "../format/root-block.ts";
 import { refKey } from "../format/blockref.ts";
+import { LEAF_WORDS, setBits } from "../freemap/leaf.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
-import { memberSizes } from "../volume/open.ts";
+import { memberSizes } from "../volume/root-image.ts";
 import type { Volume } from "../volume/volume.ts";
+import { loggedPlaces } from "./logged-places.ts";
 import { Walker, type WalkVisitor } from "./walker.ts";
 
 export interface TakeBackOptions {
@@ -61,11 +63,18 @@ export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOpti
   });
 }
 
-/** Keeps everything that `anchor` has in use on its copy from being given out. */
+/** Keeps everything that `anchor` has in use on its copy from being given out, and what the log has that goes on from it. */
 async function holdAnchor(volume: Volume, copy: Copy, anchor: RingRoot): Promise<void> {
   const freemap = volume.store.freemaps[copy.index];
   if (freemap === undefined) return;
-  for (const [index, words] of await leavesOf(copy, anchor)) {
+  const leaves = await leavesOf(copy, anchor);
+  for (const { kib, sizeKib } of await loggedPlaces(copy, anchor.view)) {
+    const index = Math.floor(kib / FREEMAP_LEAF_KIB);
+    const words = leaves.get(index) ?? new Uint32Array(LEAF_WORDS);
+    leaves.set(index, words);
+    setBits(words, kib % FREEMAP_LEAF_KIB, sizeKib);
+  }
+  for (const [index, words] of leaves) {
     await volume.untilLoaded(() => freemap.anchor(index, words));
   }
 }
