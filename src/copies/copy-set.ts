@@ -307,6 +307,14 @@ export class CopySet {
       await copy.device.discard(kib * KIB, lengthKib * KIB).catch(() => undefined);
   }
 
+  /** Says that a range of one copy will be written in small pieces, each flushed. A hint; false when it was not taken. */
+  async prepare(copyIndex: number, kib: number, lengthKib: number): Promise<boolean> {
+    const copy = this.#byIndex[copyIndex];
+    if (copy?.device.prepare === undefined || copy.failure !== undefined) return false;
+    if (this.readOnly || !this.#mayWrite(copy)) return false;
+    return copy.prepare(kib * KIB, lengthKib * KIB);
+  }
+
   /** Closes all devices; rejects with the first failure after all are closed. */
   async close(): Promise<void> {
     const failures: unknown[] = [];

@@ -140,6 +140,15 @@ export class Copy {
     return this.#counted(this.device.write(offsetBytes, [bytes]));
   }
 
+  /** Readies a range for small writes. A failure is told, and not held against the copy: nothing was lost. */
+  prepare(offsetBytes: number, lengthBytes: number): Promise<boolean> {
+    const done = this.#counted(Promise.resolve(this.device.prepare?.(offsetBytes, lengthBytes)));
+    return done.then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** Writes; a failure is kept in `failure` and counted. */
   write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
     return this.#guarded("write", offsetBytes, () => this.device.write(offsetBytes, sources));

@@ -42,5 +42,10 @@ export interface BlockDevice {
   flush(): Promise<void>;
   /** Says that a range holds nothing of value; it may read as zero or as before. A hint: errors are not reported. */
   discard(offsetBytes: number, lengthBytes: number): Promise<void>;
+  /**
+   * Says that a range, which holds nothing of value, will be written in pieces, each flushed at once: an image file has room made
+   * for it beforehand, and may read as zero or as before. Absent where nothing is gained. A hint: errors are not reported.
+   */
+  prepare?(offsetBytes: number, lengthBytes: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -96,6 +96,17 @@ export class FileNode implements BlockDevice {
     await this.#call("discard", offsetBytes, () => punchHole(this.#fd, offsetBytes, lengthBytes));
   }
 
+  /** The first write to a place in a sparse file makes the flush after it a change of the file's own metadata, too. */
+  async prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
+    if (!this.writable || !this.#isFile || offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
+    await this.#transfer("write", offsetBytes, [new Uint8Array(lengthBytes)]);
+    await this.#call("flush", offsetBytes, () => promised((done) => fdatasync(this.#fd, done)));
+  }
+
+  get #isFile(): boolean {
+    return this.identity.startsWith("file ");
+  }
+
   /** Waits for what is under way, then gives descriptor and lock back. Closing twice is closing once. */
   close(): Promise<void> {
     this.#closed ??= this.#drainAndClose();

@@ -79,6 +79,11 @@ export class Range implements BlockDevice {
     await this.#device.discard(this.startBytes + offsetBytes, lengthBytes);
   }
 
+  async prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
+    if (offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
+    await this.#device.prepare?.(this.startBytes + offsetBytes, lengthBytes);
+  }
+
   /** Other ranges are open on the same device. */
   get isShared(): boolean {
     return this.#closed === undefined && this.#shared.holders > 1;

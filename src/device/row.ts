@@ -37,14 +37,26 @@ export class Row implements BlockDevice {
     await settle(this.nodes.map((node) => node.flush()));
   }
 
-  async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
+  discard(offsetBytes: number, lengthBytes: number): Promise<void> {
+    return this.#eachPart(offsetBytes, lengthBytes, (node, at, length) => node.discard(at, length));
+  }
+
+  prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
+    return this.#eachPart(offsetBytes, lengthBytes, async (node, at, length) => node.prepare?.(at, length));
+  }
+
+  async #eachPart(
+    offsetBytes: number,
+    lengthBytes: number,
+    call: (node: BlockDevice, at: number, length: number) => Promise<void>,
+  ): Promise<void> {
     const end = offsetBytes + lengthBytes;
     await settle(
       this.nodes.map((node, i) => {
         const start = this.#starts[i] as number;
         const from = Math.max(offsetBytes, start);
         const to = Math.min(end, start + node.sizeBytes);
-        return from < to ? node.discard(from - start, to - from) : Promise.resolve();
+        return from < to ? call(node, from - start, to - from) : Promise.resolve();
       }),
     );
   }
