@@ -16,7 +16,8 @@ export function checkLinks(content: Content, list: FindingList): void {
   }
   const root = inodes.get(ROOT_INO);
   if (root === undefined || !root.isDirectory) {
-    if (!content.inodeGap) list.add("pfs-root-directory", "PFS 1: there is no root directory, inode 1");
+    const repair = act({ kind: "root-directory" });
+    if (!content.inodeGap) list.add("pfs-root-directory", "PFS 1: there is no root directory, inode 1", { repair });
     return;
   }
   checkCounts(content, list);

@@ -163,6 +163,7 @@ function checkRoot(copies: CopySet, root: RingRoot, list: FindingList): void {
     list.add(
       "root-content",
       `root ${root.sequence}: counts ${rootCopyCount(view)} copies, it names ${bitCount(stayingMembers(view))}`,
+      { repair: { kind: "count" } },
     );
   }
 }

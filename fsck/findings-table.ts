@@ -8,8 +8,9 @@ const REPAIRS: Readonly<Record<RepairClass, string>> = { safe: "`-p`, `-y`", ful
 export function findingsTable(): string {
   const names = (Object.keys(FINDINGS) as FindingName[]).sort((a, b) => FINDINGS[a].number - FINDINGS[b].number);
   const rows = names.map((name) => {
-    const { severity, repair, meaning } = FINDINGS[name];
-    return `| \`${findingId(name)}\` | ${severity} | ${REPAIRS[repair]} | ${meaning} |`;
+    const { severity, repair, meaning, instead } = FINDINGS[name];
+    const by = instead === undefined ? REPAIRS[repair] : `${REPAIRS[repair]}: ${instead}`;
+    return `| \`${findingId(name)}\` | ${severity} | ${by} | ${meaning} |`;
   });
   return ["| id | severity | repaired by | what is wrong |", "|---|---|---|---|", ...rows].join("\n");
 }

@@ -12,28 +12,68 @@ export interface FindingKind {
   readonly severity: Severity;
   readonly repair: RepairClass;
   readonly meaning: string;
+  /** Of what fsck does not repair: what does, or why nothing can. */
+  readonly instead?: string;
 }
 
 const kind = (number: number, severity: Severity, repair: RepairClass, meaning: string): FindingKind =>
   Object.freeze({ number, severity, repair, meaning });
+
+const unrepaired = (number: number, severity: Severity, meaning: string, instead: string): FindingKind =>
+  Object.freeze({ number, severity, repair: "none", meaning, instead });
 
 export const FINDINGS = Object.freeze({
   "node-header": kind(1, "error", "safe", "one of the two headers of a device is damaged"),
   "root-slot": kind(2, "error", "safe", "a root block in the ring, or its duplicate, is damaged"),
   "root-chain": kind(3, "error", "safe", "the versions in the root ring do not chain in the order of their sequences"),
   "root-behind": kind(4, "note", "safe", "the newest root of a copy is older than the volume's"),
-  "root-content": kind(5, "error", "none", "a field of the root block is out of bounds"),
-  "copy-absent": kind(6, "error", "none", "a copy of the volume was not given or can't be opened"),
-  "anchor-slot": kind(7, "error", "none", "the anchor slot is damaged, or holds a root although the copy is in sync"),
+  "root-content": kind(
+    5,
+    "error",
+    "safe",
+    "the root block counts other copies than it names (repaired), or knows a copy by another UUID or size (not repaired)",
+  ),
+  "copy-absent": unrepaired(6, "error", "a copy of the volume was not given or can't be opened", "give its target too"),
+  "anchor-slot": kind(7, "error", "safe", "the anchor slot is damaged, or holds a root although the copy is in sync"),
   "root-jump": kind(8, "error", "safe", "a root with a sequence far beyond all others"),
-  "root-stale": kind(9, "error", "none", "a copy that lags more than one commit behind; it needs a resync"),
-  "root-lost": kind(13, "error", "none", "a copy without any valid root; it needs a resync"),
+  "root-stale": unrepaired(
+    9,
+    "error",
+    "a copy that lags more than one commit behind; it needs a resync",
+    "`--resync` or a mount brings it up to date",
+  ),
+  "root-lost": unrepaired(
+    13,
+    "error",
+    "a copy without any valid root; it needs a resync",
+    "`--resync` or `h2ts online` brings it everything anew",
+  ),
 
-  "copy-behind": kind(15, "note", "none", "a copy is not in sync; a resync brings it what it lacks"),
-  "errors-counted": kind(14, "note", "none", "more bad reads were met in use than repaired; a full check follows"),
+  "copy-behind": unrepaired(
+    15,
+    "note",
+    "a copy is not in sync; a resync brings it what it lacks",
+    "`--resync` or a mount",
+  ),
+  "errors-counted": unrepaired(
+    14,
+    "note",
+    "more bad reads were met in use than repaired; a full check follows",
+    "the full check that follows does",
+  ),
   "block-bad": kind(10, "error", "safe", "a block is unreadable or fails its check on one copy; another copy has it"),
-  "block-lost": kind(11, "loss", "none", "a block is unreadable or fails its check on every copy"),
-  "block-absent": kind(16, "note", "none", "file data written under copies=K lies only on copies that were not given"),
+  "block-lost": unrepaired(
+    11,
+    "loss",
+    "a block is unreadable or fails its check on every copy",
+    "nobody has the bytes; delete the file, or give a copy that was left out",
+  ),
+  "block-absent": unrepaired(
+    16,
+    "note",
+    "file data written under copies=K lies only on copies that were not given",
+    "give the other copies",
+  ),
   "block-shared": kind(12, "error", "full", "two blockrefs name the same place"),
 
   "run-gap": kind(20, "error", "full", "blockrefs are not packed at the front of their run"),
@@ -63,7 +103,7 @@ export const FINDINGS = Object.freeze({
   "pfs-fields": kind(40, "error", "full", "a PFS block with a wrong magic, number, name or reserved bytes"),
   "pfs-inode-count": kind(41, "error", "safe", "the PFS counts another number of inodes than there are"),
   "pfs-next-ino": kind(42, "error", "safe", "the next inode number of the PFS is not above all in use"),
-  "pfs-root-directory": kind(43, "loss", "none", "the PFS has no root directory"),
+  "pfs-root-directory": kind(43, "loss", "full", "the PFS has no root directory"),
 
   "inode-magic": kind(50, "loss", "full", "a block in the inode index is not an inode"),
   "inode-number": kind(51, "error", "full", "an inode holds another number than its key"),
@@ -112,7 +152,12 @@ export const FINDINGS = Object.freeze({
   "freemap-counts": kind(92, "error", "safe", "the free counts of a freemap leaf do not match its bits"),
   "freemap-range": kind(93, "error", "safe", "a freemap leaf beyond the end of its copy"),
 
-  truncated: kind(99, "note", "none", "more findings of one kind than are listed"),
+  truncated: unrepaired(
+    99,
+    "note",
+    "more findings of one kind than are listed",
+    "the others are repaired all the same",
+  ),
 });
 
 export type FindingName = keyof typeof FINDINGS;

@@ -14,12 +14,21 @@ export interface BlockRepair {
   readonly metadata: boolean;
 }
 
+export interface AnchorRepair {
+  readonly kind: "anchor";
+  readonly copy: number;
+}
+
 export type Repair =
   | BlockRepair
   /** Commits write fresh roots to every copy; three of them renew the ring. */
   | { readonly kind: "ring" }
   /** Opening the volume carries out what is in its log. */
   | { readonly kind: "log" }
+  /** The anchor of a copy in sync is emptied. */
+  | AnchorRepair
+  /** The root counts its copies anew. */
+  | { readonly kind: "count" }
   /** Node headers are written again from what the good ones say. */
   | { readonly kind: "headers" }
   /** Bitmaps are computed from what is reachable. */

@@ -5,6 +5,7 @@
 import type { Clock } from "../src/base/clock.ts";
 import { FsError } from "../src/base/errno.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
+import { readRings } from "../src/copies/ring.ts";
 import { KIB, ROOT_SLOTS } from "../src/format/geometry.ts";
 import { pfsNextIno, ROOT_INO } from "../src/format/pfs.ts";
 import { findEntry } from "../src/ops/directories.ts";
@@ -16,13 +17,14 @@ import type { Checked } from "./check.ts";
 import type { Finding } from "./finding-list.ts";
 import { FINDINGS } from "./findings.ts";
 import { canRebuild, rebuildFreemap, type RebuiltFreemap } from "./rebuild-freemap.ts";
-import type { BlockRepair, Repair } from "./repair-plan.ts";
+import type { AnchorRepair, BlockRepair, Repair } from "./repair-plan.ts";
 
 /** safe: what -p does. full: all that can be done. */
 export type RepairMode = "safe" | "full";
 
 /** Parts a volume is opened on instead of those on media. */
 export interface Rescue {
+  readonly recount?: boolean;
   readonly rebuildFreemap?: (copy: number) => RebuiltFreemap;
   readonly pfsBlock?: Uint8Array;
 }
@@ -47,6 +49,7 @@ const LOST_AND_FOUND = new TextEncoder().encode("lost+found");
 /** Order in which operations on the tree are made: what is named must be sound before names and sums are. */
 const ACTION_ORDER: readonly RepairAction["kind"][] = [
   "pfs",
+  "root-directory",
   "replace-run",
   "replace-inode",
   "relocate",
@@ -84,8 +87,10 @@ export async function repairVolume(
   }
   await attempt(failures, undefined, () => context.copies.flush());
   if (ofKind("headers").length > 0) await attempt(failures, ofKind("headers")[0], context.rewriteHeaders);
+  for (const finding of ofKind("anchor"))
+    await attempt(failures, finding, () => emptyAnchor(context.copies, (finding.repair as AnchorRepair).copy));
   const onVolume = wanted.filter(
-    ({ repair }) => repair === undefined || !["block", "headers", "log"].includes(repair.kind),
+    ({ repair }) => repair === undefined || !["block", "headers", "log", "anchor"].includes(repair.kind),
   );
   if (onVolume.length > 0 && checked !== undefined) {
     await attempt(failures, onVolume[0], () => repairOnVolume(context, onVolume, checked, failures));
@@ -133,6 +138,13 @@ async function repairBlock(copies: CopySet, repair: BlockRepair): Promise<void> 
   copy.repaired++;
 }
 
+async function emptyAnchor(copies: CopySet, index: number): Promise<void> {
+  const copy = copies.copy(index);
+  if (copy === undefined) return;
+  await (await readRings(copies)).clearAnchor(copy);
+  if (copy.failure !== undefined) throw copy.failure;
+}
+
 async function repairOnVolume(
   context: RepairContext,
   findings: readonly Finding[],
@@ -151,6 +163,7 @@ async function repairOnVolume(
   const volume = await context.openVolume({
     ...(rebuild && { rebuildFreemap: (copy: number) => rebuildFreemap(checked, copy) }),
     ...(pfsBlock && { pfsBlock }),
+    ...(findings.some(({ repair }) => repair?.kind === "count") && { recount: true }),
   });
   try {
     await repairTree(volume, context.clock, findings, actions, failures);

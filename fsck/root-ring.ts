@@ -36,7 +36,10 @@ export async function checkRings(copies: CopySet, list: FindingList, powerCuts: 
   const { rings } = await readRings(copies);
   for (const ring of rings) reportRing(ring, list, powerCuts);
   const newest = rings.length === 0 ? undefined : newestRoot(rings)?.root;
-  if (newest !== undefined) for (const ring of rings) reportLag(ring, newest, list);
+  for (const ring of rings) {
+    if (newest !== undefined) reportLag(ring, newest, list);
+    reportAnchor(ring, newest, list);
+  }
   return { rings, newest };
 }
 
@@ -47,15 +50,20 @@ function reportRing(ring: Ring, list: FindingList, powerCuts: number): void {
     damaged.size <= powerCuts && ringRoots(ring).length > 0 ? { severity: "note" } : {};
   for (const { kind, message } of findings) {
     const name = KINDS[kind];
+    if (name === "anchor-slot") continue;
     const place = { copy: copy.index, ...(name === "root-slot" ? torn : {}) };
-    if (name === "anchor-slot") list.add(name, message, place);
-    else list.add(name, message, { ...place, repair: { kind: "ring" } });
+    list.add(name, message, { ...place, repair: { kind: "ring" } });
   }
-  const [newest] = ringRoots(ring);
-  if (ring.anchor !== undefined && newest !== undefined && (rootInSync(newest.view) & copy.bit) !== 0) {
-    const message = `${copyName(copy)}: the anchor holds root ${ring.anchor.sequence} although the copy is in sync`;
-    list.add("anchor-slot", message, { copy: copy.index, severity: "note" });
-  }
+}
+
+/** A copy in sync needs no anchor: what is there is emptied. One that is caught up gets it anew before it goes on. */
+function reportAnchor({ copy, anchor, findings }: Ring, newest: RingRoot | undefined, list: FindingList): void {
+  const needless = newest !== undefined && copy.standing === "in-sync" && (rootInSync(newest.view) & copy.bit) !== 0;
+  const place = { copy: copy.index, ...(needless && { repair: { kind: "anchor", copy: copy.index } as const }) };
+  for (const { kind, message } of findings) if (KINDS[kind] === "anchor-slot") list.add("anchor-slot", message, place);
+  if (anchor === undefined || !needless) return;
+  const message = `${copyName(copy)}: the anchor holds root ${anchor.sequence} although the copy is in sync`;
+  list.add("anchor-slot", message, { ...place, severity: "note" });
 }
 
 /** Sets how the copy stands towards the newest root, and says so. One commit behind is what a power cut leaves. */

@@ -19,19 +19,21 @@ function pageDigest(index: number, page: Uint8Array): bigint {
 export class PagedImage {
   readonly sizeBytes: number;
   readonly #pages: Map<number, Uint8Array>;
-  readonly #base: PagedImage | undefined;
+  #base: PagedImage | undefined;
   readonly #depth: number;
   /** Pages shared with a flattened base: copied before the first write. */
   readonly #borrowed: Set<number>;
   #frozen = false;
+  /** Pages of the images below that were looked at through this one; noted in watched images only. */
+  #seen: Set<number> | undefined;
   /** Known once frozen and asked for. */
   #digest: bigint | undefined;
 
   constructor(sizeBytes: number, base?: PagedImage) {
     this.sizeBytes = sizeBytes;
     if (base !== undefined && base.#depth >= DEPTH_MAX) {
-      this.#pages = base.#flattened();
-      this.#base = undefined;
+      this.#pages = new Map();
+      this.#base = base.#flattenInto(this.#pages);
     } else {
       this.#pages = new Map();
       this.#base = base;
@@ -49,6 +51,32 @@ export class PagedImage {
   fork(): PagedImage {
     this.#frozen = true;
     return new PagedImage(this.sizeBytes, this);
+  }
+
+  /** As `fork`, an image that notes which pages are looked at in it and in its forks. */
+  watched(): PagedImage {
+    this.#frozen = true;
+    // Nothing of its own, not even borrowed: whatever is looked at is looked for below.
+    const image = new PagedImage(this.sizeBytes);
+    image.#base = this;
+    image.#seen = new Set();
+    return image;
+  }
+
+  /** Pages of what a watched image was made from that anybody looked at, in order. */
+  get seen(): ReadonlySet<number> {
+    assert(this.#seen !== undefined, "an image that is not watched is asked what was seen of it");
+    return this.#seen;
+  }
+
+  /** True when `other` has the same content in each of the `pages`. */
+  agrees(other: PagedImage, pages: ReadonlySet<number>): boolean {
+    const differs = (index: number): boolean => pages.has(index) && !samePage(this.#find(index), other.#find(index));
+    // Where they are likely to differ first: in what was written to each of them last.
+    for (const index of this.#pages.keys()) if (differs(index)) return false;
+    for (const index of other.#pages.keys()) if (differs(index)) return false;
+    for (const index of pages) if (differs(index)) return false;
+    return true;
   }
 
   read(offsetBytes: number, target: Uint8Array): void {
@@ -72,7 +100,9 @@ export class PagedImage {
     while (done < source.length) {
       const within = at % PAGE_BYTES;
       const length = Math.min(PAGE_BYTES - within, source.length - done);
-      this.#own((at - within) / PAGE_BYTES).set(source.subarray(done, done + length), within);
+      const index = (at - within) / PAGE_BYTES;
+      if (length === PAGE_BYTES) this.#replace(index, source.subarray(done, done + length));
+      else this.#own(index).set(source.subarray(done, done + length), within);
       done += length;
       at += length;
     }
@@ -104,6 +134,7 @@ export class PagedImage {
   }
 
   #inherited(index: number): Uint8Array | undefined {
+    this.#seen?.add(index);
     return this.#base === undefined ? undefined : this.#base.#find(index);
   }
 
@@ -116,9 +147,26 @@ export class PagedImage {
     return page;
   }
 
-  #flattened(): Map<number, Uint8Array> {
-    const pages = this.#base === undefined ? new Map<number, Uint8Array>() : this.#base.#flattened();
-    for (const [index, page] of this.#pages) pages.set(index, page);
-    return pages;
+  #replace(index: number, page: Uint8Array): void {
+    const own = this.#pages.get(index);
+    if (own !== undefined && !this.#borrowed.has(index)) own.set(page);
+    else {
+      this.#pages.set(index, new Uint8Array(page));
+      this.#borrowed.delete(index);
+    }
   }
+
+  /** Puts all pages of this image and those below it into `pages`, down to a watched one, which is what is left below. */
+  #flattenInto(pages: Map<number, Uint8Array>): PagedImage | undefined {
+    if (this.#seen !== undefined) return this;
+    const below = this.#base === undefined ? undefined : this.#base.#flattenInto(pages);
+    for (const [index, page] of this.#pages) pages.set(index, page);
+    return below;
+  }
+}
+
+function samePage(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  if (a === b) return true;
+  if (a === undefined || b === undefined) return isZero((a ?? b) as Uint8Array);
+  return Buffer.compare(a, b) === 0;
 }

@@ -94,6 +94,11 @@ export class Freemap {
     return this.#totalKib + this.#heldKib + this.#pendingKib + this.#reservedKib;
   }
 
+  /** KiB in wholly free chunks, those of the reserve included: a commit has them for the asking. */
+  get wholeKib(): number {
+    return this.#totalChunks * CHUNK_KIB;
+  }
+
   /** True when forced commits could make room: something freed is not reusable yet. */
   get hasDeferred(): boolean {
     return this.#pending.length > 0 || this.#held.length > 0;

@@ -129,7 +129,7 @@ export class FileData {
   /** Has a finished block written now. */
   writeEarly(key: number): void {
     const { block, at } = this.#found(treeEdit(this.store, this.root, key), key);
-    this.store.writeEarly(block, at);
+    this.store.early.write(block, at);
   }
 
   /** A new block of `sizeBytes` at `key`, filled with what the sources have of it, later ones over earlier ones. */

@@ -7,7 +7,7 @@ import { assert } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
 import { CHECK_BYTES_MAX } from "../format/check.ts";
 import { COPIES_MAX, DATA_WINDOW_BYTES } from "../format/geometry.ts";
-import type { EarlyBlock } from "../tree/store.ts";
+import type { EarlyBlock } from "../tree/early-block.ts";
 import type { Operation, OperationResult } from "./operation.ts";
 
 type FieldType = "number" | "boolean" | "bytes" | "latin1" | "time";

@@ -35,7 +35,7 @@ import {
   setInodeUsedKib,
 } from "../format/inode.ts";
 import { BLOCKSET_REFS } from "../format/blockref.ts";
-import { pfsInodeCount, setPfsInodeCount, setPfsNextIno } from "../format/pfs.ts";
+import { pfsInodeCount, ROOT_INO, setPfsInodeCount, setPfsNextIno } from "../format/pfs.ts";
 import type { Block } from "../tree/block.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import { treeFloor } from "../tree/tree.ts";
@@ -43,6 +43,7 @@ import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
 import { addEntry, entriesRoot, findEntry } from "./directories.ts";
 import { editInode, inodesRoot, markOrphan, unmarkOrphan } from "./inodes.ts";
 import { isDirectory } from "./mode.ts";
+import { makeRoot } from "./names.ts";
 import { type BlockPlace, relocate, replaceRun } from "./repair-trees.ts";
 
 /** What is to be put right. */
@@ -61,6 +62,8 @@ export type RepairAction =
   | { readonly kind: "replace-inode"; readonly ino: number; readonly bytes: Uint8Array }
   /** Takes an inode out of the index without looking at it; what it held becomes free when freemaps are rebuilt. */
   | { readonly kind: "drop-inode"; readonly ino: number }
+  /** An empty root directory instead of what inode 1 is. Its owner is root, its times are zero. */
+  | { readonly kind: "root-directory" }
   /** A name for an inode that has none; a directory gets its new parent too. */
   | { readonly kind: "attach"; readonly ino: number; readonly parent: number; readonly name: Uint8Array }
   | { readonly kind: "remove-entry"; readonly directory: number; readonly key: number }
@@ -94,6 +97,10 @@ export function repair(state: PfsState, action: RepairAction): void {
       return;
     case "drop-inode":
       dropInode(state, action.ino);
+      return;
+    case "root-directory":
+      dropInode(state, ROOT_INO);
+      makeRoot(state, { op: "root", mode: 0o755, uid: 0, gid: 0, time: { sec: 0, nsec: 0 } });
       return;
     case "attach":
       attach(state, action.ino, action.parent, action.name);

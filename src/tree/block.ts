@@ -23,6 +23,8 @@ export class Block {
   itemType: number = RefType.EMPTY;
   /** Changed in the open transaction; never evicted, its check code not yet computed. */
   dirty = false;
+  /** It was file data on fewer copies than the volume has when it became dirty. */
+  narrow = false;
   /** The transaction that gave it its place. */
   bornIn = 0;
   /** Writes of it under way, or not yet named by a durable root; its bytes must not change and its place must not be used again. */

@@ -12,7 +12,8 @@ import { ROOT_BYTES, rootInSync, rootSequence, setRootCounters, setRootSequence 
 import { setRootLog } from "../format/root-log.ts";
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
-import type { BlockStore, PendingWrite } from "../tree/store.ts";
+import type { PendingWrite } from "../tree/pending-write.ts";
+import type { BlockStore } from "../tree/store.ts";
 import { placeStranded } from "./drop-copy.ts";
 import { fillLeaves, relocateLeaves } from "./freemap-trees.ts";
 import type { IntentLog } from "./intent-log.ts";
@@ -64,7 +65,7 @@ export class Committer {
     this.#members = parts.members;
     this.#intent = parts.intent;
     this.#onFailure = onFailure;
-    this.#store.onEarlyWrites((writes) => this.#writeEarly(writes));
+    this.#store.early.onWrites((writes) => this.#writeEarly(writes));
     this.#copies.onFailure = () => this.#dropSoon();
   }
 
@@ -172,19 +173,7 @@ export class Committer {
   async provideLog(): Promise<void> {
     const intent = this.#intent;
     if (intent === undefined) return;
-    const pinned: Block[] = [];
-    try {
-      for (;;) {
-        try {
-          return intent.provide(this.#members.inSync);
-        } catch (error) {
-          if (error !== MISS) throw error;
-        }
-        await this.#store.load(pinned);
-      }
-    } finally {
-      this.#store.unpin(pinned);
-    }
+    await this.#store.untilLoaded(() => intent.provide(this.#members.inSync));
   }
 
   /** True when everything sealed is durable on every copy in sync; false when a copy failed on the way. */

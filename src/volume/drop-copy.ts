@@ -26,10 +26,10 @@ export function clearUnflushed(store: BlockStore, holder: Block, copy: number, f
         (block !== undefined && block.bornIn > flushedTid);
       if (!young) continue;
       if (isNarrow(holder.view, ref)) {
-        if (store.clearNarrow(holder, ref, copy)) changed = true;
+        if (store.pointers.clearNarrow(holder, ref, copy)) changed = true;
         continue;
       }
-      if (store.clearPointer(holder, ref, copy)) changed = true;
+      if (store.pointers.clear(holder, ref, copy)) changed = true;
       if (block !== undefined && clearUnflushed(store, block, copy, flushedTid)) {
         store.unseal(holder, ref, block);
         changed = true;
@@ -44,9 +44,9 @@ export function clearUnflushed(store: BlockStore, holder: Block, copy: number, f
  * be called again; FsError ENOSPC when the copies left have no room for it.
  */
 export function placeStranded(store: BlockStore, rootImage: Block): void {
-  if (!store.stranded) return;
+  if (!store.pointers.stranded) return;
   placeBelow(store, rootImage);
-  store.stranded = false;
+  store.pointers.stranded = false;
 }
 
 function placeBelow(store: BlockStore, holder: Block): void {
@@ -63,7 +63,7 @@ function placeBelow(store: BlockStore, holder: Block): void {
 
 function placeAnew(store: BlockStore, holder: Block, at: number): void {
   try {
-    store.attempt(Claim.COMMIT, () => store.placeAnew(holder, at));
+    store.attempt(Claim.COMMIT, () => store.pointers.placeAnew(holder, at));
   } catch (error) {
     if (!(error instanceof NoSpace)) throw error;
     throw new FsError(

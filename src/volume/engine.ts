@@ -5,6 +5,7 @@
 
 import { AssertionError } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
+import { KIB } from "../format/geometry.ts";
 import { Claim } from "../freemap/freemap.ts";
 import { execute } from "../ops/execute.ts";
 import { type Operation, type OperationResult, givesSpaceBack } from "../ops/operation.ts";
@@ -18,6 +19,8 @@ import type { IntentLog } from "./intent-log.ts";
 export type Eventually<T> = T | Promise<T>;
 
 const FORCED_COMMITS_MAX = 3;
+/** What one operation may add to the narrow blocks that are not durable: a write of the kernel's at most. */
+const NARROW_OPERATION_BYTES = 1024 * 1024;
 /** Data on its way to the copies above which writers wait. */
 const EARLY_BYTES_MAX = 32 * 1024 * 1024;
 
@@ -184,8 +187,22 @@ export class Engine {
     return (
       this.#state.store.dirtyBytes > this.#limits.stallBytes ||
       this.#committer.earlyBytes > EARLY_BYTES_MAX ||
+      this.#narrowTooMuch() ||
       (this.#intent?.journal.isFull ?? false)
     );
+  }
+
+  /**
+   * True when there is more narrow data not durable yet than would find room if its copy failed now (I9). Half of the room is
+   * left to the commit that brings it there.
+   */
+  #narrowTooMuch(): boolean {
+    const { narrowBytes, freemaps, inSync } = this.#state.store;
+    if (narrowBytes === 0) return false;
+    const rooms = freemaps.flatMap((map) => (map && (inSync & (1 << map.copy)) !== 0 ? [map.wholeKib * KIB] : []));
+    // Whichever copy fails, there is another one with as much room as the second roomiest has.
+    const [, room] = rooms.sort((a, b) => b - a);
+    return room !== undefined && narrowBytes > Math.max(0, room / 2 - NARROW_OPERATION_BYTES);
   }
 
   async #wait(): Promise<void> {

@@ -15,7 +15,8 @@ import { ROOT_SUPER_OFFSET, createRootImage, setRootLastSeen } from "../format/r
 import { Claim, Freemap } from "../freemap/freemap.ts";
 import { PfsState } from "../tree/pfs-state.ts";
 import { treeInsert } from "../tree/tree-edit.ts";
-import { imageBlock, newStore, rulesFor } from "./open.ts";
+import { newStore } from "./open.ts";
+import { imageBlock, rulesFor } from "./root-image.ts";
 import { Members } from "./members.ts";
 import { Volume, type VolumeOptions } from "./volume.ts";
 

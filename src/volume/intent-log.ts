@@ -91,7 +91,7 @@ export class IntentLog {
   /** Notes an operation that was carried out just now, with what it wrote early. */
   record(operation: Operation, requestId: number): void {
     // The end of a file may be elsewhere at replay: its blocks would not lie at windows that the record can name.
-    const early = operation.op === "write" && !operation.append ? this.#store.earlyBlocks : [];
+    const early = operation.op === "write" && !operation.append ? this.#store.early.blocks : [];
     this.journal.append(this.#recorder.encode(operation, requestId, early));
     if (this.#onTheWay.length === 0) this.#landed();
   }
@@ -114,7 +114,7 @@ export class IntentLog {
 
   /** Resolves when the early blocks of the operation recorded last are with the copies; undefined when it names none. */
   landing(): Promise<void> | undefined {
-    return this.#store.earlyBlocks.length === 0 ? undefined : this.#onTheWay.at(-1)?.done;
+    return this.#store.early.blocks.length === 0 ? undefined : this.#onTheWay.at(-1)?.done;
   }
 
   // ---- beginning

@@ -11,13 +11,9 @@ import type { BlockStore } from "../tree/store.ts";
 import { type Position, treeCeiling, treeFind } from "../tree/tree.ts";
 import { freemapRoot, readLeafWords } from "./freemap-trees.ts";
 
-/** Runs synchronous code until nothing it needs is missing. */
-export type UntilLoaded = <T>(body: () => T) => Promise<T>;
-
 /** Leaves of one freemap in which `older` uses something that `newest` does not: leaf index to those bits. */
 export async function usedOnlyByOlder(
   store: BlockStore,
-  untilLoaded: UntilLoaded,
   newest: Block,
   older: Block,
   copy: number,
@@ -25,7 +21,7 @@ export async function usedOnlyByOlder(
   const found = new Map<number, Uint32Array>();
   const root = freemapRoot(older, copy);
   for (let key = 0; ; ) {
-    const next = await untilLoaded(() => {
+    const next = await store.untilLoaded(() => {
       const position = treeCeiling(store, root, key);
       if (position === undefined) return undefined;
       const index = refKey(position.block.view, position.at);

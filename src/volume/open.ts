@@ -6,43 +6,37 @@ import { FsError } from "../base/errno.ts";
 import { SystemRandom } from "../base/random.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
-import { bitCount } from "../copies/membership.ts";
+import { bitCount, recountMembers } from "../copies/membership.ts";
 import { Heartbeat } from "../copies/heartbeat.ts";
 import { type RingSet, readRings } from "../copies/ring-set.ts";
-import { type RingFindingKind, ringRoots } from "../copies/ring-slots.ts";
-import { BLOCKREF_BYTES, BLOCKSET_REFS, RefType, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
+import { ringRoots } from "../copies/ring-slots.ts";
+import { RefType } from "../format/blockref.ts";
 import { type CheckType, isCheckType } from "../format/check.ts";
 import { mountability } from "../format/features.ts";
-import { leafCount } from "../format/freemap.ts";
-import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
 import {
   ROOT_SUPER_OFFSET,
   rootCheckType,
   rootFeatures,
   rootFormatVersion,
-  rootFreemapOffset,
   rootInSync,
-  rootLastSeen,
   rootMinCopies,
   rootSequence,
 } from "../format/root-block.ts";
-import { Claim, type Freemap } from "../freemap/freemap.ts";
-import { LEAF_WORDS } from "../freemap/leaf.ts";
+import { Claim } from "../freemap/freemap.ts";
 import type { Journal } from "../log/journal.ts";
-import { pendingReleases } from "../ops/inodes.ts";
 import type { OperationResult } from "../ops/operation.ts";
-import { Block, ROOT_IMAGE } from "../tree/block.ts";
-import { CorruptBlockStructure, MISS } from "../tree/miss.ts";
+import type { Block } from "../tree/block.ts";
 import { PfsState } from "../tree/pfs-state.ts";
 import { BlockStore } from "../tree/store.ts";
-import { treeCeiling } from "../tree/tree.ts";
-import { BlockRules } from "../tree/validate.ts";
-import { freemapFor, freemapRoot } from "./freemap-trees.ts";
+import type { BlockRules } from "../tree/validate.ts";
+import { finishReleases, renewRings } from "./after-open.ts";
+import { freemapFor } from "./freemap-trees.ts";
 import { IntentLog } from "./intent-log.ts";
 import { Members } from "./members.ts";
+import { holdOlder, loadSummaries, type RebuiltFreemap, rebuildFreemaps } from "./open-freemaps.ts";
 import { claimPending, findPending, releasePending, replay } from "./replay.ts";
-import { type UntilLoaded, holdBits, mergeBits, usedOnlyByOlder } from "./older-roots.ts";
 import { rolledBackCopies } from "./rolled-back.ts";
+import { checkRootRefs, imageBlock, memberSizes, rulesFor } from "./root-image.ts";
 import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions, type VolumeParts } from "./volume.ts";
 
 export interface OpenOptions extends VolumeOptions, ChoosePolicy {
@@ -51,10 +45,12 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   /** That of the worker whose place is taken; see Heartbeat. */
   readonly heartbeatNonce?: Uint8Array;
   /**
-   * Instead of the bitmaps on media: the words of each copy's bitmap, computed from what is reachable without the
-   * freemap trees, and the words of what must not be used before three commits went by (what the old trees occupy).
+   * Instead of the bitmaps on media: each copy's, computed from what is reachable without the freemap trees; what the old
+   * trees occupy is held.
    */
-  readonly rebuildFreemap?: (copyIndex: number) => { readonly words: Uint32Array; readonly hold: Uint32Array };
+  readonly rebuildFreemap?: (copyIndex: number) => RebuiltFreemap;
+  /** Counts the copies of the volume, and those needed, from the members that the root names. */
+  readonly recount?: boolean;
   /** Instead of the PFS block on media, when that breaks the rules. */
   readonly pfsBlock?: Uint8Array;
   /** Where completed operations are noted; what is to be durable is appended to logs then. Without one it is committed. */
@@ -68,41 +64,6 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   readonly dropLostLog?: boolean;
   /** Writes damaged slots of the root rings anew at once. */
   readonly renewRings?: boolean;
-}
-
-/** The image of a root as a block that is always writable. */
-export function imageBlock(bytes: Uint8Array): Block {
-  const block = new Block(ROOT_IMAGE, { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) });
-  block.dirty = true;
-  return block;
-}
-
-/** Block rules for the copies a root knows, present or not. */
-export function rulesFor(root: DataView): BlockRules {
-  return new BlockRules(memberSizes(root));
-}
-
-/** KiB of each copy, by index; 0 where the volume has none. */
-export function memberSizes(root: DataView): number[] {
-  return Array.from({ length: COPIES_MAX }, (_, index) => rootLastSeen(root, index)?.sizeKib ?? 0);
-}
-
-export function untilLoadedIn(store: BlockStore): UntilLoaded {
-  return async (body) => {
-    const pinned: Block[] = [];
-    try {
-      for (;;) {
-        try {
-          return body();
-        } catch (error) {
-          if (error !== MISS) throw error;
-        }
-        await store.load(pinned);
-      }
-    } finally {
-      store.unpin(pinned);
-    }
-  };
 }
 
 /**
@@ -143,6 +104,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const chosen = await chooseTrusted(rings, options);
   const rootImage = imageBlock(chosen.image.slice());
   const { view } = rootImage;
+  if (options.recount === true) recountMembers(view);
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
   if (verdict.kind === "refuse") throw new FsError("EINVAL", verdict.reason);
   const tooFew = tooFewCopies(view, chosen, options);
@@ -154,11 +116,10 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   checkRootRefs(rules, rootImage);
   const store = newStore(copies, rules, checkType, options);
   store.tid = Math.max(chosen.highestSequence, rootSequence(view)) + 1;
-  const untilLoaded = untilLoadedIn(store);
   for (const [index, sizeKib] of memberSizes(view).entries()) {
     if (sizeKib === 0) continue;
     const freemap = freemapFor(store, rootImage, index, sizeKib);
-    if (options.rebuildFreemap === undefined) await loadSummaries(store, untilLoaded, rootImage, freemap);
+    if (options.rebuildFreemap === undefined) await loadSummaries(store, rootImage, freemap);
   }
   if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
   const pending = await findPending(view, copies, {
@@ -166,15 +127,15 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     // The last complete state of a copy that others went on from is what there is of it.
     dropLost: options.dropLostLog === true || options.forcedMaster !== undefined,
   });
-  if (pending !== undefined) await claimPending(pending, store, copies, untilLoaded);
-  if (options.rebuildFreemap === undefined && !readOnly) await holdOlder(store, untilLoaded, rootImage, rules, chosen);
+  if (pending !== undefined) await claimPending(pending, store, copies);
+  if (options.rebuildFreemap === undefined && !readOnly) await holdOlder(store, rootImage, rules, chosen);
 
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
   const members = new Members(store, copies, rootImage, options.random ?? new SystemRandom());
   const { pfsBlock } = options;
-  if (pfsBlock !== undefined) await untilLoaded(() => replacePfs(store, rootImage, pfsBlock));
+  if (pfsBlock !== undefined) await store.untilLoaded(() => replacePfs(store, rootImage, pfsBlock));
   const state = new PfsState(store, rootImage);
-  await untilLoaded(() => state.pfs());
+  await store.untilLoaded(() => state.pfs());
   const parts = { copies, store, state, rootImage, roots: rings, members };
   const intent = readOnly || options.journal === undefined ? undefined : beginLog(parts, options, options.journal);
   const volume = new Volume(
@@ -259,153 +220,10 @@ export function newStore(copies: CopySet, rules: BlockRules, checkType: CheckTyp
   return new BlockStore({ source: copies, rules, checkType, cacheBytes: options.cacheBytes ?? CACHE_BYTES_DEFAULT });
 }
 
-/** A root that verifies may still be crafted (I12). */
-function checkRootRefs(rules: BlockRules, rootImage: Block): void {
-  const { view } = rootImage;
-  try {
-    rules.refs(view, ROOT_SUPER_OFFSET, BLOCKSET_REFS, RefType.PFS, undefined, 0, Number.MAX_SAFE_INTEGER);
-    for (let copy = 0; copy < COPIES_MAX; copy++) {
-      rules.refs(view, rootFreemapOffset(copy), 1, RefType.FREEMAP, undefined, 0, Number.MAX_SAFE_INTEGER);
-    }
-  } catch (error) {
-    if (!(error instanceof CorruptBlockStructure) && !(error instanceof RangeError)) throw error;
-    throw new FsError("EIO", `the newest root is damaged: ${error.message}; run fsck.h2ts`);
-  }
-}
-
 /** Puts `bytes` where the root names its first PFS, which is not read. */
 function replacePfs(store: BlockStore, rootImage: Block, bytes: Uint8Array): void {
   store.attempt(Claim.DELETING, () => {
     store.release(rootImage, ROOT_SUPER_OFFSET);
     store.create(rootImage, ROOT_SUPER_OFFSET, RefType.PFS, bytes.length).bytes.set(bytes);
   });
-}
-
-async function loadSummaries(
-  store: BlockStore,
-  untilLoaded: UntilLoaded,
-  rootImage: Block,
-  freemap: Freemap,
-): Promise<void> {
-  const root = freemapRoot(rootImage, freemap.copy);
-  const leaves = leafCount(freemap.sizeKib);
-  for (let key = 0; ; ) {
-    const ref = await untilLoaded(() => treeCeiling(store, root, key));
-    if (ref === undefined) return;
-    const { view } = ref.block;
-    const index = refKey(view, ref.at);
-    if (index >= leaves) throw new FsError("EIO", `the freemap of copy ${freemap.copy} is damaged; run fsck.h2ts -y`);
-    freemap.setLeafSummary(index, refFreeKib(view, ref.at), refFreeChunks(view, ref.at));
-    key = index + 1;
-  }
-}
-
-/** Holds back what the older roots of any ring use and the newest has free. */
-async function holdOlder(
-  store: BlockStore,
-  untilLoaded: UntilLoaded,
-  rootImage: Block,
-  rules: BlockRules,
-  chosen: ChosenRoot,
-): Promise<void> {
-  // One transaction longer than a running volume would: a crash may have left one ring a root behind the others.
-  const sequence = rootSequence(rootImage.view) + 1;
-  for (const freemap of store.freemaps) {
-    if (freemap === undefined) continue;
-    const held = new Map<number, Uint32Array>();
-    for (const image of chosen.olderImages) {
-      const older = imageBlock(image.slice());
-      try {
-        checkRootRefs(rules, older);
-        mergeBits(held, await usedOnlyByOlder(store, untilLoaded, rootImage, older, freemap.copy));
-      } catch (error) {
-        // An older root whose freemap can't be read is no root anybody could fall back to: it holds nothing.
-        if (!(error instanceof Error)) throw error;
-      }
-    }
-    for (const [index, bits] of held) {
-      const leaf = await untilLoaded(() => freemap.leaf(index));
-      // What a log has was free for it to take: its places are held already.
-      holdBits(
-        freemap,
-        sequence,
-        index,
-        bits.map((word, i) => word & ~(leaf.held?.[i] ?? 0)),
-      );
-    }
-  }
-}
-
-function rebuildFreemaps(
-  store: BlockStore,
-  rootImage: Block,
-  rebuild: NonNullable<OpenOptions["rebuildFreemap"]>,
-): void {
-  // The old trees are not trusted: the new ones start empty.
-  for (let copy = 0; copy < COPIES_MAX; copy++) {
-    const at = rootFreemapOffset(copy);
-    rootImage.bytes.fill(0, at, at + BLOCKREF_BYTES);
-  }
-  for (const freemap of store.freemaps) {
-    if (freemap === undefined) continue;
-    const { words, hold } = rebuild(freemap.copy);
-    freemap.fillFrom(words);
-    const leafWords = LEAF_WORDS;
-    for (let index = 0; index * leafWords < hold.length; index++) {
-      const bits = hold.slice(index * leafWords, (index + 1) * leafWords);
-      if (!bits.some((word) => word !== 0)) continue;
-      const leaf = freemap.leaf(index);
-      holdBits(
-        freemap,
-        rootSequence(rootImage.view) + 1,
-        index,
-        bits.map((word, i) => word & ~(leaf.words[i] as number)),
-      );
-    }
-  }
-}
-
-/** Duplicates of roots that were read in vain. */
-const DUPLICATES_LOST: Partial<Record<RingFindingKind, number>> = { "duplicate-lost": 1, "slot-lost": 2 };
-
-/**
- * Three commits write every slot: a damaged one is not left until so many changes have come by themselves. Not where a
- * copy is behind, as after a crash: it must not fall further behind if this is cut short, and its slot is written next.
- */
-async function renewRings(volume: Volume, { rings }: RingSet): Promise<void> {
-  if (rings.some((ring) => ringRoots(ring)[0]?.sequence !== volume.sequence)) return;
-  const damaged = rings.map(({ copy, findings }) => ({
-    copy,
-    kinds: findings.map(({ kind }) => kind).filter((kind) => kind !== "anchor-damaged"),
-  }));
-  if (damaged.every(({ kinds }) => kinds.length === 0)) return;
-  try {
-    for (let slot = 0; slot < ROOT_SLOTS; slot++) await volume.forceCommit();
-  } catch {
-    return; // The volume has turned read-only, and says why.
-  }
-  for (const { copy, kinds } of damaged) for (const kind of kinds) copy.repaired += DUPLICATES_LOST[kind] ?? 0;
-}
-
-/** Removes what was left without a name, and trims what was left past the end of files, in bounded steps. */
-async function finishReleases(volume: Volume): Promise<void> {
-  for (let from = 0; ; ) {
-    const pending = await volume.view((state) => pendingReleases(state, from));
-    if (pending.length === 0) return;
-    for (const ino of pending) {
-      await finishRelease(volume, ino);
-      from = ino + 1;
-    }
-  }
-}
-
-/** A damaged orphan is left for fsck.h2ts: one bad block must not keep the volume from being mounted. */
-async function finishRelease(volume: Volume, ino: number): Promise<void> {
-  try {
-    for (let next: number | undefined = ino; next !== undefined; ) {
-      next = (await volume.apply({ op: "release", ino: next })).unfinished;
-    }
-  } catch (error) {
-    if (!(error instanceof FsError) || error.code !== "EIO" || volume.failed) throw error;
-  }
 }

@@ -18,8 +18,8 @@ import { type Recorded, readRecords } from "../ops/record.ts";
 import { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
-import type { BlockStore, EarlyBlock } from "../tree/store.ts";
-import type { UntilLoaded } from "./older-roots.ts";
+import type { EarlyBlock } from "../tree/early-block.ts";
+import type { BlockStore } from "../tree/store.ts";
 
 /** What goes on from a root. */
 export interface PendingLog {
@@ -82,12 +82,11 @@ export async function claimPending(
   pending: PendingLog & { readonly segments: readonly (readonly number[])[] },
   store: BlockStore,
   copies: CopySet,
-  untilLoaded: UntilLoaded,
 ): Promise<void> {
   const claim = async (copy: number, kib: number, sizeKib: number): Promise<void> => {
     const freemap = store.freemaps[copy];
     if (kib === 0 || freemap === undefined || copies.copy(copy)?.placeRefusal(kib, sizeKib * KIB) !== undefined) return;
-    if (!(await untilLoaded(() => freemap.reserveAt(kib, sizeKib)))) {
+    if (!(await store.untilLoaded(() => freemap.reserveAt(kib, sizeKib)))) {
       throw new FsError("EIO", `copy ${copy}: the log names KiB ${kib}, which is in use; run fsck.h2ts`);
     }
     pending.claimed.push({ copy, kib, sizeKib });
@@ -129,7 +128,7 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
   const { store } = parts;
   const adopted = new Set<string>();
   // What can't be written stays in memory.
-  store.writesEarly = !parts.readOnly;
+  store.early.allowed = !parts.readOnly;
   for (const record of pending.records) {
     const { operation, requestId, endBytes } = record;
     let { result } = record;
@@ -157,9 +156,9 @@ async function carryOut(
   const { store, state } = parts;
   try {
     const result = await again(store, () => {
-      for (const block of early) store.adoptable.set(block.key, block);
+      for (const block of early) store.early.adoptable.set(block.key, block);
       const carriedOut = execute(state, operation);
-      if (store.adoptable.size > 0) throw new LiesOtherwise();
+      if (store.early.adoptable.size > 0) throw new LiesOtherwise();
       return carriedOut;
     });
     for (const { pointers } of early) {
@@ -167,7 +166,7 @@ async function carryOut(
     }
     return result;
   } catch (error) {
-    store.adoptable.clear();
+    store.early.adoptable.clear();
     if (!(error instanceof LiesOtherwise)) throw error;
   }
   const whole = await withContent(operation, early, parts);

@@ -5,7 +5,8 @@
 import { BLOCKREF_BYTES, refIsDirty, refOwed } from "../format/blockref.ts";
 import type { Block } from "../tree/block.ts";
 import { refRuns } from "../tree/runs.ts";
-import type { BlockStore, PendingWrite } from "../tree/store.ts";
+import type { PendingWrite } from "../tree/pending-write.ts";
+import type { BlockStore } from "../tree/store.ts";
 
 /** What sealing a transaction gave. */
 export interface Sealed {

@@ -138,7 +138,7 @@ export class Detach {
         heirless.push(namedBlock(node.block, at));
         return handoverCost(view, at);
       }
-      if (store.forgetCopy(node.writable(), at, this.index)) cleared++;
+      if (store.pointers.forget(node.writable(), at, this.index)) cleared++;
       // A change costs more than a look.
       return 4;
     });
@@ -166,8 +166,8 @@ export class Detach {
       const key = isNarrow(node.block.view, at) ? blockKey(namedBlock(node.block, at)) : "";
       const place = brought.get(key);
       if (place === undefined) return 1;
-      store.setPointer(node.writable(), at, place.copy, place.kib);
-      store.forgetCopy(node.writable(), at, this.index);
+      store.pointers.set(node.writable(), at, place.copy, place.kib);
+      store.pointers.forget(node.writable(), at, this.index);
       entered.add(key);
       return 1;
     });
@@ -185,7 +185,7 @@ export class Detach {
       if (isLastHolder(view, at, this.index)) {
         blocks++;
         inodes.add(sweep.inode);
-      } else store.forgetCopy(node.writable(), at, this.index);
+      } else store.pointers.forget(node.writable(), at, this.index);
       return 1;
     });
     return { blocks, inodes };

@@ -129,13 +129,13 @@ export function enterBrought(
     const key = blockKey(namedBlock(node.block, at));
     const kib = brought.get(key);
     if (waived.has(key)) {
-      store.forgetCopy(node.writable(), at, copyIndex);
+      store.pointers.forget(node.writable(), at, copyIndex);
       return true;
     }
     if (pass.has(key)) return true;
     // Some may be gone by now: then not all the rest is searched for them.
     if (kib === undefined) return entered.size < brought.size && ++others < OTHERS_MAX;
-    store.setPointer(node.writable(), at, copyIndex, kib);
+    store.pointers.set(node.writable(), at, copyIndex, kib);
     entered.add(key);
     return true;
   });

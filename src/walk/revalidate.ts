@@ -132,7 +132,7 @@ export class Revalidation {
       const named = namedBlock(block, at);
       if (!left.delete(blockKey(named))) return named.sizeBytes;
       // The only pointer there is stays: a block that is bad, but named, can be told to people.
-      if (refUnplaced(block.view, at, others) !== others) this.#volume.store.clearPointer(node.writable(), at, index);
+      if (refUnplaced(block.view, at, others) !== others) this.#volume.store.pointers.clear(node.writable(), at, index);
       return named.sizeBytes;
     });
     return bad.size - left.size;

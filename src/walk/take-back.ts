@@ -21,7 +21,7 @@ import {
 import { refKey } from "../format/blockref.ts";
 import { LEAF_WORDS, setBits } from "../freemap/leaf.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
-import { memberSizes } from "../volume/open.ts";
+import { memberSizes } from "../volume/root-image.ts";
 import type { Volume } from "../volume/volume.ts";
 import { loggedPlaces } from "./logged-places.ts";
 import { Walker, type WalkVisitor } from "./walker.ts";

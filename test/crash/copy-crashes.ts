@@ -12,7 +12,7 @@ import type { OpenOptions } from "../../src/volume/open.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { findings, formatted, type Images, imagesOf, mount, treeOf, unmount, Workload } from "../sim/copies-scene.ts";
 import { JOURNAL_BYTES } from "../model/simulated-volume.ts";
-import { JudgedMedia } from "./judged-media.ts";
+import { GoodMedia, JudgedMedia } from "./judged-media.ts";
 import { type CrashOutcome, survivors } from "./power-cut.ts";
 import { rightOrGone, setCopies } from "../sim/narrow-scene.ts";
 
@@ -129,6 +129,7 @@ export async function cutPower(
   const cuts = Array.from({ length: count }, () => random.below(disk.events.length + 1)).sort((a, b) => a - b);
   const points = Array.from({ length: recording.copyCount }, (_, device) => new CrashPoint(disk, device));
   const judged = new JudgedMedia();
+  const good = new GoodMedia<Trees>();
   const failures: string[] = [];
   for (const cut of cuts) {
     for (const point of points) point.advanceTo(cut);
@@ -137,7 +138,9 @@ export async function cutPower(
       const images = points.map((point) => point.image(survivors(point.pending, random)));
       if (!judged.wants(images, promised)) continue;
       try {
-        await judge(recording, promised, images, twice ? random : undefined);
+        const trees = good.like(images);
+        if (trees !== undefined) promisedTrees(recording, promised, trees);
+        else await good.judge(images, (watched) => judge(recording, promised, watched, twice ? random : undefined));
       } catch (error) {
         const problem = error instanceof Error ? error.stack : String(error);
         failures.push(`seed ${seed}, cut ${cut} of ${disk.events.length}: ${problem}`);
@@ -148,19 +151,27 @@ export async function cutPower(
   return { states: judged.distinct, failures };
 }
 
-async function judge(recording: CopyRecording, promised: number, images: Images, again?: SeededRandom): Promise<void> {
-  const { seed, copy, states, anchored } = recording;
-  const after = (tree: string): void => {
-    if (states.indexOf(tree, promised) >= 0) return;
+/** What media lead to. */
+interface Trees {
+  /** By the copy that is caught up alone, made master by force. */
+  readonly forced: string | undefined;
+  readonly all: string;
+}
+
+/** Throws unless each tree is the one promised or a later one; the copy that is caught up may give what it had before. */
+function promisedTrees({ states, anchored }: CopyRecording, promised: number, { forced, all }: Trees): void {
+  for (const tree of forced === undefined || forced === anchored ? [all] : [forced, all]) {
+    if (states.indexOf(tree, promised) >= 0) continue;
     const earlier = states.lastIndexOf(tree);
     throw new Error(
       earlier < 0 ? `a tree that never was:\n${tree}` : `state ${earlier}, but ${promised} was acknowledged`,
     );
-  };
-  if (anchored !== undefined) {
-    const tree = await treeOf(seed, alone(images, copy), { forcedMaster: copy });
-    if (tree !== anchored) after(tree);
   }
+}
+
+async function judge(recording: CopyRecording, promised: number, images: Images, again?: SeededRandom): Promise<Trees> {
+  const { seed, copy, anchored } = recording;
+  const forced = anchored === undefined ? undefined : await treeOf(seed, alone(images, copy), { forcedMaster: copy });
   let now = images;
   if (again !== undefined) {
     const disk = new SimulatedDisk();
@@ -176,7 +187,7 @@ async function judge(recording: CopyRecording, promised: number, images: Images,
   }
   const mounted = await mount(seed + 2, now, journalFor(seed), seed);
   const tree = (await describeFileSystem(mounted.fs)).join("\n");
-  after(tree);
+  promisedTrees(recording, promised, { forced, all: tree });
   await mounted.caretaker.settled();
   await unmount(mounted);
   if (bitCount(mounted.volume.members.inSync) !== recording.copyCount) {
@@ -190,4 +201,5 @@ async function judge(recording: CopyRecording, promised: number, images: Images,
     else if ((await treeOf(seed, alone(settled, only), { degraded: true })) !== tree)
       throw new Error(`copy ${only} alone differs`);
   }
+  return { forced, all: tree };
 }

@@ -10,7 +10,7 @@ describe("a power cut anywhere", () => {
   for (let seed = 1; seed <= 6; seed++) {
     it(`leaves two copies at a state that was acknowledged or later (I4, seed ${seed})`, async () => {
       const recording = await record(seed, [16 * MIB, 24 * MIB], 150, 150_000, seed % 2 === 0);
-      const { states, failures } = await tryCrashes(recording, { every: 1, perCut: 5, recrash: seed % 2 === 0 });
+      const { states, failures } = await tryCrashes(recording, { every: 1, perCut: 7, recrash: seed % 2 === 0 });
       expect(failures).toEqual([]);
       distinct += states;
     });

@@ -19,7 +19,7 @@ describe("a power cut anywhere, small files", () => {
     it(`leaves ${copyCount(seed)} at a state that was acknowledged or later (I4, seed ${seed})`, async () => {
       const logged = seed % 2 === 0;
       const recording = await record(seed, SIZES.slice(0, copyCount(seed)), logged ? 160 : 100, 20_000, logged);
-      const { states, failures } = await tryCrashes(recording, { every: 1, perCut: 6, recrash: seed % 3 === 0 });
+      const { states, failures } = await tryCrashes(recording, { every: 1, perCut: 8, recrash: seed % 3 === 0 });
       expect(failures).toEqual([]);
       distinct += states;
     });

@@ -19,7 +19,7 @@ import { SimulatedVolume } from "../model/simulated-volume.ts";
 import { randomStep, runStep, type Step } from "../model/workload.ts";
 import { treeOf } from "../sim/copies-scene.ts";
 import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
-import { JudgedMedia } from "./judged-media.ts";
+import { GoodMedia, JudgedMedia } from "./judged-media.ts";
 
 /** A workload that ran, and what the disk and the model remember of it. */
 export interface Recording {
@@ -137,6 +137,8 @@ export async function tryCrashes(
   const random = new SeededRandom(seed ^ 0x5eed);
   const points = Array.from({ length: recording.copies }, (_, device) => new CrashPoint(disk, device));
   const judged = new JudgedMedia();
+  const good = new GoodMedia<string>();
+  let opened = 0;
   const failures: string[] = [];
   for (let cut = recording.firstEvent; cut <= disk.events.length; cut++) {
     if ((cut - recording.firstEvent) % options.every !== 0 && cut !== disk.events.length) continue;
@@ -152,12 +154,20 @@ export async function tryCrashes(
       });
       if (!judged.wants(images, promised)) continue;
       try {
-        if (images.length > 1 && judged.distinct % ALONE_EVERY === 0) {
-          const only = random.below(images.length);
-          const lone = images.map((image, copy) => (copy === only ? image : undefined));
-          promisedTree(recording, promised, await treeOf(seed, lone, { degraded: true }), `copy ${only} alone: `);
+        const tree = good.like(images);
+        if (tree !== undefined) {
+          promisedTree(recording, promised, tree);
+          continue;
         }
-        const recovery = await judge(recording, promised, images, 1, options.recrash);
+        const recovery = options.recrash ? new SimulatedDisk() : undefined;
+        await good.judge(images, async (watched) => {
+          if (watched.length > 1 && opened++ % ALONE_EVERY === 0) {
+            const only = random.below(watched.length);
+            const lone = watched.map((image, copy) => (copy === only ? image : undefined));
+            promisedTree(recording, promised, await treeOf(seed, lone, { degraded: true }), `copy ${only} alone: `);
+          }
+          return judge(recording, promised, watched, 1, recovery);
+        });
         if (recovery === undefined || recovery.events.length === 0) continue;
         // A second cut, during recovery: anywhere in what opening wrote.
         const second = random.below(recovery.events.length + 1);
@@ -166,7 +176,7 @@ export async function tryCrashes(
           point.advanceTo(second);
           return point.image(survivors(point.pending, random));
         });
-        if (judged.wants(torn, promised)) await judge(recording, promised, torn, 2, false);
+        if (judged.wants(torn, promised)) await judge(recording, promised, torn, 2);
       } catch (error) {
         const problem = error instanceof Error ? (error.stack ?? error.message) : String(error);
         failures.push(`seed ${seed}, cut ${cut}, round ${round}: ${problem}`);
@@ -177,23 +187,23 @@ export async function tryCrashes(
   return { states: judged.distinct, failures };
 }
 
-/** Throws when the media do not hold the state promised, or a later one, whole. Gives what opening them wrote. */
+/** Throws when the media do not hold the state promised, or a later one, whole. Gives its tree; `disk` records opening it. */
 async function judge(
   recording: Recording,
   promised: number,
   images: readonly PagedImage[],
   powerCuts: number,
-  recorded: boolean,
-): Promise<SimulatedDisk | undefined> {
-  const disk = recorded ? new SimulatedDisk() : undefined;
+  disk?: SimulatedDisk,
+): Promise<string> {
   // Whoever judges needs no log of its own: its journal would cost more than all the rest.
   const real = await SimulatedVolume.open(recording.seed, images, disk, undefined, false);
-  promisedTree(recording, promised, (await describeFileSystem(real.fs)).join("\n"));
+  const tree = (await describeFileSystem(real.fs)).join("\n");
+  promisedTree(recording, promised, tree);
   await real.volume.close();
   const findings = await checkVolume(real.copies, { everyRoot: true, powerCuts });
   const bad = findings.filter((finding) => finding.severity !== "note");
   if (bad.length > 0) throw new Error(`fsck: ${bad.map((finding) => finding.message).join("; ")}`);
-  return disk;
+  return tree;
 }
 
 function promisedTree({ states }: Recording, promised: number, tree: string, where = ""): void {

@@ -4,7 +4,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Copy } from "../../src/copies/copy.ts";
 import { Freemap } from "../../src/freemap/freemap.ts";
-import { BlockStore } from "../../src/tree/store.ts";
+import { CopyPointers } from "../../src/tree/copy-pointers.ts";
 import { Members } from "../../src/volume/members.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { cutPower, recordLoss, recordReturn } from "./copy-crashes.ts";
@@ -29,7 +29,7 @@ async function caught(record: typeof recordLoss, plant: () => void): Promise<boo
 
 describe("a seeded bug is caught", () => {
   it("pointers to a failed copy that it never flushed are kept (I1, I2)", async () => {
-    const plant = (): void => void vi.spyOn(BlockStore.prototype, "clearPointer").mockReturnValue(false);
+    const plant = (): void => void vi.spyOn(CopyPointers.prototype, "clear").mockReturnValue(false);
     expect(await caught(recordLoss, plant)).toBe(true);
   });
 

@@ -29,8 +29,8 @@ export class SimulatedVolume {
   readonly copies: CopySet;
   volume!: Volume;
   fs!: FileSystem;
-  /** What outlives a process that is killed; empty where nothing is logged. */
-  journal = new Uint8Array(JOURNAL_BYTES);
+  /** What outlives a process that is killed; none where nothing is logged. */
+  journal: Uint8Array | undefined;
   readonly #seed: number;
 
   private constructor(seed: number, devices: SimulatedDevice[]) {
@@ -76,7 +76,7 @@ export class SimulatedVolume {
       (image, i) => new SimulatedDevice(`copy${i}`, image.sizeBytes, disk === undefined ? { image } : { image, disk }),
     );
     const made = new SimulatedVolume(seed, devices);
-    if (!logged) made.journal = new Uint8Array(0);
+    if (logged) made.journal = new Uint8Array(JOURNAL_BYTES);
     await made.#open(cacheBytes);
     return made;
   }
@@ -90,7 +90,7 @@ export class SimulatedVolume {
       this.#seed,
       this.devices.map(({ name, image }) => new SimulatedDevice(name, image.sizeBytes, { image: copyOf(image) })),
     );
-    made.journal = this.journal.slice();
+    made.journal = this.journal?.slice();
     await made.#open(16 * MIB, true);
     return made;
   }
@@ -105,6 +105,7 @@ export class SimulatedVolume {
 
   /** Opens a volume at rest. */
   async reopened(options: Partial<OpenOptions> = {}): Promise<SimulatedVolume> {
+    this.journal = new Uint8Array(JOURNAL_BYTES);
     await this.#open(16 * MIB, false, options);
     return this;
   }
@@ -117,7 +118,7 @@ export class SimulatedVolume {
   }
 
   async #open(cacheBytes: number, takeOver = false, options: Partial<OpenOptions> = {}): Promise<void> {
-    const logged = this.journal.length > 0 && { journal: new Journal(this.journal), takeOver };
+    const logged = this.journal !== undefined && { journal: new Journal(this.journal), takeOver };
     // No two openings share ids of epochs and logs.
     const random = new SeededRandom(this.#seed + 2 + ++openings);
     this.volume = await openVolume(this.copies, {

@@ -7,6 +7,7 @@ import type { Finding } from "../../fsck/finding-list.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { randomUuid } from "../../src/base/uuid.ts";
 import { Copy, CopySet } from "../../src/copies/copy-set.ts";
+import { bitCount } from "../../src/copies/membership.ts";
 import { assembleCopies } from "../../src/copies/assemble.ts";
 import { formatCopies } from "../../src/copies/layout.ts";
 import type { OpenTarget } from "../../src/copies/targets.ts";
@@ -106,6 +107,21 @@ export async function mount(
   return { clock, devices, copies, volume, fs: new FileSystem(volume, clock), caretaker, notes };
 }
 
+/** A volume on `images` after `steps` steps of work and, if asked for, with a file "bulk" of `bulkBytes`. */
+export async function worked(
+  seed: number,
+  images: Images,
+  given: { readonly steps: number; readonly maxBytes?: number; readonly bulkBytes?: number },
+  options: Parameters<typeof mount>[2] = {},
+): Promise<{ readonly work: Workload; readonly mounted: Mounted }> {
+  const work = new Workload(seed, given.maxBytes ?? 200_000);
+  const mounted = await mount(seed, images, options);
+  await work.begin(mounted.fs);
+  await work.run(mounted.fs, given.steps);
+  if (given.bulkBytes !== undefined) await bulk(work, mounted.fs, "bulk", given.bulkBytes);
+  return { work, mounted };
+}
+
 /** Calls `stop` after the n-th step that moves blocks. */
 function stopAfter(volume: Volume, steps: number, stop: () => void): void {
   const maintain = volume.maintain.bind(volume);
@@ -172,6 +188,20 @@ export async function eachAlone(seed: number, images: Images, tree: string): Pro
     const lone = images.map((_, i) => (i === only ? image : undefined));
     expect(await treeOf(seed, lone, { degraded: true }), `from copy ${only} alone`).toBe(tree);
   }
+}
+
+/** After an unmount: all copies are in sync, the checker finds nothing (by any root), and each alone holds everything. */
+export async function togetherAgain(
+  seed: number,
+  mounted: Mounted,
+  work: Workload,
+  { everyRoot = true } = {},
+): Promise<void> {
+  const { inSync } = mounted.volume.members;
+  expect(bitCount(inSync), `seed ${seed}: ${mounted.notes.join("\n")}`).toBe(mounted.devices.length);
+  const images = imagesOf(mounted.devices);
+  expect(await findings(seed, images, { everyRoot }), `seed ${seed}`).toEqual([]);
+  await eachAlone(seed, images, await work.tree());
 }
 
 /** Waits for the caretaker; time passes for what waits for it. */

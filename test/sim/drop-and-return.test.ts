@@ -4,7 +4,7 @@
 import { describe, expect, it } from "vitest";
 import { bitCount } from "../../src/copies/membership.ts";
 import { MIB } from "../model/simulated-volume.ts";
-import { eachAlone, findings, formatted, imagesOf, mount, treeOf, unmount, Workload } from "./copies-scene.ts";
+import { findings, formatted, imagesOf, mount, togetherAgain, treeOf, unmount, worked } from "./copies-scene.ts";
 
 const SIZES = [24 * MIB, 20 * MIB, 28 * MIB];
 
@@ -15,17 +15,15 @@ async function loseAndReturn(
   operation: "write" | "flush",
   nth: number,
 ): Promise<boolean> {
-  const work = new Workload(seed, 300_000);
-  let images = await formatted(seed, SIZES.slice(0, copyCount));
-  let mounted = await mount(seed, images);
-  await work.begin(mounted.fs);
-  await work.run(mounted.fs, 12);
+  const fresh = await formatted(seed, SIZES.slice(0, copyCount));
+  const { work, mounted: first } = await worked(seed, fresh, { steps: 12, maxBytes: 300_000 });
+  let mounted = first;
   mounted.devices[copy]!.fail({ operation, nth, permanent: true, effect: { kind: "error", code: "EIO" } });
   await work.run(mounted.fs, 25);
   await unmount(mounted);
   const lost = mounted.copies.copy(copy)!.standing === "faulted";
   expect(bitCount(mounted.volume.members.inSync)).toBe(lost ? copyCount - 1 : copyCount);
-  images = imagesOf(mounted.devices);
+  const images = imagesOf(mounted.devices);
   const tree = await work.tree();
   const without = images.map((image, i) => (lost && i === copy ? undefined : image));
   expect(await findings(seed, without, { everyRoot: true })).toEqual([]);
@@ -38,10 +36,7 @@ async function loseAndReturn(
   await work.run(mounted.fs, 5);
   await unmount(mounted);
   expect(mounted.notes.filter((note) => note.includes("joined")).length).toBe(lost ? 1 : 0);
-  expect(bitCount(mounted.volume.members.inSync)).toBe(copyCount);
-  images = imagesOf(mounted.devices);
-  expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
-  await eachAlone(seed, images, await work.tree());
+  await togetherAgain(seed, mounted, work);
   return lost;
 }
 

@@ -2,7 +2,8 @@
 // volume is mounted by itself or by force (-o degraded), something is written and acknowledged, and what was stale is
 // caught up or left half done. Whatever happened before: a mount that needs no force sees everything acknowledged, no
 // mount sees a mixture of two histories, and copies that parted are refused (I6).
-// States that look alike (same roots, up to names of epochs and distances of sequences) are followed once.
+// States that look alike (same roots, up to names of epochs and distances of sequences) are followed once, and each goes on
+// from the images of the one before it. Of the kinds of mount those that could not differ may be left out (`pruned`).
 
 import { expect } from "vitest";
 import { toHex } from "../../src/base/uuid.ts";
@@ -31,6 +32,15 @@ interface Step {
   readonly visible: number;
   readonly degraded: boolean;
   readonly settle: boolean;
+}
+
+/** Where a step led. */
+interface Taken {
+  readonly state: State;
+  /** It was mounted, and written to. */
+  readonly wrote: boolean;
+  /** A visible copy was not in sync: the caretaker had something to do. */
+  readonly unsettled: boolean;
 }
 
 /** All orders of the numbers below `count`. */
@@ -94,7 +104,7 @@ async function namesIn(fs: Parameters<typeof describeFileSystem>[0]): Promise<st
     .join(" ");
 }
 
-async function take(state: State, step: Step, number: number): Promise<State> {
+async function take(state: State, step: Step, number: number): Promise<Taken> {
   const path = `${state.path} ${step.visible.toString(2)}${step.degraded ? "!" : ""}${step.settle ? "" : "~"}`;
   const visible = state.images.map((image, i) => ((step.visible >>> i) & 1 ? image : undefined));
   const held = state.complete.filter((_, i) => (step.visible >>> i) & 1);
@@ -107,7 +117,7 @@ async function take(state: State, step: Step, number: number): Promise<State> {
     if (!parted && step.visible === 2 ** state.images.length - 1 && !state.path.includes("!")) {
       throw new Error(`${path}: refused although every copy is there`, { cause: error });
     }
-    return { ...state, path: `${path}x` };
+    return { state: { ...state, path: `${path}x` }, wrote: false, unsettled: false };
   }
   expect(parted, `${path}: histories that parted were joined`).toBe(false);
   const seen = await namesIn(mounted.fs);
@@ -118,7 +128,9 @@ async function take(state: State, step: Step, number: number): Promise<State> {
     const newer = next.filter((names) => !state.forced.has(names));
     expect(newer, `${path}: something acknowledged is hidden`).toEqual([]);
   }
-  if (mounted.volume.readOnly !== undefined) return { ...state, path: `${path}r` };
+  if (mounted.volume.readOnly !== undefined)
+    return { state: { ...state, path: `${path}r` }, wrote: false, unsettled: false };
+  const unsettled = mounted.copies.copies.some(({ standing }) => standing !== "in-sync");
   mounted.caretaker.start();
   await runStep(mounted.fs, { do: "create", at: [`n${number}`] });
   await mounted.fs.sync();
@@ -126,43 +138,56 @@ async function take(state: State, step: Step, number: number): Promise<State> {
   await unmount(mounted);
   const written = await namesIn(mounted.fs);
   const fresh = imagesOf(mounted.devices);
-  return {
+  const after = {
     images: state.images.map((image, i) => fresh[i] ?? image),
     known: new Set([...state.known, written]),
     forced: step.degraded ? new Set([...state.forced, written]) : state.forced,
     complete: state.complete.map((names, i) => ((mounted.volume.members.inSync >>> i) & 1 ? written : names)),
     path,
   };
+  return { state: after, wrote: true, unsettled };
 }
 
-/** Goes through all histories of up to `depth` steps; throws at the first that breaks a promise. */
+/**
+ * What the next mount with the copies `visible` may lead to. With `pruned`, not tried are: force where none is needed, since
+ * it is asked for only instead of a refusal; and leaving half done what there was nothing of to do.
+ */
+async function* successors(state: State, visible: number, pruned: boolean, next: () => number): AsyncGenerator<State> {
+  for (const degraded of [false, true]) {
+    const settled = await take(state, { visible, degraded, settle: true }, next());
+    if (!pruned || settled.wrote) yield settled.state;
+    if (!pruned || settled.unsettled) yield (await take(state, { visible, degraded, settle: false }, next())).state;
+    if (pruned && settled.wrote) return;
+  }
+}
+
+/**
+ * Goes through all histories of up to `depth` mounts; throws at the first that breaks a promise. `states`: how many distinct
+ * ones were gone on from.
+ */
 export async function explore(
   copyCount: number,
   depth: number,
-  alike: boolean,
-): Promise<{ states: number; steps: number }> {
+  { alike, pruned }: { readonly alike: boolean; readonly pruned: boolean },
+): Promise<{ states: number; mounts: number }> {
   const images = await formatted(SEED, new Array<number>(copyCount).fill(20 * MIB));
   let level: State[] = [{ images, known: new Set([""]), forced: new Set(), complete: images.map(() => ""), path: "" }];
   const shapes = new Set<string>();
-  let number = 0;
-  let steps = 0;
+  let mounts = 0;
   for (let length = 1; length <= depth; length++) {
     const next: State[] = [];
     for (const state of level) {
       for (let visible = 1; visible < 2 ** copyCount; visible++) {
-        for (const degraded of [false, true]) {
-          for (const settle of [true, false]) {
-            steps++;
-            const after = await take(state, { visible, degraded, settle }, ++number);
-            const shape = await shapeOf(after.images, after.complete, alike);
-            if (shapes.has(shape)) continue;
-            shapes.add(shape);
-            next.push(after);
-          }
+        for await (const after of successors(state, visible, pruned, () => ++mounts)) {
+          if (length === depth) continue;
+          const shape = await shapeOf(after.images, after.complete, alike);
+          if (shapes.has(shape)) continue;
+          shapes.add(shape);
+          next.push(after);
         }
       }
     }
     level = next;
   }
-  return { states: shapes.size, steps };
+  return { states: shapes.size, mounts };
 }

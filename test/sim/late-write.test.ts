@@ -18,12 +18,12 @@ import {
   findings,
   type Images,
   imagesOf,
-  mount,
   type Mounted,
   settle,
   targetOf,
   unmount,
-  Workload,
+  worked,
+  type Workload,
 } from "./copies-scene.ts";
 
 const LATE_BYTES = 64 * KIB;
@@ -53,10 +53,7 @@ interface Scene {
 
 /** Copy 0 was dropped while it had a write under way to a place that nothing names any more. */
 async function dropped(seed: number): Promise<Scene> {
-  const work = new Workload(seed, 200_000);
-  const mounted = await mount(seed, await sideBySide(seed));
-  await work.begin(mounted.fs);
-  await work.run(mounted.fs, 20);
+  const { work, mounted } = await worked(seed, await sideBySide(seed), { steps: 20 });
   await mounted.fs.sync();
   const { volume, copies } = mounted;
   let land = (): void => undefined;

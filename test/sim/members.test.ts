@@ -8,7 +8,6 @@ import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { rootCopyCount } from "../../src/format/root-block.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
-  bulk,
   eachAlone,
   findings,
   formattedNodes,
@@ -19,7 +18,8 @@ import {
   settle,
   targetOf,
   unmount,
-  Workload,
+  worked,
+  type Workload,
 } from "./copies-scene.ts";
 
 const SIZES = [24 * MIB, 20 * MIB, 28 * MIB];
@@ -32,13 +32,9 @@ interface Scene {
 }
 
 async function scene(seed: number, copyCount: number, stopAfterSteps?: number): Promise<Scene> {
-  const work = new Workload(seed, 200_000);
   const options = stopAfterSteps === undefined ? {} : { stopAfterSteps };
-  const mounted = await mount(seed, await formattedNodes(seed, SIZES.slice(0, copyCount)), options);
-  await work.begin(mounted.fs);
-  await work.run(mounted.fs, 15);
-  await bulk(work, mounted.fs, "bulk", 3 * MIB);
-  return { seed, work, mounted };
+  const images = await formattedNodes(seed, SIZES.slice(0, copyCount));
+  return { seed, ...(await worked(seed, images, { steps: 15, bulkBytes: 3 * MIB }, options)) };
 }
 
 const newDevice = (): SimulatedDevice => new SimulatedDevice("new", NEW_BYTES);

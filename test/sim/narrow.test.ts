@@ -6,7 +6,7 @@ import { bitCount } from "../../src/copies/membership.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { runStep } from "../model/workload.ts";
-import { BlockStore } from "../../src/tree/store.ts";
+import { CopyPointers } from "../../src/tree/copy-pointers.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
   bulk,
@@ -131,7 +131,7 @@ describe("copies=K", () => {
 
   it("would show a commit that leaves data with a copy that failed (I2)", async () => {
     const outcomes = await withBug(() =>
-      vi.spyOn(BlockStore.prototype, "placeAnew").mockImplementation(() => undefined),
+      vi.spyOn(CopyPointers.prototype, "placeAnew").mockImplementation(() => undefined),
     );
     expect(outcomes).toContain("shown");
   });
@@ -261,6 +261,44 @@ describe("copies=K", () => {
     const images = imagesOf(mounted.devices);
     expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
     expect(await treeOf(seed, images)).toBe(await work.tree());
+  });
+
+  it("leaves the volume writable when the copy fails that was to hold it and the other is full (I9)", async () => {
+    for (let seed = 57_300; seed < 57_306; seed++) {
+      const work = new Workload(seed, 1);
+      const images = await formattedNodes(seed, [48 * MIB, 18 * MIB]);
+      const mounted = await mount(seed, images, { cacheBytes: 64 * MIB });
+      const { fs, volume } = mounted;
+      const write = async (name: string, offset: number, length: number): Promise<string> => {
+        const step = { do: "write", at: [name], offset, length, fill: offset / 65536 } as const;
+        const answer = await runStep(fs, step);
+        if (answer === "ok") expect(await runStep(work.model, step)).toBe("ok");
+        return answer;
+      };
+      for (const each of [fs, work.model]) {
+        expect(await runStep(each, { do: "create", at: ["all"] })).toBe("ok");
+        expect(await runStep(each, { do: "create", at: ["narrow"] })).toBe("ok");
+      }
+      await setCopies(fs, "narrow", 1);
+      for (let at = 0; (await write("all", at, MIB / 4)) === "ok"; ) at += MIB / 4;
+      await fs.sync();
+      // All of this is for copy 0, which has room; nobody asks for it to be durable.
+      for (let i = 0; i < 6; i++) expect(await write("narrow", i * MIB, MIB)).toBe("ok");
+      mounted.devices[0]!.fail({
+        operation: "write",
+        nth: 1 + (seed % 3),
+        permanent: true,
+        effect: { kind: "error", code: "EIO" },
+      });
+      await write("narrow", 6 * MIB, MIB);
+      await volume.barrier();
+      expect(volume.copies.copy(0)?.standing).toBe("faulted");
+      expect(volume.readOnly, `seed ${seed}`).toBeUndefined();
+      const removal = { do: "unlink", at: ["all"] } as const;
+      for (const each of [fs, work.model]) expect(await runStep(each, removal)).toBe("ok");
+      await unmount(mounted);
+      expect(await rightOrGone(seed, [undefined, mounted.devices[1]!.image], await work.tree())).toBeLessThan(2);
+    }
   });
 
   it("keeps a copy that is away a member while it alone holds data, until it is back or the files are gone", async () => {

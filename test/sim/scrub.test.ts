@@ -8,27 +8,23 @@ import { rootScrub, rootScrubCursor } from "../../src/format/root-block.ts";
 import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
-  bulk,
   eachAlone,
   findings,
   formatted,
   type Images,
   imagesOf,
   mount,
-  type Mounted,
   settle,
+  togetherAgain,
   unmount,
-  Workload,
+  worked,
+  type Workload,
 } from "./copies-scene.ts";
 
 const SIZES = [24 * MIB, 24 * MIB];
 
 async function filled(seed: number): Promise<{ work: Workload; images: Images }> {
-  const work = new Workload(seed, 200_000);
-  const mounted = await mount(seed, await formatted(seed, SIZES));
-  await work.begin(mounted.fs);
-  await work.run(mounted.fs, 25);
-  await bulk(work, mounted.fs, "bulk", 6 * MIB);
+  const { work, mounted } = await worked(seed, await formatted(seed, SIZES), { steps: 25, bulkBytes: 6 * MIB });
   await unmount(mounted);
   return { work, images: imagesOf(mounted.devices) };
 }
@@ -52,12 +48,6 @@ async function rottenApart(seed: number): Promise<{ work: Workload; images: Imag
   return { work, images: spoilt, bad };
 }
 
-async function isWell(seed: number, mounted: Mounted, work: Workload): Promise<void> {
-  const images = imagesOf(mounted.devices);
-  expect(await findings(seed, images), `seed ${seed}`).toEqual([]);
-  await eachAlone(seed, images, await work.tree());
-}
-
 describe("a scrub", () => {
   it("finds every bad block and repairs it, while work goes on", async () => {
     for (let seed = 900; seed < 906; seed++) {
@@ -74,7 +64,7 @@ describe("a scrub", () => {
       expect(scrub.record.finishedSec).toBeGreaterThan(0);
       await unmount(mounted);
       expect(rootScrub(mounted.volume.rootImage.view)).toEqual(scrub.record);
-      await isWell(seed, mounted, work);
+      await togetherAgain(seed, mounted, work, { everyRoot: false });
     }
   });
 
@@ -116,7 +106,7 @@ describe("a scrub", () => {
     await settle(mounted);
     expect(rootScrubCursor(mounted.volume.rootImage.view)).toBe(0);
     await unmount(mounted);
-    await isWell(seed, mounted, work);
+    await togetherAgain(seed, mounted, work, { everyRoot: false });
   });
 
   it("goes on over the copies that are left when one fails", async () => {
@@ -136,7 +126,7 @@ describe("a scrub", () => {
       const again = await mount(seed, imagesOf(mounted.devices));
       await settle(again);
       await unmount(again);
-      await isWell(seed, again, work);
+      await togetherAgain(seed, again, work, { everyRoot: false });
     }
   });
 });

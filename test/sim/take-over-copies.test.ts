@@ -2,20 +2,18 @@
 // nothing that was completed, and brings all copies together again (I1, I4, I8).
 
 import { describe, expect, it } from "vitest";
-import { bitCount } from "../../src/copies/membership.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { Journal } from "../../src/log/journal.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { copyOf, JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
 import {
-  eachAlone,
-  findings,
   formatted,
   type Images,
   imagesOf,
   mount,
   type Mounted,
   settle,
+  togetherAgain,
   unmount,
   Workload,
 } from "./copies-scene.ts";
@@ -50,13 +48,9 @@ class Life {
 }
 
 async function allTogether(seed: number, mounted: Mounted, workload: Workload): Promise<void> {
-  const tree = await workload.tree();
   await settle(mounted);
   await unmount(mounted);
-  expect(bitCount(mounted.volume.members.inSync), mounted.notes.join("; ")).toBe(SIZES.length);
-  const images = imagesOf(mounted.devices);
-  expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
-  await eachAlone(seed, images, tree);
+  await togetherAgain(seed, mounted, workload);
 }
 
 /** Random work, killed and taken over in between; what was completed must all be there each time. */

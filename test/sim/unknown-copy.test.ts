@@ -7,21 +7,19 @@ import { SeededRandom } from "../../src/base/random.ts";
 import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { rootRevalidateCursor } from "../../src/format/root-block.ts";
-import { bitCount } from "../../src/copies/membership.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
-  bulk,
-  eachAlone,
   findings,
   formatted,
   type Images,
   imagesOf,
   mount,
-  type Mounted,
   settle,
+  togetherAgain,
   treeOf,
   unmount,
-  Workload,
+  worked,
+  type Workload,
 } from "./copies-scene.ts";
 
 const SIZES = [32 * MIB, 28 * MIB, 36 * MIB];
@@ -64,11 +62,11 @@ interface Scene {
 
 /** A volume whose copy 1 is made strange after more work was done on it and, if `away`, on the others alone. */
 async function strange(seed: number, mischief: Mischief, away: boolean): Promise<Scene> {
-  const work = new Workload(seed, 200_000);
-  let mounted = await mount(seed, await formatted(seed, SIZES));
-  await work.begin(mounted.fs);
-  await work.run(mounted.fs, 20);
-  await bulk(work, mounted.fs, "bulk", BULK_BYTES);
+  const { work, mounted: first } = await worked(seed, await formatted(seed, SIZES), {
+    steps: 20,
+    bulkBytes: BULK_BYTES,
+  });
+  let mounted = first;
   await unmount(mounted);
   const before = mounted.devices[1]!.image;
   const treeBefore = await work.tree();
@@ -92,13 +90,6 @@ async function strange(seed: number, mischief: Mischief, away: boolean): Promise
   return { work, images, before: treeBefore };
 }
 
-async function allIsWell(seed: number, mounted: Mounted, work: Workload): Promise<void> {
-  expect(bitCount(mounted.volume.members.inSync), mounted.notes.join("\n")).toBe(3);
-  const images = imagesOf(mounted.devices);
-  expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
-  await eachAlone(seed, images, await work.tree());
-}
-
 describe("a copy of unknown state", () => {
   for (const [name, mischief] of Object.entries(MISCHIEF)) {
     for (const away of [false, true]) {
@@ -117,7 +108,7 @@ describe("a copy of unknown state", () => {
           if (!name.includes("spoilt")) expect(progress.bytes, `seed ${seed}`).toBeLessThan(BULK_BYTES / 2);
           await work.run(mounted.fs, 5);
           await unmount(mounted);
-          await allIsWell(seed, mounted, work);
+          await togetherAgain(seed, mounted, work);
         }
       });
     }
@@ -152,7 +143,7 @@ describe("a copy of unknown state", () => {
       mounted = await mount(seed, imagesOf(mounted.devices));
       await settle(mounted);
       await unmount(mounted);
-      await allIsWell(seed, mounted, work);
+      await togetherAgain(seed, mounted, work);
     }
     expect(cursors).toBeGreaterThan(2);
   });

@@ -51,6 +51,18 @@ test("a block whose ref can't be followed leaves a hole, and its file is named",
   await opened.close();
 });
 
+test("where the root directory is none any more, what was in it comes to lost+found", async () => {
+  const recipe = RECIPES.find(({ name }) => name === "root-directory-is-a-file") as (typeof RECIPES)[number];
+  const volume = spoil(good, recipe);
+  expect((await fsck(volume, "full")).exitCode).toBe(1);
+  const found = await contentOf(volume);
+  const hashes = (lines: readonly string[]): string[] =>
+    [...new Set(lines.flatMap((line) => / size [1-9]\d* [0-9a-f]{16}/.exec(line) ?? []))].sort();
+  expect(hashes(found).length).toBeGreaterThan(0);
+  expect(hashes(found)).toEqual(hashes(await contentOf(new ImageEditor(good))));
+  expect(found.filter((line) => line.startsWith("/lost+found/#")).length).toBeGreaterThan(2);
+});
+
 test.each(RECIPES.map((recipe) => [recipeTitle(recipe), recipe] as const))("%s", async (_title, recipe) => {
   const volume = spoil(good, recipe);
   const outcome = await fsck(volume, "full");

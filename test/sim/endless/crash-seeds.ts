@@ -20,14 +20,14 @@ async function run(seed: number): Promise<CrashOutcome> {
   switch (seed % 8) {
     case 0:
     case 1: // In every other one with file data on one copy each.
-      return cutPower(await recordLoss(seed, sizes, copy, seed % 8 === 1), 100, 4, twice);
+      return cutPower(await recordLoss(seed, sizes, copy, seed % 8 === 1), 100, 12, twice);
     case 2:
     case 3:
-      return cutPower(await recordReturn(seed, sizes, copy), 100, 4, twice);
+      return cutPower(await recordReturn(seed, sizes, copy), 100, 12, twice);
     case 4:
-      return tryCrashes(await record(seed, sizes, 150, 150_000), { every: 1, perCut: 12, recrash: twice });
+      return tryCrashes(await record(seed, sizes, 150, 150_000), { every: 1, perCut: 40, recrash: twice });
     default:
-      return tryCrashes(await record(seed, sizes, 100, 20_000), { every: 1, perCut: 16, recrash: twice });
+      return tryCrashes(await record(seed, sizes, 100, 20_000), { every: 1, perCut: 48, recrash: twice });
   }
 }
 

@@ -1,0 +1,105 @@
+// The allocators of a volume that is opened: their summaries read from the freemap trees, or filled anew where those are not
+// trusted, and what older roots of any ring still name held back (I3).
+
+import { FsError } from "../base/errno.ts";
+import type { ChosenRoot } from "../copies/choose-root.ts";
+import { BLOCKREF_BYTES, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
+import { leafCount } from "../format/freemap.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
+import { rootFreemapOffset, rootSequence } from "../format/root-block.ts";
+import type { Freemap } from "../freemap/freemap.ts";
+import { LEAF_WORDS } from "../freemap/leaf.ts";
+import type { Block } from "../tree/block.ts";
+import type { BlockStore } from "../tree/store.ts";
+import { treeCeiling } from "../tree/tree.ts";
+import type { BlockRules } from "../tree/validate.ts";
+import { freemapRoot } from "./freemap-trees.ts";
+import { holdBits, mergeBits, usedOnlyByOlder } from "./older-roots.ts";
+import { checkRootRefs, imageBlock } from "./root-image.ts";
+
+/** Bits of one copy, a word for 32 KiB each. */
+export interface RebuiltFreemap {
+  readonly words: Uint32Array;
+  /** What must not be used before three commits went by. */
+  readonly hold: Uint32Array;
+}
+
+/** Reads what each leaf of a copy's bitmap has free; FsError EIO when its tree can't be right. */
+export async function loadSummaries(store: BlockStore, rootImage: Block, freemap: Freemap): Promise<void> {
+  const root = freemapRoot(rootImage, freemap.copy);
+  const leaves = leafCount(freemap.sizeKib);
+  for (let key = 0; ; ) {
+    const ref = await store.untilLoaded(() => treeCeiling(store, root, key));
+    if (ref === undefined) return;
+    const { view } = ref.block;
+    const index = refKey(view, ref.at);
+    if (index >= leaves) throw new FsError("EIO", `the freemap of copy ${freemap.copy} is damaged; run fsck.h2ts -y`);
+    freemap.setLeafSummary(index, refFreeKib(view, ref.at), refFreeChunks(view, ref.at));
+    key = index + 1;
+  }
+}
+
+/** Holds back what the older roots of any ring use and the newest has free. */
+export async function holdOlder(
+  store: BlockStore,
+  rootImage: Block,
+  rules: BlockRules,
+  chosen: ChosenRoot,
+): Promise<void> {
+  // One transaction longer than a running volume would: a crash may have left one ring a root behind the others.
+  const sequence = rootSequence(rootImage.view) + 1;
+  for (const freemap of store.freemaps) {
+    if (freemap === undefined) continue;
+    const held = new Map<number, Uint32Array>();
+    for (const image of chosen.olderImages) {
+      const older = imageBlock(image.slice());
+      try {
+        checkRootRefs(rules, older);
+        mergeBits(held, await usedOnlyByOlder(store, rootImage, older, freemap.copy));
+      } catch (error) {
+        // An older root whose freemap can't be read is no root anybody could fall back to: it holds nothing.
+        if (!(error instanceof Error)) throw error;
+      }
+    }
+    for (const [index, bits] of held) {
+      const leaf = await store.untilLoaded(() => freemap.leaf(index));
+      // What a log has was free for it to take: its places are held already.
+      holdBits(
+        freemap,
+        sequence,
+        index,
+        bits.map((word, i) => word & ~(leaf.held?.[i] ?? 0)),
+      );
+    }
+  }
+}
+
+/** Fills all allocators from bitmaps computed elsewhere. */
+export function rebuildFreemaps(
+  store: BlockStore,
+  rootImage: Block,
+  rebuild: (copyIndex: number) => RebuiltFreemap,
+): void {
+  // The old trees are not trusted: the new ones start empty.
+  for (let copy = 0; copy < COPIES_MAX; copy++) {
+    const at = rootFreemapOffset(copy);
+    rootImage.bytes.fill(0, at, at + BLOCKREF_BYTES);
+  }
+  for (const freemap of store.freemaps) {
+    if (freemap === undefined) continue;
+    const { words, hold } = rebuild(freemap.copy);
+    freemap.fillFrom(words);
+    const leafWords = LEAF_WORDS;
+    for (let index = 0; index * leafWords < hold.length; index++) {
+      const bits = hold.slice(index * leafWords, (index + 1) * leafWords);
+      if (!bits.some((word) => word !== 0)) continue;
+      const leaf = freemap.leaf(index);
+      holdBits(
+        freemap,
+        rootSequence(rootImage.view) + 1,
+        index,
+        bits.map((word, i) => word & ~(leaf.words[i] as number)),
+      );
+    }
+  }
+}
