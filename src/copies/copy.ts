@@ -140,13 +140,10 @@ export class Copy {
     return this.#counted(this.device.write(offsetBytes, [bytes]));
   }
 
-  /** Readies a range for small writes. A failure is told, and not held against the copy: nothing was lost. */
-  prepare(offsetBytes: number, lengthBytes: number): Promise<boolean> {
-    const done = this.#counted(Promise.resolve(this.device.prepare?.(offsetBytes, lengthBytes)));
-    return done.then(
-      () => true,
-      () => false,
-    );
+  /** Readies a range for small writes. A failure is kept: the system tells once only that it lost what was written before. */
+  async prepare(offsetBytes: number, lengthBytes: number): Promise<boolean> {
+    await this.#guarded("flush", offsetBytes, () => Promise.resolve(this.device.prepare?.(offsetBytes, lengthBytes)));
+    return this.#failure === undefined;
   }
 
   /** Writes; a failure is kept in `failure` and counted. */

@@ -44,7 +44,8 @@ export interface BlockDevice {
   discard(offsetBytes: number, lengthBytes: number): Promise<void>;
   /**
    * Says that a range, which holds nothing of value, will be written in pieces, each flushed at once: an image file has room made
-   * for it beforehand, and may read as zero or as before. Absent where nothing is gained. A hint: errors are not reported.
+   * for it beforehand, and may read as zero or as before. Absent where nothing is gained. An error is one of a flush: what was
+   * written before may be lost.
    */
   prepare?(offsetBytes: number, lengthBytes: number): Promise<void>;
   close(): Promise<void>;
