@@ -108,6 +108,21 @@ export class FileNode implements BlockDevice {
     await this.#call("discard", offsetBytes, () => punchHole(this.#fd, offsetBytes, lengthBytes));
   }
 
+  /** The first write to a place in a sparse file makes the flush after it a change of the file's own metadata, too. */
+  async prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
+    if (!this.writable || !this.#isFile || offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
+    if (this.#closed !== undefined) return;
+    await this.#call("flush", offsetBytes, async () => {
+      // No room for it, say: the place is as good as before. What a flush reports is about other writes, too.
+      const isWritten = await this.#submit("write", offsetBytes, [new Uint8Array(lengthBytes)]).catch(() => 0);
+      if (isWritten > 0) await promised((done) => fdatasync(this.#fd, done));
+    });
+  }
+
+  get #isFile(): boolean {
+    return this.identity.startsWith("file ");
+  }
+
   async zero(offsetBytes: number, lengthBytes: number, keepRoom: boolean): Promise<void> {
     if (!this.writable) throw new DeviceError(this.name, "zero", offsetBytes, "EROFS", "opened read-only");
     this.#refusePastEnd("zero", offsetBytes, lengthBytes);
