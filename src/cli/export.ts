@@ -57,7 +57,7 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
   const asked = endAsked();
   const targets = await openTargets(
     plan.exports.map(({ target }) => target),
-    { writable: !plan.readOnly },
+    { writable: !plan.readOnly, keepsCached: true },
   );
   try {
     const clock = new SystemClock();

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
-import { deviceIdentity, OpenError, openNode } from "../device/open.ts";
+import { deviceIdentity, OpenError, openNode, type OpenNodeOptions } from "../device/open.ts";
 import { CopiesError } from "./errors.ts";
 
 /** What a disk that was taken away, or is dying, answers when it is opened. */
@@ -31,8 +31,7 @@ function pathsIn(target: string, exists: boolean): string[] {
   return paths;
 }
 
-export interface OpenTargetsOptions {
-  readonly writable: boolean;
+export interface OpenTargetsOptions extends OpenNodeOptions {
   /** A target that is not there is noted here and left out, as long as another one is. */
   readonly absent?: string[];
   /** A device that takes longer to answer is not there. */
@@ -45,7 +44,7 @@ export interface OpenTargetsOptions {
  */
 export async function openTargets(
   targets: readonly string[],
-  { writable, absent, limit }: OpenTargetsOptions,
+  { absent, limit, ...how }: OpenTargetsOptions,
 ): Promise<OpenTarget[]> {
   const opened: OpenTarget[] = [];
   let first: DeviceError | undefined;
@@ -62,7 +61,7 @@ export async function openTargets(
       try {
         if (look.status === "rejected") throw look.reason;
         const paths = look.value.map(({ path }) => path);
-        opened.push(await answering(name, limit, () => openTarget(name, paths, writable), closeTarget));
+        opened.push(await answering(name, limit, () => openTarget(name, paths, how), closeTarget));
       } catch (error) {
         leaveOut(error);
       }
@@ -75,10 +74,10 @@ export async function openTargets(
   }
 }
 
-async function openTarget(name: string, paths: readonly string[], writable: boolean): Promise<OpenTarget> {
+async function openTarget(name: string, paths: readonly string[], how: OpenNodeOptions): Promise<OpenTarget> {
   const devices: BlockDevice[] = [];
   try {
-    for (const path of paths) devices.push(await openNode(path, { writable }));
+    for (const path of paths) devices.push(await openNode(path, how));
     return { name, devices };
   } catch (error) {
     await closeTarget({ name, devices });
