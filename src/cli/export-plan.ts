@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
-import { nodePaths } from "../copies/targets.ts";
+import { nodesOf } from "../copies/targets.ts";
 import { UsageError } from "../daemon/mount-options.ts";
 import { AllowList } from "../nbd/server/allow-list.ts";
 import { DEFAULT_LIMITS, type ServerLimits } from "../nbd/server/limits.ts";
@@ -70,7 +70,7 @@ export function planExport(words: readonly string[], flags: ExportFlags, warn: (
 function namedTarget(word: string): NamedTarget {
   const [, given, rest] = existsSync(word) ? [] : (/^([^/=+:]+)=(.+)$/.exec(word) ?? []);
   const target = rest ?? word;
-  const paths = nodePaths(target);
+  const paths = nodesOf(target);
   const name = given ?? basename(paths[0] as string);
   if (Buffer.byteLength(name) > TEXT_MAX_BYTES) throw new UsageError(`${name.slice(0, 40)}…: the name is too long`);
   return { name, target, nodes: paths.length };

@@ -7,9 +7,13 @@ import type { Negotiated } from "../fuse/kernel/negotiation.ts";
 import { type DeviceService, serveDevice } from "../fuse/kernel/transport.ts";
 import { FileSystem } from "../posix/filesystem.ts";
 import type { Volume } from "../volume/volume.ts";
+import { answersFor } from "../nbd/open.ts";
 import { Caretaker } from "../walk/caretaker.ts";
+import { Comeback } from "../walk/comeback.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest, VerbCall } from "./messages.ts";
+import type { MetricsServer } from "./metrics.ts";
+import { parseMetricsAddress } from "./metrics-address.ts";
 import { kernelWarnings, mountWarnings } from "./mount-warnings.ts";
 import { JOURNAL_BYTES, openVolume } from "./open-volume.ts";
 import { SharedMemory } from "./shared-memory.ts";
@@ -50,6 +54,7 @@ export class Worker {
   readonly #memory: SharedMemory | undefined;
   readonly #volume: Volume;
   readonly #caretaker: Caretaker;
+  readonly #comeback: Comeback;
   readonly #targets: TargetList;
   #targetsTold: readonly string[];
   /** Told where the copies are, whenever that changed: what another worker has to open. */
@@ -59,6 +64,7 @@ export class Worker {
   #service: Service | undefined;
   #device: DeviceService | undefined;
   #leaving = false;
+  #metrics: MetricsServer | undefined;
   #faults = 0;
 
   private constructor(
@@ -78,6 +84,11 @@ export class Worker {
         console.error(line);
         this.#tellTargets();
       },
+    });
+    this.#comeback = new Comeback(volume, this.#caretaker, {
+      clock: volume.copies.clock,
+      answers: (node) => answersFor(node, volume.copies.clock),
+      onNote: (line) => console.error(line),
     });
     this.#targets = new TargetList(volume, request.targets);
     this.#targetsTold = request.targets;
@@ -115,7 +126,11 @@ export class Worker {
     const negotiated = memory?.negotiated;
     if (negotiated !== undefined) await fs.takeOver();
     this.#tellTargets();
-    if (this.#volume.readOnly === undefined) this.#caretaker.start();
+    if (this.#volume.readOnly === undefined) {
+      this.#caretaker.start();
+      this.#comeback.start();
+    }
+    await this.#serveMetrics();
     const options = { onFault: (error: unknown) => this.requestFault(error) };
     const { directory, source } = this.#request;
     const { allowOther, readOnly, vfsWords } = this.#request.options;
@@ -145,18 +160,36 @@ export class Worker {
     return { ended: this.#service.closed.then(() => (this.#leaving ? forever : this.#finish(fs))), warnings };
   }
 
+  /** Who can't be told figures does without: that is no reason not to mount. */
+  async #serveMetrics(): Promise<void> {
+    const { metrics } = this.#request.options;
+    const address = metrics === undefined ? undefined : parseMetricsAddress(metrics);
+    if (address === undefined) return;
+    try {
+      // Loaded only when asked for.
+      const { serveMetrics } = await import("./metrics.ts");
+      this.#metrics = await serveMetrics(address, () => this.status());
+    } catch (error) {
+      console.error(`warning: metrics=${metrics}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
   /** Ends so that another worker can go on: takes no more requests, answers those it has, commits. */
   async leave(): Promise<void> {
     this.#leaving = true;
+    await this.#metrics?.close();
     await this.#device?.stop();
     await this.#device?.session.quiet();
+    await this.#comeback.close();
     await this.#caretaker.close();
     if (this.#volume.readOnly === undefined) await this.#volume.forceCommit();
   }
 
   async #finish(fs: FileSystem): Promise<string | undefined> {
     try {
+      await this.#metrics?.close();
       await fs.close();
+      await this.#comeback.close();
       await this.#caretaker.close();
       await this.#volume.noteErrors();
       await this.#volume.close();

@@ -30,6 +30,29 @@ export interface DeviceExtent {
   readonly isHole: boolean;
 }
 
+/** What a device is made of, and how it goes with it, for people. */
+export interface DeviceReport {
+  readonly kind: "file" | "block device" | "remote";
+  /** Of a remote one. */
+  readonly connection?: ConnectionReport;
+}
+
+export interface ConnectionReport {
+  readonly state: "connected" | "reconnecting" | "given-up" | "closed";
+  /** The one in use, or used last, and all there are. */
+  readonly address: string;
+  readonly addresses: readonly string[];
+  /** Requests without an answer. */
+  readonly inFlight: number;
+  /** Written, answered, and not flushed yet. */
+  readonly unflushedBytes: number;
+  /** Since the device was opened: requests and unflushed writes sent again, and connections that took another's place. */
+  readonly resent: number;
+  readonly reconnects: number;
+  readonly roundTripMs: number;
+  readonly lastError?: string;
+}
+
 /**
  * A linear, writable range of bytes. Calls may overlap in time; overlapping ranges in flight are the caller's mistake.
  * A resolved `write` is not durable until a `flush` that started after it has resolved (I1, I2).
@@ -40,6 +63,14 @@ export interface BlockDevice {
   readonly sizeBytes: number;
   /** Nobody else can open it for writing while it is open here: it is locked (I11). False where other hosts may reach it. */
   readonly exclusive: boolean;
+  /** How far away it is, in milliseconds there and back; undefined: on this machine. */
+  readonly distanceMs?: number | undefined;
+  /** So long a call may take because the way to the device has to be found anew; undefined: there is no such reason. */
+  readonly patienceMs?: number | undefined;
+  /** For status; asks nobody. */
+  report?(): DeviceReport | undefined;
+  /** No write is sent from here, or sent again, later than this by the monotonic clock (I11). For devices that send. */
+  writeUntil?(untilMs: number): void;
   /** Fills all `targets`, in order, from consecutive bytes at `offsetBytes`. A short read is an error. */
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void>;
   /** Writes all `sources`, in order, to consecutive bytes. The caller leaves the bytes alone until it resolves. */

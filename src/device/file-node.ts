@@ -3,7 +3,14 @@
 // Invariants: I1/I2 (flush is fdatasync and covers every write that resolved before), I11 (locked while open).
 
 import { close, fdatasync, fstat, read, readv, write, writev } from "node:fs";
-import { type BlockDevice, ContentLostError, DeviceError, type DeviceExtent, type DeviceOperation } from "./device.ts";
+import {
+  type BlockDevice,
+  ContentLostError,
+  DeviceError,
+  type DeviceExtent,
+  type DeviceOperation,
+  type DeviceReport,
+} from "./device.ts";
 import { Gate } from "./gate.ts";
 import { fileExtents, zeroFile } from "./sparse-file.ts";
 import { beginWriteBack, punchHole } from "./system-calls.ts";
@@ -47,6 +54,10 @@ export class FileNode implements BlockDevice {
     this.#fd = fd;
     this.#keepsCached = keepsCached;
     this.#onClosed = onClosed;
+  }
+
+  report(): DeviceReport {
+    return { kind: this.identity.startsWith("block") ? "block device" : "file" };
   }
 
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {

@@ -60,6 +60,19 @@ export class Row implements BlockDevice {
     return extents;
   }
 
+  /** That of the farthest node. */
+  get distanceMs(): number | undefined {
+    return largest(this.nodes.map((node) => node.distanceMs));
+  }
+
+  get patienceMs(): number | undefined {
+    return largest(this.nodes.map((node) => node.patienceMs));
+  }
+
+  writeUntil(untilMs: number): void {
+    for (const node of this.nodes) node.writeUntil?.(untilMs);
+  }
+
   async close(): Promise<void> {
     await settle(this.nodes.map((node) => node.close()));
   }
@@ -125,6 +138,10 @@ export class Row implements BlockDevice {
     }
     return low;
   }
+}
+
+function largest(values: readonly (number | undefined)[]): number | undefined {
+  return values.reduce((most, value) => (most === undefined || (value ?? 0) > most ? value : most), undefined);
 }
 
 /** Waits for all, then rejects with the first failure: no I/O is left behind a rejected call. */
