@@ -25,6 +25,8 @@ export interface FileNodeFacts {
   /** The same for two paths to one device. */
   readonly identity: string;
   readonly writable: boolean;
+  /** What was written back stays in the kernel's cache. */
+  readonly keepsCached: boolean;
   /** Told when the descriptor is closed. */
   readonly onClosed: () => void;
 }
@@ -37,18 +39,20 @@ export class FileNode implements BlockDevice {
   readonly identity: string;
   readonly writable: boolean;
   readonly #fd: number;
+  readonly #keepsCached: boolean;
   readonly #onClosed: () => void;
   readonly #gate = new Gate();
   #closed: Promise<void> | undefined;
   #unwrittenBytes = 0;
   #writingBack = false;
 
-  constructor(name: string, fd: number, { sizeBytes, identity, writable, onClosed }: FileNodeFacts) {
+  constructor(name: string, fd: number, { sizeBytes, identity, writable, keepsCached, onClosed }: FileNodeFacts) {
     this.name = name;
     this.sizeBytes = sizeBytes;
     this.identity = identity;
     this.writable = writable;
     this.#fd = fd;
+    this.#keepsCached = keepsCached;
     this.#onClosed = onClosed;
   }
 
@@ -72,7 +76,7 @@ export class FileNode implements BlockDevice {
   async #writeBack(): Promise<void> {
     this.#unwrittenBytes = 0;
     this.#writingBack = true;
-    await this.#gate.run(() => beginWriteBack(this.#fd));
+    await this.#gate.run(() => beginWriteBack(this.#fd, !this.#keepsCached));
     this.#writingBack = false;
   }
 
