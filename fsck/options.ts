@@ -1,6 +1,7 @@
 // The command line of fsck.h2ts, as fsck(8) and people give it. Throws UsageError with one line that names what is wrong.
 
 import { Command, CommanderError } from "commander";
+import { splitSpec } from "../src/nbd/target.ts";
 import type { RepairMode } from "./repair.ts";
 
 /** The command was given wrongly. */
@@ -73,7 +74,7 @@ export function parseOptions(words: readonly string[], version: string): Command
   if (resync && (given["n"] === true || safe || full || given["f"] === true)) {
     throw new UsageError("--resync does not check: give it without -n, -p, -y and -f");
   }
-  const targets = command.args.flatMap((word) => word.split(","));
+  const targets = command.args.flatMap(splitSpec);
   if (targets.includes("")) throw new UsageError("a TARGET is empty");
   return {
     repair: full ? "full" : safe ? "safe" : undefined,

@@ -4,10 +4,12 @@ import { readFileSync, realpathSync, statSync, type Stats } from "node:fs";
 import { dirname, basename, join, resolve } from "node:path";
 import { formatByteSize } from "../src/base/byte-size.ts";
 import { alignDown } from "../src/base/integers.ts";
-import { nodePaths } from "../src/copies/targets.ts";
+import { nodesOf } from "../src/copies/targets.ts";
 import { COPY_MIN_BYTES, NODE_ALIGNMENT_BYTES, NODE_HEADER_AREA_BYTES } from "../src/format/geometry.ts";
 import { usedBySystem } from "../src/device/busy.ts";
-import { existingSignature, withArticle } from "../src/device/signatures.ts";
+import { deviceSignature, existingSignature, withArticle } from "../src/device/signatures.ts";
+import { openDevice } from "../src/nbd/open.ts";
+import { isRemoteTarget, parseRemoteTarget } from "../src/nbd/target.ts";
 import type { MkfsOptions } from "./options.ts";
 
 /** A target can't be formatted; the message names it and says what to do. */
@@ -16,10 +18,10 @@ export class RefusedError extends Error {
 }
 
 export interface PlannedNode {
-  /** Resolved path. */
+  /** Resolved path, or the canonical text of a remote node. */
   readonly path: string;
   readonly sizeBytes: number;
-  readonly kind: "new file" | "file" | "block device";
+  readonly kind: "new file" | "file" | "block device" | "remote";
   /** The file has another size now and is to get `sizeBytes`. */
   readonly resize: boolean;
   /** What -f overwrites. */
@@ -67,13 +69,14 @@ export async function planTargets(options: MkfsOptions): Promise<PlannedTarget[]
 
 function namesOf(target: string): string[] {
   try {
-    return nodePaths(target);
+    return nodesOf(target);
   } catch (error) {
     throw new RefusedError(error instanceof Error ? error.message : String(error));
   }
 }
 
 async function planNode(name: string, options: MkfsOptions, seen: Map<string, string>): Promise<PlannedNode> {
+  if (isRemoteTarget(name)) return planRemote(name, options, seen);
   let stat: Stats | undefined;
   try {
     stat = statSync(name);
@@ -86,12 +89,7 @@ async function planNode(name: string, options: MkfsOptions, seen: Map<string, st
   }
   const path = stat ? realpathSync(name) : futurePath(name);
   const identity = stat ? (stat.isBlockDevice() ? `device ${stat.rdev}` : `file ${stat.dev} ${stat.ino}`) : path;
-  const twin = seen.get(identity);
-  if (twin !== undefined)
-    throw new RefusedError(
-      `${name}: given twice${twin === name ? "" : ` (it is the same as ${twin})`}; give each target once, or -n for several copies on one`,
-    );
-  seen.set(identity, name);
+  refuseTwin(name, identity, seen);
   if (!stat) {
     if (options.sizeBytes === undefined) throw new RefusedError(`${name}: does not exist; give -s SIZE to create it`);
     return { path, sizeBytes: options.sizeBytes, kind: "new file", resize: false, overwrites: undefined };
@@ -99,9 +97,7 @@ async function planNode(name: string, options: MkfsOptions, seen: Map<string, st
   const used = usedBySystem(path, stat);
   if (used !== undefined) throw new RefusedError(`${name}: is ${used}; nothing was changed`);
   const overwrites = await readSignature(name, stat);
-  if (overwrites !== undefined && !options.force) {
-    throw new RefusedError(`${name}: holds ${withArticle(overwrites)}; use -f to overwrite it`);
-  }
+  refuseHeld(name, overwrites, options);
   if (stat.isBlockDevice()) {
     if (options.sizeBytes !== undefined)
       throw new RefusedError(`${name}: -s is for image files; a block device has its size`);
@@ -110,6 +106,36 @@ async function planNode(name: string, options: MkfsOptions, seen: Map<string, st
   if (stat.size === 0 && options.sizeBytes === undefined) throw new RefusedError(`${name}: is empty; give -s SIZE`);
   const sizeBytes = options.sizeBytes ?? stat.size;
   return { path, sizeBytes, kind: "file", resize: sizeBytes !== stat.size, overwrites };
+}
+
+/** An export has the size its server says; what lies on it is read from there. */
+async function planRemote(name: string, options: MkfsOptions, seen: Map<string, string>): Promise<PlannedNode> {
+  if (options.sizeBytes !== undefined)
+    throw new RefusedError(`${name}: -s is for image files; a server's export has its size`);
+  const path = parseRemoteTarget(name).text;
+  refuseTwin(name, path, seen);
+  const device = await openDevice(name, { writable: true });
+  try {
+    const overwrites = await deviceSignature(device);
+    refuseHeld(name, overwrites, options);
+    return { path, sizeBytes: device.sizeBytes, kind: "remote", resize: false, overwrites };
+  } finally {
+    await device.close();
+  }
+}
+
+function refuseTwin(name: string, identity: string, seen: Map<string, string>): void {
+  const twin = seen.get(identity);
+  if (twin !== undefined)
+    throw new RefusedError(
+      `${name}: given twice${twin === name ? "" : ` (it is the same as ${twin})`}; give each target once, or -n for several copies on one`,
+    );
+  seen.set(identity, name);
+}
+
+function refuseHeld(name: string, overwrites: string | undefined, { force }: MkfsOptions): void {
+  if (overwrites !== undefined && !force)
+    throw new RefusedError(`${name}: holds ${withArticle(overwrites)}; use -f to overwrite it`);
 }
 
 function futurePath(name: string): string {

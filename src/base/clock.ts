@@ -15,12 +15,19 @@ export interface Clock {
   now(): Timespec;
   /** Monotonic milliseconds, for deadlines and rates. */
   monotonicMs(): number;
-  /** Calls `action` once after `delayMs`, unless cancelled first. Does not keep the process alive. */
+  /** Calls `action` once after `delayMs`, unless cancelled first. Does not keep the process alive, unless it says so. */
   after(delayMs: number, action: () => void): Timer;
 }
 
 /** The machine's own clock. */
 export class SystemClock implements Clock {
+  readonly #keepsAlive: boolean;
+
+  /** `keepsAlive`: a timer keeps the process alive, for programs that would otherwise end while they wait. */
+  constructor(keepsAlive = false) {
+    this.#keepsAlive = keepsAlive;
+  }
+
   // performance.timeOrigin + now() has sub-microsecond steps, Date.now() only milliseconds.
   now(): Timespec {
     const ms = performance.timeOrigin + performance.now();
@@ -34,7 +41,7 @@ export class SystemClock implements Clock {
 
   after(delayMs: number, action: () => void): Timer {
     const timer = setTimeout(action, delayMs);
-    timer.unref();
+    if (!this.#keepsAlive) timer.unref();
     return { cancel: () => clearTimeout(timer) };
   }
 }

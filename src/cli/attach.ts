@@ -6,26 +6,28 @@ import { parseByteSize } from "../base/byte-size.ts";
 import { MountExit } from "../daemon/messages.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { callVerb, type VerbFlags } from "./call-verb.ts";
+import { isRemoteTarget } from "../nbd/target.ts";
 import { resolveTarget } from "./mount-preparation.ts";
 
 interface TargetFlags extends VerbFlags {
   readonly size?: string;
   readonly force?: boolean;
+  readonly wait?: boolean;
 }
 
 export function addMembers(program: Command): void {
-  withTarget(program.command("attach"), "a new copy on TARGET", "[-f] [-s SIZE] [-j] DIR TARGET")
+  withTarget(program.command("attach"), "a new copy on TARGET", "[-fw] [-s SIZE] [-j] DIR TARGET")
     .argument("<DIR>", "the mount point")
-    .argument("<TARGET>", "an image file, a block device, or a row of them")
+    .argument("<TARGET>", "an image file, a block device, an NBD server's export, or a row of them")
     .action((directory: string, target: string, flags: TargetFlags) => onTarget(directory, target, {}, flags));
   withTarget(
     program.command("replace"),
     "a new copy on TARGET that takes the place of COPY once it is complete",
-    "[-f] [-s SIZE] [-j] DIR COPY TARGET",
+    "[-fw] [-s SIZE] [-j] DIR COPY TARGET",
   )
     .argument("<DIR>", "the mount point")
     .argument("<COPY>", "the copy's index, or the beginning of its UUID")
-    .argument("<TARGET>", "an image file, a block device, or a row of them")
+    .argument("<TARGET>", "an image file, a block device, an NBD server's export, or a row of them")
     .action((directory: string, copy: string, target: string, flags: TargetFlags) =>
       onTarget(directory, target, { replaces: copy }, flags),
     );
@@ -47,6 +49,7 @@ function withTarget(command: Command, description: string, usage: string): Comma
     .usage(usage)
     .option("-s, --size <SIZE>", "make TARGET an image file of this size, sparse")
     .option("-f, --force", "give up what TARGET holds")
+    .option("-w, --wait", "return when the new copy is complete, and the one it replaces gone")
     .option("-j, --json", "print the state afterwards as JSON");
 }
 
@@ -62,7 +65,9 @@ async function onTarget(
   const made = flags.size === undefined ? undefined : makeImage(path, flags.size);
   try {
     const force = flags.force ?? false;
-    await callVerb(directory, { verb: "attach", args: { target: path, force, ...args } }, flags);
+    const waits = flags.wait === true;
+    await callVerb(directory, { verb: "attach", args: { target: path, force, ...args } }, waits ? {} : flags);
+    if (waits) await callVerb(directory, { verb: "wait", args: { activities: ["resync", "detach"] } }, flags);
   } catch (error) {
     if (made !== undefined) removeUnused(made);
     throw error;
@@ -78,6 +83,8 @@ function removeUnused(path: string): void {
 function makeImage(path: string, size: string): string {
   const sizeBytes = parseByteSize(size);
   if (sizeBytes === undefined) throw new MountError(`-s ${size}: not a size, as 10G is`, MountExit.USAGE);
+  if (isRemoteTarget(path))
+    throw new MountError(`${path}: -s makes an image file; a server's export has its size`, MountExit.USAGE);
   if (path.includes("+"))
     throw new MountError(`${path}: -s makes one image, not a row; make its files first`, MountExit.USAGE);
   if (existsSync(path)) throw new MountError(`${path}: exists already; leave -s out to use it`, MountExit.USAGE);

@@ -5,6 +5,7 @@
 
 import { parseArgs } from "node:util";
 import { MountExit } from "../daemon/messages.ts";
+import { splitSpec } from "../nbd/target.ts";
 import { parseMountOptions, UsageError } from "../daemon/mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
 import { printWarnings, reportFailure } from "./failure.ts";
@@ -56,7 +57,7 @@ async function main(): Promise<void> {
   const { spec, directory, options: texts, dryRun, sloppy } = parseWords(process.argv.slice(2));
   const options = parseMountOptions(texts, sloppy);
   if (options.remount) return dryRun ? undefined : remount(directory, options);
-  const targets = spec.split(",").filter((target) => target !== "");
+  const targets = splitSpec(spec).filter((target) => target !== "");
   if (targets.length === 0) throw new UsageError(USAGE);
   const request = await prepareMount(targets, directory, options, spec);
   if (!dryRun) printWarnings("mount.h2ts", await startDetached(request));

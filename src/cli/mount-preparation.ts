@@ -2,31 +2,33 @@
 
 import { realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
-import { nodePaths } from "../copies/targets.ts";
+import { nodesOf } from "../copies/targets.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { MountRequest } from "../daemon/messages.ts";
 import type { MountOptions } from "../daemon/mount-options.ts";
 import { mountedVolumeAt, mountedVolumes } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
+import { isRemoteTarget, parseRemoteTarget, splitRow } from "../nbd/target.ts";
 
 const PING_MS = 5000;
 
 /** The absolute form of a target: every node of the row resolved. One that is not there is a copy that may be missing. */
 export function resolveTarget(target: string): string {
-  return pathsOf(target)
-    .map((name) => {
-      try {
-        return realpathSync(name);
-      } catch {
-        return resolve(name);
-      }
-    })
-    .join("+");
+  return targetOf(target, (path) => {
+    try {
+      return realpathSync(path);
+    } catch {
+      return resolve(path);
+    }
+  });
 }
 
-function pathsOf(target: string): string[] {
+/** The target with each path in it replaced, and each remote node by its canonical text. */
+function targetOf(target: string, pathOf: (path: string) => string): string {
   try {
-    return nodePaths(target);
+    return nodesOf(target)
+      .map((node) => (isRemoteTarget(node) ? parseRemoteTarget(node).text : pathOf(node)))
+      .join("+");
   } catch (error) {
     throw new MountError(error instanceof Error ? error.message : String(error));
   }
@@ -50,13 +52,12 @@ export function resolveDirectory(directory: string, ifMissing = "give the mount 
 
 /** Where a volume that uses `target` (absolute) is mounted; undefined when no live daemon has it. */
 export async function directoryServing(target: string): Promise<string | undefined> {
-  const nodes = new Set(target.split("+"));
+  const nodes = new Set(splitRow(target));
   for (const mount of mountedVolumes()) {
     const client = await ControlClient.connect(mount.deviceKey);
     const reply = await client?.call("ping", PING_MS);
     client?.close();
-    if (reply?.daemon?.targets.some((other) => other.split("+").some((node) => nodes.has(node))))
-      return mount.directory;
+    if (reply?.daemon?.targets.some((other) => splitRow(other).some((node) => nodes.has(node)))) return mount.directory;
   }
   return undefined;
 }
@@ -80,15 +81,7 @@ export async function prepareMount(
   }
   return {
     // As the operator named them, but findable from anywhere.
-    source:
-      source ??
-      targets
-        .map((target) =>
-          pathsOf(target)
-            .map((path) => resolve(path))
-            .join("+"),
-        )
-        .join(","),
+    source: source ?? targets.map((target) => targetOf(target, (path) => resolve(path))).join(","),
     targets: resolved,
     directory: point,
     options,

@@ -22,9 +22,12 @@ Options of -o, separated by commas:
   degraded             mount although copies are missing that may know more than those at hand
   master=NAME          copy that metadata is read from: newest, first, or a copy by index or UUID
   deadline=MS          how long a copy may take longer than the fastest before it is dropped (default 5000)
+  nbd-timeout=MS       how long a request to a remote node may go without an answer (default: as deadline)
+  nbd-retry=COUNT      how often in a row a lost connection is tried anew while requests wait (default 100)
   resync-rate=SIZE     bytes a second that catching up a copy may move (default 0: no bound)
   ro, rw               read-only, or not (default rw)
   transport=NAME       kernel (default) or fuse-native, as --transport
+  metrics=[HOST:]PORT  serve figures for Prometheus, on the loopback unless HOST is given; or the path of a socket
   log=FILE             append the daemon's log to FILE (absolute path)
   allow_other          let other users in (always on when root mounts)
   suid, dev, noexec, noatime, relatime, strictatime, ...   as for mount(8); nosuid and nodev are the default

@@ -3,13 +3,14 @@
 
 import { formatByteSize } from "../base/byte-size.ts";
 import { advice } from "./status-advice.ts";
+import { nodeLines } from "./node-text.ts";
 import { scanText } from "./scan-text.ts";
 import type { StatusReport } from "./status-report.ts";
 
 const count = (n: number, one: string, many: string): string => `${n} ${n === 1 ? one : many}`;
 
-/** The lines of one volume. */
-export function statusText(report: StatusReport): string {
+/** The lines of one volume; with `verbose` a paragraph on each node. */
+export function statusText(report: StatusReport, verbose = false): string {
   const { volume } = report;
   const lines: string[] = [];
   const field = (name: string, text: string): void => void lines.push(`${name.padStart(7)}: ${text}`);
@@ -34,6 +35,7 @@ export function statusText(report: StatusReport): string {
     `${formatByteSize(volume.sizeBytes)}, ${free}, ${count(volume.inodes, "inode", "inodes")}, check ${volume.checkType}`,
   );
   lines.push("config:", "", ...table(report), "");
+  if (verbose) lines.push(...report.copies.flatMap(nodeLines), "");
   for (const { index, note, missingBytes = 0 } of report.copies) {
     if (note !== undefined) field("note", `copy ${index}: ${note}${lacks(missingBytes)}`);
   }

@@ -18,6 +18,7 @@ Without either: every mounted volume. -j prints one JSON object, or an array of 
 
 interface Flags {
   readonly json?: boolean;
+  readonly verbose?: boolean;
   readonly watch?: string | true;
 }
 
@@ -28,9 +29,10 @@ export function addStatus(program: Command): void {
   program
     .command("status")
     .description("show the state of volumes and their copies")
-    .usage("[-j] [--watch [SECONDS]] [DIR | TARGET...]")
+    .usage("[-jv] [--watch [SECONDS]] [DIR | TARGET...]")
     .argument("[DIR | TARGET...]")
     .option("-j, --json", "print JSON")
+    .option("-v, --verbose", "show what each node is and how it goes with it")
     .option("-w, --watch [SECONDS]", "again every SECONDS (1 unless given), until interrupted")
     .addHelpText("after", HELP)
     .action(async (words: string[], flags: Flags) => {
@@ -46,10 +48,10 @@ export function addStatus(program: Command): void {
     });
 }
 
-async function statusOf(words: readonly string[], { json }: Flags): Promise<string> {
+async function statusOf(words: readonly string[], { json, verbose = false }: Flags): Promise<string> {
   if (words.length > 0) {
     const report = await reportOf(words);
-    return json ? JSON.stringify(report, null, 2) : statusText(report);
+    return json ? JSON.stringify(report, null, 2) : statusText(report, verbose);
   }
   const answers = await Promise.allSettled(mountedVolumes().map(reportOfMount));
   const reports = answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
@@ -58,7 +60,9 @@ async function statusOf(words: readonly string[], { json }: Flags): Promise<stri
     if (answer.status === "rejected") process.exitCode = reportFailure("h2ts", answer.reason);
   }
   if (json) return JSON.stringify(reports, null, 2);
-  return answers.length === 0 ? "no h2ts volumes are mounted" : reports.map(statusText).join("\n\n");
+  return answers.length === 0
+    ? "no h2ts volumes are mounted"
+    : reports.map((report) => statusText(report, verbose)).join("\n\n");
 }
 
 async function reportOf(words: readonly string[]): Promise<StatusReport> {

@@ -22,7 +22,7 @@ import { Copy, CopySet, type CopySetOptions } from "./copy-set.ts";
 import { CopiesError } from "./errors.ts";
 import { closeTargets, type OpenTarget, openTargets } from "./targets.ts";
 
-export interface AssembleOptions extends Pick<CopySetOptions, "readOnly" | "clock" | "deadlineMs"> {
+export interface AssembleOptions extends Pick<CopySetOptions, "readOnly" | "clock" | "deadlineMs" | "open"> {
   /** A target that can't be opened, or a row that is not whole, is a copy that is missing: the roots tell whether that will do. */
   readonly lenient?: boolean;
   /** How long a target may take to open; as long as it takes unless given. */
@@ -36,6 +36,7 @@ export async function assemble(targets: readonly string[], options: AssembleOpti
   const absent: string[] = [];
   const opened = await openTargets(targets, {
     writable: options.readOnly !== true,
+    open: options.open,
     ...(options.lenient === true && { absent }),
     ...(options.openMs !== undefined && {
       limit: { clock: options.clock ?? new SystemClock(), ms: options.openMs },

@@ -10,6 +10,7 @@ import type { Uuid } from "../base/uuid.ts";
 import { DeviceError } from "../device/device.ts";
 import { isCheckType } from "../format/check.ts";
 import { COPIES_MAX, KIB } from "../format/geometry.ts";
+import { type OpenDevice, openDevice } from "../nbd/open.ts";
 import { type BlockRead, type BlockWrite, gatherRuns, type Run } from "./block-io.ts";
 import type { Copy } from "./copy.ts";
 import { allWithinDeadline, type CallOnCopy, DEADLINE_MS_DEFAULT } from "./deadline.ts";
@@ -24,6 +25,9 @@ export { CorruptBlockError } from "./errors.ts";
 /** Data is read from the copies in turn, this much from each: long enough to be one call, short enough to share the work. */
 const STRIPE_KIB = 1024;
 
+/** A copy that is farther away than the nearest by more than this factor is read from only in need. One here beats all others. */
+const NEAR = 2;
+
 export interface CopySetOptions {
   readonly volumeUuid: Uuid;
   /** Nothing is ever written, not even a repair. */
@@ -31,6 +35,8 @@ export interface CopySetOptions {
   readonly clock?: Clock;
   /** How long a copy may take longer than the fastest one before it is given up. */
   readonly deadlineMs?: number;
+  /** What opens a node of a copy that comes back. */
+  readonly open?: OpenDevice | undefined;
 }
 
 export class CopySet {
@@ -42,6 +48,7 @@ export class CopySet {
   master = 0;
   readonly clock: Clock;
   deadlineMs: number;
+  readonly open: OpenDevice;
   /** One line for each target that could not be used. */
   absent: readonly string[] = [];
   /** Called when a copy is found to have failed, so that a commit drops it soon. */
@@ -60,6 +67,7 @@ export class CopySet {
     this.repairs = !this.readOnly;
     this.clock = options.clock ?? new SystemClock();
     this.deadlineMs = options.deadlineMs ?? DEADLINE_MS_DEFAULT;
+    this.open = options.open ?? openDevice;
     const deadlineMs = (): number => this.deadlineMs;
     const onStalled = (): void => this.#noticeFailed();
     this.#watch = new ReadWatch(this.clock, deadlineMs, onStalled);
@@ -141,18 +149,23 @@ export class CopySet {
 
   #chooseAmong(request: BlockRead, overdueToo: boolean): Copy | undefined {
     const { pointers, target } = request;
+    let nearestMs = Infinity;
+    for (const copy of this.#copies) {
+      if (copy.distanceMs < nearestMs && this.#serves(copy, pointers, target.length, overdueToo))
+        nearestMs = copy.distanceMs;
+    }
+    const serves = (copy: Copy): boolean =>
+      copy.distanceMs <= NEAR * nearestMs && this.#serves(copy, pointers, target.length, overdueToo);
     let first: Copy | undefined;
     let usable = 0;
     for (const copy of this.#copies) {
-      if (!this.#serves(copy, pointers, target.length, overdueToo)) continue;
+      if (!serves(copy)) continue;
       if (first === undefined || copy.index === this.master) first = copy;
       usable++;
     }
     if (first === undefined || request.metadata || usable === 1) return first;
     let skip = Math.floor((pointers[first.index] as number) / STRIPE_KIB) % usable;
-    for (const copy of this.#copies) {
-      if (this.#serves(copy, pointers, target.length, overdueToo) && skip-- === 0) return copy;
-    }
+    for (const copy of this.#copies) if (serves(copy) && skip-- === 0) return copy;
     return first;
   }
 

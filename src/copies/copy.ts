@@ -44,12 +44,11 @@ export class Copy {
   noRoom = false;
   /** Its devices are closed, or will be as soon as the last call on them is over. */
   released = false;
-  /** Monotonic time after which nothing may be written here: half a lease after the last heartbeat (I11). */
-  writableUntilMs = Infinity;
   /** Reads that are overdue and still under way: while there are any, others are asked first (I9). */
   overdueReads = 0;
   /** How long its reads took lately, smoothed. */
   readMs = 0;
+  #writableUntilMs = Infinity;
   #failure: DeviceError | undefined;
   #restored = false;
   #inFlight = 0;
@@ -70,8 +69,23 @@ export class Copy {
     return this.targets.join("+");
   }
 
+  /** How far away its farthest node is, in milliseconds there and back; 0 on this machine. */
+  get distanceMs(): number {
+    return this.device.distanceMs ?? 0;
+  }
+
   get bit(): number {
     return 1 << this.index;
+  }
+
+  /** Monotonic time after which nothing may be written here: half a lease after the last heartbeat (I11). */
+  get writableUntilMs(): number {
+    return this.#writableUntilMs;
+  }
+
+  set writableUntilMs(untilMs: number) {
+    this.#writableUntilMs = untilMs;
+    this.device.writeUntil?.(untilMs);
   }
 
   /** New blocks and roots are written to it. */

@@ -8,6 +8,10 @@ import type { Copy } from "./copy.ts";
 
 export const DEADLINE_MS_DEFAULT = 5000;
 
+/** One that has to find its way back to a device may take as long as that was given. */
+export const deadlineOf = ({ device }: Copy, deadlineMs: number): number =>
+  Math.max(deadlineMs, device.patienceMs ?? 0);
+
 /** One call under way on one copy. */
 export interface CallOnCopy {
   readonly copy: Copy;
@@ -37,21 +41,31 @@ export function allWithinDeadline(
       timer?.cancel();
       resolve();
     };
-    const expire = (): void => {
-      for (const copy of pending.keys()) {
-        copy.errors.write++;
-        copy.fail(new DeviceError(copy.name, operation, 0, "ETIMEDOUT", `no answer within ${deadlineMs} ms`));
-      }
-      finish();
+    const begin = (): void => {
+      const startedMs = clock.monotonicMs();
+      const expire = (): void => {
+        const waitedMs = clock.monotonicMs() - startedMs;
+        for (const copy of pending.keys()) {
+          const allowedMs = deadlineOf(copy, deadlineMs);
+          if (waitedMs < allowedMs) continue;
+          pending.delete(copy);
+          copy.errors.write++;
+          copy.fail(new DeviceError(copy.name, operation, 0, "ETIMEDOUT", `no answer within ${allowedMs} ms`));
+        }
+        if (pending.size === 0) return finish();
+        timer = clock.after(leastDeadline() - waitedMs, expire);
+      };
+      const leastDeadline = (): number => Math.min(...[...pending.keys()].map((copy) => deadlineOf(copy, deadlineMs)));
+      timer = clock.after(leastDeadline(), expire);
     };
-    if (alone) timer = clock.after(deadlineMs, expire);
+    if (alone) begin();
     for (const { copy, done } of calls) {
       void done.then(() => {
-        const left = (pending.get(copy) as number) - 1;
+        const left = (pending.get(copy) ?? 0) - 1;
         if (left > 0) return void pending.set(copy, left);
         pending.delete(copy);
         if (pending.size === 0) finish();
-        else if (copy.failure === undefined) timer ??= clock.after(deadlineMs, expire);
+        else if (copy.failure === undefined && timer === undefined) begin();
       });
     }
   });

@@ -73,6 +73,8 @@ export class Heartbeat {
   async #take(shared: readonly Copy[]): Promise<void> {
     const settleMs = this.#leaseMs / SETTLES_PER_LEASE;
     const watched = await this.#look(shared);
+    // A worker took the place of one that held the volume: whoever watches has not seen a whole lease pass.
+    const goesOn = watched.size > 0 && [...watched].every(([copy, found]) => this.#isOurs(copy, found));
     if ([...watched].some(([copy, found]) => !isZero(found) && !this.#isOurs(copy, found))) {
       await this.#wait(this.#leaseMs);
     }
@@ -90,7 +92,7 @@ export class Heartbeat {
     this.#counter++;
     await Promise.all([...still.keys()].map((copy) => this.#write(copy)));
     refuseLate();
-    await this.#wait(settleMs);
+    if (!goesOn) await this.#wait(settleMs);
     for (const [copy, found] of await this.#look([...this.#written.keys()])) {
       if (!equalBytes(found, this.#written.get(copy) as Uint8Array)) throw inUse(copy);
       copy.writableUntilMs = lookedMs + this.#leaseMs / 2;

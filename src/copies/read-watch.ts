@@ -5,6 +5,7 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { DeviceError } from "../device/device.ts";
 import { asDeviceError, type Copy } from "./copy.ts";
+import { deadlineOf } from "./deadline.ts";
 
 export const HEDGE_MS = 50;
 const LATENCIES = 4;
@@ -110,7 +111,7 @@ export class ReadWatch {
 
   /** Gives `copy` up after the deadline. */
   expireLater(copy: Copy): Timer {
-    const deadlineMs = this.#deadlineMs();
+    const deadlineMs = deadlineOf(copy, this.#deadlineMs());
     return this.#clock.after(deadlineMs, () => {
       if (copy.failure !== undefined) return;
       copy.errors.read++;

@@ -141,7 +141,7 @@ export class Recovery {
     return verifies(request) ? undefined : this.blame(copy, request, "check code does not match", false);
   }
 
-  /** Copies to ask, those with overdue reads last. Pointers that can't be followed go to `bad`. */
+  /** Copies to ask, the nearest first, those with overdue reads last. Pointers that can't be followed go to `bad`. */
   #candidates(request: BlockRead, except: Copy | undefined, bad: Bad[]): Copy[] {
     const prompt: Copy[] = [];
     const slow: Copy[] = [];
@@ -154,7 +154,8 @@ export class Recovery {
       else if (copy.overdueReads > 0) slow.push(copy);
       else prompt.push(copy);
     }
-    return [...prompt, ...slow];
+    const byDistance = (a: Copy, b: Copy): number => a.distanceMs - b.distanceMs;
+    return [...prompt.sort(byDistance), ...slow.sort(byDistance)];
   }
 
   #ask(copy: Copy, request: BlockRead, ownBuffer: boolean): Attempt {

@@ -18,7 +18,7 @@ import { abandonTarget, closeTarget, closeTargets, openTargets } from "./targets
 /** Opens `target` and gives its copy `index` of the volume of `set`, not yet in the set. Throws DeviceError or CopiesError. */
 export async function openCopy(set: CopySet, index: number, target: string): Promise<Copy> {
   const limit = limitOf(set);
-  const opened = await openTargets([target], { writable: true, limit });
+  const opened = await openTargets([target], { writable: true, limit, open: set.open });
   try {
     const found = await withinLimit(assembleCopies(opened, { clock: set.clock }), limit, () => silent(target, limit));
     if (!equalBytes(found.volumeUuid, set.volumeUuid)) {

@@ -1,10 +1,12 @@
-// Targets as people give them: one copy each, `a.img+b.img` for a row of nodes. Opening them locks them.
+// Targets as people give them: one copy each, `a.img+nbd://host/b` for a row of nodes. Opening them locks them.
 
 import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
-import { OpenError, openNode } from "../device/open.ts";
+import { deviceIdentity, OpenError } from "../device/open.ts";
+import { type OpenDevice, openDevice } from "../nbd/open.ts";
+import { isRemoteTarget, parseRemoteTarget, splitRow } from "../nbd/target.ts";
 import { CopiesError } from "./errors.ts";
 
 /** What a disk that was taken away, or is dying, answers when it is opened. */
@@ -18,17 +20,17 @@ export interface OpenTarget {
   readonly devices: readonly BlockDevice[];
 }
 
-/** Splits a target into the paths of its nodes. A path that exists is taken as it is, even with a plus sign in it. */
-export function nodePaths(target: string): string[] {
-  return pathsIn(target, existsSync(target));
+/** Splits a target into its nodes. A path that exists is taken as it is, even with a plus sign in it. */
+export function nodesOf(target: string): string[] {
+  return nodesIn(target, existsSync(target));
 }
 
-function pathsIn(target: string, exists: boolean): string[] {
+function nodesIn(target: string, exists: boolean): string[] {
   if (target === "") throw new CopiesError("syntax", "target", "is empty; give an image file or a block device");
   if (exists) return [target];
-  const paths = target.split("+");
-  if (paths.includes("")) throw new CopiesError("syntax", target, "a node between the plus signs has no name");
-  return paths;
+  const nodes = splitRow(target);
+  if (nodes.includes("")) throw new CopiesError("syntax", target, "a node between the plus signs has no name");
+  return nodes;
 }
 
 export interface OpenTargetsOptions {
@@ -36,7 +38,9 @@ export interface OpenTargetsOptions {
   /** A target that is not there is noted here and left out, as long as another one is. */
   readonly absent?: string[];
   /** A device that takes longer to answer is not there. */
-  readonly limit?: TimeLimit;
+  readonly limit?: TimeLimit | undefined;
+  /** What opens each node; paths and remote nodes as usual unless given. */
+  readonly open?: OpenDevice | undefined;
 }
 
 /**
@@ -45,7 +49,7 @@ export interface OpenTargetsOptions {
  */
 export async function openTargets(
   targets: readonly string[],
-  { writable, absent, limit }: OpenTargetsOptions,
+  { writable, absent, limit, open = openDevice }: OpenTargetsOptions,
 ): Promise<OpenTarget[]> {
   const opened: OpenTarget[] = [];
   let first: DeviceError | undefined;
@@ -61,8 +65,8 @@ export async function openTargets(
       const name = targets[i] as string;
       try {
         if (look.status === "rejected") throw look.reason;
-        const paths = look.value.map(({ path }) => path);
-        opened.push(await answering(name, limit, () => openTarget(name, paths, writable), closeTarget));
+        const nodes = look.value.map(({ node }) => node);
+        opened.push(await answering(name, limit, () => openTarget(name, nodes, writable, open), closeTarget));
       } catch (error) {
         leaveOut(error);
       }
@@ -75,10 +79,15 @@ export async function openTargets(
   }
 }
 
-async function openTarget(name: string, paths: readonly string[], writable: boolean): Promise<OpenTarget> {
+async function openTarget(
+  name: string,
+  nodes: readonly string[],
+  writable: boolean,
+  open: OpenDevice,
+): Promise<OpenTarget> {
   const devices: BlockDevice[] = [];
   try {
-    for (const path of paths) devices.push(await openNode(path, { writable }));
+    for (const node of nodes) devices.push(await open(node, { writable }));
     return { name, devices };
   } catch (error) {
     await closeTarget({ name, devices });
@@ -139,7 +148,7 @@ export async function closeTargets(targets: readonly OpenTarget[]): Promise<void
 }
 
 interface Look {
-  readonly path: string;
+  readonly node: string;
   /** The same for two paths to one device; undefined where nothing is. */
   readonly identity: string | undefined;
 }
@@ -147,27 +156,28 @@ interface Look {
 /** The nodes of a target. Not by a synchronous call: one that hangs would hold up everybody. */
 async function lookAt(target: string): Promise<Look[]> {
   const whole = await identityOf(target);
-  const paths = pathsIn(target, whole !== undefined);
-  if (whole !== undefined) return [{ path: target, identity: whole }];
-  return Promise.all(paths.map(async (path) => ({ path, identity: await identityOf(path) })));
+  const nodes = nodesIn(target, whole !== undefined);
+  if (whole !== undefined) return [{ node: target, identity: whole }];
+  return Promise.all(nodes.map(async (node) => ({ node, identity: await identityOf(node) })));
 }
 
 function refuseTwice(looks: readonly Look[]): void {
   const seen = new Map<string, string>();
-  for (const { path, identity } of looks) {
+  for (const { node, identity } of looks) {
     if (identity === undefined) continue;
     const twin = seen.get(identity);
     if (twin !== undefined) {
-      const same = twin === path ? "" : ` (it is the same as ${twin})`;
-      throw new CopiesError("twice", path, `is given twice${same}; give each device once`);
+      const same = twin === node ? "" : ` (it is the same as ${twin})`;
+      throw new CopiesError("twice", node, `is given twice${same}; give each device once`);
     }
-    seen.set(identity, path);
+    seen.set(identity, node);
   }
 }
 
 /** Undefined where nothing can be looked at; opening tells why. */
 async function identityOf(path: string): Promise<string | undefined> {
+  // That one export goes by two names its header will tell.
+  if (isRemoteTarget(path)) return parseRemoteTarget(path).text;
   const stats = await stat(path, { bigint: true }).catch(() => undefined);
-  if (stats === undefined) return undefined;
-  return stats.isBlockDevice() ? `block ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
+  return stats === undefined ? undefined : deviceIdentity(stats);
 }

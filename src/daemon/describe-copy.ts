@@ -2,10 +2,12 @@
 
 import { formatUuid } from "../base/uuid.ts";
 import type { Copy, Standing } from "../copies/copy.ts";
+import type { BlockDevice } from "../device/device.ts";
+import { Row } from "../device/row.ts";
 import { KIB } from "../format/geometry.ts";
 import { type LastSeen, MemberFlag, rootCounters } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
-import type { CopyReport, CopyState } from "./volume-report.ts";
+import type { CopyReport, CopyState, NodeReport } from "./volume-report.ts";
 
 const STATES: Readonly<Record<Standing, CopyState>> = {
   "in-sync": "ONLINE",
@@ -39,6 +41,25 @@ function noteOf(copy: Copy | undefined, seen: LastSeen): string | undefined {
   return copy.failure?.message ?? (copy.standing === "in-sync" ? undefined : copy.reason);
 }
 
+function nodesOf({ device }: Copy): NodeReport[] {
+  const nodes: readonly BlockDevice[] = device instanceof Row ? device.nodes : [device];
+  let startBytes = 0;
+  return nodes.map((node) => {
+    const report = node.report?.();
+    const { name: target, sizeBytes } = node;
+    const connection = report?.connection;
+    const described: NodeReport = {
+      target,
+      kind: report?.kind ?? "unknown",
+      startBytes,
+      sizeBytes,
+      ...(connection !== undefined && { connection: { ...connection, addresses: [...connection.addresses] } }),
+    };
+    startBytes += sizeBytes;
+    return described;
+  });
+}
+
 /** `usedKib` on this copy and on the master, by their freemaps. */
 export function describeCopy(
   volume: Volume,
@@ -58,6 +79,7 @@ export function describeCopy(
     state,
     role: state === "ONLINE" && index === volume.copies.master ? "master" : "copy",
     targets: copy === undefined ? (seen.target === "" ? [] : [seen.target]) : [...copy.targets],
+    nodes: copy === undefined ? [] : nodesOf(copy),
     sizeBytes: seen.sizeKib * KIB,
     usedBytes: usedKib * KIB,
     errors,

@@ -4,6 +4,7 @@
 import { closeSync } from "node:fs";
 import { mount, mountsByItself, openDevice, unmount } from "../fuse/kernel/mount.ts";
 import { MountExit, type MountRequest } from "./messages.ts";
+import { KeptDevices } from "./kept-devices.ts";
 import { JOURNAL_BYTES } from "./open-volume.ts";
 import { createSharedMemory } from "./shared-memory.ts";
 import { MountError } from "./start-mount.ts";
@@ -13,22 +14,32 @@ export class KernelConnection {
   readonly fuseFd: number;
   /** Where workers leave what they completed to those after them. */
   readonly memoryFd: number;
+  readonly devices: KeptDevices;
   readonly #request: MountRequest;
   #mounted: boolean;
   #closed = false;
 
-  private constructor(request: MountRequest, fd: number, mounted: boolean) {
+  private constructor(request: MountRequest, held: { readonly memoryFd: number; readonly devices: KeptDevices }) {
     this.#request = request;
-    this.memoryFd = createSharedMemory(JOURNAL_BYTES);
-    this.fuseFd = fd;
-    this.#mounted = mounted;
+    this.memoryFd = held.memoryFd;
+    this.devices = held.devices;
+    this.#mounted = !mountsByItself();
+    this.fuseFd = this.#mounted ? mount(mountWords(request)).fd : openDevice();
   }
 
   /** Throws {@link MountError}. */
   static open(request: MountRequest): KernelConnection {
     return orMountError(() => {
-      if (mountsByItself()) return new KernelConnection(request, openDevice(), false);
-      return new KernelConnection(request, mount(mountWords(request)).fd, true);
+      // An ordinary user's mount comes last: whatever fails before leaves none behind.
+      const memoryFd = createSharedMemory(JOURNAL_BYTES);
+      const devices = new KeptDevices();
+      try {
+        return new KernelConnection(request, { memoryFd, devices });
+      } catch (error) {
+        closeSync(memoryFd);
+        devices.close();
+        throw error;
+      }
     });
   }
 
@@ -47,8 +58,10 @@ export class KernelConnection {
   }
 
   close(): void {
-    if (!this.#closed) for (const fd of [this.fuseFd, this.memoryFd]) closeSync(fd);
+    if (this.#closed) return;
     this.#closed = true;
+    for (const fd of [this.fuseFd, this.memoryFd]) closeSync(fd);
+    this.devices.close();
   }
 }
 

@@ -36,6 +36,13 @@ export const StartReport = z.discriminatedUnion("type", [
 ]);
 export type StartReport = z.infer<typeof StartReport>;
 
+/** Devices that the workers before had open, and the socket to tell of those that are opened and closed. */
+export const HandedDevices = z.object({
+  socketFd: z.number(),
+  held: z.array(z.tuple([z.string(), z.number()])),
+});
+export type HandedDevices = z.infer<typeof HandedDevices>;
+
 /** From the supervisor to the worker. */
 export const WorkerOrder = z.discriminatedUnion("type", [
   z.object({
@@ -43,6 +50,7 @@ export const WorkerOrder = z.discriminatedUnion("type", [
     request: MountRequest,
     fuseFd: z.number().optional(),
     memoryFd: z.number().optional(),
+    devices: HandedDevices.optional(),
     takeOver: z.boolean(),
     heartbeatNonce: z.string().optional(),
   }),
@@ -61,9 +69,14 @@ export type WorkerOrder = z.infer<typeof WorkerOrder>;
 /** From the worker to the supervisor. */
 export const WorkerReport = z.discriminatedUnion("type", [
   z.object({ type: z.literal("opened"), volumeUuid: z.string(), warnings: z.array(z.string()) }),
-  z.object({ type: z.literal("serving") }),
+  /** What is to be said of the mount because of what was agreed on with the kernel. */
+  z.object({ type: z.literal("serving"), warnings: z.array(z.string()).default([]) }),
+  /** Every request that the worker before left unanswered is answered. */
+  z.object({ type: z.literal("settled") }),
   /** The copies are here now: what another worker is to open. */
   z.object({ type: z.literal("targets"), targets: z.array(z.string()).min(1) }),
+  /** Something about the devices to be kept was sent over their socket. */
+  z.object({ type: z.literal("devices") }),
   /** Everything is committed: the next worker may take over. */
   z.object({ type: z.literal("left") }),
   Failed,

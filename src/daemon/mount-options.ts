@@ -4,6 +4,8 @@
 import { z } from "zod";
 import { parseByteSize } from "../base/byte-size.ts";
 import { isGenericMountOption } from "../fuse/kernel/mount-options.ts";
+import { parseMetricsAddress } from "./metrics-address.ts";
+import { RETRY_COUNT_DEFAULT } from "../nbd/client/policy.ts";
 
 export const CACHE_DEFAULT_BYTES = 256 * 1024 * 1024;
 const CACHE_MIN_BYTES = 32 * 1024 * 1024;
@@ -23,6 +25,10 @@ export const MountOptions = z.strictObject({
   commitSeconds: z.number(),
   /** How long a copy may take longer than the fastest one before it is given up. */
   deadlineMs: z.number(),
+  /** How long a request to a remote node may go without an answer; undefined: as long as a copy may take. */
+  remoteTimeoutMs: z.number().optional(),
+  /** So often in a row a lost connection is tried anew. */
+  remoteRetries: z.number().int(),
   /** Go on without the copies that are missing, whatever they may hold. */
   degraded: z.boolean(),
   /** Which complete copy is the master: newest, first, or a copy by its name. */
@@ -36,6 +42,8 @@ export const MountOptions = z.strictObject({
   allowOther: z.boolean().optional(),
   /** Absolute path of the daemon's log. */
   logPath: z.string().optional(),
+  /** Where metrics are served, as it was given. */
+  metrics: z.string().optional(),
   /** Generic words for the kernel (nosuid, noatime, …), in the order given; a later one overrides an earlier one. */
   vfsWords: z.array(z.string()),
 });
@@ -58,6 +66,14 @@ const DeadlineMs = z.coerce
   .number()
   .int("takes whole milliseconds")
   .refine((ms) => ms >= 100 && ms <= 600_000, "takes milliseconds from 100 to 600000");
+const RemoteTimeoutMs = z.coerce
+  .number()
+  .int("takes whole milliseconds")
+  .refine((ms) => ms >= 100 && ms <= 86_400_000, "takes milliseconds from 100 to 86400000");
+const RemoteRetries = z.coerce
+  .number()
+  .int("takes a whole number")
+  .refine((count) => count >= 0 && count <= 1_000_000, "takes a number from 0 to 1000000");
 const Master = z
   .string()
   .regex(/^(newest|first|[0-7]|[0-9a-f-]{4,36})$/i, "takes newest, first, or a copy by index or UUID");
@@ -65,6 +81,9 @@ const Rate = z
   .string()
   .transform((text) => parseByteSize(text) ?? Number.NaN)
   .refine((bytes) => bytes >= 0, "takes bytes a second, such as 20M, or 0 for no bound");
+const Metrics = z
+  .string()
+  .refine((text) => parseMetricsAddress(text) !== undefined, "takes [HOST:]PORT, or the path of a socket");
 const LogPath = z.string().regex(/^\//, "takes an absolute path");
 
 function valueOf<T>(word: string, text: string | undefined, schema: z.ZodType<T>): T {
@@ -85,6 +104,7 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
     cacheBytes: CACHE_DEFAULT_BYTES,
     commitSeconds: COMMIT_DEFAULT_SECONDS,
     deadlineMs: DEADLINE_DEFAULT_MS,
+    remoteRetries: RETRY_COUNT_DEFAULT,
     degraded: false,
     resyncBytesPerSecond: 0,
     readOnly: false,
@@ -100,10 +120,13 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
     if (word === "cache") options.cacheBytes = valueOf(word, value, CacheSize);
     else if (word === "commit") options.commitSeconds = valueOf(word, value, CommitSeconds);
     else if (word === "deadline") options.deadlineMs = valueOf(word, value, DeadlineMs);
+    else if (word === "nbd-timeout") options.remoteTimeoutMs = valueOf(word, value, RemoteTimeoutMs);
+    else if (word === "nbd-retry") options.remoteRetries = valueOf(word, value, RemoteRetries);
     else if (word === "master") options.master = valueOf(word, value, Master);
     else if (word === "resync-rate") options.resyncBytesPerSecond = valueOf(word, value, Rate);
     else if (value === undefined && word === "degraded") options.degraded = true;
     else if (word === "transport") options.transport = valueOf(word, value, TransportName);
+    else if (word === "metrics") options.metrics = valueOf(word, value, Metrics);
     else if (word === "log") options.logPath = valueOf(word, value, LogPath);
     else if (value === undefined && word === "ro") options.readOnly = true;
     else if (value === undefined && word === "rw") options.readOnly = false;

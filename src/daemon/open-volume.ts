@@ -8,6 +8,8 @@ import type { CopySet } from "../copies/copy-set.ts";
 import type { MasterRule } from "../copies/ring.ts";
 import { DeviceError } from "../device/device.ts";
 import { Journal } from "../log/journal.ts";
+import { describeEvent } from "../nbd/client/events.ts";
+import { deviceOpener } from "../nbd/open.ts";
 import { openVolume as openOn } from "../volume/open.ts";
 import { CACHE_BYTES_MIN, type Volume } from "../volume/volume.ts";
 import { describeVolume } from "./describe-volume.ts";
@@ -40,10 +42,17 @@ export async function openVolume(
   const { readOnly, deadlineMs } = options;
   // Programs wait for a worker that takes over, nobody does at a mount.
   const openMs = takeOver ? deadlineMs : Math.max(deadlineMs, OPEN_MS);
-  const copies = await assembleWhenFree(targets, { readOnly, deadlineMs, openMs, lenient: true });
+  const clock = new SystemClock();
+  const open = deviceOpener({
+    clock,
+    owner: heartbeatNonce,
+    policy: { timeoutMs: options.remoteTimeoutMs ?? deadlineMs, retryCount: options.remoteRetries },
+    observer: (observed) => console.error(describeEvent(observed)),
+  });
+  const copies = await assembleWhenFree(targets, { readOnly, clock, deadlineMs, openMs, open, lenient: true });
   try {
     return await openOn(copies, {
-      clock: new SystemClock(),
+      clock,
       degraded: options.degraded,
       ...(options.master !== undefined && { master: masterRule(options.master, copies) }),
       // The journal is a part of what the mount may take.

@@ -17,7 +17,7 @@ export class MountError extends Error {
 
 // It waits, mostly: memory kept for garbage to come would never be used.
 const V8_OPTIONS = ["--max-semi-space-size=1"];
-const SUPERVISOR = fileURLToPath(new URL("./supervisor-main.js", import.meta.url));
+const SUPERVISOR = fileURLToPath(new URL("../daemon/supervisor-main.js", import.meta.url));
 
 /** Resolves with warnings when programs can use the mount; the daemon then runs on alone. Throws {@link MountError}. */
 export async function startDetached(request: MountRequest): Promise<readonly string[]> {

@@ -16,13 +16,9 @@ import { KernelConnection } from "./kernel-connection.ts";
 import { MountExit, type ControlReply, type ControlRequest, type DaemonReport, type MountRequest } from "./messages.ts";
 import { mountedVolumeAt } from "./mount-table.ts";
 import { negotiatedIn } from "./shared-memory.ts";
+import { type Death, Patience } from "./patience.ts";
 import { MountError } from "./start-mount.ts";
 import { WORKER, type WorkerEnding, type WorkerLegacy, WorkerProcess } from "./worker-process.ts";
-
-/** Waits before each further try while workers die before they served for a while. Then the supervisor gives up. */
-const PATIENCE_MS = [0, 0, 100, 200, 500, 1000, 2000, 5000];
-/** A worker that served so long did not die of what it found, nor of the requests sent again to it. */
-const SETTLED_MS = 250;
 
 export class Supervisor {
   /** Resolves when the mount is gone and the last worker reaped. */
@@ -96,20 +92,24 @@ export class Supervisor {
 
   /** Sees worker after worker off until the mount ends. */
   async #supervise(): Promise<WorkerEnding> {
-    let tries = 0;
+    const patience = new Patience();
     for (;;) {
       const ending = await this.#worker.ended;
       if (!ending.goesOn || !this.#canGoOn()) return this.#finish(ending);
-      if (this.#clock.monotonicMs() - this.#servingSinceMs > SETTLED_MS) tries = 0;
-      else if (ending.error !== undefined) this.#distrustUpgrade();
-      const waitMs = ending.error === undefined ? 0 : PATIENCE_MS[tries++];
+      const waitMs = ending.error === undefined ? 0 : patience.died(this.#deathBy(ending));
       if (waitMs === undefined) {
-        return this.#finish({ error: `${ending.error ?? ""}; ${tries} workers in a row died`, goesOn: false });
+        return this.#finish({ ...ending, error: `${ending.error ?? ""}; ${patience.tries} workers in a row died` });
       }
+      if (ending.error !== undefined && this.#worker.program === this.#program) this.#distrustUpgrade();
       if (ending.error !== undefined) this.#log.line(`${ending.error}; another one takes over`);
       await sleep(waitMs);
       this.#takeOver();
     }
+  }
+
+  #deathBy({ killed }: WorkerEnding): Death {
+    const servedMs = Math.max(0, this.#clock.monotonicMs() - this.#servingSinceMs);
+    return { servedMs, killed, settled: this.#worker.settled };
   }
 
   /** A new version that does not get to serve gives way to the one before. */

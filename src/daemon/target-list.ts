@@ -4,6 +4,7 @@
 import type { Volume } from "../volume/volume.ts";
 import { rootLastSeen } from "../format/root-block.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
+import { splitRow } from "../nbd/target.ts";
 
 /** A target that was given but is not here. */
 interface AbsentTarget {
@@ -23,7 +24,7 @@ export class TargetList {
     this.#given = new Set(given);
     const here = new Set(volume.copies.copies.flatMap(({ name, targets }) => [name, ...targets]));
     this.#absent = given
-      .filter((target) => !here.has(target) && !target.split("+").some((node) => here.has(node)))
+      .filter((target) => !here.has(target) && !splitRow(target).some((node) => here.has(node)))
       .map((target) => ({ target, index: this.#missing.find((index) => this.#wasLastAt(index, target)) }));
   }
 

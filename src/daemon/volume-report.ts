@@ -24,6 +24,30 @@ export const CopyState = z.enum([
 ]);
 export type CopyState = z.infer<typeof CopyState>;
 
+/** One node of a copy; all of them follow one another. */
+export const NodeReport = z.object({
+  target: z.string(),
+  kind: z.enum(["file", "block device", "remote", "unknown"]),
+  /** Where it begins within the copy. */
+  startBytes: z.number(),
+  sizeBytes: z.number(),
+  /** Of a remote node; counted since it was opened. */
+  connection: z
+    .object({
+      state: z.enum(["connected", "reconnecting", "given-up", "closed"]),
+      address: z.string(),
+      addresses: z.array(z.string()),
+      inFlight: z.number(),
+      unflushedBytes: z.number(),
+      resent: z.number(),
+      reconnects: z.number(),
+      roundTripMs: z.number(),
+      lastError: z.string().optional(),
+    })
+    .optional(),
+});
+export type NodeReport = z.infer<typeof NodeReport>;
+
 export const CopyReport = z.object({
   index: z.number(),
   uuid: z.string(),
@@ -32,6 +56,8 @@ export const CopyReport = z.object({
   role: z.string(),
   /** For a copy that is not here: where it was last seen. */
   targets: z.array(z.string()),
+  /** Empty for a copy that is not here, and from a worker of an older version. */
+  nodes: z.array(NodeReport).default([]),
   sizeBytes: z.number(),
   usedBytes: z.number(),
   errors: z.object({ read: z.number(), write: z.number(), checksum: z.number() }),

@@ -1,6 +1,8 @@
 // Entry of the worker's process: one mount, served on this thread. Orders come and reports go over the IPC channel.
 // When the supervisor dies the worker serves on: programs using the mount must not notice.
 
+import { keepDescriptors } from "../device/kept.ts";
+import { DeviceSender } from "./kept-devices.ts";
 import { MountExit, WorkerOrder, type WorkerReport } from "./messages.ts";
 import { Worker } from "./worker.ts";
 
@@ -14,21 +16,30 @@ function report(message: WorkerReport): Promise<void> {
 const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 let worker: Worker | undefined;
+let devices: DeviceSender | undefined;
 
 async function obey(order: WorkerOrder): Promise<void> {
   switch (order.type) {
     case "start":
+      if (order.devices !== undefined) {
+        const { socketFd, held } = order.devices;
+        devices = new DeviceSender(socketFd, held, () => void report({ type: "devices" }));
+        keepDescriptors(devices);
+      }
       worker = await Worker.open(order.request, {
         fuseFd: order.fuseFd,
         memoryFd: order.memoryFd,
         takeOver: order.takeOver,
         heartbeatNonce: order.heartbeatNonce === undefined ? undefined : Buffer.from(order.heartbeatNonce, "hex"),
       });
+      devices?.settle();
       worker.onTargets = (targets) => void report({ type: "targets", targets });
       return report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
     case "serve": {
-      const { ended } = await (worker as Worker).serve();
-      await report({ type: "serving" });
+      const served = worker as Worker;
+      served.onSettled = () => void report({ type: "settled" });
+      const { ended, warnings } = await served.serve();
+      await report({ type: "serving", warnings });
       // Not awaited: orders keep coming while the mount is served.
       void ended.then(async (error) => {
         await report({ type: "ended", ...(error === undefined ? {} : { error }) });

@@ -3,16 +3,26 @@
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { MountExit, WorkerReport, type MountRequest, type VerbCall, type WorkerOrder } from "./messages.ts";
+import type { KeptDevices } from "./kept-devices.ts";
+import {
+  type HandedDevices,
+  MountExit,
+  WorkerReport,
+  type MountRequest,
+  type VerbCall,
+  type WorkerOrder,
+} from "./messages.ts";
 import type { DaemonLog } from "./daemon-log.ts";
 import { MountError } from "./start-mount.ts";
 import type { VolumeReport } from "./volume-report.ts";
 
 /** Program of a worker of this installation. */
-export const WORKER = fileURLToPath(new URL("./worker-main.js", import.meta.url));
-/** Where the worker finds the descriptors of /dev/fuse and of the shared memory: after stdin, stdout, stderr and the channel. */
+export const WORKER = fileURLToPath(new URL("../daemon/worker-main.js", import.meta.url));
+/** Where the worker finds what it inherits: after stdin, stdout, stderr and the channel. Devices come last. */
 const FUSE_FD = 4;
 const MEMORY_FD = 5;
+const SOCKET_FD = 6;
+const FIRST_DEVICE_FD = 7;
 // Device calls run on libuv's threads: with its four, one hung disk would stop every other copy.
 const THREADS = "64";
 const MALLOC = {
@@ -23,19 +33,22 @@ const MALLOC = {
 };
 // Requests leave little garbage, of which all is dead soon: collecting it often is cheap, and V8's 16 MiB twice are not.
 // The collector is asked for when many blocks were freed (src/base/free-memory.ts).
-const V8_OPTIONS = ["--max-semi-space-size=4", "--expose-gc"];
+// Helping threads would take longer to wake up than collecting so little does.
+const V8_OPTIONS = ["--max-semi-space-size=4", "--no-parallel-scavenge", "--expose-gc"];
 
 export interface WorkerEnding {
   /** Undefined when the worker committed everything and ended in order. */
   readonly error: string | undefined;
   /** The mount is there still: it left for another worker, or it died without having said why it must end. */
   readonly goesOn: boolean;
+  /** It died by a signal that it did not send to itself, as far as one can tell. */
+  readonly killed: boolean;
 }
 
 /** What all workers of one mount share. */
 export interface WorkerLegacy {
   /** Absent when the transport can't outlive its process. */
-  readonly kernel?: { readonly fuseFd: number; readonly memoryFd: number } | undefined;
+  readonly kernel?: { readonly fuseFd: number; readonly memoryFd: number; readonly devices: KeptDevices } | undefined;
   readonly heartbeatNonce: Uint8Array;
 }
 
@@ -50,6 +63,7 @@ type Question = { readonly type: "status" | "sync" } | ({ readonly type: "verb" 
 
 export class WorkerProcess {
   readonly pid: number;
+  readonly program: string;
   /** Resolves when the process is reaped; never rejects. */
   readonly ended: Promise<WorkerEnding>;
   readonly #child: ChildProcess;
@@ -57,9 +71,12 @@ export class WorkerProcess {
   readonly #answers = new Map<number, (answer: Answer) => void>();
   readonly #milestones = new Map<WorkerReport["type"], () => void>();
   /** What the operator should know although the mount succeeded. */
-  warnings: readonly string[] = [];
+  warnings: string[] = [];
+  /** It has answered what the worker before it left unanswered; true for one that took over nothing. */
+  settled: boolean;
   /** Where the copies are, as far as it told. */
   targets: readonly string[];
+  readonly #devices: KeptDevices | undefined;
   #nextId = 1;
   #lastLine = "";
   #failed: MountError | undefined;
@@ -72,12 +89,22 @@ export class WorkerProcess {
     { program, takeOver }: { readonly program: string; readonly takeOver: boolean },
   ) {
     this.#log = log;
+    this.program = program;
     this.targets = request.targets;
+    this.#devices = legacy.kernel?.devices;
+    this.settled = !takeOver;
     const { kernel } = legacy;
+    // What the worker before this one sent last.
+    kernel?.devices.receive();
+    const held = kernel?.devices.held ?? [];
+    const inherited =
+      kernel === undefined
+        ? []
+        : [kernel.fuseFd, kernel.memoryFd, kernel.devices.socketFd, ...held.map(([, fd]) => fd)];
     const child = spawn(process.execPath, [...V8_OPTIONS, program, request.directory], {
       cwd: "/",
       env: { ...process.env, UV_THREADPOOL_SIZE: THREADS, ...MALLOC },
-      stdio: ["ignore", "pipe", "pipe", "ipc", ...(kernel === undefined ? [] : [kernel.fuseFd, kernel.memoryFd])],
+      stdio: ["ignore", "pipe", "pipe", "ipc", ...inherited],
     });
     this.#child = child;
     this.pid = child.pid ?? 0;
@@ -89,17 +116,24 @@ export class WorkerProcess {
         this.#answers.clear();
         resolve(ending);
       };
-      child.on("error", (error) => settle({ error: `the worker can't be started: ${error.message}`, goesOn: false }));
+      child.on("error", (error) =>
+        settle({ error: `the worker can't be started: ${error.message}`, goesOn: false, killed: false }),
+      );
       child.on("close", (code, signal) => {
         if (this.#farewell && code === 0) return settle(this.#farewell);
         const how = `the worker died (${signal ?? `exit code ${code}`})`;
         settle({
           error: this.#failed?.message ?? (this.#lastLine === "" ? how : `${how}: ${this.#lastLine}`),
           goesOn: this.#failed === undefined,
+          killed: signal === "SIGKILL" || signal === "SIGTERM",
         });
       });
     });
-    const descriptors = kernel === undefined ? {} : { fuseFd: FUSE_FD, memoryFd: MEMORY_FD };
+    const devices: HandedDevices = {
+      socketFd: SOCKET_FD,
+      held: held.map(([identity], i) => [identity, FIRST_DEVICE_FD + i]),
+    };
+    const descriptors = kernel === undefined ? {} : { fuseFd: FUSE_FD, memoryFd: MEMORY_FD, devices };
     const heartbeatNonce = Buffer.from(legacy.heartbeatNonce).toString("hex");
     this.#send({ type: "start", request, takeOver, heartbeatNonce, ...descriptors });
   }
@@ -125,11 +159,13 @@ export class WorkerProcess {
     if (report.type === "answer") {
       this.#answers.get(report.id)?.(report);
       this.#answers.delete(report.id);
-    } else if (report.type === "ended") this.#farewell = { error: report.error, goesOn: false };
-    else if (report.type === "left") this.#farewell = { error: undefined, goesOn: true };
+    } else if (report.type === "ended") this.#farewell = { error: report.error, goesOn: false, killed: false };
+    else if (report.type === "left") this.#farewell = { error: undefined, goesOn: true, killed: false };
+    else if (report.type === "settled") this.settled = true;
     else if (report.type === "failed") this.#failed = new MountError(report.message, report.exitCode);
     else if (report.type === "targets") this.targets = report.targets;
-    else if (report.type === "opened") this.warnings = report.warnings;
+    else if (report.type === "devices") this.#devices?.receive();
+    else if (report.type === "opened" || report.type === "serving") this.warnings.push(...report.warnings);
     this.#milestones.get(report.type)?.();
   }
 

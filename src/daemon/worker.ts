@@ -3,15 +3,18 @@
 
 import { AssertionError } from "../base/assert.ts";
 import { formatUuid } from "../base/uuid.ts";
-import { InitFlag2 } from "../fuse/kernel/abi.ts";
 import type { Negotiated } from "../fuse/kernel/negotiation.ts";
 import { type DeviceService, serveDevice } from "../fuse/kernel/transport.ts";
 import { FileSystem } from "../posix/filesystem.ts";
 import type { Volume } from "../volume/volume.ts";
+import { answersFor } from "../nbd/open.ts";
 import { Caretaker } from "../walk/caretaker.ts";
+import { Comeback } from "../walk/comeback.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest, VerbCall } from "./messages.ts";
-import { mountWarnings } from "./mount-warnings.ts";
+import type { MetricsServer } from "./metrics.ts";
+import { parseMetricsAddress } from "./metrics-address.ts";
+import { kernelWarnings, mountWarnings } from "./mount-warnings.ts";
 import { JOURNAL_BYTES, openVolume } from "./open-volume.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { limitMemory } from "./system-calls.ts";
@@ -51,13 +54,17 @@ export class Worker {
   readonly #memory: SharedMemory | undefined;
   readonly #volume: Volume;
   readonly #caretaker: Caretaker;
+  readonly #comeback: Comeback;
   readonly #targets: TargetList;
   #targetsTold: readonly string[];
   /** Told where the copies are, whenever that changed: what another worker has to open. */
   onTargets: (targets: string[]) => void = () => undefined;
+  /** Told once that every request is answered which the worker before left unanswered. */
+  onSettled: () => void = () => undefined;
   #service: Service | undefined;
   #device: DeviceService | undefined;
   #leaving = false;
+  #metrics: MetricsServer | undefined;
   #faults = 0;
 
   private constructor(
@@ -77,6 +84,11 @@ export class Worker {
         console.error(line);
         this.#tellTargets();
       },
+    });
+    this.#comeback = new Comeback(volume, this.#caretaker, {
+      clock: volume.copies.clock,
+      answers: (node) => answersFor(node, volume.copies.clock),
+      onNote: (line) => console.error(line),
     });
     this.#targets = new TargetList(volume, request.targets);
     this.#targetsTold = request.targets;
@@ -104,22 +116,37 @@ export class Worker {
     return mountWarnings(this.status(), this.#volume.copies.absent);
   }
 
-  /** Starts to serve; the promise inside resolves when the mount is gone, with an error when the last commit failed. */
-  async serve(): Promise<{ ended: Promise<string | undefined> }> {
+  /**
+   * Starts to serve. `ended` resolves when the mount is gone, with an error when the last commit failed; `warnings` tell what
+   * the kernel lacks.
+   */
+  async serve(): Promise<{ ended: Promise<string | undefined>; warnings: string[] }> {
     const fs = new FileSystem(this.#volume);
     const memory = this.#memory;
     const negotiated = memory?.negotiated;
     if (negotiated !== undefined) await fs.takeOver();
     this.#tellTargets();
-    if (this.#volume.readOnly === undefined) this.#caretaker.start();
+    if (this.#volume.readOnly === undefined) {
+      this.#caretaker.start();
+      this.#comeback.start();
+    }
+    await this.#serveMetrics();
     const options = { onFault: (error: unknown) => this.requestFault(error) };
     const { directory, source } = this.#request;
     const { allowOther, readOnly, vfsWords } = this.#request.options;
+    let warnings: string[] = [];
     if (this.#fuseFd !== undefined) {
-      const onNegotiated = (agreed: Negotiated): void => this.#agreed(agreed);
-      const service = serveDevice(this.#fuseFd, fs, { ...options, negotiated, onNegotiated });
+      const agreement = new Agreement(negotiated, memory);
+      const service = serveDevice(this.#fuseFd, fs, {
+        ...options,
+        negotiated,
+        onNegotiated: agreement.reached,
+        onSettled: () => this.onSettled(),
+      });
       this.#device = service;
       this.#service = { closed: service.closed, unmount: () => Promise.resolve(service.stop()) };
+      const agreed = await Promise.race([agreement.made, service.closed]);
+      if (agreed !== undefined && negotiated === undefined) warnings = kernelWarnings(agreed);
     } else {
       // Loaded only when asked for: it needs libfuse 2 on the machine.
       const { nativeTransport } = await import("../fuse/native/transport.ts");
@@ -130,28 +157,39 @@ export class Worker {
     }
     // A worker that leaves says so itself; the mount goes on.
     const forever = new Promise<never>(() => undefined);
-    return { ended: this.#service.closed.then(() => (this.#leaving ? forever : this.#finish(fs))) };
+    return { ended: this.#service.closed.then(() => (this.#leaving ? forever : this.#finish(fs))), warnings };
   }
 
-  #agreed(agreed: Negotiated): void {
-    if (this.#memory !== undefined) this.#memory.negotiated = agreed;
-    if ((agreed.flags2 & InitFlag2.HAS_RESEND) === 0) {
-      console.error("warning: this kernel can't resend requests: should the worker die, the mount is taken down");
+  /** Who can't be told figures does without: that is no reason not to mount. */
+  async #serveMetrics(): Promise<void> {
+    const { metrics } = this.#request.options;
+    const address = metrics === undefined ? undefined : parseMetricsAddress(metrics);
+    if (address === undefined) return;
+    try {
+      // Loaded only when asked for.
+      const { serveMetrics } = await import("./metrics.ts");
+      this.#metrics = await serveMetrics(address, () => this.status());
+    } catch (error) {
+      console.error(`warning: metrics=${metrics}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 
   /** Ends so that another worker can go on: takes no more requests, answers those it has, commits. */
   async leave(): Promise<void> {
     this.#leaving = true;
+    await this.#metrics?.close();
     await this.#device?.stop();
     await this.#device?.session.quiet();
+    await this.#comeback.close();
     await this.#caretaker.close();
     if (this.#volume.readOnly === undefined) await this.#volume.forceCommit();
   }
 
   async #finish(fs: FileSystem): Promise<string | undefined> {
     try {
+      await this.#metrics?.close();
       await fs.close();
+      await this.#comeback.close();
       await this.#caretaker.close();
       await this.#volume.noteErrors();
       await this.#volume.close();
@@ -205,6 +243,21 @@ export class Worker {
   #log(error: unknown): void {
     if (++this.#faults > FAULTS_LOGGED_MAX) return;
     console.error(`fault: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  }
+}
+
+/** What is agreed on with the kernel, now or by a worker before this one; noted where workers after it find it. */
+class Agreement {
+  readonly made: Promise<Negotiated>;
+  readonly reached: (agreed: Negotiated) => void;
+
+  constructor(negotiated: Negotiated | undefined, memory: SharedMemory | undefined) {
+    let resolve: (agreed: Negotiated) => void = () => undefined;
+    this.made = negotiated === undefined ? new Promise((made) => (resolve = made)) : Promise.resolve(negotiated);
+    this.reached = (agreed) => {
+      if (memory !== undefined) memory.negotiated = agreed;
+      resolve(agreed);
+    };
   }
 }
 

@@ -2,7 +2,7 @@
 // test/contract/device.ts holds the suite that proves it.
 
 /** What was being done when a device failed. */
-export type DeviceOperation = "open" | "lock" | "read" | "write" | "flush" | "discard" | "close";
+export type DeviceOperation = "open" | "lock" | "read" | "write" | "flush" | "discard" | "zero" | "map" | "close";
 
 /** A device said no. `code` is the system's error name (EIO, ENOSPC, …), `device` what the operator called it. */
 export class DeviceError extends Error {
@@ -24,6 +24,35 @@ export class DeviceError extends Error {
 /** What the device held is gone, or parts of it: nothing flushed earlier can be counted on any more. */
 export class ContentLostError extends DeviceError {}
 
+/** A stretch of a device: data, or a hole, which reads as zero. */
+export interface DeviceExtent {
+  readonly lengthBytes: number;
+  readonly isHole: boolean;
+}
+
+/** What a device is made of, and how it goes with it, for people. */
+export interface DeviceReport {
+  readonly kind: "file" | "block device" | "remote";
+  /** Of a remote one. */
+  readonly connection?: ConnectionReport;
+}
+
+export interface ConnectionReport {
+  readonly state: "connected" | "reconnecting" | "given-up" | "closed";
+  /** The one in use, or used last, and all there are. */
+  readonly address: string;
+  readonly addresses: readonly string[];
+  /** Requests without an answer. */
+  readonly inFlight: number;
+  /** Written, answered, and not flushed yet. */
+  readonly unflushedBytes: number;
+  /** Since the device was opened: requests and unflushed writes sent again, and connections that took another's place. */
+  readonly resent: number;
+  readonly reconnects: number;
+  readonly roundTripMs: number;
+  readonly lastError?: string;
+}
+
 /**
  * A linear, writable range of bytes. Calls may overlap in time; overlapping ranges in flight are the caller's mistake.
  * A resolved `write` is not durable until a `flush` that started after it has resolved (I1, I2).
@@ -34,6 +63,14 @@ export interface BlockDevice {
   readonly sizeBytes: number;
   /** Nobody else can open it for writing while it is open here: it is locked (I11). False where other hosts may reach it. */
   readonly exclusive: boolean;
+  /** How far away it is, in milliseconds there and back; undefined: on this machine. */
+  readonly distanceMs?: number | undefined;
+  /** So long a call may take because the way to the device has to be found anew; undefined: there is no such reason. */
+  readonly patienceMs?: number | undefined;
+  /** For status; asks nobody. */
+  report?(): DeviceReport | undefined;
+  /** No write is sent from here, or sent again, later than this by the monotonic clock (I11). For devices that send. */
+  writeUntil?(untilMs: number): void;
   /** Fills all `targets`, in order, from consecutive bytes at `offsetBytes`. A short read is an error. */
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void>;
   /** Writes all `sources`, in order, to consecutive bytes. The caller leaves the bytes alone until it resolves. */
@@ -42,5 +79,11 @@ export interface BlockDevice {
   flush(): Promise<void>;
   /** Says that a range holds nothing of value; it may read as zero or as before. A hint: errors are not reported. */
   discard(offsetBytes: number, lengthBytes: number): Promise<void>;
+  /**
+   * Makes a range read as zero; `keepRoom`: it keeps its room on the medium. Use `zeroRange`, which does it on any device.
+   */
+  zero?(offsetBytes: number, lengthBytes: number, keepRoom: boolean): Promise<void>;
+  /** Where the data of a range is; use `extentsOf`, which knows an answer for any device. */
+  extents?(offsetBytes: number, lengthBytes: number, countMax: number): Promise<DeviceExtent[]>;
   close(): Promise<void>;
 }

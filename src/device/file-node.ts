@@ -3,8 +3,16 @@
 // Invariants: I1/I2 (flush is fdatasync and covers every write that resolved before), I11 (locked while open).
 
 import { close, fdatasync, fstat, read, readv, write, writev } from "node:fs";
-import { type BlockDevice, ContentLostError, DeviceError, type DeviceOperation } from "./device.ts";
+import {
+  type BlockDevice,
+  ContentLostError,
+  DeviceError,
+  type DeviceExtent,
+  type DeviceOperation,
+  type DeviceReport,
+} from "./device.ts";
 import { Gate } from "./gate.ts";
+import { fileExtents, zeroFile } from "./sparse-file.ts";
 import { beginWriteBack, punchHole } from "./system-calls.ts";
 
 /** So much written, the disk is set to work on it, so that a flush later finds most of it done. */
@@ -12,26 +20,40 @@ const WRITE_BACK_BYTES = 8 * 1024 * 1024;
 
 type Transferred = (error: NodeJS.ErrnoException | null, byteCount: number) => void;
 
+export interface FileNodeFacts {
+  readonly sizeBytes: number;
+  /** The same for two paths to one device. */
+  readonly identity: string;
+  readonly writable: boolean;
+  /** Told when the descriptor is closed. */
+  readonly onClosed: () => void;
+}
+
 /** An open, locked descriptor as a linear device. */
 export class FileNode implements BlockDevice {
   readonly name: string;
   readonly sizeBytes: number;
   readonly exclusive = true;
-  /** The same for two paths to one device. */
   readonly identity: string;
   readonly writable: boolean;
   readonly #fd: number;
+  readonly #onClosed: () => void;
   readonly #gate = new Gate();
   #closed: Promise<void> | undefined;
   #unwrittenBytes = 0;
   #writingBack = false;
 
-  constructor(name: string, fd: number, sizeBytes: number, identity: string, writable: boolean) {
+  constructor(name: string, fd: number, { sizeBytes, identity, writable, onClosed }: FileNodeFacts) {
     this.name = name;
     this.sizeBytes = sizeBytes;
     this.identity = identity;
     this.writable = writable;
     this.#fd = fd;
+    this.#onClosed = onClosed;
+  }
+
+  report(): DeviceReport {
+    return { kind: this.identity.startsWith("block") ? "block device" : "file" };
   }
 
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {
@@ -86,6 +108,19 @@ export class FileNode implements BlockDevice {
     await this.#call("discard", offsetBytes, () => punchHole(this.#fd, offsetBytes, lengthBytes));
   }
 
+  async zero(offsetBytes: number, lengthBytes: number, keepRoom: boolean): Promise<void> {
+    if (!this.writable) throw new DeviceError(this.name, "zero", offsetBytes, "EROFS", "opened read-only");
+    this.#refusePastEnd("zero", offsetBytes, lengthBytes);
+    await this.#call("zero", offsetBytes, () => zeroFile(this.#fd, offsetBytes, lengthBytes, keepRoom));
+  }
+
+  extents(offsetBytes: number, lengthBytes: number, countMax: number): Promise<DeviceExtent[]> {
+    return this.#call("map", offsetBytes, () => {
+      this.#refusePastEnd("map", offsetBytes, lengthBytes);
+      return fileExtents(this.#fd, offsetBytes, lengthBytes, countMax);
+    });
+  }
+
   /** Waits for what is under way, then gives descriptor and lock back. Closing twice is closing once. */
   close(): Promise<void> {
     this.#closed ??= this.#drainAndClose();
@@ -94,23 +129,19 @@ export class FileNode implements BlockDevice {
 
   async #drainAndClose(): Promise<void> {
     await this.#gate.idle();
-    await promised((done) => close(this.#fd, done)).catch((error: unknown) => {
+    try {
+      await promised((done) => close(this.#fd, done));
+    } catch (error) {
       throw this.#failure("close", 0, error);
-    });
+    } finally {
+      this.#onClosed();
+    }
   }
 
   async #transfer(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): Promise<void> {
     let lengthBytes = 0;
     for (const buffer of buffers) lengthBytes += buffer.length;
-    if (!(offsetBytes >= 0) || offsetBytes + lengthBytes > this.sizeBytes) {
-      throw new DeviceError(
-        this.name,
-        operation,
-        offsetBytes,
-        "EINVAL",
-        `${lengthBytes} bytes reach past the end (${this.sizeBytes})`,
-      );
-    }
+    this.#refusePastEnd(operation, offsetBytes, lengthBytes);
     if (lengthBytes === 0) return;
     await this.#call(operation, offsetBytes, async () => {
       let rest = buffers;
@@ -124,6 +155,12 @@ export class FileNode implements BlockDevice {
         rest = dropFront(rest, moved);
       }
     });
+  }
+
+  #refusePastEnd(operation: DeviceOperation, offsetBytes: number, lengthBytes: number): void {
+    if (offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes) return;
+    const detail = `${lengthBytes} bytes reach past the end (${this.sizeBytes})`;
+    throw new DeviceError(this.name, operation, offsetBytes, "EINVAL", detail);
   }
 
   #submit(operation: "read" | "write", position: number, buffers: readonly Uint8Array[]): Promise<number> {

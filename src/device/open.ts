@@ -1,14 +1,17 @@
 // Opens a target by its path: an image file or a block device, told apart by what the path is, locked before use.
-// Invariant I11: one writer or several readers; the lock belongs to the open descriptor and dies with it.
+// Invariant I11: one writer or several readers; the lock belongs to the open descriptor and dies with it, or with the copy of
+// it that somebody keeps for the process after us.
 
-import { close, constants, fstat, open, type BigIntStats } from "node:fs";
+import { close, constants, fstat, open, stat, type BigIntStats } from "node:fs";
 import { promisify } from "node:util";
 import { DeviceError, type DeviceOperation } from "./device.ts";
 import { FileNode } from "./file-node.ts";
+import { descriptorKeeper } from "./kept.ts";
 import { blockDeviceBytes, tryLock } from "./system-calls.ts";
 
 const openFile = promisify(open);
 const closeFile = promisify(close);
+const statPath = promisify(stat);
 const statFile = (fd: number): Promise<BigIntStats> =>
   new Promise((resolve, reject) =>
     fstat(fd, { bigint: true }, (error, stats) => (error ? reject(error) : resolve(stats))),
@@ -18,6 +21,11 @@ export interface OpenNodeOptions {
   readonly writable: boolean;
 }
 
+/** The same for two paths to one device. */
+export function deviceIdentity(stats: BigIntStats): string {
+  return stats.isBlockDevice() ? `block ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
+}
+
 /** Opens and locks the device at `path`. Rejects with DeviceError; a lock held by another has the code EBUSY. */
 export async function openNode(path: string, options: OpenNodeOptions): Promise<FileNode> {
   const { writable } = options;
@@ -25,8 +33,10 @@ export async function openNode(path: string, options: OpenNodeOptions): Promise<
   try {
     const stats = await statFile(fd);
     const sizeBytes = stats.isBlockDevice() ? await blockDeviceBytes(fd) : Number(stats.size);
-    const identity = stats.isBlockDevice() ? `block ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
-    return new FileNode(path, fd, sizeBytes, identity, writable);
+    const identity = deviceIdentity(stats);
+    const keeper = descriptorKeeper();
+    keeper.opened(identity, fd);
+    return new FileNode(path, fd, { sizeBytes, identity, writable, onClosed: () => keeper.closed(identity) });
   } catch (error) {
     await closeFile(fd);
     throw failure(path, "open", error);
@@ -35,12 +45,14 @@ export async function openNode(path: string, options: OpenNodeOptions): Promise<
 
 async function openLocked(path: string, writable: boolean): Promise<number> {
   let flags = (writable ? constants.O_RDWR : constants.O_RDONLY) | constants.O_NONBLOCK;
-  let fd = await openFile(path, flags).catch((error: unknown) => {
-    throw failure(path, "open", error);
-  });
+  let fd = -1;
   try {
+    const kept = descriptorKeeper().takeOver(deviceIdentity(await statPath(path, { bigint: true })));
+    fd = kept ?? (await openFile(path, flags));
     const stats = await statFile(fd);
-    if (stats.isBlockDevice() && writable) {
+    if (kept !== undefined) {
+      // Opened with all the care below, and locked, by the process before us.
+    } else if (stats.isBlockDevice() && writable) {
       // O_EXCL keeps kernel filesystems and volume managers away. It means something on block devices only.
       await closeFile(fd);
       fd = -1;

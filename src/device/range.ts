@@ -1,7 +1,7 @@
 // A part of a device as a device of its own: one node of one copy. A device can hold nodes of several copies; it is
 // closed when the last of its ranges is.
 
-import { type BlockDevice, DeviceError } from "./device.ts";
+import { type BlockDevice, DeviceError, type DeviceReport } from "./device.ts";
 
 /** Counts who holds a device, so that several ranges can share it. */
 export class SharedDevice {
@@ -77,6 +77,23 @@ export class Range implements BlockDevice {
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
     if (offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
     await this.#device.discard(this.startBytes + offsetBytes, lengthBytes);
+  }
+
+  get distanceMs(): number | undefined {
+    return this.#device.distanceMs;
+  }
+
+  get patienceMs(): number | undefined {
+    return this.#device.patienceMs;
+  }
+
+  report(): DeviceReport | undefined {
+    return this.#device.report?.();
+  }
+
+  /** Ranges of one device belong to one volume, whose heartbeats keep time with each other. */
+  writeUntil(untilMs: number): void {
+    this.#device.writeUntil?.(untilMs);
   }
 
   /** Other ranges are open on the same device. */

@@ -1,7 +1,8 @@
 // A linear row of nodes as one device: the second begins where the first ends. One that fails takes its own part along,
 // the others go on.
 
-import { type BlockDevice, DeviceError } from "./device.ts";
+import { type BlockDevice, DeviceError, type DeviceExtent, type DeviceOperation } from "./device.ts";
+import { extentsOf, zeroRange } from "./sparse.ts";
 
 export class Row implements BlockDevice {
   readonly name: string;
@@ -38,15 +39,38 @@ export class Row implements BlockDevice {
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
-    const end = offsetBytes + lengthBytes;
-    await settle(
-      this.nodes.map((node, i) => {
-        const start = this.#starts[i] as number;
-        const from = Math.max(offsetBytes, start);
-        const to = Math.min(end, start + node.sizeBytes);
-        return from < to ? node.discard(from - start, to - from) : Promise.resolve();
-      }),
-    );
+    await settle(this.#parts(offsetBytes, lengthBytes).map(({ node, from, to }) => node.discard(from, to - from)));
+  }
+
+  async zero(offsetBytes: number, lengthBytes: number, keepRoom: boolean): Promise<void> {
+    this.#refusePastEnd("zero", offsetBytes, lengthBytes);
+    const parts = this.#parts(offsetBytes, lengthBytes);
+    await settle(parts.map(({ node, from, to }) => zeroRange(node, from, to - from, keepRoom)));
+  }
+
+  async extents(offsetBytes: number, lengthBytes: number, countMax: number): Promise<DeviceExtent[]> {
+    this.#refusePastEnd("map", offsetBytes, lengthBytes);
+    const extents: DeviceExtent[] = [];
+    for (const { node, from, to } of this.#parts(offsetBytes, lengthBytes)) {
+      const found = await extentsOf(node, from, to - from, countMax - extents.length);
+      extents.push(...found);
+      const foundBytes = found.reduce((sum, extent) => sum + extent.lengthBytes, 0);
+      if (extents.length >= countMax || foundBytes < to - from) break;
+    }
+    return extents;
+  }
+
+  /** That of the farthest node. */
+  get distanceMs(): number | undefined {
+    return largest(this.nodes.map((node) => node.distanceMs));
+  }
+
+  get patienceMs(): number | undefined {
+    return largest(this.nodes.map((node) => node.patienceMs));
+  }
+
+  writeUntil(untilMs: number): void {
+    for (const node of this.nodes) node.writeUntil?.(untilMs);
   }
 
   async close(): Promise<void> {
@@ -56,15 +80,7 @@ export class Row implements BlockDevice {
   async #spread(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): Promise<void> {
     let lengthBytes = 0;
     for (const buffer of buffers) lengthBytes += buffer.length;
-    if (!(offsetBytes >= 0) || offsetBytes + lengthBytes > this.sizeBytes) {
-      throw new DeviceError(
-        this.name,
-        operation,
-        offsetBytes,
-        "EINVAL",
-        `${lengthBytes} bytes reach past the end (${this.sizeBytes})`,
-      );
-    }
+    this.#refusePastEnd(operation, offsetBytes, lengthBytes);
     if (lengthBytes === 0) return;
     let index = this.#nodeAt(offsetBytes);
     const first = this.nodes[index] as BlockDevice;
@@ -95,6 +111,22 @@ export class Row implements BlockDevice {
     await settle(calls);
   }
 
+  /** The nodes that have a part in a range, and which of their own bytes that is. */
+  #parts(offsetBytes: number, lengthBytes: number): { node: BlockDevice; from: number; to: number }[] {
+    return this.nodes.flatMap((node, i) => {
+      const start = this.#starts[i] as number;
+      const from = Math.max(offsetBytes - start, 0);
+      const to = Math.min(offsetBytes + lengthBytes - start, node.sizeBytes);
+      return from < to ? [{ node, from, to }] : [];
+    });
+  }
+
+  #refusePastEnd(operation: DeviceOperation, offsetBytes: number, lengthBytes: number): void {
+    if (offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes) return;
+    const detail = `${lengthBytes} bytes reach past the end (${this.sizeBytes})`;
+    throw new DeviceError(this.name, operation, offsetBytes, "EINVAL", detail);
+  }
+
   /** Binary search: the last node that begins at or before `offsetBytes`. */
   #nodeAt(offsetBytes: number): number {
     let low = 0;
@@ -106,6 +138,10 @@ export class Row implements BlockDevice {
     }
     return low;
   }
+}
+
+function largest(values: readonly (number | undefined)[]): number | undefined {
+  return values.reduce((most, value) => (most === undefined || (value ?? 0) > most ? value : most), undefined);
 }
 
 /** Waits for all, then rejects with the first failure: no I/O is left behind a rejected call. */

@@ -4,6 +4,7 @@
 import { execFile } from "node:child_process";
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
+import type { BlockDevice } from "./device.ts";
 import { NODE_HEADER_MAGIC, NODE_HEADER_OFFSETS } from "../format/node-header.ts";
 
 interface Magic {
@@ -57,18 +58,30 @@ export async function existingSignature(path: string, isFile: boolean): Promise<
   } finally {
     await handle.close();
   }
+  const known = signatureIn(head) ?? (await probeWithBlkid(path));
+  // A file was made by somebody for something; a disk full of old noise was not.
+  return known ?? (isFile && hasData(head.subarray(0, bytes)) ? UNKNOWN_DATA : undefined);
+}
+
+/** The same for a device that is open, where no other program can look. Somebody made it for something, as a file was. */
+export async function deviceSignature(device: BlockDevice): Promise<string | undefined> {
+  const head = Buffer.alloc(PROBE_BYTES);
+  await device.read(0, [head.subarray(0, Math.min(PROBE_BYTES, device.sizeBytes))]);
+  return signatureIn(head) ?? (hasData(head) ? UNKNOWN_DATA : undefined);
+}
+
+const UNKNOWN_DATA = "data of an unknown kind";
+const hasData = (bytes: Uint8Array): boolean => bytes.some((byte) => byte !== 0);
+
+/** What the first MiB of a device shows. */
+function signatureIn(head: Buffer): string | undefined {
   if (NODE_HEADER_OFFSETS.some((at) => holds(head, at, NODE_HEADER_MAGIC))) return "h2ts volume";
   const known = MAGICS.find(({ offsetBytes, magic }) => holds(head, offsetBytes, magic));
   if (known) return known.format;
   for (let at = ZFS_UBERBLOCKS_BYTES; at < ZFS_UBERBLOCKS_END_BYTES; at += 1024) {
     if (head.readUInt32LE(at) === 0x00bab10c && head.readUInt32LE(at + 4) === 0) return "ZFS pool member";
   }
-  if (holds(head, 510, "\x55\xaa") && hasPartition(head)) return "MBR partition table";
-  const probed = await probeWithBlkid(path);
-  if (probed !== undefined) return probed;
-  // A file was made by somebody for something; a disk full of old noise was not.
-  if (isFile && head.subarray(0, bytes).some((byte) => byte !== 0)) return "data of an unknown kind";
-  return undefined;
+  return holds(head, 510, "\x55\xaa") && hasPartition(head) ? "MBR partition table" : undefined;
 }
 
 /** With its article, as in "holds an XFS filesystem". */

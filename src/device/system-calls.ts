@@ -1,4 +1,4 @@
-// The few system calls Node has no function for, through koffi: flock, fallocate, posix_fadvise, ioctl. Loaded at the first use, so
+// The few system calls Node has no function for, through koffi: flock, fallocate, posix_fadvise, lseek, ioctl. Loaded at the first use, so
 // that programs which open no device do not pay for it.
 
 import { createRequire } from "node:module";
@@ -9,6 +9,9 @@ const LOCK_EX = 2;
 const LOCK_NB = 4;
 const FALLOC_FL_KEEP_SIZE = 0x01;
 const FALLOC_FL_PUNCH_HOLE = 0x02;
+const FALLOC_FL_ZERO_RANGE = 0x10;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
 const POSIX_FADV_DONTNEED = 4;
 const BLKGETSIZE64 = 0x8008_1272;
 
@@ -25,6 +28,7 @@ interface SystemCalls {
   readonly flock: NativeFunction;
   readonly fallocate: NativeFunction;
   readonly fadvise: NativeFunction;
+  readonly lseek: NativeFunction;
   readonly ioctl: NativeFunction;
 }
 
@@ -39,6 +43,7 @@ function systemCalls(): SystemCalls {
       flock: libc.func("int flock(int fd, int operation)"),
       fallocate: libc.func("int fallocate(int fd, int mode, int64_t offset, int64_t length)"),
       fadvise: libc.func("int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)"),
+      lseek: libc.func("int64_t lseek(int fd, int64_t offset, int whence)"),
       // Declared with the one argument it is given here: a variadic function can't be called on another thread.
       ioctl: libc.func("int ioctl(int fd, unsigned long request, void *argument)"),
     };
@@ -51,16 +56,22 @@ function errnoName(errno: number): string {
   return Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`;
 }
 
-/** Makes a call on one of libuv's threads, as any call on a device may hang; undefined on success, else the error's name. */
-function called(call: NativeFunction, ...args: unknown[]): Promise<string | undefined> {
+/** Makes a call on one of libuv's threads, as any call on a device may hang. Gives its result, or the error's name if that is -1. */
+function resultOf(call: NativeFunction, ...args: unknown[]): Promise<number | string> {
   const { koffi } = systemCalls();
   return new Promise((resolve, reject) => {
     call.async(...args, (error: unknown, result: number) => {
       if (error !== null && error !== undefined) reject(error instanceof Error ? error : new Error("the call failed"));
       // The errno is that of this very call: koffi brings it along from the thread that made it.
-      else resolve(result === 0 ? undefined : errnoName(koffi.errno()));
+      else resolve(result === -1 ? errnoName(koffi.errno()) : result);
     });
   });
+}
+
+/** Makes a call that gives nothing; undefined on success, else the error's name. */
+async function called(call: NativeFunction, ...args: unknown[]): Promise<string | undefined> {
+  const result = await resultOf(call, ...args);
+  return typeof result === "string" ? result : undefined;
 }
 
 /**
@@ -77,6 +88,28 @@ export function punchHole(fd: number, offsetBytes: number, lengthBytes: number):
     const mode = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
     systemCalls().fallocate.async(fd, mode, offsetBytes, lengthBytes, () => resolve());
   });
+}
+
+/**
+ * Makes a range of a file or block device read as zero without writing zeros: as a hole, or, if it is to keep its room, by marking
+ * it. Gives the error's name where that can't be done (EOPNOTSUPP and others).
+ */
+export function zeroByMarking(
+  fd: number,
+  offsetBytes: number,
+  lengthBytes: number,
+  keepRoom: boolean,
+): Promise<string | undefined> {
+  const mode = FALLOC_FL_KEEP_SIZE | (keepRoom ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE);
+  return called(systemCalls().fallocate, fd, mode, offsetBytes, lengthBytes);
+}
+
+/** Where the first data, or the first hole, at or after a place of an open file is; undefined when there is none any more. */
+export async function seekFor(what: "data" | "hole", fd: number, offsetBytes: number): Promise<number | undefined> {
+  const result = await resultOf(systemCalls().lseek, fd, offsetBytes, what === "data" ? SEEK_DATA : SEEK_HOLE);
+  if (typeof result === "number") return result;
+  if (result === "ENXIO") return undefined;
+  throw Object.assign(new Error(`lseek: ${result}`), { code: result });
 }
 
 /**

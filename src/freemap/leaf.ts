@@ -78,7 +78,7 @@ export class Leaf {
   }
 
   use(kib: number, sizeKib: number): void {
-    set(this.words, kib, sizeKib);
+    setBits(this.words, kib, sizeKib);
   }
 
   clear(kib: number, sizeKib: number): void {
@@ -87,7 +87,7 @@ export class Leaf {
 
   hold(kib: number, sizeKib: number): void {
     this.held ??= new Uint32Array(LEAF_WORDS);
-    set(this.held, kib, sizeKib);
+    setBits(this.held, kib, sizeKib);
   }
 
   letGo(kib: number, sizeKib: number): void {
@@ -99,7 +99,8 @@ function mask(sizeKib: number, kib: number): number {
   return sizeKib >= 32 ? 0xffffffff : ((1 << sizeKib) - 1) << (kib & 31);
 }
 
-function set(words: Uint32Array, kib: number, sizeKib: number): void {
+/** Marks an aligned run in the words of a leaf. */
+export function setBits(words: Uint32Array, kib: number, sizeKib: number): void {
   for (let at = kib; at < kib + sizeKib; at += 32) words[at >>> 5] = (words[at >>> 5] as number) | mask(sizeKib, at);
 }
 

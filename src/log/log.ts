@@ -67,6 +67,20 @@ export class Log {
     return undefined;
   }
 
+  /** Goes on with a log that a root names and that nothing was ever appended to; undefined when there is no room for it. */
+  static resume(
+    identity: LogIdentity,
+    head: Segment,
+    segments: Segments,
+    journal: Journal,
+    from: number,
+  ): Log | undefined {
+    const second = segments.take(identity.mask);
+    if (second === undefined) return undefined;
+    segments.adopt(head);
+    return new Log(identity, segments, journal, from, [head, second]);
+  }
+
   /** For the root: first KiB of the first segment on each copy. */
   get head(): Segment {
     return this.#chain[0] as Segment;

@@ -66,6 +66,11 @@ export class Segments {
     return places;
   }
 
+  /** Takes charge of places set aside by somebody else, which are a segment of a log now. */
+  adopt(segment: Segment): void {
+    for (const [copy, kib] of segment.entries()) if (kib !== 0) this.#all[copy]?.add(kib);
+  }
+
   /** Nothing names the segment any more. */
   give(segment: Segment): void {
     for (let copy = 0; copy < COPIES_MAX; copy++) {

@@ -1,6 +1,9 @@
 // Buffers for blocks, a free list for each power of two. Each has an ArrayBuffer of its own: pieces of a common slab
-// could only be freed together, and a few long-lived ones would keep many times their size in memory. What is kept
-// free is bounded; the rest is given back to the system at once, so that a change of the sizes in use costs no memory.
+// could only be freed together, and a few long-lived ones would keep many times their size in memory.
+//
+// What is free is kept as long as all buffers together stay below the limit: making one costs more than most requests, above
+// all the first touch of its pages. When it is reached, free buffers of other sizes are given back to the system at once, so
+// that a change of the sizes in use costs no memory.
 
 import { freeAtOnce } from "../base/free-memory.ts";
 
@@ -10,24 +13,45 @@ export interface BlockBuffer {
   readonly view: DataView;
 }
 
-/** Kept free of each size, whichever is more: enough for reading ahead and for the pre-images of one operation. */
-const FREE_BYTES_MAX = 1024 * 1024;
-const FREE_BUFFERS_MAX = 64;
+/** What a buffer takes besides its bytes: its objects, its head, and the block and the entry of the cache it is taken for. */
+const OVERHEAD_BYTES = 768;
+/** Kept free of each size whatever the limit: enough for reading ahead and for the pre-images of one operation. */
+const FREE_BYTES_MIN = 1024 * 1024;
+const FREE_BUFFERS_MIN = 64;
+const SIZES = 17;
 
 export class BufferPool {
-  readonly #free: BlockBuffer[][] = [];
+  readonly #limitBytes: number;
+  /** By the logarithm of their size. */
+  readonly #free: readonly BlockBuffer[][] = Array.from({ length: SIZES }, () => []);
   #takenBytes = 0;
+  #freeBytes = 0;
 
-  /** Bytes of buffers taken and not given back. */
+  /** Keeps free buffers while all together take less than `limitBytes`. */
+  constructor(limitBytes = 0) {
+    this.#limitBytes = limitBytes;
+  }
+
+  /** Memory of the buffers taken and not given back, all that goes with them included. */
   get takenBytes(): number {
     return this.#takenBytes;
   }
 
+  /** What is taken alone is more than all should be. */
+  get isOverdrawn(): boolean {
+    return this.#takenBytes > this.#limitBytes;
+  }
+
   /** A buffer of `sizeBytes` (a power of two up to 64 KiB) with unspecified content. */
   take(sizeBytes: number): BlockBuffer {
-    this.#takenBytes += sizeBytes;
+    const withOverhead = sizeBytes + OVERHEAD_BYTES;
+    this.#takenBytes += withOverhead;
     const buffer = this.#list(sizeBytes).pop();
-    if (buffer !== undefined) return buffer;
+    if (buffer !== undefined) {
+      this.#freeBytes -= withOverhead;
+      return buffer;
+    }
+    this.#shrink();
     const memory = new ArrayBuffer(sizeBytes);
     return { bytes: new Uint8Array(memory), view: new DataView(memory) };
   }
@@ -35,14 +59,29 @@ export class BufferPool {
   /** Gives a buffer back; nobody may look at it any more. */
   give(buffer: BlockBuffer): void {
     const sizeBytes = buffer.bytes.length;
-    this.#takenBytes -= sizeBytes;
-    const list = this.#list(sizeBytes);
-    if (list.length < FREE_BUFFERS_MAX || list.length * sizeBytes < FREE_BYTES_MAX) list.push(buffer);
-    else freeAtOnce(buffer.bytes.buffer as ArrayBuffer);
+    this.#takenBytes -= sizeBytes + OVERHEAD_BYTES;
+    this.#freeBytes += sizeBytes + OVERHEAD_BYTES;
+    this.#list(sizeBytes).push(buffer);
+    this.#shrink();
   }
 
   #list(sizeBytes: number): BlockBuffer[] {
-    const bits = 31 - Math.clz32(sizeBytes);
-    return (this.#free[bits] ??= []);
+    return this.#free[31 - Math.clz32(sizeBytes)] as BlockBuffer[];
+  }
+
+  /** Frees the largest first: what is taken next is more often small, and few calls free much. */
+  #shrink(): void {
+    for (let bits = SIZES - 1; this.#takenBytes + this.#freeBytes > this.#limitBytes && bits >= 0; bits--) {
+      const list = this.#free[bits] as BlockBuffer[];
+      const sizeBytes = 1 << bits;
+      while (
+        list.length > Math.max(FREE_BUFFERS_MIN, FREE_BYTES_MIN / sizeBytes) &&
+        this.#takenBytes + this.#freeBytes > this.#limitBytes
+      ) {
+        const { bytes } = list.pop() as BlockBuffer;
+        this.#freeBytes -= sizeBytes + OVERHEAD_BYTES;
+        freeAtOnce(bytes.buffer as ArrayBuffer);
+      }
+    }
   }
 }

@@ -6,31 +6,20 @@ import type { BufferPool } from "./buffer-pool.ts";
 
 /** Blocks looked at for one eviction at most: bounds the time of one miss, not what is evicted over several. */
 const CHANCES_MAX = 1024;
-/** What a block takes besides its bytes: its objects, its entry here and the head of its buffer. */
-const OVERHEAD_BYTES = 768;
-/** Part of the memory that is lost between blocks, and to buffers that wait to be used again. */
-const LOST_PART = 1 / 8;
 
 export class BlockCache {
   readonly #pool: BufferPool;
   readonly #blocks = new Map<number, Block>();
-  readonly #limitBytes: number;
   #bytes = 0;
 
-  /** At most `limitBytes` of memory, all that blocks need besides their bytes included. */
-  constructor(pool: BufferPool, limitBytes: number) {
+  /** Blocks are evicted while buffers taken from `pool`, also those being loaded, copied or written, are more than it should give. */
+  constructor(pool: BufferPool) {
     this.#pool = pool;
-    this.#limitBytes = limitBytes * (1 - LOST_PART);
   }
 
   /** Bytes of blocks. */
   get bytes(): number {
     return this.#bytes;
-  }
-
-  /** What is loaded, copied or written counts as well, and the objects, which of small blocks take as much as the bytes. */
-  get #isFull(): boolean {
-    return this.#pool.takenBytes + this.#blocks.size * OVERHEAD_BYTES > this.#limitBytes;
   }
 
   get(key: number): Block | undefined {
@@ -66,7 +55,7 @@ export class BlockCache {
     block.cacheKey = key;
     this.#blocks.set(key, block);
     this.#bytes += block.sizeBytes;
-    if (this.#isFull) this.#evict();
+    if (this.#pool.isOverdrawn) this.#evict();
   }
 
   /** Takes a block out; its buffer stays with the caller, who calls `recycle` once nobody can need it. */
@@ -84,7 +73,7 @@ export class BlockCache {
   #evict(): void {
     let chances = Math.min(this.#blocks.size, CHANCES_MAX);
     for (const [key, block] of this.#blocks) {
-      if (!this.#isFull || chances-- === 0) return;
+      if (!this.#pool.isOverdrawn || chances-- === 0) return;
       if (!block.dirty && block.writing === 0 && block.pins === 0 && !block.referenced) {
         this.remove(block);
         this.#pool.give(block.buffer);

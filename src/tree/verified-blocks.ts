@@ -15,16 +15,20 @@ export interface VerifiedBlocksOptions {
   readonly cacheBytes: number;
 }
 
+/** Part of the memory that is lost between blocks. */
+const LOST_PART = 1 / 8;
+
 export class VerifiedBlocks {
   readonly rules: BlockRules;
-  readonly pool = new BufferPool();
+  readonly pool: BufferPool;
   protected readonly cache: BlockCache;
   protected readonly loader: Loader;
   readonly #wantedLeaves: (() => void)[] = [];
 
   constructor({ source, rules, cacheBytes }: VerifiedBlocksOptions) {
     this.rules = rules;
-    this.cache = new BlockCache(this.pool, cacheBytes);
+    this.pool = new BufferPool(cacheBytes * (1 - LOST_PART));
+    this.cache = new BlockCache(this.pool);
     this.loader = new Loader(source, rules, this.pool);
   }
 

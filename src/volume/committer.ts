@@ -164,14 +164,14 @@ export class Committer {
   async #commit(): Promise<void> {
     try {
       while (!(await this.#attempt()));
-      await this.#provideLog();
+      await this.provideLog();
     } finally {
       this.#intent?.reopen();
     }
   }
 
-  /** Sets room aside for the log; without room there is none, and every barrier is a commit. */
-  async #provideLog(): Promise<void> {
+  /** Sets room aside for the log; without room there is none, and every barrier is a commit. Not during a commit. */
+  async provideLog(): Promise<void> {
     const intent = this.#intent;
     if (intent === undefined) return;
     await this.#store.untilLoaded(() => intent.provide(this.#members.inSync));

@@ -12,8 +12,8 @@ import type { BlockWrite } from "../copies/block-io.ts";
 import type { Copy, CopySet } from "../copies/copy-set.ts";
 import { KIB } from "../format/geometry.ts";
 import { logSeed } from "../format/log-frame.ts";
-import { rootEpoch } from "../format/root-block.ts";
-import { setRootLog } from "../format/root-log.ts";
+import { rootEpoch, rootInSync, rootSequence } from "../format/root-block.ts";
+import { rootLogHead, rootLogId, setRootLog } from "../format/root-log.ts";
 import type { Journal } from "../log/journal.ts";
 import { Log } from "../log/log.ts";
 import { Segments } from "../log/segments.ts";
@@ -111,6 +111,22 @@ export class IntentLog {
   /** Resolves when the early blocks of the operation recorded last are with the copies; undefined when it names none. */
   landing(): Promise<void> | undefined {
     return this.#store.early.blocks.length === 0 ? undefined : this.#onTheWay.at(-1)?.done;
+  }
+
+  // ---- beginning
+
+  /**
+   * Goes on with the log that `root` names, the newest root of every copy in sync: nothing is in it, and its first segment is set
+   * aside. Needs room to be provided. False when that can't be: then a commit begins a log.
+   */
+  resume(root: DataView): boolean {
+    const mask = rootInSync(root);
+    const head = rootLogHead(root).map((kib, copy) => ((mask & (1 << copy)) === 0 ? 0 : kib));
+    const identity = { id: rootLogId(root).slice(), seed: logSeed(rootSequence(root), rootEpoch(root)), mask };
+    const log = Log.resume(identity, head, this.#segments, this.journal, this.journal.endBytes);
+    if (log === undefined) return false;
+    this.#current = log;
+    return true;
   }
 
   // ---- durability on demand

@@ -155,8 +155,10 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   let adopted: ReadonlySet<string> = new Set();
   if (readOnly) await replayPending();
   else {
-    await beginWriting(volume, chosen.lost, options, replayPending);
-    if (pending !== undefined) releasePending(pending, store, adopted);
+    // A log with nothing in it goes on as it is, and keeps its place.
+    const resumeLog = (): boolean => pending?.isEmpty === true && intent?.resume(view) === true;
+    const resumed = await beginWriting(volume, chosen.lost, options, { replayPending, resumeLog });
+    if (pending !== undefined && !resumed) releasePending(pending, store, adopted);
     if (options.takeOver !== true) await finishReleases(volume);
     if (options.renewRings === true) await renewRings(volume, rings);
   }
@@ -178,14 +180,15 @@ function tooFewCopies(
 /**
  * Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). So are
  * the later states of a copy that was made master by force, even if nobody leaves (I6). A root that a crash kept from some
- * copies is made durable on all before anybody sees what it says: no copy alone may go back.
+ * copies is made durable on all before anybody sees what it says: no copy alone may go back. In the end the root names a log,
+ * so that the first fsync can go into it; true when that is the one that it named before.
  */
 async function beginWriting(
   volume: Volume,
   lost: number,
   { forcedMaster }: ChoosePolicy,
-  replayPending: () => Promise<boolean>,
-): Promise<void> {
+  { replayPending, resumeLog }: { readonly replayPending: () => Promise<boolean>; readonly resumeLog: () => boolean },
+): Promise<boolean> {
   const forced = forcedMaster !== undefined;
   if (lost !== 0) {
     volume.members.leave(lost);
@@ -195,7 +198,11 @@ async function beginWriting(
     (ring) => ring.copy.standing === "in-sync" && ringRoots(ring)[0]?.sequence !== volume.sequence,
   );
   const replayed = await replayPending();
-  if (lost !== 0 || forced || behind || replayed || volume.copies.failed.length > 0) await volume.forceCommit();
+  const mustCommit = lost !== 0 || forced || behind || replayed || volume.copies.failed.length > 0;
+  await volume.provideLog();
+  const resumed = !mustCommit && resumeLog();
+  if (mustCommit || (volume.isLogged && !resumed)) await volume.forceCommit();
+  return resumed;
 }
 
 /** A journal of our own begins with this root; one that is taken over goes on. */

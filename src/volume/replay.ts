@@ -26,6 +26,8 @@ export interface PendingLog {
   readonly records: readonly Recorded[];
   /** Bytes of its stream whose named blocks need no look. */
   readonly sureBytes: number;
+  /** The log was read from media, and there is nothing in it, not even a part of a record. */
+  readonly isEmpty: boolean;
   /** What nobody was answered is asked for again. */
   readonly resent: boolean;
   /** Bytes of its stream whose requests were answered. */
@@ -52,6 +54,7 @@ export async function findPending(
     return {
       records: [...readRecords(found.stream)],
       sureBytes,
+      isEmpty: found.stream.length === 0 && !dropLost,
       resent: false,
       answeredBytes: Infinity,
       segments,
@@ -63,7 +66,15 @@ export async function findPending(
     throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
   }
   const { stream, landedBytes: sureBytes, answeredBytes } = kept;
-  return { records: [...readRecords(stream)], sureBytes, resent: true, answeredBytes, segments, claimed: [] };
+  return {
+    records: [...readRecords(stream)],
+    sureBytes,
+    isEmpty: false,
+    resent: true,
+    answeredBytes,
+    segments,
+    claimed: [],
+  };
 }
 
 /** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use. */

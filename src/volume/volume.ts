@@ -171,6 +171,16 @@ export class Volume {
     this.#intent?.noteResult(requestId, result);
   }
 
+  /** What is to be durable may go into a log instead of a commit. */
+  get isLogged(): boolean {
+    return this.#intent !== undefined;
+  }
+
+  /** Sets room aside for the log, before anybody is served: a root that is sealed from now on names one. */
+  async provideLog(): Promise<void> {
+    await this.#committer.provideLog();
+  }
+
   /** Every request so far is answered: no process after this one need know what to answer. */
   answered(): void {
     this.#intent?.answered();

@@ -16,12 +16,27 @@ export interface BringBackOptions extends TakeBackOptions {
   readonly target?: string;
 }
 
+/** One copy is brought back at a time: the operator's word may come while it is being tried without. */
+const turns = new WeakMap<Volume, Promise<void>>();
+
 /** Resolves when copy `index` is being caught up, or is in sync already. Throws DeviceError or CopiesError. */
-export async function bringBack(
+export function bringBack(
   volume: Volume,
   caretaker: Caretaker,
   index: number,
   options: BringBackOptions = {},
+): Promise<void> {
+  const before = turns.get(volume) ?? Promise.resolve();
+  const turn = before.catch(() => undefined).then(() => broughtBack(volume, caretaker, index, options));
+  turns.set(volume, turn);
+  return turn;
+}
+
+async function broughtBack(
+  volume: Volume,
+  caretaker: Caretaker,
+  index: number,
+  options: BringBackOptions,
 ): Promise<void> {
   // A copy that has just failed is dropped by this, and no commit is half way when it is looked at.
   await volume.changeMembers(() => undefined);

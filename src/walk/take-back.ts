@@ -6,7 +6,7 @@ import type { Copy } from "../copies/copy.ts";
 import { LoneCopy } from "../copies/lone-copy.ts";
 import { lastComplete } from "../copies/lineage.ts";
 import type { Ring, RingRoot } from "../copies/ring.ts";
-import { FREEMAP_LEAF_BYTES, leafCount } from "../format/freemap.ts";
+import { FREEMAP_LEAF_BYTES, FREEMAP_LEAF_KIB, leafCount } from "../format/freemap.ts";
 import {
   MemberFlag,
   rootCounters,
@@ -18,11 +18,12 @@ import {
   setRootRevalidateCursor,
   setRootTarget,
 } from "../format/root-block.ts";
-import { LEAF_WORDS } from "../freemap/leaf.ts";
 import { refKey } from "../format/blockref.ts";
+import { LEAF_WORDS, setBits } from "../freemap/leaf.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
 import { memberSizes } from "../volume/root-image.ts";
 import type { Volume } from "../volume/volume.ts";
+import { loggedPlaces } from "./logged-places.ts";
 import { Walker, type WalkVisitor } from "./walker.ts";
 
 export interface TakeBackOptions {
@@ -62,11 +63,18 @@ export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOpti
   });
 }
 
-/** Keeps everything that `anchor` has in use on its copy from being given out. */
+/** Keeps everything that `anchor` has in use on its copy from being given out, and what the log has that goes on from it. */
 async function holdAnchor(volume: Volume, copy: Copy, anchor: RingRoot): Promise<void> {
   const freemap = volume.store.freemaps[copy.index];
   if (freemap === undefined) return;
-  for (const [index, words] of await leavesOf(copy, anchor)) {
+  const leaves = await leavesOf(copy, anchor);
+  for (const { kib, sizeKib } of await loggedPlaces(copy, anchor.view)) {
+    const index = Math.floor(kib / FREEMAP_LEAF_KIB);
+    const words = leaves.get(index) ?? new Uint32Array(LEAF_WORDS);
+    leaves.set(index, words);
+    setBits(words, kib % FREEMAP_LEAF_KIB, sizeKib);
+  }
+  for (const [index, words] of leaves) {
     await volume.untilLoaded(() => freemap.anchor(index, words));
   }
 }
@@ -80,11 +88,12 @@ export async function releaseAnchor(volume: Volume, copyIndex: number): Promise<
 
 /**
  * The bitmap of a copy as one of its own roots has it, read from that copy alone. Where it can't be read, all may be in use:
- * what the anchor names is not given out because a block of its freemap has rotted meanwhile.
+ * what the anchor names is not given out because a block of its freemap has rotted meanwhile. Of a copy in doubt, whose last
+ * state may be spoilt anyway, what can be told is kept, and it is caught up.
  */
 async function leavesOf(copy: Copy, root: RingRoot): Promise<Map<number, Uint32Array>> {
   const leaves = new Map<number, Uint32Array>();
-  const allUsed = (): Uint32Array => new Uint32Array(LEAF_WORDS).fill(0xffff_ffff);
+  const unread: number[] = [];
   let unknown = false;
   const visitor: WalkVisitor = {
     fault: () => void (unknown = true),
@@ -93,7 +102,7 @@ async function leavesOf(copy: Copy, root: RingRoot): Promise<Map<number, Uint32A
     enter: () => true,
     arrive: (node, { block }) => {
       if (block === undefined && node.level > 0) unknown = true;
-      if (block === undefined && node.level === 0) leaves.set(refKey(node.view, node.at), allUsed());
+      if (block === undefined && node.level === 0) unread.push(refKey(node.view, node.at));
       if (block !== undefined && node.level === 0 && block.byteLength === FREEMAP_LEAF_BYTES) {
         const bytes = new Uint8Array(block.buffer, block.byteOffset, FREEMAP_LEAF_BYTES).slice();
         leaves.set(refKey(node.view, node.at), new Uint32Array(bytes.buffer));
@@ -110,7 +119,9 @@ async function leavesOf(copy: Copy, root: RingRoot): Promise<Map<number, Uint32A
     refs: 1,
   } as const;
   await new Walker(new LoneCopy(copy), bounds, visitor, { everyCopy: false }).walk([{ ...tree, holder: undefined }]);
-  const count = unknown ? leafCount(copy.sizeKib) : 0;
-  for (let index = 0; index < count; index++) if (!leaves.has(index)) leaves.set(index, allUsed());
+  const inDoubt = copy.untrusted || copy.standing === "unknown" || copy.standing === "blank";
+  if (inDoubt) return leaves;
+  if (unknown) for (let index = 0; index < leafCount(copy.sizeKib); index++) unread.push(index);
+  for (const index of unread) if (!leaves.has(index)) leaves.set(index, new Uint32Array(LEAF_WORDS).fill(0xffff_ffff));
   return leaves;
 }

@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type BlockDevice, DeviceError } from "../../src/device/device.ts";
+import { extentsOf, zeroRange } from "../../src/device/sparse.ts";
 
 export interface DeviceUnderTest {
   readonly device: BlockDevice;
@@ -100,6 +101,34 @@ export function deviceContract(kind: string, open: () => Promise<DeviceUnderTest
       expect((await readAt(0, 65536)).every((byte) => byte === 7)).toBe(true);
       expect((await readAt(131072, 131072)).every((byte) => byte === 7)).toBe(true);
       expect((await readAt(65536, 65536)).every((byte) => byte === 7 || byte === 0)).toBe(true);
+    });
+
+    it.each([false, true])("zeroes exactly a range, keeping its room: %s", async (keepRoom) => {
+      await device.write(0, [new Uint8Array(3 * 1024 * 1024).fill(7)]);
+      await zeroRange(device, 65000, 2 * 1024 * 1024, keepRoom);
+      const bytes = Buffer.from(await readAt(0, 3 * 1024 * 1024));
+      const expected = Buffer.alloc(bytes.length, 7).fill(0, 65000, 65000 + 2 * 1024 * 1024);
+      expect(bytes.equals(expected)).toBe(true);
+      if (device.zero === undefined) return;
+      await expect(zeroRange(device, device.sizeBytes - 1, 2, keepRoom)).rejects.toBeInstanceOf(DeviceError);
+    });
+
+    it("calls a hole only what reads as zero, and covers a range without gaps", async () => {
+      await device.write(1024 * 1024, [new Uint8Array(1024 * 1024).fill(7)]);
+      await device.write(3 * 1024 * 1024 + 5, [Uint8Array.of(7)]);
+      const [from, to] = [1000, device.sizeBytes - 3];
+      let at = from;
+      while (at < to) {
+        const extents = await extentsOf(device, at, to - at, 2);
+        expect(extents.length).toBeGreaterThan(0);
+        expect(extents.length).toBeLessThanOrEqual(2);
+        for (const { lengthBytes, isHole } of extents) {
+          expect(lengthBytes).toBeGreaterThan(0);
+          if (isHole) expect((await readAt(at, lengthBytes)).every((byte) => byte === 0)).toBe(true);
+          at += lengthBytes;
+        }
+      }
+      expect(at).toBe(to);
     });
 
     it("closes once, however often it is told; then refuses", async () => {

@@ -66,6 +66,7 @@ const isHere = (tool: string): boolean => spawnSync(tool, ["--version"], { stdio
 export function busyPrograms(folder: string, scratch: string, random: Random): BusyProgram[] {
   const made: [tools: readonly string[], make: () => BusyProgram][] = [
     [["tar", "diff"], () => untar(join(folder, "untar"), join(scratch, "source"), random)],
+    [["rsync"], () => rsync(join(folder, "rsync"), join(scratch, "source"))],
     [["git"], () => git(join(folder, "git"), join(scratch, "source"))],
     [["sqlite3"], () => sqlite(join(folder, "rows.db"))],
     [["fio"], () => new BusyProgram("fio", (n) => fioRound(join(folder, "fio"), n, scratch))],
@@ -97,6 +98,17 @@ function untar(folder: string, source: string, random: Random): BusyProgram {
     await run("tar", ["-xf", archive, "-C", target]);
     await run("diff", ["-r", "--no-dereference", source, target]);
     await rm(join(folder, String(n - 1)), { recursive: true, force: true });
+  });
+}
+
+/** Brings the target to what the source is, of which a part changed, and has the content compared; then takes it all away. */
+function rsync(target: string, source: string): BusyProgram {
+  const words = ["-aHAX", "--delete"];
+  return new BusyProgram("rsync", async (n) => {
+    // All of it now and then, else one folder more or less than before.
+    const from = n % 4 === 0 ? source : join(source, `folder-${n % TREE.folders}`);
+    await run("rsync", [...words, `${from}/`, `${target}/`]);
+    expect(await run("rsync", [...words, "-i", "--checksum", `${from}/`, `${target}/`])).toBe("");
   });
 }
 

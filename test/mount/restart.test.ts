@@ -1,5 +1,6 @@
 // Workers killed at random moments under real programs: nobody sees an error, no effect is lost or doubled, and in the end the
-// checker finds nothing (I4). H2TS_KILLS makes it go on longer (npm run torture), H2TS_KILL_SEED repeats the moments.
+// checker finds nothing (I4). H2TS_KILLS or H2TS_KILL_MINUTES make it go on longer (npm run torture), H2TS_KILL_SEED repeats the
+// moments.
 
 import { fork, spawn } from "node:child_process";
 import {
@@ -25,7 +26,8 @@ import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
 import { describeTree, expectSameTree, run } from "./data-programs.ts";
 
-const KILLS = Number(process.env["H2TS_KILLS"] ?? 60);
+const MINUTES = Number(process.env["H2TS_KILL_MINUTES"] ?? 0);
+const KILLS = MINUTES > 0 ? Infinity : Number(process.env["H2TS_KILLS"] ?? 52);
 const SEED = Number(process.env["H2TS_KILL_SEED"] ?? Date.now() % 1_000_000);
 const PAUSE_MS_MAX = 700;
 
@@ -50,10 +52,12 @@ async function kill(): Promise<number> {
   return daemon.workerPid;
 }
 
-/** Kills worker after worker: mostly at some moment of its service, now and then while it takes over. */
-async function killOften(kills: number, random: Random, supervisorPid: number): Promise<void> {
+/** Kills worker after worker: mostly at some moment of its service, now and then while it takes over. Gives how many. */
+async function killOften(random: Random, supervisorPid: number): Promise<number> {
   let last = 0;
-  for (let done = 0; done < kills; done++) {
+  let done = 0;
+  const untilMs = MINUTES > 0 ? performance.now() + MINUTES * 60_000 : Infinity;
+  for (; done < KILLS && performance.now() < untilMs; done++) {
     let pid = await workerOf(supervisorPid);
     while (pid === last) {
       await sleep(5);
@@ -67,6 +71,7 @@ async function killOften(kills: number, random: Random, supervisorPid: number): 
     process.kill(pid, "SIGKILL");
     last = pid;
   }
+  return done;
 }
 
 async function tookOver(pid: number): Promise<void> {
@@ -96,8 +101,8 @@ async function supervisor(): Promise<number> {
 }
 
 describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () => {
-  it("under tar, git, SQLite, fio and a program that counts goes unnoticed", {
-    timeout: KILLS * 4000 + 120_000,
+  it("under tar, rsync, git, SQLite, fio and a program that counts goes unnoticed", {
+    timeout: (MINUTES > 0 ? MINUTES * 60_000 : KILLS * 4000) + 240_000,
   }, async () => {
     console.log(`H2TS_KILL_SEED=${SEED}`);
     const random = new SeededRandom(SEED);
@@ -115,16 +120,16 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
     const ended = new Promise<number | null>((resolve) => counting.on("close", resolve));
     for (const program of programs) program.start();
     const pid = await supervisor();
-    await killOften(KILLS, random, pid);
+    const kills = await killOften(random, pid);
     for (const program of programs) await program.stop();
     counting.send("stop");
     expect({ code: await ended, complaint }).toEqual({ code: 0, complaint: "" });
     expect(rounds).toBeGreaterThan(0);
     const { daemon, state } = await place.status();
     expect(state).toBe("ONLINE");
-    expect(daemon?.restarts).toBeGreaterThanOrEqual(KILLS);
+    expect(daemon?.restarts).toBeGreaterThanOrEqual(kills);
     console.log(
-      `${KILLS} kills; ${programs.map(({ name, rounds }) => `${name} ${rounds}`).join(", ")}, counted ${rounds} rounds`,
+      `${kills} kills; ${programs.map(({ name, rounds }) => `${name} ${rounds}`).join(", ")}, counted ${rounds} rounds`,
     );
     const before = describeTree(place.mnt);
     await place.h2ts("umount", place.mnt);
@@ -218,5 +223,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
     for (const target of targets) rmSync(target);
     await kill();
     await expect.poll(() => place.mounts(), { timeout: 20_000 }).toEqual([]);
+    const log = readFileSync(place.path("daemon.log"), "utf8");
+    expect(log).toMatch(/another one takes over\n[\s\S]*no such file or device; the mount is taken down\n/);
   });
 });

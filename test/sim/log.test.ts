@@ -19,12 +19,6 @@ async function opened(seed: number): Promise<SimulatedVolume> {
   return (await SimulatedVolume.format(seed, SIZES)).remount();
 }
 
-/** Brings a volume to where its fsyncs go into a log: two commits after opening. */
-async function logging(real: SimulatedVolume): Promise<void> {
-  await real.volume.forceCommit();
-  await real.volume.forceCommit();
-}
-
 describe("a process that is killed", () => {
   for (let seed = 1; seed <= 10; seed++) {
     it(`loses nothing it completed, synced or not (I4, seed ${seed})`, async () => {
@@ -97,7 +91,6 @@ describe("fsync", () => {
   it("is one write and one flush on each copy, and no commit", async () => {
     const real = await opened(51);
     const file = await real.fs.makeNode(ROOT, name("log"), 0o100644, 0, 0, CALLER);
-    await logging(real);
     const { sequence } = real.volume;
     for (let i = 0; i < 5; i++) {
       await real.fs.write(file.ino, i * 4096, new Uint8Array(4096).fill(i), {});
@@ -111,10 +104,52 @@ describe("fsync", () => {
     expect(real.volume.sequence).toBe(sequence);
   });
 
+  it("goes into the log from the first one on, however the volume was left", async () => {
+    const append = async (real: SimulatedVolume): Promise<SimulatedVolume> => {
+      const { ino } = await real.fs.makeNode(ROOT, name(`log-${real.volume.sequence}`), 0o100644, 0, 0, CALLER);
+      const before = real.devices.map(({ calls }) => ({ ...calls }));
+      await real.fs.syncFile(ino);
+      for (const [k, { calls }] of real.devices.entries()) {
+        const { write, flush } = before[k] as { write: number; flush: number };
+        expect({ write: calls.write - write, flush: calls.flush - flush }).toEqual({ write: 1, flush: 1 });
+      }
+      return real;
+    };
+    const formatted = await append(await opened(56));
+    const left = await append(await formatted.takeOver());
+    const cut = await append(await left.atRest().reopened());
+    const mounted = await append(await cut.remount());
+    expect((await describeFileSystem(mounted.fs)).length).toBeGreaterThanOrEqual(4);
+  });
+
+  it("needs no write at a mount after an unmount: the log that the root names goes on (I4)", async () => {
+    const first = await (await opened(57)).remount();
+    expect(first.devices.map(({ calls }) => calls.write)).toEqual([0, 0]);
+    const { sequence } = first.volume;
+    await first.fs.makeDirectory(ROOT, name("synced"), 0o755, CALLER);
+    await first.fs.sync();
+    expect(first.volume.sequence).toBe(sequence);
+    const wanted = await describeFileSystem(first.fs);
+    // Two segments and more: what the log takes next was set aside as well.
+    const file = await first.fs.makeNode(ROOT, name("file"), 0o100644, 0, 0, CALLER);
+    for (let i = 0; i < 40; i++) {
+      await first.fs.write(file.ino, i * 6000, new Uint8Array(5000).fill(i), {});
+      if (i % 8 === 0) await first.fs.sync();
+    }
+    await first.fs.sync();
+    const all = await describeFileSystem(first.fs);
+    expect(all).not.toEqual(wanted);
+    expect(first.volume.sequence).toBe(sequence);
+    const cut = await first.atRest().reopened();
+    expect(await describeFileSystem(cut.fs)).toEqual(all);
+    await cut.volume.close();
+    const outcome = await fsckVolume({ copies: cut.copies, devices: [] }, { force: true, clock: cut.clock });
+    expect(outcome.left.filter(({ severity }) => severity !== "note")).toEqual([]);
+  });
+
   it("is shared by those who ask at the same time", async () => {
     const real = await opened(52);
     const file = await real.fs.makeNode(ROOT, name("log"), 0o100644, 0, 0, CALLER);
-    await logging(real);
     await real.fs.write(file.ino, 0, new Uint8Array(10), {});
     const before = (real.devices[0] as { calls: { flush: number } }).calls.flush;
     await Promise.all(Array.from({ length: 20 }, () => real.fs.syncFile(file.ino)));
@@ -124,7 +159,6 @@ describe("fsync", () => {
   it("is a commit without the copy when one fails (I2)", async () => {
     const real = await opened(53);
     const file = await real.fs.makeNode(ROOT, name("log"), 0o100644, 0, 0, CALLER);
-    await logging(real);
     const { sequence } = real.volume;
     await real.fs.write(file.ino, 0, new Uint8Array(10).fill(1), {});
     real.devices[1]?.fail({ operation: "flush", nth: 1, permanent: true, effect: { kind: "error", code: "EIO" } });
@@ -137,7 +171,6 @@ describe("fsync", () => {
 describe("fsck", () => {
   async function pending(seed: number): Promise<{ cut: SimulatedVolume; wanted: string[] }> {
     const real = await opened(seed);
-    await logging(real);
     for (const text of ["one", "two", "three"]) {
       const file = await real.fs.makeNode(ROOT, name(text), 0o100644, 0, 0, CALLER);
       await real.fs.write(file.ino, 0, new Uint8Array(5000).fill(3), {});

@@ -9,6 +9,7 @@ describe("mount options", () => {
       cacheBytes: 256 * 1024 * 1024,
       commitSeconds: 5,
       deadlineMs: 5000,
+      remoteRetries: 100,
       degraded: false,
       resyncBytesPerSecond: 0,
       readOnly: false,

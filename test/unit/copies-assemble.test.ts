@@ -10,7 +10,7 @@ import { randomUuid } from "../../src/base/uuid.ts";
 import { assemble, assembleCopies } from "../../src/copies/assemble.ts";
 import { CopiesError } from "../../src/copies/errors.ts";
 import { formatCopies, planLayout } from "../../src/copies/layout.ts";
-import { nodePaths, openTargets } from "../../src/copies/targets.ts";
+import { nodesOf, openTargets } from "../../src/copies/targets.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { COPY_MIN_BYTES, KIB } from "../../src/format/geometry.ts";
 import {
@@ -251,7 +251,7 @@ describe("targets on real files", () => {
 
   it("a name with a plus sign that exists is one device", () => {
     writeFileSync(path("x+y.img"), "");
-    expect(nodePaths(path("x+y.img"))).toEqual([path("x+y.img")]);
-    expect(nodePaths("p+q")).toEqual(["p", "q"]);
+    expect(nodesOf(path("x+y.img"))).toEqual([path("x+y.img")]);
+    expect(nodesOf("p+q")).toEqual(["p", "q"]);
   });
 });

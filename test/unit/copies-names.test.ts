@@ -34,7 +34,15 @@ describe("a copy's name", () => {
 
 function copy(index: number, more: Partial<CopyReport> = {}): CopyReport {
   const errors = { read: 0, write: 0, checksum: 0 };
-  const plain = { uuid: "", targets: [`${index}.img`], sizeBytes: 2 ** 30, usedBytes: 2 ** 20, repaired: 0, errors };
+  const plain = {
+    uuid: "",
+    nodes: [],
+    targets: [`${index}.img`],
+    sizeBytes: 2 ** 30,
+    usedBytes: 2 ** 20,
+    repaired: 0,
+    errors,
+  };
   return { index, state: "ONLINE", role: index === 0 ? "master" : "copy", ...plain, ...more };
 }
 

@@ -4,12 +4,13 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, truncateSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { DeviceError } from "../../src/device/device.ts";
+import { type BlockDevice, DeviceError } from "../../src/device/device.ts";
 import { CALLS_IN_FLIGHT_MAX, Gate } from "../../src/device/gate.ts";
 import { openNode } from "../../src/device/open.ts";
 import { Range, SharedDevice } from "../../src/device/range.ts";
 import { Row } from "../../src/device/row.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
+import { extentsOf, zeroRange } from "../../src/device/sparse.ts";
 
 let folder: string;
 beforeAll(() => {
@@ -139,5 +140,43 @@ describe("Range and Row", () => {
     b.fail({ operation: "flush", nth: 1, effect: { kind: "error", code: "EIO" } });
     await expect(row.flush()).rejects.toMatchObject({ device: "b", operation: "flush" });
     expect(a.calls.flush).toBe(1);
+  });
+});
+
+describe("a sparse image", () => {
+  const KIB = 1024;
+  const map = async (device: BlockDevice): Promise<string[]> =>
+    (await extentsOf(device, 0, device.sizeBytes, 9)).map(
+      ({ lengthBytes, isHole }) => `${isHole ? "hole" : "data"} ${lengthBytes / KIB}`,
+    );
+
+  it("knows its holes, and gets one where it is zeroed unless it is to keep the room", async () => {
+    const path = image("sparse.img");
+    const device = await openNode(path, { writable: true });
+    expect(await map(device)).toEqual(["hole 1024"]);
+    await device.write(256 * KIB, [new Uint8Array(256 * KIB).fill(7)]);
+    await device.flush();
+    expect(await map(device)).toEqual(["hole 256", "data 256", "hole 512"]);
+    await zeroRange(device, 256 * KIB, 128 * KIB, false);
+    expect(await map(device)).toEqual(["hole 384", "data 128", "hole 512"]);
+    await zeroRange(device, 512 * KIB, 512 * KIB, true);
+    await device.flush();
+    expect(statSync(path).blocks * 512).toBeGreaterThanOrEqual(640 * KIB);
+    await device.close();
+  });
+
+  it("is joined to others in a row, whose stretches end with its nodes", async () => {
+    const nodes = await Promise.all(["left.img", "right.img"].map((name) => openNode(image(name), { writable: true })));
+    const row = new Row([...nodes, new SimulatedDevice("no holes", 64 * KIB)]);
+    await row.write(1000 * KIB, [new Uint8Array(64 * KIB).fill(7)]);
+    const whole = await extentsOf(row, 960 * KIB, row.sizeBytes - 960 * KIB, 9);
+    expect(whole.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0)).toBe(row.sizeBytes - 960 * KIB);
+    expect(whole.at(-1)).toEqual({ lengthBytes: 64 * KIB, isHole: false });
+    expect(await extentsOf(row, 0, row.sizeBytes, 1)).toHaveLength(1);
+    await zeroRange(row, 0, row.sizeBytes, false);
+    const bytes = new Uint8Array(row.sizeBytes).fill(1);
+    await row.read(0, [bytes]);
+    expect(bytes.every((byte) => byte === 0)).toBe(true);
+    await row.close();
   });
 });

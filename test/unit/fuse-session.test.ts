@@ -380,6 +380,34 @@ describe("taking over a mount", () => {
     expect(session.step()).toBe("closed");
   });
 
+  it("is settled once every request is answered that was sent again, whatever else waits", async () => {
+    const RESENT = 1n << 63n;
+    const lookup = (unique: bigint): Buffer => message(Opcode.LOOKUP, 1, name("missing"), unique);
+    const fs: FileSystemRequests = new MemoryFileSystem(new SystemClock());
+    const answers: (() => void)[] = [];
+    fs.lookup = () => new Promise((resolve) => answers.push(() => resolve(undefined)));
+    const channel = new ScriptedChannel();
+    let settled = 0;
+    const session = new Session(channel, fs, {
+      onFault: (error) => expect.fail(String(error)),
+      onSettled: () => settled++,
+    });
+    session.resend();
+    channel.requests.push(lookup(5n | RESENT), lookup(6n | RESENT), lookup(7n));
+    for (let i = 0; i < 3; i++) session.step();
+    answers[2]?.();
+    answers[0]?.();
+    await new Promise(setImmediate);
+    expect(settled).toBe(0);
+    answers[1]?.();
+    await new Promise(setImmediate);
+    expect(settled).toBe(1);
+    const idle = new Session(channel, fs, { onFault: () => undefined, onSettled: () => settled++ });
+    idle.resend();
+    expect(idle.step()).toBe("idle");
+    expect(settled).toBe(2);
+  });
+
   it("is refused where the kernel does not send requests again", () => {
     expect(() => takenOver(-Errno.EINVAL).resend()).toThrow(/does not resend/);
   });

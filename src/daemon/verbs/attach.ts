@@ -8,7 +8,8 @@ import { copyNamed, membersOf } from "../../copies/copy-name.ts";
 import { CopiesError } from "../../copies/errors.ts";
 import { abandonTarget, closeTargets, type OpenTarget, openTargets } from "../../copies/targets.ts";
 import { usedBySystem } from "../../device/busy.ts";
-import { existingSignature, withArticle } from "../../device/signatures.ts";
+import { deviceSignature, existingSignature, withArticle } from "../../device/signatures.ts";
+import { isRemoteTarget } from "../../nbd/target.ts";
 import { defineVerb } from "../verb.ts";
 
 const Args = z.object({ target: z.string(), force: z.boolean().optional(), replaces: z.string().optional() });
@@ -19,7 +20,7 @@ const LOOK_MS = 30_000;
 export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, force, replaces }) => {
   const replaced = replaces === undefined ? undefined : copyNamed(replaces, membersOf(volume.rootImage.view));
   const limit = { clock: volume.copies.clock, ms: volume.copies.deadlineMs };
-  const opened = await openTargets([target], { writable: true, limit });
+  const opened = await openTargets([target], { writable: true, limit, open: volume.copies.open });
   try {
     const [only] = opened;
     if (only === undefined) return;
@@ -36,12 +37,13 @@ export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, f
 
 /** Refuses what the system uses, and unless `force` what holds something. */
 async function refuseUsed({ devices }: OpenTarget, force: boolean): Promise<void> {
-  for (const { name } of devices) {
-    const stats = await stat(name);
-    const used = usedBySystem(await realpath(name), stats);
+  for (const device of devices) {
+    const { name } = device;
+    const stats = isRemoteTarget(name) ? undefined : await stat(name);
+    const used = stats === undefined ? undefined : usedBySystem(await realpath(name), stats);
     if (used !== undefined) throw new CopiesError("needed", name, `is ${used}; nothing was changed`);
     if (force) continue;
-    const held = await existingSignature(name, stats.isFile());
+    const held = await (stats === undefined ? deviceSignature(device) : existingSignature(name, stats.isFile()));
     if (held !== undefined) throw new CopiesError("needed", name, `holds ${withArticle(held)}; -f gives that up`);
   }
 }

@@ -1,52 +1,8 @@
-// Mounting as an ordinary user: fusermount3 (setuid) opens /dev/fuse, mounts, and passes the descriptor back over a socket
-// as ancillary data (SCM_RIGHTS), which only recvmsg can receive.
+// Mounting as an ordinary user: fusermount3 (setuid) opens /dev/fuse, mounts, and passes the descriptor back over a socket.
 
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync } from "node:fs";
-import { endianness } from "node:os";
-import koffi from "koffi";
-import { assert } from "../../base/assert.ts";
-import { systemError } from "./system-error.ts";
-
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOL_SOCKET = 1;
-const SCM_RIGHTS = 1;
-const MSG_CMSG_CLOEXEC = 0x4000_0000;
-
-const libc = koffi.load(null);
-const socketpair = libc.func("int socketpair(int domain, int type, int protocol, void *pair)") as (
-  domain: number,
-  type: number,
-  protocol: number,
-  pair: Int32Array,
-) => number;
-const recvmsg = libc.func("long recvmsg(int fd, void *message, int flags)") as (
-  fd: number,
-  message: Uint8Array,
-  flags: number,
-) => number;
-
-/** Receives one descriptor; undefined when the other side closed without sending one. */
-function receiveDescriptor(socket: number): number | undefined {
-  assert(endianness() === "LE", "struct msghdr is laid out for little-endian 64-bit machines");
-  const payload = Buffer.alloc(8);
-  const control = Buffer.alloc(24); // One cmsghdr (16 bytes) with one descriptor, aligned to 8.
-  const vector = Buffer.alloc(16); // struct iovec
-  vector.writeBigUInt64LE(koffi.address(payload), 0);
-  vector.writeBigUInt64LE(BigInt(payload.length), 8);
-  const message = Buffer.alloc(56); // struct msghdr
-  message.writeBigUInt64LE(koffi.address(vector), 16);
-  message.writeBigUInt64LE(1n, 24);
-  message.writeBigUInt64LE(koffi.address(control), 32);
-  message.writeBigUInt64LE(BigInt(control.length), 40);
-  const count = recvmsg(socket, message, MSG_CMSG_CLOEXEC);
-  if (count < 0) throw systemError("recvmsg from fusermount3");
-  const level = control.readInt32LE(8);
-  const type = control.readInt32LE(12);
-  if (count === 0 || level !== SOL_SOCKET || type !== SCM_RIGHTS) return undefined;
-  return control.readInt32LE(16);
-}
+import { receiveDescriptor, socketPair } from "./descriptor-socket.ts";
 
 function explain(error: NodeJS.ErrnoException): Error {
   if (error.code !== "ENOENT") return error;
@@ -55,9 +11,8 @@ function explain(error: NodeJS.ErrnoException): Error {
 
 /** Mounts on `directory` through fusermount3 and returns the /dev/fuse descriptor. `options` are fusermount's own words. */
 export function fusermount(directory: string, options: readonly string[]): number {
-  const pair = new Int32Array(2);
-  if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) !== 0) throw systemError("socketpair");
-  const [ours, theirs] = pair as unknown as [number, number];
+  const [ours, theirs] = socketPair(false);
+  let passedOn = false;
   try {
     const child = spawnSync("fusermount3", ["-o", options.join(","), "--", directory], {
       stdio: ["ignore", "ignore", "pipe", theirs],
@@ -67,13 +22,13 @@ export function fusermount(directory: string, options: readonly string[]): numbe
     if (child.error !== undefined) throw explain(child.error);
     if (child.status !== 0) throw new Error(child.stderr.trim() || `fusermount3 failed with status ${child.status}`);
     closeSync(theirs);
-    pair[1] = -1;
-    const fd = receiveDescriptor(ours);
+    passedOn = true;
+    const fd = receiveDescriptor(ours, true)?.fd;
     if (fd === undefined) throw new Error("fusermount3 mounted but passed no descriptor back");
     return fd;
   } finally {
     closeSync(ours);
-    if (pair[1] !== -1) closeSync(theirs);
+    if (!passedOn) closeSync(theirs);
   }
 }
 

@@ -29,6 +29,8 @@ export interface SessionOptions {
   readonly negotiated?: Negotiated | undefined;
   /** Told what was agreed on before the kernel is. */
   readonly onNegotiated?: ((agreed: Negotiated) => void) | undefined;
+  /** Told once that every request is answered which a process before us left unanswered. */
+  readonly onSettled?: (() => void) | undefined;
 }
 
 /** The message that makes the kernel write back and drop all pages of a file. */
@@ -54,6 +56,11 @@ export class Session implements OperationContext {
   #closed = false;
   #whenQuiet: (() => void)[] = [];
   #writingBack: Promise<void> = Promise.resolve();
+  readonly #onSettled: () => void;
+  /** Requests sent again that are being carried out; the kernel sends them before all others. */
+  #resentInFlight = 0;
+  /** Waiting for those; no more once they are all answered. */
+  #settling: "no" | "taking" | "answering" = "no";
 
   constructor(channel: Channel, fs: FileSystemRequests, options: SessionOptions) {
     this.#channel = channel;
@@ -61,6 +68,7 @@ export class Session implements OperationContext {
     this.#onFault = options.onFault;
     this.#onNegotiated = options.onNegotiated ?? (() => undefined);
     this.#negotiated = options.negotiated;
+    this.#onSettled = options.onSettled ?? (() => undefined);
   }
 
   get negotiated(): Negotiated | undefined {
@@ -106,6 +114,27 @@ export class Session implements OperationContext {
     if (-result === Errno.ENODEV) this.#closed = true;
     else if (result < 0)
       throw new FsError("EOPNOTSUPP", "the kernel does not resend FUSE requests (Linux 6.9 or later does)");
+    this.#settling = "taking";
+  }
+
+  /** All requests sent again are taken off the channel. */
+  #tookResent(): void {
+    this.#settling = "answering";
+    this.#checkSettled();
+  }
+
+  #checkSettled(): void {
+    if (this.#settling !== "answering" || this.#resentInFlight > 0) return;
+    this.#settling = "no";
+    this.#onSettled();
+  }
+
+  /** The request needs its buffer no longer. */
+  #release(request: Request): void {
+    this.#spare.push(request);
+    if (!request.resent) return;
+    this.#resentInFlight--;
+    this.#checkSettled();
   }
 
   /**
@@ -131,6 +160,7 @@ export class Session implements OperationContext {
     switch (errno) {
       case Errno.EAGAIN:
         if (this.#inFlight === 0) this.fs.answered?.();
+        if (this.#settling === "taking") this.#tookResent();
         return "idle";
       case Errno.EINTR:
       case Errno.ENOENT: // The request was withdrawn while we took it.
@@ -145,6 +175,8 @@ export class Session implements OperationContext {
   }
 
   #carryOut(request: Request): void {
+    if (request.resent) this.#resentInFlight++;
+    else if (this.#settling === "taking") this.#tookResent();
     const operation = OPERATIONS[request.opcode];
     if (operation === undefined) return this.#refuse(request, Errno.ENOSYS);
     if (request.bodyBytes < operation.bodyBytes) return this.#refuse(request, Errno.EINVAL);
@@ -181,18 +213,18 @@ export class Session implements OperationContext {
       }
       if (!this.#send(request, 0, bodyBytes)) operation.undelivered?.(this, value, request);
     }
-    this.#spare.push(request);
+    this.#release(request);
   }
 
   #fail(request: Request, operation: Operation, error: unknown): void {
     if (!(error instanceof FsError)) this.#onFault(error);
-    if (operation.encode === undefined) this.#spare.push(request);
+    if (operation.encode === undefined) this.#release(request);
     else this.#refuse(request, error instanceof FsError ? error.errno : Errno.EIO);
   }
 
   #refuse(request: Request, errno: number): void {
     this.#send(request, errno, 0);
-    this.#spare.push(request);
+    this.#release(request);
   }
 
   /** False when nobody waits for this answer any more. */

@@ -16,6 +16,8 @@ export interface DeviceOptions extends ServeOptions {
   readonly negotiated?: Negotiated | undefined;
   /** Told what was agreed on before the kernel is. */
   readonly onNegotiated?: (agreed: Negotiated) => void;
+  /** Told once that everything is answered which an earlier process left unanswered. */
+  readonly onSettled?: () => void;
 }
 
 /** One process's service of an open, mounted /dev/fuse. The descriptor stays open; whoever opened it closes it. */

@@ -1,0 +1,113 @@
+// The devices of a mount stay locked from one worker to the next (I11, RELIABILITY trap 4c): a worker passes the descriptor of
+// each device it opens to the supervisor, which keeps it and hands it to the next worker. What a dying worker sent arrives
+// nevertheless. The supervisor itself never touches a device.
+
+import { closeSync } from "node:fs";
+import koffi from "koffi";
+import type { DescriptorKeeper } from "../device/kept.ts";
+import { receiveDescriptor, sendDescriptor, socketPair } from "../fuse/kernel/descriptor-socket.ts";
+
+const dup = koffi.load(null).func("int dup(int fd)") as (fd: number) => number;
+
+/** What the messages say: the first word, before the identity of a device. */
+const OPENED = "opened ";
+const CLOSED = "closed ";
+
+/** The supervisor's side: holds what workers sent. */
+export class KeptDevices {
+  /** For workers to inherit. */
+  readonly socketFd: number;
+  readonly #socket: number;
+  readonly #held = new Map<string, number>();
+
+  /** Throws SystemError. */
+  constructor() {
+    [this.#socket, this.socketFd] = socketPair(true);
+  }
+
+  /** Takes in what workers sent until now. */
+  receive(): void {
+    for (;;) {
+      const message = receiveDescriptor(this.#socket, false);
+      if (message === undefined) return;
+      const { words, fd } = message;
+      const identity = words.slice(OPENED.length);
+      const before = this.#held.get(identity);
+      if (before !== undefined) closeSync(before);
+      if (words.startsWith(OPENED) && fd !== undefined) this.#held.set(identity, fd);
+      else {
+        this.#held.delete(identity);
+        if (fd !== undefined) closeSync(fd);
+      }
+    }
+  }
+
+  /** Identity and descriptor of every device held. */
+  get held(): readonly (readonly [string, number])[] {
+    return [...this.#held];
+  }
+
+  /** Lets go of everything. */
+  close(): void {
+    this.receive();
+    for (const fd of [...this.#held.values(), this.#socket, this.socketFd]) closeSync(fd);
+    this.#held.clear();
+  }
+}
+
+/**
+ * The worker's side. Until `settle`, a device that is closed stays with the supervisor: opening them all may take more than
+ * one try.
+ */
+export class DeviceSender implements DescriptorKeeper {
+  readonly #socket: number;
+  readonly #handed: Map<string, number>;
+  readonly #open = new Set<string>();
+  /** What the supervisor holds. */
+  readonly #kept: Set<string>;
+  readonly #onSent: () => void;
+  #settled = false;
+
+  /** `handed`: what the supervisor held for this process. `onSent`: called after something was sent. */
+  constructor(socket: number, handed: readonly (readonly [string, number])[], onSent: () => void) {
+    this.#socket = socket;
+    this.#handed = new Map(handed);
+    this.#kept = new Set(this.#handed.keys());
+    this.#onSent = onSent;
+  }
+
+  takeOver(identity: string): number | undefined {
+    const fd = this.#handed.get(identity);
+    const own = fd === undefined ? -1 : dup(fd);
+    return own < 0 ? undefined : own;
+  }
+
+  opened(identity: string, fd: number): void {
+    this.#open.add(identity);
+    if (!this.#kept.has(identity)) this.#send(identity, fd);
+  }
+
+  closed(identity: string): void {
+    this.#open.delete(identity);
+    if (this.#settled) this.#send(identity);
+  }
+
+  /** Everything is open that will be: the supervisor need not hold the rest any longer. */
+  settle(): void {
+    this.#settled = true;
+    for (const identity of [...this.#kept]) if (!this.#open.has(identity)) this.#send(identity);
+    for (const fd of this.#handed.values()) closeSync(fd);
+    this.#handed.clear();
+  }
+
+  #send(identity: string, fd?: number): void {
+    if (fd === undefined) this.#kept.delete(identity);
+    else this.#kept.add(identity);
+    try {
+      sendDescriptor(this.#socket, (fd === undefined ? CLOSED : OPENED) + identity, fd);
+    } catch {
+      return; // Without a supervisor no worker follows, and the lock lives as long as we do.
+    }
+    this.#onSent();
+  }
+}

@@ -1,0 +1,23 @@
+// Descriptors that outlive this process. A lock belongs to an open file description, so it holds for as long as any process
+// has a descriptor of that: whoever keeps ours for the process after us leaves nobody a moment to open a device between the
+// two (I11). Who that is, is a matter of the whole process, and set once at its start.
+
+/** Keeps descriptors of locked devices. `identity` tells devices apart, whatever their paths. */
+export interface DescriptorKeeper {
+  /** A descriptor of that device which a process before us had open, for the caller to close; undefined when there is none. */
+  takeOver(identity: string): number | undefined;
+  /** The device is open and locked here. */
+  opened(identity: string, fd: number): void;
+  /** It is closed here, and to be free for others. */
+  closed(identity: string): void;
+}
+
+const nobody: DescriptorKeeper = { takeOver: () => undefined, opened: () => undefined, closed: () => undefined };
+let keeper = nobody;
+
+/** From now on `next` keeps what this process opens; nobody does until then. */
+export function keepDescriptors(next: DescriptorKeeper | undefined): void {
+  keeper = next ?? nobody;
+}
+
+export const descriptorKeeper = (): DescriptorKeeper => keeper;

@@ -1,0 +1,510 @@
+// The way to one export: requests live here until they are answered, over as many connections as that takes. When a
+// connection is lost, another one is made, the node at its end recognised, what no flush covers written again and flushed, and
+// everything without an answer sent again, in the order it was asked for. Only when that takes longer than the policy allows
+// does anything fail; then everything does, for good: the copy is dropped (I2), and opened anew when it comes back.
+// Invariants: I1 (an acknowledged flush covers every write answered before, whatever the server lost meanwhile), I11 (nothing
+// is written later than the heartbeat allows).
+
+import type { Timer } from "../../base/clock.ts";
+import { withinLimit } from "../../base/time-limit.ts";
+import { ContentLostError, DeviceError, type DeviceOperation } from "../../device/device.ts";
+import { OpenError } from "../../device/open.ts";
+import { Command, CommandFlag, TransmissionFlag } from "../wire/constants.ts";
+import type { BlockStatus, Extent } from "../wire/chunk.ts";
+import { Connection } from "./connection.ts";
+import type { NodeEvent } from "./events.ts";
+import { FramePool } from "./frames.ts";
+import { NodeIdentity } from "./identity.ts";
+import { KeptWrites } from "./kept-writes.ts";
+import { type LinkCounters, type LinkState, operationOf } from "./link-state.ts";
+import { backoffMs } from "./policy.ts";
+import { openFailure } from "./open-failure.ts";
+import { NbdRefusedError } from "./refused-error.ts";
+import { bringUpToDate } from "./replay.ts";
+import type { LinkOptions, Reached, Way } from "./way.ts";
+import { Silence } from "./silence.ts";
+import { offers, stillHolds, type Terms, writeRefusal } from "./terms.ts";
+import {
+  type Asked,
+  changes,
+  plainTransaction,
+  type Transaction,
+  type Write,
+  writeTransaction,
+  zeroTransaction,
+} from "./transaction.ts";
+
+/** A server of ours keeps the lease of who lost the connection for 20 seconds, unless told otherwise; some time is lost on the way. */
+const LEASE_MS = 15_000;
+/** An attempt to get it back may take this part of the time a request has. */
+const ATTEMPT_PART = 4;
+const ATTEMPT_MIN_MS = 1000;
+/** The same for the silence after which it is doubted, and for what is under way when the address is changed. */
+const DOUBT_PART = 8;
+const DRAIN_PART = 8;
+/** So many times while a request may wait it is looked how long it has waited. */
+const LOOKS_PER_TIMEOUT = 20;
+
+export class Link {
+  readonly name: string;
+  readonly terms: Terms;
+  readonly counters: LinkCounters;
+  /** No write is sent again later than this, by the monotonic clock. */
+  writableUntilMs = Infinity;
+  readonly #way: Way;
+  readonly #options: LinkOptions;
+  readonly #identity: NodeIdentity;
+  readonly #pool = new FramePool();
+  /** Without an answer, in the order they were asked for. */
+  readonly #pending = new Map<number, Transaction>();
+  readonly #kept: KeptWrites;
+  readonly #idle: (() => void)[] = [];
+  #newestFlushed: Write | undefined;
+  #state: LinkState = "connected";
+  /** Ready for requests; undefined while there is none, or one that is being brought up to date. */
+  #connection: Connection | undefined;
+  #address: string;
+  /** Ends the attempt to get back that is under way. */
+  #abandon: () => void = () => undefined;
+  /** Ends a pause between two attempts. */
+  #hurry: () => void = () => undefined;
+  #failure: DeviceError | undefined;
+  #silence: Silence;
+  #doubting = false;
+  #forced: Promise<void> | undefined;
+  #watch: Timer | undefined;
+  #cookie = 0;
+
+  private constructor(way: Way, options: LinkOptions, reached: Reached) {
+    const { terms } = reached.opened;
+    this.name = options.name;
+    this.terms = terms;
+    this.#way = way;
+    this.#options = options;
+    this.#address = reached.address;
+    this.#silence = new Silence(options.clock);
+    this.#identity = new NodeIdentity(options.name, terms.sizeBytes);
+    this.counters = { reconnects: 0, resent: 0, roundTripMs: terms.roundTripMs, lastError: undefined };
+    this.#kept = new KeptWrites((write) => {
+      this.#newestFlushed = write;
+      this.#pool.give(write.frame);
+    });
+  }
+
+  /** Opens the export by any of its addresses. Rejects with DeviceError. */
+  static async open(way: Way, options: LinkOptions): Promise<Link> {
+    try {
+      const reached = await way.reach(options.policy.openMs);
+      const link = new Link(way, options, reached);
+      const refusal = options.writable ? writeRefusal(link.terms) : undefined;
+      if (refusal !== undefined) {
+        reached.opened.destroy();
+        throw new OpenError(options.name, "open", refusal.code, refusal.detail);
+      }
+      await link.#adopt(reached, (read) => link.#identity.meet(read));
+      link.#emit({ kind: "connected", address: reached.address, roundTripMs: link.terms.roundTripMs });
+      return link;
+    } catch (error) {
+      way.close();
+      throw openFailure(options.name, error);
+    }
+  }
+
+  get state(): LinkState {
+    return this.#state;
+  }
+
+  /** That in use, or used last. */
+  get address(): string {
+    return this.#address;
+  }
+
+  get addresses(): readonly string[] {
+    return this.#way.addresses;
+  }
+
+  /** Requests without an answer. */
+  get inFlight(): number {
+    return this.#pending.size;
+  }
+
+  /** Answered writes that no flush covers. */
+  get keptBytes(): number {
+    return this.#kept.bytes;
+  }
+
+  // ---- requests
+
+  /** Fills the targets. Offsets and lengths are as the terms want them. Rejects with DeviceError, as all requests do. */
+  read(offsetBytes: number, lengthBytes: number, targets: readonly Uint8Array[]): Promise<void> {
+    return this.#ask(Command.READ, offsetBytes, lengthBytes, (asked) =>
+      plainTransaction(asked, Command.READ, 0, targets),
+    );
+  }
+
+  write(offsetBytes: number, lengthBytes: number, sources: readonly Uint8Array[]): Promise<void> {
+    return this.#change(Command.WRITE, offsetBytes, lengthBytes, (asked, flags) =>
+      writeTransaction(asked, flags, sources, this.#pool),
+    );
+  }
+
+  /** Makes a range read as zero; for servers that can. `keepRoom`: no hole is made of it. */
+  zero(offsetBytes: number, lengthBytes: number, keepRoom: boolean): Promise<void> {
+    return this.#change(Command.WRITE_ZEROES, offsetBytes, lengthBytes, (asked, flags) =>
+      zeroTransaction(asked, keepRoom ? flags | CommandFlag.NO_HOLE : flags, this.#pool),
+    );
+  }
+
+  /** A request that is kept until a flush covers it. */
+  async #change(
+    command: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    make: (asked: Asked, flags: number) => Write,
+  ): Promise<void> {
+    while (this.#kept.bytes >= this.#options.policy.keptBytesMax) await this.#forceFlush();
+    const canFlush = offers(this.terms, TransmissionFlag.SEND_FLUSH);
+    await this.#ask(command, offsetBytes, lengthBytes, (asked) => {
+      const settle = (error: string | undefined): void => {
+        if (error === undefined && canFlush) this.#kept.add(write);
+        else this.#pool.give(write.frame);
+        asked.settle(error);
+      };
+      const write = make({ ...asked, settle }, canFlush ? 0 : CommandFlag.FUA);
+      this.#identity.written(write);
+      return write;
+    });
+    if (this.#kept.bytes >= this.#options.policy.keptBytesMax / 2) this.#forceFlush().catch(() => undefined);
+  }
+
+  /** Makes every write that was answered durable. A server without FLUSH has made each durable before it answered. */
+  async flush(): Promise<void> {
+    if (!offers(this.terms, TransmissionFlag.SEND_FLUSH)) return this.#refuseEnded("flush", 0);
+    const covered = this.#kept.lastNumber;
+    await this.#ask(Command.FLUSH, 0, 0, (asked) =>
+      plainTransaction(
+        {
+          ...asked,
+          settle: (error) => {
+            if (error === undefined) this.#flushed(covered);
+            asked.settle(error);
+            // Asked again, a server may say that all is well, having forgotten what it could not keep.
+            if (error !== undefined) this.#giveUp(error, `its server could not flush: ${error}`, true);
+          },
+        },
+        Command.FLUSH,
+      ),
+    );
+  }
+
+  /** A hint, for servers that take it. */
+  async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
+    if (!offers(this.terms, TransmissionFlag.SEND_TRIM)) return;
+    this.#identity.discarded(offsetBytes, lengthBytes);
+    await this.#ask(Command.TRIM, offsetBytes, lengthBytes, (asked) => plainTransaction(asked, Command.TRIM));
+  }
+
+  /** Where holes are, from the beginning of the range; undefined where the server does not tell. */
+  async extents(offsetBytes: number, lengthBytes: number): Promise<readonly Extent[] | undefined> {
+    const context = this.terms.allocationContext;
+    if (context === undefined) return undefined;
+    const found: Extent[] = [];
+    const status = ({ contextId, extents }: BlockStatus): void =>
+      void (contextId === context && found.push(...extents));
+    await this.#ask(Command.BLOCK_STATUS, offsetBytes, lengthBytes, (asked) => ({
+      ...plainTransaction(asked, Command.BLOCK_STATUS),
+      status,
+    }));
+    return found;
+  }
+
+  /** Nobody asks for a flush so often that memory would be bounded by that. */
+  #forceFlush(): Promise<void> {
+    this.#forced ??= this.flush().finally(() => (this.#forced = undefined));
+    return this.#forced;
+  }
+
+  #flushed(covered: number): void {
+    this.#newestFlushed = undefined;
+    this.#kept.flushed(covered);
+    if (this.#newestFlushed !== undefined) this.#identity.flushed(this.#newestFlushed, this.#kept);
+  }
+
+  #refuseEnded(operation: DeviceOperation, offsetBytes: number): void {
+    if (this.#state === "closed") throw new DeviceError(this.name, operation, offsetBytes, "EBADF", "device is closed");
+    if (this.#failure !== undefined) throw this.#failed(operation, offsetBytes);
+  }
+
+  #failed(operation: DeviceOperation, offsetBytes: number): DeviceError {
+    const { code, message } = this.#failure as DeviceError;
+    const kind = this.#failure instanceof ContentLostError ? ContentLostError : DeviceError;
+    return new kind(this.name, operation, offsetBytes, code, message);
+  }
+
+  async #ask(
+    command: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    make: (asked: Asked) => Transaction,
+  ): Promise<void> {
+    const operation = operationOf(command);
+    this.#refuseEnded(operation, offsetBytes);
+    const cookie = this.#nextCookie();
+    return new Promise((resolve, reject) => {
+      const settle = (error: string | undefined): void => {
+        this.#pending.delete(cookie);
+        if (this.#pending.size === 0) for (const wake of this.#idle.splice(0)) wake();
+        if (error === undefined) resolve();
+        else if (this.#failure !== undefined) reject(this.#failed(operation, offsetBytes));
+        else reject(new DeviceError(this.name, operation, offsetBytes, error, `its server says ${error}`));
+      };
+      const transaction = make({ cookie, offsetBytes, lengthBytes, startedMs: this.#nowMs, settle });
+      if (this.#pending.size === 0) this.#hurry();
+      this.#pending.set(cookie, transaction);
+      this.#connection?.send(transaction);
+      this.#watchOver();
+    });
+  }
+
+  #nextCookie(): number {
+    do this.#cookie = (this.#cookie + 1) >>> 0;
+    while (this.#pending.has(this.#cookie));
+    return this.#cookie;
+  }
+
+  // ---- connections
+
+  /** Brings a new connection up to date, and everything that waits onto it. Rejects when it does not last that long. */
+  async #adopt(
+    { opened, address }: Reached,
+    recognise: Parameters<typeof bringUpToDate>[1]["recognise"],
+  ): Promise<{ readonly requests: number; readonly keptWrites: number }> {
+    let end: (reason: Error) => void = () => undefined;
+    const over = new Promise<never>((_, reject) => (end = reject));
+    over.catch(() => undefined);
+    const connection = new Connection(opened, {
+      onAnswer: (transaction, error) => transaction.settle(error),
+      onLost: (reason) => {
+        if (this.#connection === connection) this.#lost(reason);
+        else end(reason);
+      },
+    });
+    this.#abandon = () => {
+      connection.destroy();
+      end(new Error("the node was given up"));
+    };
+    try {
+      const covered = this.#kept.lastNumber;
+      const replayed = bringUpToDate(connection, {
+        name: this.name,
+        kept: this.#kept,
+        over,
+        recognise,
+        nextCookie: () => this.#nextCookie(),
+      });
+      const { clock, policy } = this.#options;
+      const limit = { clock, ms: 2 * policy.timeoutMs };
+      const keptWrites = await withinLimit(replayed, limit, () => new Error(`no answer within ${limit.ms} ms`));
+      if (keptWrites > 0) this.#flushed(covered);
+      this.#connection = connection;
+      this.#state = "connected";
+      this.#address = address;
+      this.counters.roundTripMs = opened.terms.roundTripMs;
+      this.#silence = new Silence(clock);
+      this.#silence = new Silence(clock);
+      for (const transaction of this.#pending.values()) connection.send(transaction);
+      this.#way.watch(address, (better) => void this.#changeOver(connection, better));
+      return { requests: this.#pending.size, keptWrites };
+    } catch (error) {
+      connection.destroy();
+      throw error;
+    }
+  }
+
+  /** Goes by another address although this one works: what is under way is waited for first. */
+  async #changeOver(connection: Connection, better: string): Promise<void> {
+    if (this.#connection !== connection) return;
+    // From here on requests wait.
+    this.#connection = undefined;
+    const { clock, policy } = this.#options;
+    const limit = { clock, ms: policy.timeoutMs / DRAIN_PART };
+    await withinLimit(connection.drained(), limit, () => new Error("late")).catch(() => undefined);
+    if (this.#state !== "connected") return;
+    // No goodbye: a server of ours would take it for the end of our lease.
+    connection.destroy();
+    this.#state = "reconnecting";
+    void this.#restore(this.#nowMs, `${better} is better`);
+  }
+
+  #lost(reason: Error): void {
+    this.#connection = undefined;
+    this.#state = "reconnecting";
+    this.#note(reason.message);
+    this.#emit({ kind: "lost", address: this.#address, reason: reason.message });
+    void this.#restore(this.#nowMs);
+  }
+
+  /** `whyChanged`: the connection was not lost but given up for a better one. */
+  async #restore(lostMs: number, whyChanged?: string): Promise<void> {
+    const attemptMs = Math.max(ATTEMPT_MIN_MS, this.#options.policy.timeoutMs / ATTEMPT_PART);
+    let waited = 0;
+    for (let failed = 0; this.#state === "reconnecting"; failed++) {
+      await this.#pause(backoffMs(failed));
+      if (this.#pending.size > 0 && waited++ >= this.#options.policy.retryCount) {
+        return this.#giveUp("ENOTCONN", `no connection after ${waited - 1} tries: ${this.counters.lastError ?? ""}`);
+      }
+      let reached: Reached | undefined;
+      try {
+        reached = await this.#way.reach(attemptMs);
+        // Given up, or closed, while that went on.
+        if (this.#state !== "reconnecting") return reached.opened.destroy();
+        const before = this.#address;
+        this.#refuseOther(reached);
+        this.#refuseLate(reached, lostMs);
+        const resent = await this.#adopt(reached, (read) => this.#recognise(read));
+        this.counters.resent += resent.requests + resent.keptWrites;
+        const { address } = reached;
+        const reason = whyChanged ?? "it was lost";
+        if (whyChanged === undefined) {
+          this.counters.reconnects++;
+          this.#emit({ kind: "reconnected", address, awayMs: this.#nowMs - lostMs, ...resent });
+        }
+        if (address !== before) this.#emit({ kind: "route-changed", from: before, to: address, reason });
+        return;
+      } catch (error) {
+        if (reached !== undefined && error instanceof NbdRefusedError) this.#way.blame(reached.address);
+        this.#note(error instanceof Error ? error.message : String(error));
+        if (error instanceof ContentLostError) return this.#giveUp(error.code, error.message, true);
+        if (error instanceof DeviceError && error.code === "ESTALE") return this.#giveUp(error.code, error.message);
+      }
+    }
+  }
+
+  #recognise(read: Parameters<NodeIdentity["recognise"]>[0]): Promise<void> {
+    const isChanging = (offsetBytes: number, lengthBytes: number): boolean =>
+      [...this.#pending.values()].some(
+        (other) =>
+          changes(other) &&
+          other.offsetBytes < offsetBytes + lengthBytes &&
+          offsetBytes < other.offsetBytes + other.lengthBytes,
+      );
+    return this.#identity.recognise(read, this.#kept, isChanging);
+  }
+
+  /** What was agreed on must still hold. */
+  #refuseOther({ opened }: Reached): void {
+    if (stillHolds(this.terms, opened.terms)) return;
+    opened.destroy();
+    throw new NbdRefusedError("another-node", "the export is another one now: its size or what it can do has changed");
+  }
+
+  /** Another host may have taken the volume over when our heartbeat is too old, or our lease (I11). */
+  #refuseLate({ opened }: Reached, lostMs: number): void {
+    const untilMs = this.terms.isLeased ? lostMs + LEASE_MS : this.writableUntilMs;
+    if (this.#nowMs <= untilMs) return;
+    if (this.#kept.count === 0 && ![...this.#pending.values()].some(changes)) return;
+    opened.destroy();
+    throw new DeviceError(this.name, "write", 0, "ESTALE", "it was away for longer than it was ours for certain");
+  }
+
+  // ---- time
+
+  /** Looks now and then, while anything waits, whether it has waited too long. */
+  #watchOver(): void {
+    const { policy, clock } = this.#options;
+    this.#watch ??= clock.after(policy.timeoutMs / LOOKS_PER_TIMEOUT, () => {
+      this.#watch = undefined;
+      const [oldest] = this.#pending.values();
+      if (oldest === undefined) return;
+      const waitedMs = this.#nowMs - oldest.startedMs;
+      if (waitedMs < policy.timeoutMs) {
+        void this.#doubt(waitedMs);
+        return this.#watchOver();
+      }
+      this.#giveUp("ENOTCONN", `no answer within ${policy.timeoutMs} ms${this.#lastError}`);
+    });
+  }
+
+  /**
+   * A server that says nothing may be slow, or the way there is cut. If there are other ways, and it does not answer by this one
+   * to a new question either, the connection is given up.
+   */
+  async #doubt(waitedMs: number): Promise<void> {
+    const connection = this.#connection;
+    if (connection === undefined || this.#way.addresses.length < 2) return;
+    const patienceMs = this.#options.policy.timeoutMs / DOUBT_PART;
+    const sinceMs = this.#silence.since(connection.receivedBytes);
+    if (Math.min(waitedMs, this.#nowMs - sinceMs) < patienceMs || this.#doubting) return;
+    this.#doubting = true;
+    const answers = await this.#way.answers(this.#address, patienceMs);
+    this.#doubting = false;
+    if (answers || this.#connection !== connection || this.#silence.since(connection.receivedBytes) > sinceMs) return;
+    connection.destroy();
+    this.#lost(new Error(`no answer for ${Math.round(this.#nowMs - sinceMs)} ms`));
+  }
+
+  get #lastError(): string {
+    const { lastError } = this.counters;
+    return lastError === undefined ? "" : ` (${lastError})`;
+  }
+
+  /** Ends early when a request comes: nobody is to wait for a pause that was made while nobody did. */
+  #pause(durationMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#options.clock.after(durationMs, resolve);
+      this.#hurry = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+
+  get #nowMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+
+  // ---- the end
+
+  /** From now on everything fails. */
+  #giveUp(code: string, reason: string, contentLost = false): void {
+    if (this.#state === "given-up" || this.#state === "closed") return;
+    const kind = contentLost ? ContentLostError : DeviceError;
+    this.#failure = Object.assign(new kind(this.name, "open", 0, code), { message: reason });
+    this.#state = "given-up";
+    this.#note(reason);
+    this.#leave();
+    for (const transaction of [...this.#pending.values()]) transaction.settle(code);
+    this.#kept.clear();
+    this.#emit({ kind: "gave-up", reason });
+  }
+
+  #leave(): void {
+    this.#connection?.destroy();
+    this.#connection = undefined;
+    this.#abandon();
+    this.#hurry();
+    this.#way.close();
+  }
+
+  /** Waits for what is under way, which is bounded by the policy, and leaves. */
+  async close(): Promise<void> {
+    if (this.#pending.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (this.#state === "closed") return;
+    const connection = this.#state === "connected" ? this.#connection : undefined;
+    this.#state = "closed";
+    this.#watch?.cancel();
+    connection?.close();
+    if (connection !== undefined) this.#connection = undefined;
+    else this.#leave();
+    this.#way.close();
+    this.#kept.clear();
+  }
+
+  #note(reason: string): void {
+    this.counters.lastError = reason;
+  }
+
+  #emit(event: NodeEvent): void {
+    this.#options.observer({ node: this.name, event });
+  }
+}

@@ -1,0 +1,82 @@
+// One request to a server, from the moment it is made until it is answered: it may be sent several times, over several
+// connections, with the same bytes. It holds everything that takes.
+
+import type { BlockStatus } from "../wire/chunk.ts";
+import { Command } from "../wire/constants.ts";
+import { encodeRequest, REQUEST_BYTES } from "../wire/request.ts";
+import type { FramePool } from "./frames.ts";
+
+export interface Transaction {
+  /** Unique among those without an answer. */
+  readonly cookie: number;
+  /** One of Command. */
+  readonly command: number;
+  /** CommandFlag. */
+  readonly flags: number;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  /** By the monotonic clock. */
+  readonly startedMs: number;
+  /** What goes out: the request, and the data of a WRITE. */
+  readonly message: Uint8Array;
+  /** Where the data of a READ goes; as long as the request, together. */
+  readonly targets: readonly Uint8Array[];
+  /** Where the answer to a BLOCK_STATUS goes; once for each context. */
+  readonly status?: ((status: BlockStatus) => void) | undefined;
+  /** Undefined: carried out. Otherwise the system's name of the error the server gave. Called once. */
+  readonly settle: (error: string | undefined) => void;
+}
+
+/** A WRITE or WRITE_ZEROES, with memory of its own. */
+export interface Write extends Transaction {
+  /** From the pool; `message` is the front of it. */
+  readonly frame: Buffer;
+}
+
+export type Asked = Pick<Transaction, "cookie" | "offsetBytes" | "lengthBytes" | "startedMs" | "settle">;
+
+/** A request without data of its own. `command` and `flags` are Command and CommandFlag. */
+export function plainTransaction(
+  asked: Asked,
+  command: number,
+  flags = 0,
+  targets: readonly Uint8Array[] = [],
+): Transaction {
+  return { ...asked, command, flags, message: requestOf(asked, command, flags), targets };
+}
+
+/** A WRITE of `sources`, which are copied. */
+export function writeTransaction(asked: Asked, flags: number, sources: readonly Uint8Array[], pool: FramePool): Write {
+  const frame = pool.take(REQUEST_BYTES + asked.lengthBytes);
+  frame.set(requestOf(asked, Command.WRITE, flags));
+  let at = REQUEST_BYTES;
+  for (const source of sources) {
+    frame.set(source, at);
+    at += source.length;
+  }
+  return { ...asked, command: Command.WRITE, flags, message: frame.subarray(0, at), targets: [], frame };
+}
+
+/** A WRITE_ZEROES. */
+export function zeroTransaction(asked: Asked, flags: number, pool: FramePool): Write {
+  const command = Command.WRITE_ZEROES;
+  const frame = pool.take(REQUEST_BYTES);
+  frame.set(requestOf(asked, command, flags));
+  return { ...asked, command, flags, message: frame.subarray(0, REQUEST_BYTES), targets: [], frame };
+}
+
+/** The same write, to be sent once more, under another cookie: the memory is the same. */
+export function writeAgain(write: Write, asked: Asked): Write {
+  write.frame.set(requestOf(asked, write.command, write.flags));
+  return { ...write, ...asked };
+}
+
+/** The data of a write; nothing for one of zeroes. */
+export const dataOf = (write: Write): Uint8Array => write.message.subarray(REQUEST_BYTES);
+
+export const changes = ({ command }: Transaction): boolean =>
+  command !== Command.READ && command !== Command.FLUSH && command !== Command.BLOCK_STATUS;
+
+function requestOf({ cookie, offsetBytes, lengthBytes }: Asked, command: number, flags: number): Uint8Array {
+  return encodeRequest({ flags, command, cookie: { high: 0, low: cookie }, offsetBytes, lengthBytes });
+}

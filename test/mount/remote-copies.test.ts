@@ -1,0 +1,114 @@
+// A volume with a copy at home and one on a server of others: the server restarts in the middle of work, goes away for longer,
+// and comes back; nobody notices but the log and the status.
+
+import { once } from "node:events";
+import { get, type IncomingMessage } from "node:http";
+import { text } from "node:stream/consumers";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type ForeignServer, freePort, imageIn, startNbdkit } from "../nbd/foreign-servers.ts";
+import { mountsImpossible } from "./cli-place.ts";
+import { CopiesPlace, Work } from "./copies-place.ts";
+
+const MIB = 1024 * 1024;
+
+let place: CopiesPlace;
+let server: ForeignServer;
+let local: string;
+beforeEach(async () => {
+  place = new CopiesPlace();
+  local = imageIn(place.folder, 96 * MIB, "local.img");
+  imageIn(place.folder, 96 * MIB, "remote.img");
+  server = await start();
+});
+afterEach(async () => {
+  place.clear();
+  await server.stop();
+});
+
+const start = (): Promise<ForeignServer> => startNbdkit(place.folder, ["file", place.path("remote.img")]);
+
+/** What a program on this machine serves over HTTP. */
+async function page(port: number, path: string): Promise<string> {
+  const [response] = (await once(get({ port, path }), "response")) as [IncomingMessage];
+  return text(response);
+}
+
+/** Lines of the daemon's log that say this. */
+async function told(words: RegExp): Promise<number> {
+  return (await place.status()).notes.filter((line) => words.test(line)).length;
+}
+
+describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
+  it("stays in sync when its server is killed and restarted at once, whatever is being written", async () => {
+    expect(await place.run("mkfs.h2ts", "-q", local, server.target)).toMatchObject({ code: 0, out: "", err: "" });
+    const metricsPort = await freePort();
+    await place.h2ts("mount", "-o", `metrics=${metricsPort}`, local, server.target, place.mnt);
+    const work = new Work(place.mnt, 11);
+    work.start();
+    for (let round = 1; round <= 3; round++) {
+      await server.stop();
+      server = await start();
+      await expect.poll(() => told(/back at .*sent again/), { timeout: 20_000 }).toBe(round);
+      await work.stop();
+      work.start();
+    }
+    await work.stop();
+    expect(await place.states()).toEqual(["ONLINE", "ONLINE"]);
+    await work.verify();
+    const report = await place.run("h2ts", "status", "-v", place.mnt);
+    expect(report.out).toMatch(
+      /remote, 96M\n +connected, by \S+kit.sock; round trip [\d.]+ ms\n.*[1-9]\d* reconnects\n/,
+    );
+    const metrics = await page(metricsPort, "/metrics");
+    expect(metrics).toMatch(/^h2ts_node_reconnects\{copy="1",node="nbd\+unix:.*\} 3$/m);
+    await place.h2ts("umount", place.mnt);
+    await place.examine(work, [local, server.target]);
+  });
+
+  it("leaves when its server stays away, the others go on, and it comes back by itself and is caught up", async () => {
+    expect(await place.run("mkfs.h2ts", "-q", local, server.target)).toMatchObject({ code: 0, out: "", err: "" });
+    await place.h2ts("mount", "-o", "deadline=1000", local, server.target, place.mnt);
+    const work = new Work(place.mnt, 12);
+    work.start();
+    await server.stop();
+    await place.until(["ONLINE", "FAULTED"]);
+    expect(await told(/given up: no (answer|connection)/)).toBe(1);
+    await work.stop();
+    expect(await place.run("h2ts", "online", place.mnt, "1")).toMatchObject({ code: 2, out: "" });
+    work.start();
+    server = await start();
+    await place.until(["ONLINE", "ONLINE"]);
+    await work.stop();
+    await place.h2ts("umount", place.mnt);
+    await place.examine(work, [local, server.target]);
+  });
+
+  it("is missing, and no more, when its server is not there at the mount; replace puts a copy on another one", async () => {
+    const spare = imageIn(place.folder, 96 * MIB, "spare.img");
+    expect(await place.run("mkfs.h2ts", "-q", local, spare, server.target)).toMatchObject({ code: 0, err: "" });
+    await server.stop();
+    const spec = [local, spare, server.target].join(",");
+    const mounted = await place.run("mount.h2ts", spec, place.mnt);
+    expect(mounted).toMatchObject({ code: 0, out: "" });
+    expect(mounted.err).toMatch(/copy 2 [^\n]*MISSING/);
+    const work = new Work(place.mnt, 13);
+    await work.run(20);
+    server = await start();
+    expect((await place.run("h2ts", "replace", place.mnt, "1", server.target)).err).toMatch(
+      /holds an h2ts volume|already in use/,
+    );
+    await place.h2ts("online", place.mnt, "2");
+    const row = [imageIn(place.folder, 48 * MIB, "half.img"), imageIn(place.folder, 64 * MIB, "second.img")];
+    const second = await startNbdkit(place.folder, ["file", row[1] as string], "second");
+    try {
+      await place.h2ts("replace", "-w", place.mnt, "1", `${row[0]}+${second.target}`);
+      await place.h2ts("wait", place.mnt);
+      await work.run(20);
+      expect(await place.states()).toEqual(["ONLINE", "ONLINE", "ONLINE"]);
+      await place.h2ts("umount", place.mnt);
+      await place.examine(work, [local, server.target, `${row[0]}+${second.target}`]);
+    } finally {
+      await second.stop();
+    }
+  });
+});

@@ -1,0 +1,100 @@
+// Between two workers of a mount nobody else gets at its images (I11, RELIABILITY trap 4c); when it lets go of one, that is free
+// at once.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { DeviceError } from "../../src/device/device.ts";
+import { openNode } from "../../src/device/open.ts";
+import { mountsImpossible } from "./cli-place.ts";
+import { CopiesPlace, killed, Work } from "./copies-place.ts";
+
+let place: CopiesPlace;
+let stopped: number | undefined;
+beforeEach(() => {
+  place = new CopiesPlace();
+});
+afterEach(() => {
+  if (stopped !== undefined) process.kill(stopped, "SIGCONT");
+  stopped = undefined;
+  place.clear();
+});
+
+/** What opening the image for writing gives now, as mount, fsck and mkfs do it. */
+async function tried(path: string): Promise<"free" | "in use"> {
+  try {
+    const node = await openNode(path, { writable: true });
+    await node.close();
+    return "free";
+  } catch (error) {
+    if (error instanceof DeviceError && error.operation === "lock") return "in use";
+    throw error;
+  }
+}
+
+async function pids(): Promise<{ supervisorPid: number; workerPid: number }> {
+  const { daemon } = await place.status();
+  if (daemon === undefined) throw new Error("no daemon");
+  return daemon;
+}
+
+describe.skipIf(mountsImpossible() !== undefined)("images of a mount whose worker is gone", () => {
+  it("can't be opened by anybody else, however long the next worker takes; also one attached later", async () => {
+    const [a, b, c] = place.images("a", "b", "c");
+    await place.format("32M", [a, b]);
+    await place.h2ts("mount", a, b, place.mnt);
+    const work = new Work(place.mnt, 21);
+    await work.run(5);
+    await place.h2ts("attach", "-s", "32M", place.mnt, c);
+    await place.h2ts("wait", place.mnt);
+    const { supervisorPid, workerPid } = await pids();
+    process.kill(supervisorPid, "SIGSTOP");
+    stopped = supervisorPid;
+    await killed(workerPid);
+    for (const image of [a, b, c]) expect(await tried(image), image).toBe("in use");
+    expect(await place.run("fsck.h2ts", "-y", a, b, c)).toMatchObject({ code: 8, err: /already in use/ });
+    expect(await place.run("mkfs.h2ts", "-q", "-f", c)).toMatchObject({ code: 1, err: /already in use/ });
+    process.kill(supervisorPid, "SIGCONT");
+    stopped = undefined;
+    await work.run(5);
+    await work.verify();
+    await place.h2ts("umount", place.mnt);
+    for (const image of [a, b, c]) expect(await tried(image), image).toBe("free");
+    expect(await place.run("fsck.h2ts", "-n", "-f", a, b, c)).toMatchObject({ code: 0 });
+  });
+
+  it("are locked at every moment while workers die, and free at once after an offline and the unmount", async () => {
+    const [a, b] = place.images("a", "b");
+    await place.format("32M", [a, b]);
+    await place.h2ts("mount", a, b, place.mnt);
+    let trying = true;
+    let tries = 0;
+    const opener = (async () => {
+      for (; trying; tries++) {
+        for (const image of [a, b]) expect(await tried(image)).toBe("in use");
+        await sleep(1);
+      }
+    })();
+    opener.catch(() => undefined);
+    const work = new Work(place.mnt, 22);
+    work.start();
+    for (let kills = 0; kills < 3; kills++) {
+      process.kill((await pids()).workerPid, "SIGKILL");
+      await expect.poll(async () => (await place.status()).daemon?.restarts, { timeout: 20_000 }).toBe(kills + 1);
+    }
+    await place.h2ts("upgrade", place.mnt);
+    await work.stop();
+    trying = false;
+    await opener;
+    expect(tries).toBeGreaterThan(100);
+    await place.h2ts("offline", place.mnt, "1");
+    expect(await tried(b)).toBe("free");
+    expect(await tried(a)).toBe("in use");
+    await place.h2ts("online", place.mnt, "1");
+    await place.h2ts("wait", place.mnt);
+    process.kill((await pids()).workerPid, "SIGKILL");
+    expect(await tried(b)).toBe("in use");
+    await place.until(["ONLINE", "ONLINE"]);
+    await place.h2ts("umount", place.mnt);
+    for (const image of [a, b]) expect(await tried(image), image).toBe("free");
+  });
+});
