@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { get, type IncomingMessage } from "node:http";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type ForeignServer, freePort, imageIn, startNbdkit } from "../nbd/foreign-servers.ts";
+import { type ForeignServer, freePort, imageIn, startNbdkit, temporaryFolder } from "../nbd/foreign-servers.ts";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
 
@@ -14,18 +14,21 @@ const MIB = 1024 * 1024;
 let place: CopiesPlace;
 let server: ForeignServer;
 let local: string;
+let away: ReturnType<typeof temporaryFolder>;
 beforeEach(async () => {
   place = new CopiesPlace();
   local = imageIn(place.folder, 96 * MIB, "local.img");
-  imageIn(place.folder, 96 * MIB, "remote.img");
+  away = temporaryFolder();
+  imageIn(away.path, 96 * MIB, "remote.img");
   server = await start();
 });
 afterEach(async () => {
   place.clear();
   await server.stop();
+  away.dispose();
 });
 
-const start = (): Promise<ForeignServer> => startNbdkit(place.folder, ["file", place.path("remote.img")]);
+const start = (): Promise<ForeignServer> => startNbdkit(away.path, ["file", `${away.path}/remote.img`]);
 
 /** What a program on this machine serves over HTTP. */
 async function page(port: number, path: string): Promise<string> {
@@ -102,7 +105,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
     );
     await place.h2ts("online", place.mnt, "2");
     const row = [imageIn(place.folder, 48 * MIB, "half.img"), imageIn(place.folder, 64 * MIB, "second.img")];
-    const second = await startNbdkit(place.folder, ["file", row[1] as string], "second");
+    const second = await startNbdkit(away.path, ["file", row[1] as string], "second");
     try {
       await place.h2ts("replace", "-w", place.mnt, "1", `${row[0]}+${second.target}`);
       await place.h2ts("wait", place.mnt);
