@@ -39,6 +39,31 @@ export async function startNbdkit(folder: string, words: readonly string[], name
   return started("nbdkit", ["-f", "-U", socket, ...words], `nbd+unix:///?socket=${socket}`, () => listensAt(socket));
 }
 
+/**
+ * An nbdkit that a shell starts again whenever it is killed. Not by us: a process that we fork closes its copies of our open
+ * files, and those on a mount that waits for this very server can't be closed before it is there.
+ */
+export async function startUndying(
+  folder: string,
+  words: readonly string[],
+): Promise<ForeignServer & { kill(): void }> {
+  const socket = join(folder, "undying.sock");
+  const pidFile = join(folder, "undying.pid");
+  const loop = 'while :; do rm -f "$0" "$1"; nbdkit -f -U "$0" -P "$1" "${@:2}"; done';
+  const server = await started("bash", ["-c", loop, socket, pidFile, ...words], `nbd+unix:///?socket=${socket}`, () =>
+    listensAt(socket),
+  );
+  const kill = (): void => void process.kill(Number(readFileSync(pidFile, "latin1")), "SIGKILL");
+  return {
+    ...server,
+    kill,
+    stop: async () => {
+      await server.stop();
+      kill();
+    },
+  };
+}
+
 /** The same over TCP, in a network namespace if one is named. */
 export async function startNbdkitOn(
   port: number,
