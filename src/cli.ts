@@ -36,13 +36,22 @@ const VERBS = [
 ];
 for (const add of VERBS) add(program);
 
+/** What was wrong with the words, and where to read on. */
+function usageLine(message: string, verb: string | undefined): string {
+  if (verb === "resync") {
+    return "a resync begins by itself when a copy returns (h2ts online DIR COPY) or at the next mount; without a mount: fsck.h2ts --resync TARGET...";
+  }
+  const line = message.replace(/^error: /, "").replace(/\.$/, "");
+  const known = program.commands.some((command) => command.name() === verb);
+  return `${line}; see h2ts ${known ? `${verb} ` : ""}--help`;
+}
+
 try {
   if (process.argv.length <= 2) program.outputHelp();
   else await program.parseAsync();
 } catch (error) {
   if (!(error instanceof CommanderError)) process.exitCode = reportFailure("h2ts", error);
   else if (error.exitCode !== 0) {
-    const line = error.message.replace(/^error: /, "");
-    process.exitCode = reportFailure("h2ts", new UsageError(`${line}; see h2ts --help`));
+    process.exitCode = reportFailure("h2ts", new UsageError(usageLine(error.message, process.argv[2])));
   }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs seeds of the simulation for a chosen time on two cores: npm run sim -- --minutes N --seed S (the first seed; default: by the clock).
 # Every failure names its seed; the same seed fails again. Says how many distinct crash states that were, and how many a night makes.
-# All histories of three copies up to six mounts come on top: two or three minutes more.
+# All histories of three copies up to six mounts come on top: a minute or two more.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

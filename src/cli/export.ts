@@ -7,7 +7,10 @@ import { DaemonLog } from "../daemon/daemon-log.ts";
 import type { BlockDevice } from "../device/device.ts";
 import { CALLS_IN_FLIGHT_MAX } from "../device/gate.ts";
 import { GatheringDevice } from "../device/gathering.ts";
+import { openNode } from "../device/open.ts";
 import { Row } from "../device/row.ts";
+import { openDevice, type OpenDevice } from "../nbd/open.ts";
+import { isRemoteTarget } from "../nbd/target.ts";
 import { Catalogue } from "../nbd/server/catalogue.ts";
 import { Export } from "../nbd/server/export.ts";
 import { formatListenAddress } from "../nbd/server/listen-address.ts";
@@ -57,7 +60,7 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
   const asked = endAsked();
   const targets = await openTargets(
     plan.exports.map(({ target }) => target),
-    { writable: !plan.readOnly },
+    { writable: !plan.readOnly, open: openToServe },
   );
   try {
     const clock = new SystemClock();
@@ -83,6 +86,10 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
   }
   log("ended");
 }
+
+/** Nobody but the kernel caches what is served from here. */
+const openToServe: OpenDevice = (node, { writable }) =>
+  isRemoteTarget(node) ? openDevice(node, { writable }) : openNode(node, { writable, keepsCached: true });
 
 function deviceOf({ devices }: OpenTarget): BlockDevice {
   const nodes = devices.map((device) => new GatheringDevice(device));

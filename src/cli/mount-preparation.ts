@@ -34,8 +34,8 @@ function targetOf(target: string, pathOf: (path: string) => string): string {
   }
 }
 
-/** The absolute form of a mount point. Throws {@link MountError} when it is none. */
-export function resolveDirectory(directory: string): string {
+/** The absolute form of a mount point. Throws {@link MountError} when it is none; `ifMissing` says what to do if it is not there. */
+export function resolveDirectory(directory: string, ifMissing = "give the one of a mounted volume"): string {
   try {
     const path = realpathSync(directory);
     if (!statSync(path).isDirectory()) throw new MountError(`${directory}: is not a folder`);
@@ -43,7 +43,7 @@ export function resolveDirectory(directory: string): string {
   } catch (error) {
     if (error instanceof MountError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") throw new MountError(`${directory}: the mount point does not exist; create it with mkdir`);
+    if (code === "ENOENT") throw new MountError(`${directory}: the mount point does not exist; ${ifMissing}`);
     if (code === "ENOTCONN")
       throw new MountError(`${directory}: a daemon that died is still mounted here; umount it first`);
     throw new MountError(`${directory}: ${message}`);
@@ -69,7 +69,7 @@ export async function prepareMount(
   options: MountOptions,
   source?: string,
 ): Promise<MountRequest> {
-  const point = resolveDirectory(directory);
+  const point = resolveDirectory(directory, "create it with mkdir");
   const resolved = targets.map(resolveTarget);
   const twin = resolved.find((target, i) => resolved.indexOf(target) < i);
   if (twin !== undefined) throw new MountError(`${twin}: given twice; give each target once`);

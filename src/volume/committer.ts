@@ -39,6 +39,8 @@ export class Committer {
   #earlyBytes = 0;
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
+  /** What commits given up have sealed. */
+  readonly #givenUp: PendingWrite[] = [];
   /** Something completed since the last seal. */
   #changed = false;
   /** Transactions of the roots made durable, newest last: as many as a ring holds. */
@@ -166,6 +168,7 @@ export class Committer {
     } finally {
       this.#intent?.reopen();
     }
+    this.#intent?.prepare();
   }
 
   /** Sets room aside for the log; without room there is none, and every barrier is a commit. Not during a commit. */
@@ -206,6 +209,7 @@ export class Committer {
     else this.#intent.sealed(view, tid, rootInSync(view));
     store.tid = tid + 1;
     const early = [...this.#early];
+    let durable = false;
     try {
       await Promise.all([this.#write(writes), ...early]);
       await this.#copies.flush();
@@ -224,8 +228,9 @@ export class Committer {
       await this.#copies.flush();
       // A read or repair begun before some block was freed must be over before its place can be used again.
       await store.readsSettled();
+      durable = true;
     } finally {
-      store.written(writes);
+      this.#release(writes, durable);
     }
     this.#members.rootDurable(view);
     this.#intent?.rootDurable();
@@ -233,6 +238,15 @@ export class Committer {
     if (this.#copies.failed.length > 0) return false;
     this.#members.committed(tid, joining);
     return true;
+  }
+
+  /**
+   * What a durable root names may leave memory. What a commit given up has sealed may not: if another copy fails before the
+   * next one is durable, its pointers have to be found and cleared in there, and narrow blocks brought elsewhere.
+   */
+  #release(writes: readonly PendingWrite[], durable: boolean): void {
+    this.#givenUp.push(...writes);
+    if (durable) this.#store.written(this.#givenUp.splice(0));
   }
 
   /** Every ring holds the root `tid` now, and the ones before it that it has room for. */

@@ -6,7 +6,7 @@ import type { Copy } from "../copies/copy.ts";
 import { LoneCopy } from "../copies/lone-copy.ts";
 import { lastComplete } from "../copies/lineage.ts";
 import type { Ring, RingRoot } from "../copies/ring.ts";
-import { FREEMAP_LEAF_BYTES, FREEMAP_LEAF_KIB } from "../format/freemap.ts";
+import { FREEMAP_LEAF_BYTES, FREEMAP_LEAF_KIB, leafCount } from "../format/freemap.ts";
 import {
   MemberFlag,
   rootCounters,
@@ -86,15 +86,23 @@ export async function releaseAnchor(volume: Volume, copyIndex: number): Promise<
   for (const index of freemap.anchoredLeaves) await volume.untilLoaded(() => freemap.releaseAnchor(index));
 }
 
-/** The bitmap of a copy as one of its own roots has it, read from that copy alone. */
+/**
+ * The bitmap of a copy as one of its own roots has it, read from that copy alone. Where it can't be read, all may be in use:
+ * what the anchor names is not given out because a block of its freemap has rotted meanwhile. Of a copy in doubt, whose last
+ * state may be spoilt anyway, what can be told is kept, and it is caught up.
+ */
 async function leavesOf(copy: Copy, root: RingRoot): Promise<Map<number, Uint32Array>> {
   const leaves = new Map<number, Uint32Array>();
+  const unread: number[] = [];
+  let unknown = false;
   const visitor: WalkVisitor = {
-    fault: () => undefined,
+    fault: () => void (unknown = true),
     misstamped: () => undefined,
     meet: () => true,
     enter: () => true,
     arrive: (node, { block }) => {
+      if (block === undefined && node.level > 0) unknown = true;
+      if (block === undefined && node.level === 0) unread.push(refKey(node.view, node.at));
       if (block !== undefined && node.level === 0 && block.byteLength === FREEMAP_LEAF_BYTES) {
         const bytes = new Uint8Array(block.buffer, block.byteOffset, FREEMAP_LEAF_BYTES).slice();
         leaves.set(refKey(node.view, node.at), new Uint32Array(bytes.buffer));
@@ -111,5 +119,9 @@ async function leavesOf(copy: Copy, root: RingRoot): Promise<Map<number, Uint32A
     refs: 1,
   } as const;
   await new Walker(new LoneCopy(copy), bounds, visitor, { everyCopy: false }).walk([{ ...tree, holder: undefined }]);
+  const inDoubt = copy.untrusted || copy.standing === "unknown" || copy.standing === "blank";
+  if (inDoubt) return leaves;
+  if (unknown) for (let index = 0; index < leafCount(copy.sizeKib); index++) unread.push(index);
+  for (const index of unread) if (!leaves.has(index)) leaves.set(index, new Uint32Array(LEAF_WORDS).fill(0xffff_ffff));
   return leaves;
 }

@@ -4,6 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { expect } from "vitest";
 
 const DIST = resolve(import.meta.dirname, "../../dist");
 const PROGRAMS = {
@@ -53,6 +54,13 @@ export class Place {
       child.on("error", reject);
       child.on("close", (code) => settle({ code, out, err }));
     });
+  }
+
+  /** As `run`; a failure of the program fails the test, with all that it said. */
+  async succeeds(program: keyof typeof PROGRAMS, ...words: string[]): Promise<Outcome> {
+    const outcome = await this.run(program, ...words);
+    expect(outcome.code, `${program} ${words.join(" ")}\n${outcome.out}${outcome.err}`).toBe(0);
+    return outcome;
   }
 
   /** Mounts still under this folder, innermost first. */

@@ -210,6 +210,21 @@ describe("mistakes cost one line and change nothing", () => {
     expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
   });
 
+  it("of words, and the line says where to read on", async () => {
+    for (const [words, line] of [
+      [["offline", "mnt"], /missing required argument 'COPY'; see h2ts offline --help$/],
+      [["detach", "mnt", "0", "more"], /Expected 2 arguments but got 3; see h2ts detach --help$/],
+      [["statsu"], /unknown command 'statsu'.*status.*; see h2ts --help$/],
+      [["resync", "mnt"], /begins by itself.*h2ts online.*fsck\.h2ts --resync/],
+    ] as const) {
+      const { code, out, err } = await place.run("h2ts", ...words);
+      expect({ code, out }, words.join(" ")).toEqual({ code: 1, out: "" });
+      expect(err.trimEnd()).toMatch(line);
+    }
+    const gone = await place.run("h2ts", "offline", place.path("nowhere"), "0");
+    expect(gone).toMatchObject({ code: 32, err: expect.stringMatching(/nowhere: the mount point does not exist/) });
+  });
+
   it("at unmounting, syncing and asking for status", async () => {
     const mnt = place.mountPoint();
     for (const verb of ["umount", "sync", "status"]) {

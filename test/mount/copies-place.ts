@@ -119,11 +119,10 @@ export class CopiesPlace extends Place {
 
   /** Unmounted: the checker finds nothing, and each of the copies alone holds all that was done. */
   async examine(work: Work, targets: readonly string[], others: readonly string[] = []): Promise<void> {
-    const checked = await this.run("fsck.h2ts", "-n", "-f", ...targets, ...others);
-    expect(checked, checked.out).toMatchObject({ code: 0 });
+    await this.succeeds("fsck.h2ts", "-n", "-f", ...targets, ...others);
     const alone = this.mountPoint("alone");
     for (const target of targets) {
-      expect(await this.run("h2ts", "mount", "-o", "ro,degraded", target, alone)).toMatchObject({ code: 0, out: "" });
+      expect(await this.succeeds("h2ts", "mount", "-o", "ro,degraded", target, alone)).toMatchObject({ out: "" });
       await work.verify(alone);
       await this.h2ts("umount", alone);
     }

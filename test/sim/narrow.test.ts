@@ -7,7 +7,10 @@ import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { runStep } from "../model/workload.ts";
 import { CopyPointers } from "../../src/tree/copy-pointers.ts";
-import { MIB } from "../model/simulated-volume.ts";
+import { JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
+import { CopySet } from "../../src/copies/copy-set.ts";
+import { Journal } from "../../src/log/journal.ts";
+import { IntentLog } from "../../src/volume/intent-log.ts";
 import {
   bulk,
   findings,
@@ -299,6 +302,47 @@ describe("copies=K", () => {
       await unmount(mounted);
       expect(await rightOrGone(seed, [undefined, mounted.devices[1]!.image], await work.tree())).toBeLessThan(2);
     }
+  });
+
+  it("keeps in memory what a commit given up has written, until a root names it (I2)", async () => {
+    const seed = 57_400;
+    const work = new Workload(seed, 1);
+    const images = await formattedNodes(seed, [48 * MIB, 24 * MIB]);
+    const journal = new Journal(new Uint8Array(JOURNAL_BYTES));
+    const mounted = await mount(seed, images, { cacheBytes: MIB, journal });
+    const { fs, volume } = mounted;
+    await bulk(work, fs, "other", 4 * MIB);
+    for (const each of [fs, work.model]) expect(await runStep(each, { do: "create", at: ["narrow"] })).toBe("ok");
+    await setCopies(fs, "narrow", 1);
+    for (let i = 0; i < 2; i++) await volume.forceCommit();
+    const step = { do: "write", at: ["narrow"], offset: 0, length: 65536, fill: 7 } as const;
+    for (const each of [fs, work.model]) expect(await runStep(each, step)).toBe("ok");
+    const other = await inodeAt(fs, "other");
+    let givenUp = false;
+    vi.spyOn(IntentLog.prototype, "close").mockImplementationOnce(() => Promise.resolve(!(givenUp = true)));
+    const { flush } = CopySet.prototype;
+    vi.spyOn(CopySet.prototype, "flush").mockImplementation(async function (this: CopySet, copy) {
+      if (givenUp) {
+        givenUp = false;
+        // Whatever may leave the cache does; then the copy fails that has the data.
+        for (let round = 0; round < 4; round++) {
+          for (let at = 0; at < 4 * MIB; at += MIB / 4) await fs.read(other, at, MIB / 4);
+        }
+        mounted.devices[0]!.fail({
+          operation: "flush",
+          nth: 1,
+          permanent: true,
+          effect: { kind: "error", code: "EIO" },
+        });
+      }
+      return flush.call(this, copy);
+    });
+    await volume.forceCommit();
+    vi.restoreAllMocks();
+    expect(volume.copies.copy(0)?.standing).toBe("faulted");
+    expect(volume.readOnly).toBeUndefined();
+    await unmount(mounted);
+    expect(await rightOrGone(seed, [undefined, mounted.devices[1]!.image], await work.tree())).toBe(0);
   });
 
   it("keeps a copy that is away a member while it alone holds data, until it is back or the files are gone", async () => {
