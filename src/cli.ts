@@ -2,6 +2,7 @@
 // The h2ts command: one verb a file.
 
 import { Command, CommanderError } from "commander";
+import { addExport } from "./cli/export.ts";
 import { reportFailure } from "./cli/failure.ts";
 import { addMount } from "./cli/mount.ts";
 import { addOffline } from "./cli/offline.ts";
@@ -31,7 +32,7 @@ const VERBS = [
   ...[addMount, addUmount, addSync, addStatus],
   ...[addMembers, addScrub, addProperties],
   ...[addOffline, addOnline, addSuspend, addResume, addSelectMaster, addWait],
-  ...[addResolve, addUpgrade],
+  ...[addResolve, addUpgrade, addExport],
 ];
 for (const add of VERBS) add(program);
 

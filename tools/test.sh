@@ -4,7 +4,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 need_node
-need_packages fuse3 libfuse2 fio rsync attr acl sqlite3 git
+need_packages fuse3 libfuse2 fio rsync attr acl sqlite3 git libnbd-bin qemu-utils nbdkit nbd-server openssl iproute2
 need_build
 
 report=$(mktemp "${TMPDIR:-/tmp}/h2ts-tests.XXXXXX")

@@ -320,6 +320,16 @@ export class CopySet {
       await copy.device.discard(kib * KIB, lengthKib * KIB).catch(() => undefined);
   }
 
+  /** Says that a range of one copy will be written in small pieces, each flushed; false when nothing was done about it. */
+  async prepare(copyIndex: number, kib: number, lengthKib: number): Promise<boolean> {
+    const copy = this.#byIndex[copyIndex];
+    if (copy?.device.prepare === undefined || copy.failure !== undefined) return false;
+    if (this.readOnly || !this.#mayWrite(copy)) return false;
+    const isReady = await copy.prepare(kib * KIB, lengthKib * KIB);
+    this.#noticeFailed();
+    return isReady;
+  }
+
   /** Closes all devices; rejects with the first failure after all are closed. */
   async close(): Promise<void> {
     const failures: unknown[] = [];

@@ -154,6 +154,12 @@ export class Copy {
     return this.#counted(this.device.write(offsetBytes, [bytes]));
   }
 
+  /** Readies a range for small writes. A failure is kept: the system tells once only that it lost what was written before. */
+  async prepare(offsetBytes: number, lengthBytes: number): Promise<boolean> {
+    await this.#guarded("flush", offsetBytes, () => Promise.resolve(this.device.prepare?.(offsetBytes, lengthBytes)));
+    return this.#failure === undefined;
+  }
+
   /** Writes; a failure is kept in `failure` and counted. */
   write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
     return this.#guarded("write", offsetBytes, () => this.device.write(offsetBytes, sources));

@@ -80,6 +80,12 @@ export interface BlockDevice {
   /** Says that a range holds nothing of value; it may read as zero or as before. A hint: errors are not reported. */
   discard(offsetBytes: number, lengthBytes: number): Promise<void>;
   /**
+   * Says that a range, which holds nothing of value, will be written in pieces, each flushed at once: an image file has room made
+   * for it beforehand, and may read as zero or as before. Absent where nothing is gained. An error is one of a flush: what was
+   * written before may be lost.
+   */
+  prepare?(offsetBytes: number, lengthBytes: number): Promise<void>;
+  /**
    * Makes a range read as zero; `keepRoom`: it keeps its room on the medium. Use `zeroRange`, which does it on any device.
    */
   zero?(offsetBytes: number, lengthBytes: number, keepRoom: boolean): Promise<void>;

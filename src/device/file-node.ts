@@ -25,6 +25,8 @@ export interface FileNodeFacts {
   /** The same for two paths to one device. */
   readonly identity: string;
   readonly writable: boolean;
+  /** What was written back stays in the kernel's cache. */
+  readonly keepsCached: boolean;
   /** Told when the descriptor is closed. */
   readonly onClosed: () => void;
 }
@@ -37,18 +39,20 @@ export class FileNode implements BlockDevice {
   readonly identity: string;
   readonly writable: boolean;
   readonly #fd: number;
+  readonly #keepsCached: boolean;
   readonly #onClosed: () => void;
   readonly #gate = new Gate();
   #closed: Promise<void> | undefined;
   #unwrittenBytes = 0;
   #writingBack = false;
 
-  constructor(name: string, fd: number, { sizeBytes, identity, writable, onClosed }: FileNodeFacts) {
+  constructor(name: string, fd: number, { sizeBytes, identity, writable, keepsCached, onClosed }: FileNodeFacts) {
     this.name = name;
     this.sizeBytes = sizeBytes;
     this.identity = identity;
     this.writable = writable;
     this.#fd = fd;
+    this.#keepsCached = keepsCached;
     this.#onClosed = onClosed;
   }
 
@@ -72,7 +76,7 @@ export class FileNode implements BlockDevice {
   async #writeBack(): Promise<void> {
     this.#unwrittenBytes = 0;
     this.#writingBack = true;
-    await this.#gate.run(() => beginWriteBack(this.#fd));
+    await this.#gate.run(() => beginWriteBack(this.#fd, !this.#keepsCached));
     this.#writingBack = false;
   }
 
@@ -106,6 +110,21 @@ export class FileNode implements BlockDevice {
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
     if (!this.writable || lengthBytes <= 0 || offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
     await this.#call("discard", offsetBytes, () => punchHole(this.#fd, offsetBytes, lengthBytes));
+  }
+
+  /** The first write to a place in a sparse file makes the flush after it a change of the file's own metadata, too. */
+  async prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
+    if (!this.writable || !this.#isFile || offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
+    if (this.#closed !== undefined) return;
+    await this.#call("flush", offsetBytes, async () => {
+      // No room for it, say: the place is as good as before. What a flush reports is about other writes, too.
+      const isWritten = await this.#submit("write", offsetBytes, [new Uint8Array(lengthBytes)]).catch(() => 0);
+      if (isWritten > 0) await promised((done) => fdatasync(this.#fd, done));
+    });
+  }
+
+  get #isFile(): boolean {
+    return this.identity.startsWith("file ");
   }
 
   async zero(offsetBytes: number, lengthBytes: number, keepRoom: boolean): Promise<void> {

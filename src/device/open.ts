@@ -19,6 +19,8 @@ const statFile = (fd: number): Promise<BigIntStats> =>
 
 export interface OpenNodeOptions {
   readonly writable: boolean;
+  /** Nobody above caches what is read: the kernel is to keep what was written back. */
+  readonly keepsCached?: boolean;
 }
 
 /** The same for two paths to one device. */
@@ -28,7 +30,7 @@ export function deviceIdentity(stats: BigIntStats): string {
 
 /** Opens and locks the device at `path`. Rejects with DeviceError; a lock held by another has the code EBUSY. */
 export async function openNode(path: string, options: OpenNodeOptions): Promise<FileNode> {
-  const { writable } = options;
+  const { writable, keepsCached = false } = options;
   const fd = await openLocked(path, writable);
   try {
     const stats = await statFile(fd);
@@ -36,7 +38,8 @@ export async function openNode(path: string, options: OpenNodeOptions): Promise<
     const identity = deviceIdentity(stats);
     const keeper = descriptorKeeper();
     keeper.opened(identity, fd);
-    return new FileNode(path, fd, { sizeBytes, identity, writable, onClosed: () => keeper.closed(identity) });
+    const onClosed = (): void => keeper.closed(identity);
+    return new FileNode(path, fd, { sizeBytes, identity, writable, keepsCached, onClosed });
   } catch (error) {
     await closeFile(fd);
     throw failure(path, "open", error);

@@ -79,6 +79,11 @@ export class Range implements BlockDevice {
     await this.#device.discard(this.startBytes + offsetBytes, lengthBytes);
   }
 
+  async prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
+    if (offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
+    await this.#device.prepare?.(this.startBytes + offsetBytes, lengthBytes);
+  }
+
   get distanceMs(): number | undefined {
     return this.#device.distanceMs;
   }

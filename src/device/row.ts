@@ -42,6 +42,12 @@ export class Row implements BlockDevice {
     await settle(this.#parts(offsetBytes, lengthBytes).map(({ node, from, to }) => node.discard(from, to - from)));
   }
 
+  async prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
+    await settle(
+      this.#parts(offsetBytes, lengthBytes).map(async ({ node, from, to }) => node.prepare?.(from, to - from)),
+    );
+  }
+
   async zero(offsetBytes: number, lengthBytes: number, keepRoom: boolean): Promise<void> {
     this.#refusePastEnd("zero", offsetBytes, lengthBytes);
     const parts = this.#parts(offsetBytes, lengthBytes);

@@ -1,4 +1,4 @@
-// The few system calls Node has no function for, through koffi: flock, fallocate, posix_fadvise, lseek, ioctl. Loaded at the first use, so
+// The few system calls Node has no function for, through koffi: flock, fallocate, posix_fadvise, sync_file_range, lseek, ioctl. Loaded at the first use, so
 // that programs which open no device do not pay for it.
 
 import { createRequire } from "node:module";
@@ -13,6 +13,7 @@ const FALLOC_FL_ZERO_RANGE = 0x10;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const POSIX_FADV_DONTNEED = 4;
+const SYNC_FILE_RANGE_WRITE = 2;
 const BLKGETSIZE64 = 0x8008_1272;
 
 interface NativeFunction {
@@ -28,6 +29,7 @@ interface SystemCalls {
   readonly flock: NativeFunction;
   readonly fallocate: NativeFunction;
   readonly fadvise: NativeFunction;
+  readonly syncFileRange: NativeFunction;
   readonly lseek: NativeFunction;
   readonly ioctl: NativeFunction;
 }
@@ -43,6 +45,7 @@ function systemCalls(): SystemCalls {
       flock: libc.func("int flock(int fd, int operation)"),
       fallocate: libc.func("int fallocate(int fd, int mode, int64_t offset, int64_t length)"),
       fadvise: libc.func("int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)"),
+      syncFileRange: libc.func("int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)"),
       lseek: libc.func("int64_t lseek(int fd, int64_t offset, int whence)"),
       // Declared with the one argument it is given here: a variadic function can't be called on another thread.
       ioctl: libc.func("int ioctl(int fd, unsigned long request, void *argument)"),
@@ -113,13 +116,15 @@ export async function seekFor(what: "data" | "hole", fd: number, offsetBytes: nu
 }
 
 /**
- * Has the kernel begin to write back what is dirty in all of the file, and drop what it wrote back before: blocks are cached
- * above us, twice is once too often, and memory never used before costs more than the copying into it. Resolves when it has,
- * whether or not it can.
+ * Has the kernel begin to write back what is dirty in all of the file. `drop`: and drop what it wrote back before, where blocks are
+ * cached above us: twice is once too often, and memory never used before costs more than the copying into it. Resolves when it
+ * has, whether or not it can.
  */
-export function beginWriteBack(fd: number): Promise<void> {
+export function beginWriteBack(fd: number, drop: boolean): Promise<void> {
+  const { fadvise, syncFileRange } = systemCalls();
   return new Promise((resolve) => {
-    systemCalls().fadvise.async(fd, 0, 0, POSIX_FADV_DONTNEED, () => resolve());
+    if (drop) fadvise.async(fd, 0, 0, POSIX_FADV_DONTNEED, () => resolve());
+    else syncFileRange.async(fd, 0, 0, SYNC_FILE_RANGE_WRITE, () => resolve());
   });
 }
 

@@ -13,8 +13,13 @@ export class Segments {
   readonly #freemaps: readonly (Freemap | undefined)[];
   /** Per copy: places set aside and in no log now. */
   readonly #spare: number[][] = Array.from({ length: COPIES_MAX }, () => []);
+  /** Per copy: places set aside that were in no log yet, and that nobody prepared. */
+  readonly #fresh: Set<number>[] = Array.from({ length: COPIES_MAX }, () => new Set());
   /** Per copy: all places set aside. */
   readonly #all: Set<number>[] = Array.from({ length: COPIES_MAX }, () => new Set());
+
+  /** Bit per copy that places are set aside on. */
+  #mask = 0;
 
   constructor(freemaps: readonly (Freemap | undefined)[]) {
     this.#freemaps = freemaps;
@@ -25,10 +30,12 @@ export class Segments {
    * MISS, to be called again. Where there is no room there are fewer.
    */
   provide(mask: number, count: number): void {
+    this.#mask = mask;
     for (let copy = 0; copy < COPIES_MAX; copy++) {
       const freemap = this.#freemaps[copy];
       if (freemap === undefined) {
         this.#all[copy]?.clear();
+        this.#fresh[copy]?.clear();
         this.#spare[copy] = [];
       } else if ((mask & (1 << copy)) === 0) this.#giveBack(freemap);
       else this.#fill(freemap, count);
@@ -40,7 +47,9 @@ export class Segments {
     while (spare.length < count) {
       const kib = freemap.reserve(LOG_SEGMENT_KIB);
       if (kib === NO_ROOM) return;
-      spare.push(kib);
+      // Last to be taken: those before it may be prepared.
+      spare.unshift(kib);
+      this.#fresh[freemap.copy]?.add(kib);
       this.#all[freemap.copy]?.add(kib);
     }
   }
@@ -51,7 +60,32 @@ export class Segments {
       freemap.endReservation(kib, LOG_SEGMENT_KIB, false);
       all.delete(kib);
     }
+    this.#fresh[freemap.copy]?.clear();
     this.#spare[freemap.copy] = [];
+  }
+
+  /**
+   * A spare place on a copy for the caller to prepare, and to give back by `prepared`, while fewer than `count` of its spare
+   * places are; undefined when there is none to prepare.
+   */
+  toPrepare(copy: number, count: number): number | undefined {
+    const spare = this.#spare[copy] as number[];
+    const fresh = this.#fresh[copy] as Set<number>;
+    if (spare.reduce((ready, kib) => (fresh.has(kib) ? ready : ready + 1), 0) >= count) return undefined;
+    const at = spare.findLastIndex((kib) => fresh.has(kib));
+    if (at < 0) return undefined;
+    const [kib] = spare.splice(at, 1) as [number];
+    fresh.delete(kib);
+    // Not given back with the others: what is under way there must be over first (trap 2).
+    this.#all[copy]?.delete(kib);
+    return kib;
+  }
+
+  /** A place is ready to be written to: it is taken before all others. */
+  prepared(copy: number, kib: number): void {
+    if ((this.#mask & (1 << copy)) === 0) return this.#freemaps[copy]?.endReservation(kib, LOG_SEGMENT_KIB, false);
+    this.#all[copy]?.add(kib);
+    this.#spare[copy]?.push(kib);
   }
 
   /** A segment on every copy of `mask`; undefined when one of them has none spare. */
@@ -61,7 +95,9 @@ export class Segments {
       if ((mask & (1 << copy)) !== 0 && this.#spare[copy]?.length === 0) return undefined;
     }
     for (let copy = 0; copy < COPIES_MAX; copy++) {
-      places.push((mask & (1 << copy)) === 0 ? 0 : (this.#spare[copy]?.pop() as number));
+      const kib = (mask & (1 << copy)) === 0 ? 0 : (this.#spare[copy]?.pop() as number);
+      this.#fresh[copy]?.delete(kib);
+      places.push(kib);
     }
     return places;
   }

@@ -168,6 +168,7 @@ export class Committer {
     } finally {
       this.#intent?.reopen();
     }
+    this.#intent?.prepare();
   }
 
   /** Sets room aside for the log; without room there is none, and every barrier is a commit. Not during a commit. */

@@ -11,7 +11,7 @@ import { randomUuid } from "../base/uuid.ts";
 import type { BlockWrite } from "../copies/block-io.ts";
 import type { Copy, CopySet } from "../copies/copy-set.ts";
 import { KIB } from "../format/geometry.ts";
-import { logSeed } from "../format/log-frame.ts";
+import { LOG_SEGMENT_KIB, logSeed } from "../format/log-frame.ts";
 import { rootEpoch, rootInSync, rootSequence } from "../format/root-block.ts";
 import { rootLogHead, rootLogId, setRootLog } from "../format/root-log.ts";
 import type { Journal } from "../log/journal.ts";
@@ -25,6 +25,8 @@ import type { BlockStore } from "../tree/store.ts";
 const SEGMENT_PER_KIB = 8192;
 const SEGMENTS_MIN = 4;
 const SEGMENTS_MAX = 128;
+/** Spare segments that are written to once beforehand. */
+const PREPARED_MAX = 128;
 
 export class IntentLog {
   readonly journal: Journal;
@@ -47,6 +49,8 @@ export class IntentLog {
   #broken = false;
   #running: Promise<boolean> | undefined;
   #following: Promise<boolean> | undefined;
+  /** Copies on which segments are being readied. */
+  readonly #preparing = new Set<number>();
   /** Set while no answer may be given through the log. */
   #closed: { readonly opened: Promise<void>; readonly open: () => void } | undefined;
 
@@ -253,5 +257,24 @@ export class IntentLog {
     assert(smallestKib !== Infinity, "no copy is in sync");
     const wanted = Math.floor(smallestKib / SEGMENT_PER_KIB);
     this.#segments.provide(inSync, Math.min(SEGMENTS_MAX, Math.max(SEGMENTS_MIN, wanted)));
+  }
+
+  /** Readies spare segments on every copy, one after the other, for writes that are flushed at once. Nobody waits for it. */
+  prepare(): void {
+    for (const { index } of this.#copies.active) {
+      if (this.#preparing.has(index)) continue;
+      this.#preparing.add(index);
+      void this.#prepareOn(index).finally(() => this.#preparing.delete(index));
+    }
+  }
+
+  async #prepareOn(copyIndex: number): Promise<void> {
+    for (;;) {
+      const kib = this.#segments.toPrepare(copyIndex, PREPARED_MAX);
+      if (kib === undefined) return;
+      const isReady = await this.#copies.prepare(copyIndex, kib, LOG_SEGMENT_KIB);
+      this.#segments.prepared(copyIndex, kib);
+      if (!isReady) return;
+    }
   }
 }

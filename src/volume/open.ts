@@ -158,6 +158,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     // A log with nothing in it goes on as it is, and keeps its place.
     const resumeLog = (): boolean => pending?.isEmpty === true && intent?.resume(view) === true;
     const resumed = await beginWriting(volume, chosen.lost, options, { replayPending, resumeLog });
+    if (resumed) intent?.prepare();
     if (pending !== undefined && !resumed) releasePending(pending, store, adopted);
     if (options.takeOver !== true) await finishReleases(volume);
     if (options.renewRings === true) await renewRings(volume, rings);

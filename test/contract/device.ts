@@ -103,6 +103,15 @@ export function deviceContract(kind: string, open: () => Promise<DeviceUnderTest
       expect((await readAt(65536, 65536)).every((byte) => byte === 7 || byte === 0)).toBe(true);
     });
 
+    it("prepares a range without touching what is beside it", async () => {
+      await device.write(1024 * 1024 - 8, [new Uint8Array(16).fill(5)]);
+      await device.prepare?.(1024 * 1024, 65536);
+      await device.write(1024 * 1024 + 4096, [Uint8Array.of(9)]);
+      await device.flush();
+      expect([...(await readAt(1024 * 1024 - 8, 8))]).toEqual(Array(8).fill(5));
+      expect([...(await readAt(1024 * 1024 + 4096, 1))]).toEqual([9]);
+    });
+
     it.each([false, true])("zeroes exactly a range, keeping its room: %s", async (keepRoom) => {
       await device.write(0, [new Uint8Array(3 * 1024 * 1024).fill(7)]);
       await zeroRange(device, 65000, 2 * 1024 * 1024, keepRoom);

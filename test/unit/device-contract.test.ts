@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { GatheringDevice } from "../../src/device/gathering.ts";
 import { openNode } from "../../src/device/open.ts";
 import { Range, SharedDevice } from "../../src/device/range.ts";
 import { Row } from "../../src/device/row.ts";
@@ -25,6 +26,11 @@ function temporaryImage(sizeBytes: number): { path: string; dispose: () => void 
 deviceContract("image file", async (): Promise<DeviceUnderTest> => {
   const { path, dispose } = temporaryImage(4 * MIB + 512);
   return { device: await openNode(path, { writable: true }), dispose };
+});
+
+deviceContract("image file with its requests gathered", async () => {
+  const { path, dispose } = temporaryImage(4 * MIB + 512);
+  return { device: new GatheringDevice(await openNode(path, { writable: true })), dispose };
 });
 
 deviceContract("range of an image file", async () => {

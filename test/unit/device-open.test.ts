@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type BlockDevice, DeviceError } from "../../src/device/device.ts";
+import { GatheringDevice } from "../../src/device/gathering.ts";
 import { CALLS_IN_FLIGHT_MAX, Gate } from "../../src/device/gate.ts";
 import { openNode } from "../../src/device/open.ts";
 import { Range, SharedDevice } from "../../src/device/range.ts";
@@ -178,5 +179,34 @@ describe("a sparse image", () => {
     await row.read(0, [bytes]);
     expect(bytes.every((byte) => byte === 0)).toBe(true);
     await row.close();
+  });
+});
+
+describe("gathering", () => {
+  it("makes one call of neighbours that wait, of one kind and no longer than 1 MiB", async () => {
+    const disk = new SimulatedDevice("disk", 8 * 1024 * 1024);
+    const device = new GatheringDevice(disk);
+    let letGo = (): void => undefined;
+    const until = new Promise<void>((resolve) => (letGo = resolve));
+    disk.fail({ operation: "read", nth: 1, effect: { kind: "late", until } });
+    disk.fail({ operation: "read", nth: 2, effect: { kind: "late", until } });
+    const busy = [device.read(0, [new Uint8Array(1)]), device.read(0, [new Uint8Array(1)])];
+    const blocks = Array.from({ length: 32 }, (_, i) => new Uint8Array(65536).fill(i + 1));
+    const writes = blocks.map((block, i) => device.write(i * 65536, [block]));
+    letGo();
+    await Promise.all([...busy, ...writes]);
+    expect(disk.calls.write).toBe(2);
+    const back = new Uint8Array(32 * 65536);
+    await disk.read(0, [back]);
+    expect(Buffer.from(back).equals(Buffer.concat(blocks))).toBe(true);
+  });
+
+  it("does each by itself when one of them fails", async () => {
+    const disk = new SimulatedDevice("disk", 1024 * 1024);
+    const device = new GatheringDevice(disk);
+    disk.fail({ operation: "read", nth: 1, permanent: true, atByte: 70_000, effect: { kind: "error", code: "EIO" } });
+    const reads = Array.from({ length: 8 }, (_, i) => device.read(i * 65536, [new Uint8Array(65536)]));
+    const results = await Promise.allSettled(reads);
+    expect(results.map(({ status }) => status === "fulfilled")).toEqual(results.map((_, i) => i !== 1));
   });
 });

@@ -39,6 +39,7 @@ const LEASE_MS = 15_000;
 /** An attempt to get it back may take this part of the time a request has. */
 const ATTEMPT_PART = 4;
 const ATTEMPT_MIN_MS = 1000;
+const ADOPT_MIN_MS = 2000;
 /** The same for the silence after which it is doubted, and for what is under way when the address is changed. */
 const DOUBT_PART = 8;
 const DRAIN_PART = 8;
@@ -279,8 +280,11 @@ export class Link {
     { opened, address }: Reached,
     recognise: Parameters<typeof bringUpToDate>[1]["recognise"],
   ): Promise<{ readonly requests: number; readonly keptWrites: number }> {
+    let lost: Error | undefined;
     let end: (reason: Error) => void = () => undefined;
-    const over = new Promise<never>((_, reject) => (end = reject));
+    const over = new Promise<never>((_, reject) => {
+      end = (reason) => reject((lost = reason));
+    });
     over.catch(() => undefined);
     const connection = new Connection(opened, {
       onAnswer: (transaction, error) => transaction.settle(error),
@@ -303,8 +307,10 @@ export class Link {
         nextCookie: () => this.#nextCookie(),
       });
       const { clock, policy } = this.#options;
-      const limit = { clock, ms: 2 * policy.timeoutMs };
+      const limit = { clock, ms: Math.max(ADOPT_MIN_MS, policy.timeoutMs / ATTEMPT_PART) };
       const keptWrites = await withinLimit(replayed, limit, () => new Error(`no answer within ${limit.ms} ms`));
+      // It may have ended in the very moment in which the last answer came.
+      if (lost !== undefined) throw lost;
       if (keptWrites > 0) this.#flushed(covered);
       this.#connection = connection;
       this.#state = "connected";

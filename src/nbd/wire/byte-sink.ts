@@ -9,6 +9,7 @@ export class ByteSink {
   readonly #stream: Writable;
   readonly #waiting: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
   #corked = false;
+  #sentBytes = 0;
   #cause: Error | undefined;
 
   constructor(stream: Writable) {
@@ -23,18 +24,38 @@ export class ByteSink {
     return this.#stream.writableLength;
   }
 
+  /** All bytes given to it so far. */
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
   /**
    * Sends the pieces in order, with nothing of others between. The caller leaves the bytes alone until they have gone out, and
    * learns of a broken connection from `drained` or from reading. All that one turn of the loop sends goes out in one call.
    */
   send(...pieces: readonly Uint8Array[]): void {
-    if (this.#stream.destroyed || this.#stream.writableEnded) return;
+    this.#write(pieces, undefined);
+  }
+
+  /** As `send`; `sent` is called once the bytes are nobody's any more, gone out or not. */
+  sendAndTell(sent: () => void, ...pieces: readonly Uint8Array[]): void {
+    this.#write(pieces, sent);
+  }
+
+  #write(pieces: readonly Uint8Array[], sent: (() => void) | undefined): void {
+    if (this.#stream.destroyed || this.#stream.writableEnded) {
+      sent?.();
+      return;
+    }
     if (!this.#corked) {
       this.#corked = true;
       this.#stream.cork();
       process.nextTick(this.#uncork);
     }
-    for (const piece of pieces) if (piece.length > 0) this.#stream.write(piece);
+    pieces.forEach((piece, i) => {
+      this.#sentBytes += piece.length;
+      this.#stream.write(piece, i === pieces.length - 1 ? sent : undefined);
+    });
   }
 
   /** Resolves when there is room for more; rejects with NbdClosedError when there never will be. */

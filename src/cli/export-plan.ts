@@ -1,0 +1,116 @@
+// What `h2ts export` was asked for, checked before anything is opened: which target under which name, where to listen, keys.
+
+import { existsSync, readFileSync } from "node:fs";
+import { basename } from "node:path";
+import { nodesOf } from "../copies/targets.ts";
+import { UsageError } from "../daemon/mount-options.ts";
+import { AllowList } from "../nbd/server/allow-list.ts";
+import { DEFAULT_LIMITS, type ServerLimits } from "../nbd/server/limits.ts";
+import { isLocal, type ListenAddress, parseListenAddress } from "../nbd/server/listen-address.ts";
+import { readPskFile } from "../nbd/server/psk-file.ts";
+import { type TlsKeys, tlsOptionsOf } from "../nbd/server/tls.ts";
+import { TEXT_MAX_BYTES } from "../nbd/wire/constants.ts";
+import { createSecureContext } from "node:tls";
+
+export interface ExportFlags {
+  readonly listen: readonly string[];
+  readonly allow: readonly string[];
+  readonly readOnly?: boolean;
+  readonly pskFile?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsCa?: string;
+  readonly lease?: string;
+  readonly connections?: string;
+  readonly requests?: string;
+}
+
+export interface NamedTarget {
+  readonly name: string;
+  readonly target: string;
+  /** Nodes of its row. */
+  readonly nodes: number;
+}
+
+export interface ExportPlan {
+  readonly exports: readonly NamedTarget[];
+  readonly addresses: readonly ListenAddress[];
+  readonly allowList: AllowList;
+  readonly tls: TlsKeys | undefined;
+  readonly limits: ServerLimits;
+  readonly readOnly: boolean;
+}
+
+const DEFAULT_LISTEN = "127.0.0.1";
+
+/** Throws UsageError, or the typed error of what is wrong. `warn` is told what the operator should know. */
+export function planExport(words: readonly string[], flags: ExportFlags, warn: (line: string) => void): ExportPlan {
+  if (words.length === 0) throw new UsageError("give a target: h2ts export [OPTIONS] [NAME=]TARGET...");
+  const exports = words.map(namedTarget);
+  const names = exports.map(({ name }) => name);
+  const twin = names.find((name, i) => names.indexOf(name) < i);
+  if (twin !== undefined) throw new UsageError(`two exports would be named ${twin}; name one of them with NAME=TARGET`);
+  const addresses = (flags.listen.length === 0 ? [DEFAULT_LISTEN] : flags.listen).map(parseListenAddress);
+  const allowList = new AllowList(flags.allow, names);
+  const tls = keysOf(flags, warn);
+  if (allowList.asksForIdentity && tls?.psk === undefined && tls?.ca === undefined)
+    throw new UsageError("--allow names an identity, which only --psk-file or --tls-ca can prove");
+  if (tls === undefined && !addresses.every(isLocal))
+    warn("anybody on the network can read what passes, and change it: there is no TLS (--psk-file, --tls-cert)");
+  const limits: ServerLimits = {
+    ...DEFAULT_LIMITS,
+    leaseMs: numberOf("--lease", flags.lease, 0, 3600, DEFAULT_LIMITS.leaseMs / 1000) * 1000,
+    connectionsMax: numberOf("--connections", flags.connections, 1, 10_000, DEFAULT_LIMITS.connectionsMax),
+    requestsMax: numberOf("--requests", flags.requests, 1, 1024, DEFAULT_LIMITS.requestsMax),
+  };
+  return { exports, addresses, allowList, tls, limits, readOnly: flags.readOnly === true };
+}
+
+/** `NAME=TARGET`, or a target that is named after its first node. A path that exists is taken as it is. */
+function namedTarget(word: string): NamedTarget {
+  const [, given, rest] = existsSync(word) ? [] : (/^([^/=+:]+)=(.+)$/.exec(word) ?? []);
+  const target = rest ?? word;
+  const paths = nodesOf(target);
+  const name = given ?? basename(paths[0] as string);
+  if (Buffer.byteLength(name) > TEXT_MAX_BYTES) throw new UsageError(`${name.slice(0, 40)}…: the name is too long`);
+  return { name, target, nodes: paths.length };
+}
+
+function keysOf({ pskFile, tlsCert, tlsKey, tlsCa }: ExportFlags, warn: (line: string) => void): TlsKeys | undefined {
+  if ((tlsCert === undefined) !== (tlsKey === undefined))
+    throw new UsageError("--tls-cert and --tls-key belong together");
+  if (tlsCa !== undefined && tlsCert === undefined) throw new UsageError("--tls-ca needs --tls-cert and --tls-key");
+  if (pskFile === undefined && tlsCert === undefined) return undefined;
+  const keys: TlsKeys = {
+    psk: pskFile === undefined ? undefined : readPskFile(pskFile, warn),
+    certificate: tlsCert === undefined ? undefined : readPem(tlsCert),
+    privateKey: tlsKey === undefined ? undefined : readPem(tlsKey),
+    ca: tlsCa === undefined ? undefined : readPem(tlsCa),
+  };
+  try {
+    createSecureContext(tlsOptionsOf(keys));
+  } catch (error) {
+    // OpenSSL's words name no content.
+    throw new UsageError(`the TLS files can't be used: ${(error as NodeJS.ErrnoException).code ?? "unknown reason"}`);
+  }
+  return keys;
+}
+
+function readPem(path: string): string {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new UsageError(`${path}: can't be read: ${(error as NodeJS.ErrnoException).code ?? "unknown error"}`);
+  }
+  // An empty one would be taken for none at all, and a missing CA for "any known to Node".
+  if (!text.includes("-----BEGIN ")) throw new UsageError(`${path}: is no PEM file`);
+  return text;
+}
+
+function numberOf(option: string, text: string | undefined, min: number, max: number, fallback: number): number {
+  if (text === undefined) return fallback;
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= min && value <= max)) throw new UsageError(`${option} ${text}: give a number from ${min} to ${max}`);
+  return value;
+}

@@ -1,0 +1,128 @@
+// Who may use an export: one writer, which may be an owner with several connections, or any number of readers (I11).
+// An owner that lost its connections finds its lease as it left it, and no request of an old connection is still under way when
+// the new one in its place begins. docs/network.md tells clients about it.
+
+import type { Clock, Timer } from "../../base/clock.ts";
+
+/** What a connection wants of an export. `owner` includes the identity that the client proved, if it did. */
+export type Claim =
+  | { readonly kind: "reader" }
+  | { readonly kind: "writer" }
+  | { readonly kind: "owner"; readonly owner: string; readonly slot: number };
+
+/** A connection, as the lease sees it. */
+export interface Holder {
+  /** For people: who it is. */
+  readonly label: string;
+  /** Takes no more requests. It leaves when those under way are over. */
+  cut(): void;
+}
+
+export interface Admission {
+  /** Resolves when every request of the connections it takes the place of is over. */
+  readonly ready: Promise<void>;
+  /** The connection is over, and so is each of its requests. `inOrder`: the client said that it was leaving. */
+  leave(inOrder: boolean): void;
+}
+
+/** The export is somebody else's. The message is for the client. */
+export class LeaseRefused extends Error {
+  override readonly name = "LeaseRefused";
+}
+
+interface Entry {
+  readonly holder: Holder;
+  readonly slot: number;
+  readonly left: Promise<void>;
+  /** Another connection has its slot. */
+  isReplaced: boolean;
+}
+
+interface Writer {
+  readonly owner: string | undefined;
+  readonly label: string;
+  readonly entries: Set<Entry>;
+  leftInOrder: boolean;
+  timer: Timer | undefined;
+}
+
+export class Lease {
+  readonly #clock: Clock;
+  readonly #keepMs: number;
+  readonly #readers = new Set<Holder>();
+  #writer: Writer | undefined;
+
+  /** @param keepMs how long the lease of an owner is kept after its last connection broke */
+  constructor(clock: Clock, keepMs: number) {
+    this.#clock = clock;
+    this.#keepMs = keepMs;
+  }
+
+  /** Somebody writes, or may come back to. */
+  get isHeld(): boolean {
+    return this.#writer !== undefined;
+  }
+
+  /** Lets a connection in, or throws LeaseRefused. It is in at once, but not to use the export before it is ready. */
+  claim(claim: Claim, holder: Holder): Admission {
+    if (claim.kind === "reader") return this.#admitReader(holder);
+    const [reader] = this.#readers;
+    if (reader !== undefined)
+      throw new LeaseRefused(`is being read by ${reader.label}, and a writer would need it alone`);
+    const owner = claim.kind === "owner" ? claim.owner : undefined;
+    const slot = claim.kind === "owner" ? claim.slot : 0;
+    this.#refuseOthers(owner);
+    this.#writer ??= { owner, label: holder.label, entries: new Set(), leftInOrder: false, timer: undefined };
+    const writer = this.#writer;
+    writer.timer?.cancel();
+    writer.timer = undefined;
+    return this.#admitWriter(writer, slot, holder);
+  }
+
+  #admitReader(holder: Holder): Admission {
+    this.#refuseOthers(undefined);
+    this.#readers.add(holder);
+    return { ready: Promise.resolve(), leave: () => void this.#readers.delete(holder) };
+  }
+
+  #refuseOthers(owner: string | undefined): void {
+    const writer = this.#writer;
+    if (writer === undefined || (owner !== undefined && writer.owner === owner)) return;
+    const [entry] = writer.entries;
+    if (entry !== undefined)
+      throw new LeaseRefused(`is in use by ${entry.holder.label}; one client at a time may write`);
+    throw new LeaseRefused(
+      `is kept for ${writer.label}, whose connection broke; it is free ${this.#keepMs / 1000} s after that at the latest`,
+    );
+  }
+
+  #admitWriter(writer: Writer, slot: number, holder: Holder): Admission {
+    const replaced = [...writer.entries].filter((entry) => entry.slot === slot);
+    let hasLeft = (): void => undefined;
+    const left = new Promise<void>((resolve) => (hasLeft = resolve));
+    const entry: Entry = { holder, slot, left, isReplaced: false };
+    writer.entries.add(entry);
+    for (const old of replaced) {
+      old.isReplaced = true;
+      old.holder.cut();
+    }
+    const ready = Promise.all(replaced.map((old) => old.left)).then(() => undefined);
+    return {
+      ready,
+      leave: (inOrder) => {
+        if (!writer.entries.delete(entry)) return;
+        if (!entry.isReplaced) writer.leftInOrder = inOrder;
+        hasLeft();
+        if (writer.entries.size === 0) this.#endOrKeep(writer);
+      },
+    };
+  }
+
+  #endOrKeep(writer: Writer): void {
+    const end = (): void => {
+      if (this.#writer === writer) this.#writer = undefined;
+    };
+    if (writer.owner === undefined || writer.leftInOrder || this.#keepMs <= 0) end();
+    else writer.timer = this.#clock.after(this.#keepMs, end);
+  }
+}

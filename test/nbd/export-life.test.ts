@@ -1,0 +1,100 @@
+// h2ts export as a process: what it refuses to start with, how it ends, and what a kill leaves behind.
+
+import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Command } from "../../src/nbd/wire/constants.ts";
+import { ScriptedClient } from "../unit/nbd/server-scene.ts";
+import { ExportPlace } from "./export-place.ts";
+
+const MIB = 1024 * 1024;
+
+describe("h2ts export", () => {
+  let place: ExportPlace;
+  beforeEach(() => {
+    place = new ExportPlace();
+    for (const name of ["x", "y"]) {
+      writeFileSync(place.path(name), "");
+      truncateSync(place.path(name), 64 * MIB);
+    }
+  });
+  afterEach(() => place.dispose());
+
+  const listen = (): string[] => ["--listen", `unix:${place.path("s")}`];
+  const opened = async (): Promise<ScriptedClient> => {
+    const client = new ScriptedClient(connect(place.path("s")));
+    await client.greet();
+    await client.option(8);
+    await client.go();
+    return client;
+  };
+
+  it("ends on SIGTERM when what is under way is answered, and says 0", async () => {
+    const server = await place.serve(...listen(), "x");
+    const client = await opened();
+    const block = Buffer.alloc(MIB, 7);
+    for (let i = 0; i < 60; i++) client.send(Command.WRITE, i * MIB, MIB, 0, block);
+    await client.answer();
+    let answered = 1;
+    const ended = server.end();
+    for (;;) {
+      const answer = await client.answer().catch(() => undefined);
+      if (answer === undefined) break;
+      expect(answer.error).toBe(0);
+      answered++;
+    }
+    client.stream.end();
+    expect(await ended).toBe(0);
+    // Requests may be carried out in any order, so only their number is known.
+    const image = readFileSync(place.path("x"));
+    const written = Array.from({ length: 60 }, (_, i) => image.subarray(i * MIB, (i + 1) * MIB).equals(block));
+    expect(written.filter((isThere) => isThere).length).toBe(answered);
+    expect(server.log).toMatch(/SIGTERM: finishing[^]*ended\n$/);
+    expect(readdirSync(place.folder)).not.toContain("s");
+  });
+
+  it("killed, it can be started again at once, and has what it answered", async () => {
+    const first = await place.serve(...listen(), "x");
+    const client = await opened();
+    expect((await client.write(5 * MIB, Buffer.from("kept"))).error).toBe(0);
+    await first.end("SIGKILL");
+    await expect(client.answer()).rejects.toThrow();
+    await place.serve(...listen(), "x");
+    const again = await opened();
+    expect((await again.ask(Command.READ, 5 * MIB, 4)).data.toString()).toBe("kept");
+    again.leave();
+  });
+
+  it("hangs up on one connection too many", async () => {
+    const server = await place.serve(...listen(), "--connections", "2", "x");
+    const clients = [1, 2].map(() => new ScriptedClient(connect(place.path("s"))));
+    for (const client of clients) await client.greet();
+    const third = new ScriptedClient(connect(place.path("s")));
+    await expect(third.greet()).rejects.toThrow();
+    expect(server.log).toContain("one connection more than 2");
+    for (const client of [...clients, third]) client.stream.destroy();
+  });
+
+  it("has threads enough that one hung device holds up no other", async () => {
+    const server = await place.serve(...listen(), "x", "y");
+    expect(readFileSync(`/proc/${server.child.pid}/environ`, "latin1")).toMatch(/UV_THREADPOOL_SIZE=12\0/);
+  });
+
+  it.each([
+    [["missing"], /missing: no such file/],
+    [["--allow", "alice", "x"], /only --psk-file or --tls-ca can prove/],
+  ] as const)("refuses %j in one line", async (words, message) => {
+    const { code, err } = await place.run("h2ts", "export", ...words);
+    expect(code).not.toBe(0);
+    expect(err).toMatch(message);
+    expect(err.trim().split("\n")).toHaveLength(1);
+  });
+
+  it("refuses an image that somebody uses, and a socket that somebody listens on", async () => {
+    await place.serve(...listen(), "x");
+    expect((await place.run("h2ts", "export", ...listen(), "x")).err).toMatch(/x: already in use/);
+    expect((await place.run("h2ts", "export", ...listen(), "y")).err).toMatch(
+      /can't listen here: another program does/,
+    );
+  });
+});

@@ -1,0 +1,79 @@
+// What h2ts export makes of its words, and what it refuses before it opens anything.
+
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type ExportFlags, type ExportPlan, planExport } from "../../../src/cli/export-plan.ts";
+import { formatListenAddress, isLocal, parseListenAddress } from "../../../src/nbd/server/listen-address.ts";
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "h2ts-plan-"));
+  writeFileSync(join(folder, "no-pem"), "");
+  writeFileSync(join(folder, "keys"), `alice:${"ab".repeat(32)}\n`);
+  writeFileSync(join(folder, "a=b"), "");
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const warnings: string[] = [];
+const plan = (words: string[], flags: Partial<ExportFlags> = {}): ExportPlan =>
+  planExport(words, { listen: [], allow: [], ...flags }, (line) => warnings.push(line));
+
+describe("what to export", () => {
+  it("is named after its first node, unless it is given a name or exists as it is", () => {
+    expect(plan(["dir/a.img", "two=b.img+c.img", "d+e", join(folder, "a=b")]).exports).toEqual([
+      { name: "a.img", target: "dir/a.img", nodes: 1 },
+      { name: "two", target: "b.img+c.img", nodes: 2 },
+      { name: "d", target: "d+e", nodes: 2 },
+      { name: "a=b", target: join(folder, "a=b"), nodes: 1 },
+    ]);
+  });
+
+  it("is served on this machine alone if nothing is said, and a warning goes with plaintext beyond it", () => {
+    expect(plan(["x"]).addresses).toEqual([{ kind: "tcp", host: "127.0.0.1", port: 10809 }]);
+    warnings.length = 0;
+    plan(["x"], { listen: ["unix:/s", "localhost:1", "[::1]:2"] });
+    expect(warnings).toEqual([]);
+    plan(["x"], { listen: [":10809"] });
+    expect(warnings.join()).toMatch(/no TLS/);
+  });
+
+  it("warns when everybody may read the keys", () => {
+    warnings.length = 0;
+    expect(plan(["x"], { pskFile: join(folder, "keys"), allow: ["alice"] }).tls?.psk?.size).toBe(1);
+    expect(warnings.join()).toMatch(/everybody may read/);
+  });
+
+  it.each([
+    [[], {}, /give a target/],
+    [["x", "sub/x"], {}, /two exports would be named x/],
+    [["x"], { listen: ["nowhere:99999"] }, /no address/],
+    [["x"], { listen: ["[1.2.3.4]:1"] }, /no address/],
+    [["x"], { listen: ["unix:"] }, /path of the socket/],
+    [["x"], { allow: ["alice"] }, /only --psk-file or --tls-ca can prove/],
+    [["x"], { allow: ["alice=z"] }, /no export named z/],
+    [["x"], { tlsCert: "c" }, /belong together/],
+    [["x"], { tlsCa: "c" }, /needs --tls-cert/],
+    [["x"], { pskFile: "missing" }, /missing: can't be read: ENOENT/],
+    [["x"], { lease: "-1" }, /--lease -1: give a number/],
+    [["x"], { connections: "0" }, /--connections 0: give a number/],
+    [["x+"], {}, /has no name/],
+  ] as const)("%j with %j is refused", (words, flags, message) => {
+    expect(() => plan([...words], flags)).toThrow(message);
+  });
+
+  it("refuses certificates that are none, without a word of what is in them", () => {
+    const file = join(folder, "no-pem");
+    expect(() => plan(["x"], { tlsCert: file, tlsKey: file })).toThrow(/no-pem: is no PEM file/);
+    const bad = join(folder, "bad-pem");
+    writeFileSync(bad, "-----BEGIN CERTIFICATE-----\nsecret\n-----END CERTIFICATE-----\n");
+    expect(() => plan(["x"], { tlsCert: bad, tlsKey: bad })).toThrow(/^the TLS files can't be used: [A-Z0-9_]+$/);
+  });
+
+  it.each(["127.0.0.1:10809", "[::1]:5", "host.example:7", "unix:/run/h2ts.sock"])("%s is an address", (text) => {
+    const address = parseListenAddress(text);
+    expect(formatListenAddress(address)).toBe(text);
+    expect(isLocal(address)).toBe(text !== "host.example:7");
+  });
+});

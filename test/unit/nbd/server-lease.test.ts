@@ -1,0 +1,123 @@
+// Who gets an export, who is refused, and that an owner comes back to it only when its old requests are over (I11).
+
+import { describe, expect, it } from "vitest";
+import { SystemClock } from "../../../src/base/clock.ts";
+import { SimulatedClock } from "../../../src/device/simulated-clock.ts";
+import { Lease, LeaseRefused } from "../../../src/nbd/server/lease.ts";
+import { DEFAULT_LIMITS } from "../../../src/nbd/server/limits.ts";
+import { Command, OptionReply, TransmissionFlag } from "../../../src/nbd/wire/constants.ts";
+import { type ScriptedClient, ServerScene } from "./server-scene.ts";
+
+const ALICE = "0123456789abcdef-alice";
+const BOB = "0123456789abcdef-bob";
+const owner = (token: string, slot = 0): string => `h2ts:owner=${token}/${slot}`;
+
+async function asking(scene: ServerScene, context?: string): Promise<ScriptedClient> {
+  const client = await scene.client();
+  await client.option(8);
+  if (context !== undefined) await client.select([context]);
+  return client;
+}
+
+describe("the lease of an export", () => {
+  it("is one writer's: a second one is refused in words", async () => {
+    const scene = new ServerScene();
+    const first = await scene.opened();
+    for (const context of [undefined, owner(ALICE), "h2ts:reader"]) {
+      const second = await asking(scene, context);
+      const { type, message } = await second.tryGo();
+      expect(type).toBe(OptionReply.ERR_POLICY);
+      expect(message).toBe('export "x" is in use by client 1; one client at a time may write');
+      expect((await second.tryGo("x", 6)).type).toBe(OptionReply.ACK);
+    }
+    first.leave();
+    await scene.connections[0]?.ended;
+    await scene.opened();
+  });
+
+  it("keeps the writer out while somebody reads, and lets readers in together", async () => {
+    const scene = new ServerScene();
+    const readers = [await scene.opened(["h2ts:reader"]), await scene.opened(["h2ts:reader"])];
+    const again = await asking(scene, "h2ts:reader");
+    expect((await again.go()) & TransmissionFlag.READ_ONLY).not.toBe(0);
+    expect((await again.write(0, Buffer.alloc(5))).error).not.toBe(0);
+    const writer = await asking(scene);
+    expect((await writer.tryGo()).message).toContain("is being read by client 1");
+    for (const reader of [...readers, again]) reader.leave();
+    await Promise.all(scene.connections.filter((_, i) => i !== 3).map(({ ended }) => ended));
+    await writer.go();
+  });
+
+  it("lets its owner in again in other slots, and in the same one when the old connection's requests are over", async () => {
+    const scene = new ServerScene();
+    const old = await scene.opened([owner(ALICE, 0)]);
+    const beside = await scene.opened([owner(ALICE, 1)]);
+    let letGo = (): void => undefined;
+    const until = new Promise<void>((resolve) => (letGo = resolve));
+    scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
+    old.send(Command.WRITE, 0, 4, 0, Buffer.from("late"));
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const next = await asking(scene, owner(ALICE, 0));
+    let isIn = false;
+    const going = next.go().then((flags) => {
+      isIn = true;
+      return flags;
+    });
+    await expect(old.source.take(1, "reply")).rejects.toThrow();
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(isIn).toBe(false);
+    letGo();
+    expect((await going) & TransmissionFlag.CAN_MULTI_CONN).not.toBe(0);
+    await next.write(0, Buffer.from("next"));
+    expect((await beside.ask(Command.READ, 0, 4)).data.toString()).toBe("next");
+    expect(scene.lines).toContain("client 1: cut off: another connection takes its place");
+  });
+
+  it("is kept for an owner whose connection broke, and given up by one that left in order", async () => {
+    const scene = new ServerScene({ limits: { ...DEFAULT_LIMITS, leaseMs: 60_000 }, clock: new SystemClock() });
+    const alice = await scene.opened([owner(ALICE)]);
+    alice.stream.destroy();
+    await scene.connections[0]?.ended;
+    const bob = await asking(scene, owner(BOB));
+    expect((await bob.tryGo()).message).toContain("is kept for client 1, whose connection broke");
+    const back = await asking(scene, owner(ALICE));
+    await back.go();
+    back.leave();
+    await scene.connections[2]?.ended;
+    await bob.go();
+  });
+
+  it("ends by itself when its owner does not come back", async () => {
+    const clock = new SimulatedClock();
+    const lease = new Lease(clock, 20_000);
+    const holder = { label: "alice", cut: () => undefined };
+    const claim = (name: string) => lease.claim({ kind: "owner", owner: name, slot: 0 }, holder);
+    claim("a").leave(false);
+    await clock.advance(19_999);
+    expect(() => claim("b")).toThrow(LeaseRefused);
+    await clock.advance(1);
+    claim("b").leave(true);
+    expect(lease.isHeld).toBe(false);
+  });
+
+  it("waits for every connection that had the slot, however many came and went", async () => {
+    const lease = new Lease(new SimulatedClock(), 0);
+    const cuts: string[] = [];
+    const enter = (label: string) =>
+      lease.claim({ kind: "owner", owner: "a", slot: 0 }, { label, cut: () => cuts.push(label) });
+    const first = enter("first");
+    const second = enter("second");
+    const third = enter("third");
+    let isReady = false;
+    void third.ready.then(() => (isReady = true));
+    second.leave(false);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isReady).toBe(false);
+    first.leave(false);
+    await third.ready;
+    expect(cuts).toEqual(["first", "first", "second"]);
+    third.leave(true);
+    third.leave(true);
+    expect(lease.isHeld).toBe(false);
+  });
+});
