@@ -5,7 +5,14 @@ import { once } from "node:events";
 import { get, type IncomingMessage } from "node:http";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type ForeignServer, freePort, imageIn, startNbdkit } from "../nbd/foreign-servers.ts";
+import {
+  type ForeignServer,
+  freePort,
+  imageIn,
+  startNbdkit,
+  startUndying,
+  temporaryFolder,
+} from "../nbd/foreign-servers.ts";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
 
@@ -14,18 +21,21 @@ const MIB = 1024 * 1024;
 let place: CopiesPlace;
 let server: ForeignServer;
 let local: string;
+let away: ReturnType<typeof temporaryFolder>;
 beforeEach(async () => {
   place = new CopiesPlace();
   local = imageIn(place.folder, 96 * MIB, "local.img");
-  imageIn(place.folder, 96 * MIB, "remote.img");
+  away = temporaryFolder();
+  imageIn(away.path, 96 * MIB, "remote.img");
   server = await start();
 });
 afterEach(async () => {
   place.clear();
   await server.stop();
+  away.dispose();
 });
 
-const start = (): Promise<ForeignServer> => startNbdkit(place.folder, ["file", place.path("remote.img")]);
+const start = (): Promise<ForeignServer> => startNbdkit(away.path, ["file", `${away.path}/remote.img`]);
 
 /** What a program on this machine serves over HTTP. */
 async function page(port: number, path: string): Promise<string> {
@@ -40,14 +50,16 @@ async function told(words: RegExp): Promise<number> {
 
 describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
   it("stays in sync when its server is killed and restarted at once, whatever is being written", async () => {
+    await server.stop();
+    const undying = await startUndying(away.path, ["file", `${away.path}/remote.img`]);
+    server = undying;
     expect(await place.run("mkfs.h2ts", "-q", local, server.target)).toMatchObject({ code: 0, out: "", err: "" });
     const metricsPort = await freePort();
     await place.h2ts("mount", "-o", `deadline=20000,metrics=${metricsPort}`, local, server.target, place.mnt);
     const work = new Work(place.mnt, 11);
     work.start();
     for (let round = 1; round <= 3; round++) {
-      await server.stop();
-      server = await start();
+      undying.kill();
       const remote = async (): Promise<unknown> => (await place.status()).copies[1];
       await expect
         .poll(remote, { timeout: 20_000 })
@@ -60,7 +72,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
     await work.verify();
     const report = await place.run("h2ts", "status", "-v", place.mnt);
     expect(report.out).toMatch(
-      /remote, [\d.]+M\n +connected, by \S+kit.sock; round trip [\d.]+ ms\n.*[1-9]\d* reconnects\n/,
+      /remote, [\d.]+M\n +connected, by \S+undying.sock; round trip [\d.]+ ms\n.*[1-9]\d* reconnects\n/,
     );
     const metrics = await page(metricsPort, "/metrics");
     expect(metrics).toMatch(/^h2ts_node_reconnects\{copy="1",node="nbd\+unix:.*\} 3$/m);
@@ -102,7 +114,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
     );
     await place.h2ts("online", place.mnt, "2");
     const row = [imageIn(place.folder, 48 * MIB, "half.img"), imageIn(place.folder, 64 * MIB, "second.img")];
-    const second = await startNbdkit(place.folder, ["file", row[1] as string], "second");
+    const second = await startNbdkit(away.path, ["file", row[1] as string], "second");
     try {
       await place.h2ts("replace", "-w", place.mnt, "1", `${row[0]}+${second.target}`);
       await place.h2ts("wait", place.mnt);

@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,9 +16,12 @@ export interface ForeignServer {
   readonly stop: () => Promise<void>;
 }
 
+/** In memory, where there is such a place: a disk that is busy with other tests may hold a server up for seconds. */
+const FOLDER = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+
 /** A folder that is gone when the test is. */
 export function temporaryFolder(): { readonly path: string; readonly dispose: () => void } {
-  const path = mkdtempSync(join(tmpdir(), "h2ts-nbd-"));
+  const path = mkdtempSync(join(FOLDER, "h2ts-nbd-"));
   return { path, dispose: () => rmSync(path, { recursive: true, force: true }) };
 }
 
@@ -34,6 +37,31 @@ export async function startNbdkit(folder: string, words: readonly string[], name
   const socket = join(folder, `${name}.sock`);
   rmSync(socket, { force: true });
   return started("nbdkit", ["-f", "-U", socket, ...words], `nbd+unix:///?socket=${socket}`, () => listensAt(socket));
+}
+
+/**
+ * An nbdkit that a shell starts again whenever it is killed. Not by us: a process that we fork closes its copies of our open
+ * files, and those on a mount that waits for this very server can't be closed before it is there.
+ */
+export async function startUndying(
+  folder: string,
+  words: readonly string[],
+): Promise<ForeignServer & { kill(): void }> {
+  const socket = join(folder, "undying.sock");
+  const pidFile = join(folder, "undying.pid");
+  const loop = 'while :; do rm -f "$0" "$1"; nbdkit -f -U "$0" -P "$1" "${@:2}"; done';
+  const server = await started("bash", ["-c", loop, socket, pidFile, ...words], `nbd+unix:///?socket=${socket}`, () =>
+    listensAt(socket),
+  );
+  const kill = (): void => void process.kill(Number(readFileSync(pidFile, "latin1")), "SIGKILL");
+  return {
+    ...server,
+    kill,
+    stop: async () => {
+      await server.stop();
+      kill();
+    },
+  };
 }
 
 /** The same over TCP, in a network namespace if one is named. */
