@@ -141,3 +141,11 @@ export async function freePort(): Promise<number> {
   await once(server, "close");
   return port;
 }
+
+/** Our own `h2ts export`, as built. */
+export async function startExport(folder: string, image: string): Promise<ForeignServer> {
+  const socket = join(folder, "own.sock");
+  const cli = join(import.meta.dirname, "../../dist/src/cli.js");
+  const words = [cli, "export", "--listen", `unix:${socket}`, `vol=${image}`];
+  return started(process.execPath, words, `nbd+unix:///vol?socket=${socket}`, () => listensAt(socket));
+}

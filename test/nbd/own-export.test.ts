@@ -1,0 +1,38 @@
+// The contract of devices on a remote node, against our own export: with its lease nobody else writes there.
+
+import { describe, expect, it } from "vitest";
+import { deviceOpener } from "../../src/nbd/open.ts";
+import { type DeviceUnderTest, deviceContract } from "../contract/device.ts";
+import { imageIn, startExport, temporaryFolder } from "./foreign-servers.ts";
+
+const MIB = 1024 * 1024;
+
+async function deviceOf(): Promise<DeviceUnderTest & { readonly target: string }> {
+  const { path, dispose } = temporaryFolder();
+  const server = await startExport(path, imageIn(path, 5 * MIB));
+  const device = await deviceOpener()(server.target, { writable: true });
+  return {
+    device,
+    target: server.target,
+    dispose: async () => {
+      await server.stop();
+      dispose();
+    },
+  };
+}
+
+deviceContract("remote node of our own export", deviceOf);
+
+describe("a remote node of our own export", () => {
+  it("is ours alone, as a local image is", async () => {
+    const { device, target, dispose } = await deviceOf();
+    expect(device.exclusive).toBe(true);
+    await expect(deviceOpener()(target, { writable: true })).rejects.toMatchObject({
+      code: "EBUSY",
+      operation: "lock",
+    });
+    await device.close();
+    await (await deviceOpener()(target, { writable: true })).close();
+    await dispose();
+  });
+});
