@@ -65,6 +65,8 @@ export class DeviceSender implements DescriptorKeeper {
   readonly #open = new Set<string>();
   /** What the supervisor holds. */
   readonly #kept: Set<string>;
+  /** What the supervisor was told to let go of. */
+  readonly #released = new Set<string>();
   readonly #onSent: () => void;
   #settled = false;
 
@@ -87,9 +89,14 @@ export class DeviceSender implements DescriptorKeeper {
     if (!this.#kept.has(identity)) this.#send(identity, fd);
   }
 
-  closed(identity: string): void {
+  closing(identity: string): boolean {
     this.#open.delete(identity);
     if (this.#settled) this.#send(identity);
+    return this.#settled;
+  }
+
+  hasReleased(identity: string): boolean {
+    return this.#released.has(identity);
   }
 
   /** Everything is open that will be: the supervisor need not hold the rest any longer. */
@@ -101,8 +108,9 @@ export class DeviceSender implements DescriptorKeeper {
   }
 
   #send(identity: string, fd?: number): void {
-    if (fd === undefined) this.#kept.delete(identity);
-    else this.#kept.add(identity);
+    const [from, to] = fd === undefined ? [this.#kept, this.#released] : [this.#released, this.#kept];
+    from.delete(identity);
+    to.add(identity);
     try {
       sendDescriptor(this.#socket, (fd === undefined ? CLOSED : OPENED) + identity, fd);
     } catch {

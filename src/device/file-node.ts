@@ -27,8 +27,8 @@ export interface FileNodeFacts {
   readonly writable: boolean;
   /** What was written back stays in the kernel's cache. */
   readonly keepsCached: boolean;
-  /** Told when the descriptor is closed. */
-  readonly onClosed: () => void;
+  /** Called when nothing is under way any more, before the descriptor is closed. */
+  readonly letGo: () => Promise<void>;
 }
 
 /** An open, locked descriptor as a linear device. */
@@ -40,20 +40,20 @@ export class FileNode implements BlockDevice {
   readonly writable: boolean;
   readonly #fd: number;
   readonly #keepsCached: boolean;
-  readonly #onClosed: () => void;
+  readonly #letGo: () => Promise<void>;
   readonly #gate = new Gate();
   #closed: Promise<void> | undefined;
   #unwrittenBytes = 0;
   #writingBack = false;
 
-  constructor(name: string, fd: number, { sizeBytes, identity, writable, keepsCached, onClosed }: FileNodeFacts) {
+  constructor(name: string, fd: number, { sizeBytes, identity, writable, keepsCached, letGo }: FileNodeFacts) {
     this.name = name;
     this.sizeBytes = sizeBytes;
     this.identity = identity;
     this.writable = writable;
     this.#fd = fd;
     this.#keepsCached = keepsCached;
-    this.#onClosed = onClosed;
+    this.#letGo = letGo;
   }
 
   report(): DeviceReport {
@@ -148,13 +148,10 @@ export class FileNode implements BlockDevice {
 
   async #drainAndClose(): Promise<void> {
     await this.#gate.idle();
-    try {
-      await promised((done) => close(this.#fd, done));
-    } catch (error) {
+    await this.#letGo();
+    await promised((done) => close(this.#fd, done)).catch((error: unknown) => {
       throw this.#failure("close", 0, error);
-    } finally {
-      this.#onClosed();
-    }
+    });
   }
 
   async #transfer(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): Promise<void> {

@@ -8,11 +8,18 @@ export interface DescriptorKeeper {
   takeOver(identity: string): number | undefined;
   /** The device is open and locked here. */
   opened(identity: string, fd: number): void;
-  /** It is closed here, and to be free for others. */
-  closed(identity: string): void;
+  /** It is about to be closed here. True when it is to be free for others from now on. */
+  closing(identity: string): boolean;
+  /** It was let go of by this process, so that whoever kept it does the same now, if not yet. */
+  hasReleased(identity: string): boolean;
 }
 
-const nobody: DescriptorKeeper = { takeOver: () => undefined, opened: () => undefined, closed: () => undefined };
+const nobody: DescriptorKeeper = {
+  takeOver: () => undefined,
+  opened: () => undefined,
+  closing: () => true,
+  hasReleased: () => false,
+};
 let keeper = nobody;
 
 /** From now on `next` keeps what this process opens; nobody does until then. */

@@ -3,11 +3,16 @@
 // it that somebody keeps for the process after us.
 
 import { close, constants, fstat, open, stat, type BigIntStats } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { DeviceError, type DeviceOperation } from "./device.ts";
 import { FileNode } from "./file-node.ts";
 import { descriptorKeeper } from "./kept.ts";
-import { blockDeviceBytes, tryLock } from "./system-calls.ts";
+import { blockDeviceBytes, tryLock, unlock } from "./system-calls.ts";
+
+/** So long is waited for a descriptor kept by another process to be closed. */
+const RELEASE_TRIES = 40;
+const RELEASE_TRY_MS = 25;
 
 const openFile = promisify(open);
 const closeFile = promisify(close);
@@ -38,8 +43,11 @@ export async function openNode(path: string, options: OpenNodeOptions): Promise<
     const identity = deviceIdentity(stats);
     const keeper = descriptorKeeper();
     keeper.opened(identity, fd);
-    const onClosed = (): void => keeper.closed(identity);
-    return new FileNode(path, fd, { sizeBytes, identity, writable, keepsCached, onClosed });
+    const letGo = async (): Promise<void> => {
+      // Others have a descriptor of ours, which they close when they come to it: the lock would last until then.
+      if (keeper.closing(identity)) await unlock(fd);
+    };
+    return new FileNode(path, fd, { sizeBytes, identity, writable, keepsCached, letGo });
   } catch (error) {
     await closeFile(fd);
     throw failure(path, "open", error);
@@ -50,7 +58,8 @@ async function openLocked(path: string, writable: boolean): Promise<number> {
   let flags = (writable ? constants.O_RDWR : constants.O_RDONLY) | constants.O_NONBLOCK;
   let fd = -1;
   try {
-    const kept = descriptorKeeper().takeOver(deviceIdentity(await statPath(path, { bigint: true })));
+    const identity = deviceIdentity(await statPath(path, { bigint: true }));
+    const kept = descriptorKeeper().takeOver(identity);
     fd = kept ?? (await openFile(path, flags));
     const stats = await statFile(fd);
     if (kept !== undefined) {
@@ -60,7 +69,7 @@ async function openLocked(path: string, writable: boolean): Promise<number> {
       await closeFile(fd);
       fd = -1;
       flags |= constants.O_EXCL;
-      fd = await openFile(path, flags);
+      fd = await openExclusively(path, flags, identity);
     } else if (!stats.isBlockDevice() && !stats.isFile()) {
       throw new OpenError(
         path,
@@ -76,6 +85,19 @@ async function openLocked(path: string, writable: boolean): Promise<number> {
   } catch (error) {
     if (fd >= 0) await closeFile(fd);
     throw failure(path, (error as NodeJS.ErrnoException).code === "EBUSY" ? "lock" : "open", error);
+  }
+}
+
+/** What O_EXCL gives lasts until the last descriptor is closed, also by one who kept it for us: a block device closed just now. */
+async function openExclusively(path: string, flags: number, identity: string): Promise<number> {
+  for (let triesLeft = RELEASE_TRIES; ; triesLeft--) {
+    try {
+      return await openFile(path, flags);
+    } catch (error) {
+      const isOurs = (error as NodeJS.ErrnoException).code === "EBUSY" && descriptorKeeper().hasReleased(identity);
+      if (!isOurs || triesLeft === 0) throw error;
+    }
+    await sleep(RELEASE_TRY_MS);
   }
 }
 

@@ -7,6 +7,7 @@ import { constants } from "node:os";
 const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const LOCK_UN = 8;
 const FALLOC_FL_KEEP_SIZE = 0x01;
 const FALLOC_FL_PUNCH_HOLE = 0x02;
 const FALLOC_FL_ZERO_RANGE = 0x10;
@@ -83,6 +84,11 @@ async function called(call: NativeFunction, ...args: unknown[]): Promise<string 
  */
 export function tryLock(fd: number, exclusive: boolean): Promise<string | undefined> {
   return called(systemCalls().flock, fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB);
+}
+
+/** Gives the lock of an open file description back at once, though others have descriptors of it. */
+export async function unlock(fd: number): Promise<void> {
+  await called(systemCalls().flock, fd, LOCK_UN);
 }
 
 /** Gives the bytes of a range back to whoever lent them; resolves whether or not that is supported. */

@@ -108,6 +108,8 @@ export class Scrub {
     const cursor = rootScrubCursor(this.#volume.rootImage.view);
     let place: Place | undefined = inodePlace(cursor > CURSOR_START ? cursor : 0);
     await this.#keep(Math.max(cursor, CURSOR_START));
+    // What was made durable through the log only is in no root yet: everything older than a scrub is looked at.
+    if (cursor === 0) await this.#volume.forceCommit();
     while (place !== undefined) {
       await this.#paused;
       if (this.#stopped) {
