@@ -64,7 +64,17 @@ export async function planTargets(options: MkfsOptions): Promise<PlannedTarget[]
     }
     planned.push({ target, nodes, copies });
   }
+  refuseUselessSize(planned, options);
   return planned;
+}
+
+/** A device and an export have a size of their own; beside image files that is no mistake. */
+function refuseUselessSize(planned: readonly PlannedTarget[], options: MkfsOptions): void {
+  const isForSome = planned.some(({ nodes }) => nodes.some(({ kind }) => kind === "file" || kind === "new file"));
+  if (options.sizeBytes !== undefined && !isForSome)
+    throw new RefusedError(
+      `${options.targets.join(" ")}: -s is for image files; devices and exports have a size of their own`,
+    );
 }
 
 function namesOf(target: string): string[] {
@@ -99,8 +109,6 @@ async function planNode(name: string, options: MkfsOptions, seen: Map<string, st
   const overwrites = await readSignature(name, stat);
   refuseHeld(name, overwrites, options);
   if (stat.isBlockDevice()) {
-    if (options.sizeBytes !== undefined)
-      throw new RefusedError(`${name}: -s is for image files; a block device has its size`);
     return { path, sizeBytes: blockDeviceBytes(name, stat), kind: "block device", resize: false, overwrites };
   }
   if (stat.size === 0 && options.sizeBytes === undefined) throw new RefusedError(`${name}: is empty; give -s SIZE`);
@@ -110,8 +118,6 @@ async function planNode(name: string, options: MkfsOptions, seen: Map<string, st
 
 /** An export has the size its server says; what lies on it is read from there. */
 async function planRemote(name: string, options: MkfsOptions, seen: Map<string, string>): Promise<PlannedNode> {
-  if (options.sizeBytes !== undefined)
-    throw new RefusedError(`${name}: -s is for image files; a server's export has its size`);
   const path = parseRemoteTarget(name).text;
   refuseTwin(name, path, seen);
   const device = await openDevice(name, { writable: true });

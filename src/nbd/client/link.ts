@@ -5,7 +5,6 @@
 // Invariants: I1 (an acknowledged flush covers every write answered before, whatever the server lost meanwhile), I11 (nothing
 // is written later than the heartbeat allows).
 
-import type { Timer } from "../../base/clock.ts";
 import { withinLimit } from "../../base/time-limit.ts";
 import { ContentLostError, DeviceError, type DeviceOperation } from "../../device/device.ts";
 import { OpenError } from "../../device/open.ts";
@@ -19,10 +18,10 @@ import { KeptWrites } from "./kept-writes.ts";
 import { type LinkCounters, type LinkState, operationOf } from "./link-state.ts";
 import { backoffMs } from "./policy.ts";
 import { openFailure } from "./open-failure.ts";
+import { Overdue } from "./overdue.ts";
 import { NbdRefusedError } from "./refused-error.ts";
 import { bringUpToDate } from "./replay.ts";
 import type { LinkOptions, Reached, Way } from "./way.ts";
-import { Silence } from "./silence.ts";
 import { offers, stillHolds, type Terms, writeRefusal } from "./terms.ts";
 import {
   type Asked,
@@ -40,11 +39,8 @@ const LEASE_MS = 15_000;
 const ATTEMPT_PART = 4;
 const ATTEMPT_MIN_MS = 1000;
 const ADOPT_MIN_MS = 2000;
-/** The same for the silence after which it is doubted, and for what is under way when the address is changed. */
-const DOUBT_PART = 8;
+/** The same for what is under way when the address is changed. */
 const DRAIN_PART = 8;
-/** So many times while a request may wait it is looked how long it has waited. */
-const LOOKS_PER_TIMEOUT = 20;
 
 export class Link {
   readonly name: string;
@@ -70,10 +66,8 @@ export class Link {
   /** Ends a pause between two attempts. */
   #hurry: () => void = () => undefined;
   #failure: DeviceError | undefined;
-  #silence: Silence;
-  #doubting = false;
+  readonly #overdue: Overdue;
   #forced: Promise<void> | undefined;
-  #watch: Timer | undefined;
   #cookie = 0;
 
   private constructor(way: Way, options: LinkOptions, reached: Reached) {
@@ -83,7 +77,16 @@ export class Link {
     this.#way = way;
     this.#options = options;
     this.#address = reached.address;
-    this.#silence = new Silence(options.clock);
+    this.#overdue = new Overdue(way, options, {
+      oldestMs: () => this.#pending.values().next().value?.startedMs,
+      connection: () => this.#connection,
+      address: () => this.#address,
+      onOverdue: () => this.#giveUp("ENOTCONN", `no answer within ${options.policy.timeoutMs} ms${this.#lastError}`),
+      onSilent: (connection, silentMs) => {
+        connection.destroy();
+        this.#lost(new Error(`no answer for ${Math.round(silentMs)} ms`));
+      },
+    });
     this.#identity = new NodeIdentity(options.name, terms.sizeBytes);
     this.counters = { reconnects: 0, resent: 0, roundTripMs: terms.roundTripMs, lastError: undefined };
     this.#kept = new KeptWrites((write) => {
@@ -263,7 +266,7 @@ export class Link {
       if (this.#pending.size === 0) this.#hurry();
       this.#pending.set(cookie, transaction);
       this.#connection?.send(transaction);
-      this.#watchOver();
+      this.#overdue.watch();
     });
   }
 
@@ -316,8 +319,7 @@ export class Link {
       this.#state = "connected";
       this.#address = address;
       this.counters.roundTripMs = opened.terms.roundTripMs;
-      this.#silence = new Silence(clock);
-      this.#silence = new Silence(clock);
+      this.#overdue.begin();
       for (const transaction of this.#pending.values()) connection.send(transaction);
       this.#way.watch(address, (better) => void this.#changeOver(connection, better));
       return { requests: this.#pending.size, keptWrites };
@@ -415,40 +417,6 @@ export class Link {
 
   // ---- time
 
-  /** Looks now and then, while anything waits, whether it has waited too long. */
-  #watchOver(): void {
-    const { policy, clock } = this.#options;
-    this.#watch ??= clock.after(policy.timeoutMs / LOOKS_PER_TIMEOUT, () => {
-      this.#watch = undefined;
-      const [oldest] = this.#pending.values();
-      if (oldest === undefined) return;
-      const waitedMs = this.#nowMs - oldest.startedMs;
-      if (waitedMs < policy.timeoutMs) {
-        void this.#doubt(waitedMs);
-        return this.#watchOver();
-      }
-      this.#giveUp("ENOTCONN", `no answer within ${policy.timeoutMs} ms${this.#lastError}`);
-    });
-  }
-
-  /**
-   * A server that says nothing may be slow, or the way there is cut. If there are other ways, and it does not answer by this one
-   * to a new question either, the connection is given up.
-   */
-  async #doubt(waitedMs: number): Promise<void> {
-    const connection = this.#connection;
-    if (connection === undefined || this.#way.addresses.length < 2) return;
-    const patienceMs = this.#options.policy.timeoutMs / DOUBT_PART;
-    const sinceMs = this.#silence.since(connection.receivedBytes);
-    if (Math.min(waitedMs, this.#nowMs - sinceMs) < patienceMs || this.#doubting) return;
-    this.#doubting = true;
-    const answers = await this.#way.answers(this.#address, patienceMs);
-    this.#doubting = false;
-    if (answers || this.#connection !== connection || this.#silence.since(connection.receivedBytes) > sinceMs) return;
-    connection.destroy();
-    this.#lost(new Error(`no answer for ${Math.round(this.#nowMs - sinceMs)} ms`));
-  }
-
   get #lastError(): string {
     const { lastError } = this.counters;
     return lastError === undefined ? "" : ` (${lastError})`;
@@ -498,7 +466,7 @@ export class Link {
     if (this.#state === "closed") return;
     const connection = this.#state === "connected" ? this.#connection : undefined;
     this.#state = "closed";
-    this.#watch?.cancel();
+    this.#overdue.end();
     connection?.close();
     if (connection !== undefined) this.#connection = undefined;
     else this.#leave();
