@@ -46,9 +46,8 @@ export const OptionReply = {
   ERR_EXT_HEADER_REQD: 0x8000_000a,
 } as const;
 
-/** Set in the type of every option reply, and (as 2^15) of every chunk, that is a refusal. */
+/** Set in the type of every option reply that is a refusal. */
 export const OPTION_REPLY_ERROR_BIT = 0x8000_0000;
-export const CHUNK_ERROR_BIT = 0x8000;
 
 export const Info = { EXPORT: 0, NAME: 1, DESCRIPTION: 2, BLOCK_SIZE: 3 } as const;
 
