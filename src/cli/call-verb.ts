@@ -3,9 +3,8 @@
 
 import { ControlClient } from "../daemon/control-client.ts";
 import type { VerbCall } from "../daemon/messages.ts";
-import { mountedVolumeAt } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
-import { resolveDirectory } from "./mount-preparation.ts";
+import { mountedOn, resolveDirectory } from "./mount-preparation.ts";
 import { mountedReport } from "./status-report.ts";
 
 export interface VerbFlags {
@@ -14,10 +13,11 @@ export interface VerbFlags {
 
 /** Throws {@link MountError} with what the daemon says when it refuses. */
 export async function callVerb(directory: string, call: VerbCall, flags: VerbFlags): Promise<void> {
-  const point = resolveDirectory(directory);
-  const mount = mountedVolumeAt(point);
+  const mount = mountedOn(directory);
   if (!mount) throw new MountError(`${directory}: no h2ts volume is mounted here; give the mount point`);
   const client = await ControlClient.connect(mount.deviceKey);
+  // Says so when its daemon died.
+  if (!client) resolveDirectory(directory);
   if (!client) throw new MountError(`${directory}: its daemon can't be reached (is it another user's?)`);
   const reply = await client.verb(call);
   client.close();

@@ -1,6 +1,7 @@
 // h2ts status: the state of a mounted volume, of volumes at rest by their targets, or of all mounts.
 
 import { statSync } from "node:fs";
+import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { ControlClient } from "../daemon/control-client.ts";
@@ -67,6 +68,8 @@ async function statusOf(words: readonly string[], { json, verbose = false }: Fla
 
 async function reportOf(words: readonly string[]): Promise<StatusReport> {
   const [first] = words as [string];
+  const known = words.length === 1 ? mountedVolumeAt(resolve(first)) : undefined;
+  if (known) return reportOfMount(known);
   if (words.length === 1 && statSync(first, { throwIfNoEntry: false })?.isDirectory()) {
     const point = resolveDirectory(first);
     const mount = mountedVolumeAt(point);

@@ -60,6 +60,9 @@ async function gone(pid: number): Promise<void> {
 }
 
 function mountPoint(directory: string): string {
+  // A mount whose copy is frozen may not answer when it is looked at.
+  const plain = resolve(directory);
+  if (mountedVolumeAt(plain) !== undefined) return plain;
   try {
     return realpathSync(directory);
   } catch {

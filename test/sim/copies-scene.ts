@@ -8,6 +8,7 @@ import { SeededRandom } from "../../src/base/random.ts";
 import { randomUuid } from "../../src/base/uuid.ts";
 import { Copy, CopySet } from "../../src/copies/copy-set.ts";
 import { bitCount } from "../../src/copies/membership.ts";
+import { HEDGE_MS } from "../../src/copies/read-watch.ts";
 import { assembleCopies } from "../../src/copies/assemble.ts";
 import { formatCopies } from "../../src/copies/layout.ts";
 import type { OpenTarget } from "../../src/copies/targets.ts";
@@ -146,14 +147,24 @@ export async function formatted(seed: number, sizesBytes: readonly number[]): Pr
 }
 
 /** As `formatted`, on devices with node headers, so that copies may come and go. */
-export async function formattedNodes(seed: number, sizesBytes: readonly number[]): Promise<Images> {
-  const random = new SeededRandom(seed);
-  const devices = sizesBytes.map((size, i) => new SimulatedDevice(`copy${i}`, size));
-  const volumeUuid = randomUuid(random);
-  const copies = await formatCopies(
-    devices.map((device) => ({ ...targetOf(device), copies: 1 })),
-    { volumeUuid, label: "simulated", random },
+export function formattedNodes(seed: number, sizesBytes: readonly number[]): Promise<Images> {
+  return formattedRows(
+    seed,
+    sizesBytes.map((sizeBytes) => [sizeBytes]),
   );
+}
+
+/** As `formattedNodes`, each copy a row of nodes of these sizes; the images are those of all nodes, one after the other. */
+export async function formattedRows(seed: number, sizesBytes: readonly (readonly number[])[]): Promise<Images> {
+  const random = new SeededRandom(seed);
+  const devices: SimulatedDevice[] = [];
+  const targets = sizesBytes.map((sizes) => {
+    const nodes = sizes.map((sizeBytes, i) => new SimulatedDevice(`copy${devices.length + i}`, sizeBytes));
+    devices.push(...nodes);
+    return { name: nodes.map(({ name }) => name).join("+"), devices: nodes, copies: 1 };
+  });
+  const volumeUuid = randomUuid(random);
+  const copies = await formatCopies(targets, { volumeUuid, label: "simulated", random });
   const volume = await formatVolume(copies, {
     volumeUuid,
     label: "simulated",
@@ -202,6 +213,21 @@ export async function togetherAgain(
   const images = imagesOf(mounted.devices);
   expect(await findings(seed, images, { everyRoot }), `seed ${seed}`).toEqual([]);
   await eachAlone(seed, images, await work.tree());
+}
+
+/** Lets virtual time pass until `work` is over; throws when it takes longer than `limitMs`. */
+export async function within<T>(clock: SimulatedClock, limitMs: number, work: Promise<T>): Promise<T> {
+  const startMs = clock.monotonicMs();
+  let over = false;
+  const watched = work.finally(() => (over = true));
+  watched.catch(() => undefined);
+  for (;;) {
+    // Work that needs no time to pass gets all the turns it wants.
+    for (let turn = 0; turn < 20 && !over; turn++) await clock.advance(0);
+    if (over) return watched;
+    if (clock.monotonicMs() - startMs > limitMs) throw new Error(`not over after ${limitMs} ms`);
+    await clock.advance(HEDGE_MS / 2);
+  }
 }
 
 /** Waits for the caretaker; time passes for what waits for it. */
