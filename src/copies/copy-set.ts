@@ -358,7 +358,7 @@ export class CopySet {
     const failures: unknown[] = [];
     const calls = this.#copies.map((copy) => {
       const givenUp = copy.failure !== undefined;
-      const done = copy.device.close().catch((error: unknown) => void (givenUp || failures.push(error)));
+      const done = copy.close().catch((error: unknown) => void (givenUp || failures.push(error)));
       return { copy, done, givenUp };
     });
     // A device that was given up may never let go of its last call: nobody waits for that.

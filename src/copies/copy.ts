@@ -49,6 +49,10 @@ export class Copy {
   released = false;
   /** Position of the one node whose device was let go of, of a copy taken out that holds on to the others. */
   suspendedNode: number | undefined;
+  /** Position of a node that holds nothing yet: pointers into its range are not promises. */
+  lostNode: number | undefined;
+  /** The device that was in its place, left as it is until the copy is complete. */
+  replacedNode: BlockDevice | undefined;
   /** Reads that are overdue and still under way: while there are any, others are asked first (I9). */
   overdueReads = 0;
   /** How long its reads took lately, smoothed. */
@@ -56,18 +60,27 @@ export class Copy {
   #writableUntilMs = Infinity;
   #failure: DeviceError | undefined;
   #restored = false;
+  readonly nodeUuids: readonly Uuid[];
   /** In the order of the row. */
   readonly nodes: readonly RowNode[];
   readonly #gate: NodeGate;
   /** Those that wait for a write or flush; woken when the copy is given up as stalled. */
   readonly #waiting = new Set<() => void>();
 
-  constructor(index: number, uuid: Uuid, device: BlockDevice, targets: readonly string[]) {
+  /** `nodeUuids`: of its nodes, where those are known. */
+  constructor(
+    index: number,
+    uuid: Uuid,
+    device: BlockDevice,
+    targets: readonly string[],
+    nodeUuids: readonly Uuid[] = [],
+  ) {
     this.index = index;
     this.uuid = uuid;
     this.device = device;
     this.sizeKib = Math.floor(device.sizeBytes / KIB);
     this.targets = targets;
+    this.nodeUuids = nodeUuids;
     this.nodes = rowNodes(device);
     this.#gate = new NodeGate(this.nodes);
   }
@@ -124,9 +137,28 @@ export class Copy {
 
   /** True for a place on the node whose device was let go of. */
   isLetGo(kib: number): boolean {
-    if (this.suspendedNode === undefined) return false;
-    const { device, startBytes } = this.nodes[this.suspendedNode] as RowNode;
+    return this.suspendedNode !== undefined && this.#isOn(this.suspendedNode, kib);
+  }
+
+  /** True for a place on the node that holds nothing yet. */
+  isLost(kib: number): boolean {
+    return this.lostNode !== undefined && this.#isOn(this.lostNode, kib);
+  }
+
+  #isOn(position: number, kib: number): boolean {
+    const { device, startBytes } = this.nodes[position] as RowNode;
     return kib * KIB >= startBytes && kib * KIB < startBytes + device.sizeBytes;
+  }
+
+  /** Resolves when no call is under way on these nodes. */
+  still(positions: readonly number[]): Promise<void> {
+    return this.#gate.still(positions);
+  }
+
+  /** Closes its devices, after what is under way on them. */
+  async close(): Promise<void> {
+    const closes = [this.device.close(), this.replacedNode?.close()];
+    for (const result of await Promise.allSettled(closes)) if (result.status === "rejected") throw result.reason;
   }
 
   /**

@@ -210,6 +210,6 @@ export class Detach {
 /** A device that is dying may not even close. */
 async function letGo(copy: Copy | undefined): Promise<void> {
   if (copy === undefined) return;
-  const closed = copy.device.close().catch(() => undefined);
+  const closed = copy.close().catch(() => undefined);
   if (copy.failure === undefined) await closed;
 }

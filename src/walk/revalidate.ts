@@ -2,6 +2,7 @@
 // alone and held against its check code. What matches is kept; a pointer to anything else is cleared, so that the resync
 // brings the block anew, to a place that the copy's anchor does not name (I7). No byte of the copy is written here.
 // It keeps a cursor in the root (I8); what was written to the copy since it came back needs no check.
+// Where only one node of the copy holds nothing, no block is read: pointers into its range are cleared, the others are kept.
 
 import { type Copy } from "../copies/copy.ts";
 import { LoneCopy } from "../copies/lone-copy.ts";
@@ -69,7 +70,9 @@ export class Revalidation {
     if (!this.#goesOn) return false;
     await this.#volume.forceCommit(() => {
       setRootRevalidateCursor(view, 0);
-      setRootMemberFlags(view, this.copy.index, rootMemberFlags(view, this.copy.index) & ~MemberFlag.UNTRUSTED);
+      // With a node replaced the root says so until the copy joins: it could be mounted with the old one before.
+      if (this.copy.lostNode === undefined)
+        setRootMemberFlags(view, this.copy.index, rootMemberFlags(view, this.copy.index) & ~MemberFlag.UNTRUSTED);
       this.copy.untrusted = false;
     });
     return true;
@@ -100,6 +103,7 @@ export class Revalidation {
       if (refIsDirty(block.view, at) || (store.peek(block, at)?.writing ?? 0) > 0) return REF_BYTES;
       if (refUnplaced(block.view, at, this.copy.bit) !== 0) return REF_BYTES;
       const named = namedBlock(block, at);
+      if (this.copy.lostNode !== undefined && !this.copy.isLost(this.#placeOf(named))) return REF_BYTES;
       blocks.push(named);
       return named.sizeBytes;
     });
@@ -108,17 +112,27 @@ export class Revalidation {
 
   /** True when all that is bad among `blocks` was taken out of the tree; else they have changed, and are to be met again. */
   async #check(place: Place, blocks: readonly NamedBlock[]): Promise<boolean> {
-    const reads = blocks.map((named) => ({ named, read: readOf(named) }));
-    await this.#reader.readBlocks(reads.map(({ read }) => read));
-    const bytes = blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    this.progress.blocks += blocks.length;
-    this.progress.bytes += bytes;
-    await this.#pace.take(bytes);
-    const bad = new Set(reads.filter(({ read }) => read.error !== undefined).map(({ named }) => blockKey(named)));
+    const bad = new Set((await this.#bad(blocks)).map(blockKey));
     if (bad.size === 0 || !this.#goesOn) return bad.size === 0;
     const cleared = await this.#volume.maintain(() => this.#clear(place, bad));
     this.progress.bad += cleared;
     return cleared === bad.size;
+  }
+
+  /** Those that the copy does not hold. */
+  async #bad(blocks: readonly NamedBlock[]): Promise<readonly NamedBlock[]> {
+    this.progress.blocks += blocks.length;
+    if (this.copy.lostNode !== undefined) return blocks;
+    const reads = blocks.map((named) => ({ named, read: readOf(named) }));
+    await this.#reader.readBlocks(reads.map(({ read }) => read));
+    const bytes = blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    this.progress.bytes += bytes;
+    await this.#pace.take(bytes);
+    return reads.filter(({ read }) => read.error !== undefined).map(({ named }) => named);
+  }
+
+  #placeOf({ pointers }: NamedBlock): number {
+    return pointers[this.copy.index] ?? 0;
   }
 
   /** Clears the pointers to what is bad. May throw MISS. */

@@ -61,11 +61,12 @@ export async function letGo(copy: Copy, clock: Clock): Promise<void> {
   if (sharingCopy(copy) !== undefined) return inTime(copy, over, clock);
   // Nothing is read from it any more, not even as a last resort.
   copy.released = true;
-  const closed = copy.device.close().catch(() => undefined);
+  const closed = copy.close().catch(() => undefined);
   await inTime(copy, Promise.all([over, closed]), clock);
 }
 
-async function inTime(copy: Copy, work: Promise<unknown>, clock: Clock): Promise<void> {
+/** Waits for the end of what is under way on a copy. Throws CopiesError when that takes too long. */
+export async function inTime(copy: Copy, work: Promise<unknown>, clock: Clock): Promise<void> {
   await withinLimit(work, { clock, ms: CLOSE_MS_MAX }, () => {
     return new CopiesError("busy", copy.name, "calls on it are still under way; try again when its device answers");
   });

@@ -1,5 +1,5 @@
 // Copies and nodes that an operator suspends on a real mount: what another copy can stand in for goes on, what none can waits
-// when it was frozen, and nothing waits for good.
+// when it was frozen, and nothing waits for good; and nodes that move.
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { imageIn, startUndying, temporaryFolder } from "../nbd/foreign-servers.ts";
+import { imageIn, startNbdkit, startUndying, temporaryFolder } from "../nbd/foreign-servers.ts";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, killed, Work } from "./copies-place.ts";
 
@@ -201,5 +201,54 @@ describe.skipIf(mountsImpossible() !== undefined)("a node of a row", () => {
     await work.verify();
     await place.h2ts("umount", place.mnt);
     await place.succeeds("fsck.h2ts", "-n", "-f", `${b}+${c}`);
+  });
+});
+
+describe.skipIf(mountsImpossible() !== undefined)("replacing a node of a row", () => {
+  it("moves it to another server under work, and the volume never stops", async () => {
+    const away = temporaryFolder();
+    const a = imageIn(place.folder, 120 * MIB, "a.img");
+    const b = imageIn(place.folder, 64 * MIB, "b.img");
+    const servers = await Promise.all(
+      ["old", "new"].map((name) => {
+        imageIn(away.path, 66 * MIB, `${name}.img`);
+        return startNbdkit(away.path, ["file", `${away.path}/${name}.img`], name);
+      }),
+    );
+    const [old, fresh] = servers.map(({ target }) => target) as [string, string];
+    try {
+      expect(await place.run("mkfs.h2ts", "-q", a, `${b}+${old}`)).toMatchObject({ code: 0, err: "" });
+      await place.h2ts("mount", "-o", "deadline=20000", a, `${b}+${old}`, place.mnt);
+      const work = new Work(place.mnt, 34);
+      await work.writeBig(40 * MIB);
+      work.start();
+      for (const [words, code] of [
+        [["1/2", fresh], 1],
+        [["0/0", fresh], 32],
+        [["1/1", b], 2],
+      ] as const)
+        expect(await place.run("h2ts", "replace", place.mnt, ...words)).toMatchObject({ code, out: "" });
+      await place.h2ts("replace", "-w", place.mnt, "1/1", fresh);
+      expect(await place.states()).toEqual(["ONLINE", "ONLINE"]);
+      expect((await place.status()).copies[1]!.targets).toEqual([b, fresh]);
+      await work.stop();
+      work.start();
+      // Nothing of the volume is on the old one any more, nor is it held: it may become a node again, of this very row.
+      await place.h2ts("replace", "-f", place.mnt, "1/1", old);
+      await killed((await place.status()).daemon!.workerPid);
+      await place.until(["ONLINE", "ONLINE"]);
+      await work.stop();
+      work.start();
+      expect((await place.status()).copies[1]!.targets).toEqual([b, old]);
+      await place.h2ts("replace", "-w", "-f", place.mnt, "1/1", fresh);
+      expect(await place.states()).toEqual(["ONLINE", "ONLINE"]);
+      await place.h2ts("umount", place.mnt);
+      await place.examine(work, [a, `${b}+${fresh}`]);
+      // The row as it was before is none.
+      expect((await place.run("h2ts", "mount", `${b}+${old}`, place.mnt)).err).toMatch(/not an h2ts volume/);
+    } finally {
+      await Promise.all(servers.map((server) => server.stop()));
+      away.dispose();
+    }
   });
 });
