@@ -242,6 +242,7 @@ describe.skipIf(mountsImpossible() !== undefined)("replacing a node of a row", (
       expect((await place.status()).copies[1]!.targets).toEqual([b, old]);
       await place.h2ts("replace", "-w", "-f", place.mnt, "1/1", fresh);
       expect(await place.states()).toEqual(["ONLINE", "ONLINE"]);
+      await work.stop();
       await place.h2ts("umount", place.mnt);
       await place.examine(work, [a, `${b}+${fresh}`]);
       // The row as it was before is none.
