@@ -7,7 +7,7 @@
 import { type Copy } from "../copies/copy.ts";
 import { LoneCopy } from "../copies/lone-copy.ts";
 import { refIsDirty, refUnplaced } from "../format/blockref.ts";
-import { COPIES_MAX } from "../format/geometry.ts";
+import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
 import {
   MemberFlag,
   rootMemberFlags,
@@ -16,6 +16,7 @@ import {
   setRootRevalidateCursor,
 } from "../format/root-block.ts";
 import { cursorCopy, cursorInode, cursorOf } from "../format/revalidate-cursor.ts";
+import type { Block } from "../tree/block.ts";
 import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, namedBlock, readOf } from "./named-block.ts";
 import type { Pace } from "./pace.ts";
@@ -75,6 +76,8 @@ export class Revalidation {
         setRootMemberFlags(view, this.copy.index, rootMemberFlags(view, this.copy.index) & ~MemberFlag.UNTRUSTED);
       this.copy.untrusted = false;
     });
+    // A whole node was freed: it may be needed for what is brought, so it is not to be held back for roots that go anyway (I3).
+    for (let slot = 0; slot < ROOT_SLOTS && this.copy.lostNode !== undefined; slot++) await this.#volume.forceCommit();
     return true;
   }
 
@@ -99,11 +102,10 @@ export class Revalidation {
     const { store } = this.#volume;
     const next = this.#sweep.step(place, STEP_BYTES, (node, at) => {
       const { block } = node;
-      // What is dirty or on its way there was given its place since the copy came back.
-      if (refIsDirty(block.view, at) || (store.peek(block, at)?.writing ?? 0) > 0) return REF_BYTES;
-      if (refUnplaced(block.view, at, this.copy.bit) !== 0) return REF_BYTES;
-      const named = namedBlock(block, at);
-      if (this.copy.lostNode !== undefined && !this.copy.isLost(this.#placeOf(named))) return REF_BYTES;
+      // What is on its way there was given its place since the copy came back.
+      if ((store.peek(block, at)?.writing ?? 0) > 0) return REF_BYTES;
+      const named = this.#inDoubt(block, at);
+      if (named === undefined) return REF_BYTES;
       blocks.push(named);
       return named.sizeBytes;
     });
@@ -131,8 +133,13 @@ export class Revalidation {
     return reads.filter(({ read }) => read.error !== undefined).map(({ named }) => named);
   }
 
-  #placeOf({ pointers }: NamedBlock): number {
-    return pointers[this.copy.index] ?? 0;
+  /** What a ref names, if the copy has a place for it that is not sure to hold it. */
+  #inDoubt(block: Block, at: number): NamedBlock | undefined {
+    // What is dirty was given its place since the copy came back.
+    if (refIsDirty(block.view, at) || refUnplaced(block.view, at, this.copy.bit) !== 0) return undefined;
+    const named = namedBlock(block, at);
+    const isKept = this.copy.lostNode !== undefined && !this.copy.isLost(named.pointers[this.copy.index] ?? 0);
+    return isKept ? undefined : named;
   }
 
   /** Clears the pointers to what is bad. May throw MISS. */
@@ -142,8 +149,9 @@ export class Revalidation {
     const others = (1 << COPIES_MAX) - 1 - this.copy.bit;
     this.#sweep.step(place, STEP_BYTES, (node, at) => {
       const { block } = node;
-      if (refIsDirty(block.view, at) || refUnplaced(block.view, at, this.copy.bit) !== 0) return REF_BYTES;
-      const named = namedBlock(block, at);
+      // A step must reach as far as that in which they were collected.
+      const named = this.#inDoubt(block, at);
+      if (named === undefined) return REF_BYTES;
       if (!left.delete(blockKey(named))) return named.sizeBytes;
       // The only pointer there is stays: a block that is bad, but named, can be told to people.
       if (refUnplaced(block.view, at, others) !== others) this.#volume.store.pointers.clear(node.writable(), at, index);

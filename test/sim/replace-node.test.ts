@@ -11,6 +11,7 @@ import { replaceNode } from "../../src/walk/replace-node.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
 import { survivors } from "../crash/power-cut.ts";
 import { describeFileSystem } from "../model/digest.ts";
+import { runStep } from "../model/workload.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
   findings,
@@ -133,6 +134,30 @@ describe("replacing a node of a row", () => {
       }
     });
   }
+
+  it("comes to its end when blocks that are kept lie between those that are brought", async () => {
+    const seed = 6400;
+    const images = await formattedRows(seed, [[80 * MIB], [40 * MIB, 40 * MIB]]);
+    const { work, mounted } = await worked(seed, images, { steps: 5, bulkBytes: 48 * MIB });
+    // The first block of each MiB, and then the last, goes to another place.
+    for (const offset of [0, 15 * 65536]) {
+      for (let at = 0; at < 48; at++) {
+        const step = { do: "write", at: ["bulk"], offset: at * MIB + offset, length: 65536, fill: at } as const;
+        for (const each of [mounted.fs, work.model]) expect(await runStep(each, step)).toBe("ok");
+      }
+      await mounted.fs.sync();
+    }
+    const device = new SimulatedDevice("new", 42 * MIB);
+    for (const [position, target] of [
+      [1, device],
+      [0, new SimulatedDevice("newer", 42 * MIB)],
+    ] as const) {
+      await replace({ seed: seed + position, work, mounted }, position, target);
+      await settle(mounted);
+      expect(mounted.volume.members.inSync, mounted.notes.join("\n")).toBe(0b11);
+    }
+    await unmount(mounted);
+  });
 
   it("was also tried with the old device after the copy was complete", () => expect(refused).toBeGreaterThan(0));
 
