@@ -358,14 +358,12 @@ export class FileSystem implements FileSystemRequests {
 
   // ---- extended attributes
 
-  getXattr(ino: number, name: string): Eventually<Uint8Array> {
+  getXattr(ino: number, name: string): Eventually<Uint8Array | undefined> {
     return this.#view((state) => {
       const inode = inodeOf(state, ino);
       checkXattrName(name, inodeMode(inode.view), false);
       if (name === COPIES_XATTR) return copiesValue(inode);
-      const value = readXattrs(state.store, inode)?.get(name);
-      if (value === undefined) throw new FsError("ENODATA");
-      return value.slice();
+      return readXattrs(state.store, inode)?.get(name)?.slice();
     });
   }
 

@@ -127,7 +127,8 @@ export interface FileSystemRequests {
     reset: () => void,
     emit: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
   ): Eventually<void>;
-  getXattr(ino: number, name: string): Eventually<Uint8Array>;
+  /** Undefined when there is no such attribute (ENODATA): the usual answer, which an error would take longer than. */
+  getXattr(ino: number, name: string): Eventually<Uint8Array | undefined>;
   /** Full names, in no particular order. */
   listXattrs(ino: number): Eventually<readonly string[]>;
   setXattr(

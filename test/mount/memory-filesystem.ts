@@ -437,10 +437,8 @@ export class MemoryFileSystem implements FileSystemRequests {
 
   // Extended attributes
 
-  getXattr(ino: number, name: string): Uint8Array {
-    const value = this.#node(ino).xattrs.get(name);
-    if (value === undefined) throw new FsError("ENODATA");
-    return value;
+  getXattr(ino: number, name: string): Uint8Array | undefined {
+    return this.#node(ino).xattrs.get(name);
   }
 
   listXattrs(ino: number): readonly string[] {

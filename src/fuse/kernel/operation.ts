@@ -19,7 +19,7 @@ export interface Operation<T = unknown> {
   /** Size of the fixed structure; a request with a shorter body is malformed. */
   readonly bodyBytes: number;
   run(context: OperationContext, request: Request): Eventually<T>;
-  /** Writes the body of the answer and returns its length. Absent: the kernel expects no answer. */
+  /** Writes the body of the answer and returns its length, or the errno to answer with, negative. Absent: the kernel expects no answer. */
   readonly encode: ((reply: Reply, value: T, request: Request) => number) | undefined;
   /** The caller was gone before the answer: gives back what only the kernel could have given back. */
   readonly undelivered?: (context: OperationContext, value: T, request: Request) => void;

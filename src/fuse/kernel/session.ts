@@ -211,6 +211,7 @@ export class Session implements OperationContext {
       } catch (error) {
         return this.#fail(request, operation, error);
       }
+      if (bodyBytes < 0) return this.#refuse(request, -bodyBytes);
       if (!this.#send(request, 0, bodyBytes)) operation.undelivered?.(this, value, request);
     }
     this.#release(request);
