@@ -24,7 +24,7 @@ async function describe(fs: FileSystemRequests, ino: number, path: string, lines
   await fs.readDirectory(
     ino,
     0,
-    false,
+    "none",
     () => (entries.length = 0),
     (entry) => {
       const name = Buffer.from(entry.name).toString("latin1");

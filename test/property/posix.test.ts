@@ -302,7 +302,7 @@ class Subject {
       await this.fs.readDirectory(
         ino,
         cookie,
-        false,
+        "none",
         () => (part.length = 0),
         (entry) => {
           if (part.length === 3) return false;

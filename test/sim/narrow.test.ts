@@ -383,7 +383,7 @@ async function namesIn(fs: Requests, ino = 1): Promise<Buffer[]> {
   await fs.readDirectory(
     ino,
     0,
-    false,
+    "none",
     () => (names.length = 0),
     ({ name }) => names.push(Buffer.from(name)) > 0,
   );

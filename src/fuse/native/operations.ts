@@ -84,7 +84,7 @@ function listNames(fs: FileSystemRequests, ino: number): Promise<string[]> {
   const done = fs.readDirectory(
     ino,
     0,
-    false,
+    "none",
     () => {
       names = [];
     },
