@@ -162,6 +162,7 @@ export async function cutPower(
   const good = new GoodMedia<Trees>();
   const known = { forced: new LoneTrees(), alone: new LoneTrees(), checked: new CheckedMedia(seed) };
   const failures: string[] = [];
+  let opened = 0;
   for (const cut of cuts) {
     for (const point of points) point.advanceTo(cut);
     const promised = recording.acknowledged.findLast(({ events }) => events <= cut)?.state ?? 0;
@@ -172,16 +173,17 @@ export async function cutPower(
         const trees = good.like(images);
         if (trees !== undefined) promisedTrees(recording, promised, trees);
         else {
+          opened++;
           await good.judge(images, (watched) => judge(recording, promised, watched, known, twice ? random : undefined));
         }
       } catch (error) {
         const problem = error instanceof Error ? error.stack : String(error);
         failures.push(`seed ${seed}, cut ${cut} of ${disk.events.length}: ${problem}`);
-        if (failures.length >= 3) return { states: judged.distinct, failures };
+        if (failures.length >= 3) return { states: judged.distinct, opened, failures };
       }
     }
   }
-  return { states: judged.distinct, failures };
+  return { states: judged.distinct, opened, failures };
 }
 
 /** What media lead to. */

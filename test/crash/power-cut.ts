@@ -36,6 +36,8 @@ export interface Recording {
 export interface CrashOutcome {
   /** Distinct states judged. */
   readonly states: number;
+  /** Those of them that were opened; the others could not be told from one of these by what was read of it. */
+  readonly opened: number;
   readonly failures: readonly string[];
 }
 
@@ -140,6 +142,8 @@ export async function tryCrashes(
   const lone = new LoneTrees();
   const checked = new CheckedMedia(seed);
   let opened = 0;
+  let first = 0;
+  const outcome = (): CrashOutcome => ({ states: judged.distinct, opened, failures });
   const failures: string[] = [];
   for (let cut = recording.firstEvent; cut <= disk.events.length; cut++) {
     if ((cut - recording.firstEvent) % options.every !== 0 && cut !== disk.events.length) continue;
@@ -161,8 +165,9 @@ export async function tryCrashes(
           continue;
         }
         const recovery = options.recrash ? new SimulatedDisk() : undefined;
+        opened++;
         await good.judge(images, async (watched) => {
-          if (watched.length > 1 && opened++ % ALONE_EVERY === 0) {
+          if (watched.length > 1 && first++ % ALONE_EVERY === 0) {
             const only = random.below(watched.length);
             const tree = await lone.of(watched, only, (alone) => treeOf(seed, alone, { degraded: true }));
             promisedTree(recording, promised, tree, `copy ${only} alone: `);
@@ -177,15 +182,17 @@ export async function tryCrashes(
           point.advanceTo(second);
           return point.image(survivors(point.pending, random));
         });
-        if (judged.wants(torn, promised)) await judge(recording, promised, torn, checked, 2);
+        if (!judged.wants(torn, promised)) continue;
+        opened++;
+        await judge(recording, promised, torn, checked, 2);
       } catch (error) {
         const problem = error instanceof Error ? (error.stack ?? error.message) : String(error);
         failures.push(`seed ${seed}, cut ${cut}, round ${round}: ${problem}`);
       }
-      if (failures.length >= (options.failuresMax ?? 5)) return { states: judged.distinct, failures };
+      if (failures.length >= (options.failuresMax ?? 5)) return outcome();
     }
   }
-  return { states: judged.distinct, failures };
+  return outcome();
 }
 
 /** Throws when the media do not hold the state promised, or a later one, whole. Gives its tree; `disk` records opening it. */

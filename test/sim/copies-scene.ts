@@ -79,25 +79,32 @@ export function devicesOver(images: Images, disk?: SimulatedDisk): (SimulatedDev
 export const imagesOf = (devices: readonly (SimulatedDevice | undefined)[]): Images =>
   devices.map((device) => device?.image);
 
+export type MountOptions = Partial<OpenOptions> & { readonly start?: boolean; readonly stopAfterSteps?: number };
+
 /** Opens what is there and begins to catch up whatever is not in sync. `seed` also draws the epochs it may begin. */
 export async function mount(
   seed: number,
   images: Images,
-  options: Partial<OpenOptions> & {
-    readonly disk?: SimulatedDisk;
-    readonly start?: boolean;
-    readonly stopAfterSteps?: number;
-  } = {},
+  options: MountOptions & { readonly disk?: SimulatedDisk } = {},
   identitySeed = seed,
 ): Promise<Mounted> {
-  const clock = new SimulatedClock();
   const devices = devicesOver(images, options.disk);
-  const copies = await copiesOf(identitySeed, devices, false, clock);
+  return mountOn(seed, devices, await copiesOf(identitySeed, devices), options);
+}
+
+/** As `mount`, on devices and the copies made of them. */
+export async function mountOn(
+  seed: number,
+  devices: readonly (SimulatedDevice | undefined)[],
+  copies: CopySet,
+  options: MountOptions = {},
+): Promise<Mounted> {
+  const clock = copies.clock as SimulatedClock;
   const volume = await openVolume(copies, {
     clock,
     commitMs: 0,
     cacheBytes: 16 * MIB,
-    random: new SeededRandom(seed + images.reduce((mask, image, i) => mask + (image === undefined ? 0 : 7 << i), 1)),
+    random: new SeededRandom(seed + devices.reduce((mask, device, i) => mask + (device === undefined ? 0 : 7 << i), 1)),
     ...options,
   });
   if (options.stopAfterSteps !== undefined) stopAfter(volume, options.stopAfterSteps, () => void caretaker.close());

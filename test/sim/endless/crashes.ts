@@ -20,14 +20,14 @@ async function run(seed: number): Promise<CrashOutcome> {
   switch (seed % 8) {
     case 0:
     case 1: // In every other one with file data on one copy each.
-      return cutPower(await recordLoss(seed, sizes, copy, seed % 8 === 1), 100, 12, twice);
+      return cutPower(await recordLoss(seed, sizes, copy, seed % 8 === 1), 100, 24, twice);
     case 2:
     case 3: // The same.
-      return cutPower(await recordReturn(seed, sizes, copy, seed % 8 === 3), 100, 12, twice);
+      return cutPower(await recordReturn(seed, sizes, copy, seed % 8 === 3), 100, 24, twice);
     case 4:
-      return tryCrashes(await record(seed, sizes, 150, 150_000), { every: 1, perCut: 40, recrash: twice });
+      return tryCrashes(await record(seed, sizes, 150, 150_000), { every: 1, perCut: 100, recrash: twice });
     default:
-      return tryCrashes(await record(seed, sizes, 100, 20_000), { every: 1, perCut: 48, recrash: twice });
+      return tryCrashes(await record(seed, sizes, 100, 20_000), { every: 1, perCut: 100, recrash: twice });
   }
 }
 
@@ -36,13 +36,16 @@ async function runSeeds(part: number): Promise<boolean> {
   const beganMs = performance.now();
   const beganCpu = process.cpuUsage();
   let states = 0;
+  let opened = 0;
   let seeds = 0;
   for (let seed = firstSeed + part; performance.now() < beganMs + minutes * 60_000; seed += PROCESSES) {
     const outcome = await run(seed).catch((error: unknown) => ({
       states: 0,
+      opened: 0,
       failures: [`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`],
     }));
     states += outcome.states;
+    opened += outcome.opened;
     seeds++;
     for (const failure of outcome.failures) console.error(failure);
     if (outcome.failures.length > 0) {
@@ -55,7 +58,7 @@ async function runSeeds(part: number): Promise<boolean> {
   const perCpuSecond = (states * 1e6) / (user + system);
   const night = (rate: number): string => `${((rate * NIGHT_SECONDS * PROCESSES) / 1e6).toFixed(1)} million`;
   console.log(
-    `part ${part + 1}: ${seeds} seeds, ${states} distinct crash states, ${perSecond.toFixed(0)} a second, ` +
+    `part ${part + 1}: ${seeds} seeds, ${states} distinct crash states, ${opened} of them opened, ${perSecond.toFixed(0)} a second, ` +
       `${perCpuSecond.toFixed(0)} a second of CPU time; ${PROCESSES} such processes make ${night(perSecond)} ` +
       `in 8 hours at this pace, ${night(perCpuSecond)} with a core each`,
   );
