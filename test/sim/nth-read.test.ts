@@ -20,7 +20,10 @@ import {
 const SIZES = [24 * MIB, 20 * MIB, 28 * MIB];
 
 async function filled(seed: number, copyCount: number): Promise<{ work: Workload; images: Images }> {
-  const { work, mounted } = await worked(seed, await formatted(seed, SIZES.slice(0, copyCount)), { steps: 40 });
+  const { work, mounted } = await worked(seed, await formatted(seed, SIZES.slice(0, copyCount)), {
+    steps: 40,
+    bulkBytes: MIB,
+  });
   await unmount(mounted);
   return { work, images: imagesOf(mounted.devices) };
 }
@@ -34,10 +37,11 @@ async function readFails(
 ): Promise<boolean> {
   const devices = devicesOver(images);
   const failing = devices[fault.copy]!;
-  // The mount itself is to find enough: rings are read before it is known which copies are whole.
   const { nth, permanent } = fault;
   failing.fail({ operation: "read", nth, permanent, effect: { kind: "error", code: "EIO" } });
-  const mounted = await mountOn(seed, devices, await copiesOf(seed, devices));
+  // Its metadata is read from this copy first. Where its ring can't be read the operator goes on without it.
+  const options = { master: fault.copy, degraded: true };
+  const mounted = await mountOn(seed, devices, await copiesOf(seed, devices), options);
   expect((await describeFileSystem(mounted.fs)).join("\n")).toBe(tree);
   await mounted.caretaker.settled();
   await unmount(mounted);
