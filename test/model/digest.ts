@@ -36,7 +36,7 @@ async function describe(
   await fs.readDirectory(
     ino,
     0,
-    false,
+    "none",
     () => (entries.length = 0),
     (entry) => {
       const name = Buffer.from(entry.name).toString("latin1");
@@ -55,7 +55,7 @@ async function detail(fs: FileSystemRequests, ino: number, attributes: Attribute
     parts.push(`size ${attributes.size}`, await content(fs, ino, attributes.size, lossy));
   if ((mode & S_IFMT) === S_IFLNK) parts.push(`-> ${Buffer.from(await fs.readlink(ino)).toString("latin1")}`);
   for (const name of [...(await fs.listXattrs(ino))].sort()) {
-    parts.push(`${name}=${Buffer.from(await fs.getXattr(ino, name)).toString("hex")}`);
+    parts.push(`${name}=${Buffer.from((await fs.getXattr(ino, name)) ?? []).toString("hex")}`);
   }
   return parts.join(" ");
 }
