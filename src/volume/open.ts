@@ -122,10 +122,11 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     if (options.rebuildFreemap === undefined) await loadSummaries(store, rootImage, freemap);
   }
   if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
+  // The last complete state of a copy that others went on from is what there is of it.
+  const dropLost = options.dropLostLog === true || options.forcedMaster !== undefined;
   const pending = await findPending(view, copies, {
     journal: options.takeOver === true ? options.journal : undefined,
-    // The last complete state of a copy that others went on from is what there is of it.
-    dropLost: options.dropLostLog === true || options.forcedMaster !== undefined,
+    dropLost,
   });
   if (pending !== undefined) await claimPending(pending, store, copies);
   if (options.rebuildFreemap === undefined && !readOnly) await holdOlder(store, rootImage, rules, chosen);
@@ -149,7 +150,8 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const onResult = (requestId: number, result: OperationResult): void => volume.noteReplayed(requestId, result);
   const replayPending = async (): Promise<boolean> => {
     if (pending === undefined || pending.records.length === 0) return false;
-    adopted = await replay(pending, { store, state, copies, readOnly, onResult });
+    const endsAtLoss = dropLost || (readOnly && options.degraded === true);
+    adopted = await replay(pending, { store, state, copies, readOnly, endsAtLoss, onResult });
     return true;
   };
   let adopted: ReadonlySet<string> = new Set();

@@ -5,7 +5,7 @@
 // Where only one node of the copy holds nothing, no block is read: pointers into its range are cleared, the others are kept.
 
 import { type Copy } from "../copies/copy.ts";
-import { LoneCopy } from "../copies/lone-copy.ts";
+import type { LoneCopy } from "../copies/lone-copy.ts";
 import { refIsDirty, refUnplaced } from "../format/blockref.ts";
 import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
 import {
@@ -46,7 +46,7 @@ export class Revalidation {
     this.#volume = volume;
     this.copy = copy;
     this.#pace = pace;
-    this.#reader = new LoneCopy(copy);
+    this.#reader = volume.copies.alone(copy);
     this.#sweep = new Sweep(volume.store, volume.rootImage);
   }
 
@@ -68,8 +68,11 @@ export class Revalidation {
       place = next;
       if (next !== undefined) await this.#keepCursor(next);
     }
-    if (!this.#goesOn) return false;
+    let trusted = false;
     await this.#volume.forceCommit(() => {
+      // What it flushed may have been lost in the commit before this one.
+      if (!this.#goesOn) return;
+      trusted = true;
       setRootRevalidateCursor(view, 0);
       // With a node replaced the root says so until the copy joins: it could be mounted with the old one before.
       if (this.copy.lostNode === undefined)
@@ -77,8 +80,9 @@ export class Revalidation {
       this.copy.untrusted = false;
     });
     // A whole node was freed: it may be needed for what is brought, so it is not to be held back for roots that go anyway (I3).
-    for (let slot = 0; slot < ROOT_SLOTS && this.copy.lostNode !== undefined; slot++) await this.#volume.forceCommit();
-    return true;
+    for (let slot = 0; slot < ROOT_SLOTS && trusted && this.copy.lostNode !== undefined; slot++)
+      await this.#volume.forceCommit();
+    return trusted;
   }
 
   get #goesOn(): boolean {

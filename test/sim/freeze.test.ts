@@ -19,9 +19,9 @@ import {
   type Mounted,
   treeOf,
   unmount,
-  within,
   Workload,
 } from "./copies-scene.ts";
+import { within } from "./virtual-time.ts";
 
 const LONG_MS = 600_000;
 const ROW = [18 * MIB, 20 * MIB];

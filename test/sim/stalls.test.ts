@@ -8,17 +8,8 @@ import { HEDGE_MS } from "../../src/copies/read-watch.ts";
 import type { FaultyOperation } from "../../src/device/simulated-faults.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB } from "../model/simulated-volume.ts";
-import {
-  findings,
-  formatted,
-  imagesOf,
-  mount,
-  type Mounted,
-  treeOf,
-  unmount,
-  within,
-  Workload,
-} from "./copies-scene.ts";
+import { findings, formatted, imagesOf, mount, type Mounted, treeOf, unmount, Workload } from "./copies-scene.ts";
+import { within } from "./virtual-time.ts";
 
 const SIZES = [24 * MIB, 20 * MIB, 28 * MIB];
 const STEP_MS_MAX = DEADLINE_MS_DEFAULT + 2 * HEDGE_MS;
