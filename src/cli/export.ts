@@ -2,6 +2,7 @@
 
 import type { Command } from "commander";
 import { SystemClock } from "../base/clock.ts";
+import { SystemRandom } from "../base/random.ts";
 import { closeTargets, openTargets, type OpenTarget } from "../copies/targets.ts";
 import { DaemonLog } from "../daemon/daemon-log.ts";
 import type { BlockDevice } from "../device/device.ts";
@@ -64,10 +65,11 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
   );
   try {
     const clock = new SystemClock();
+    const random = new SystemRandom();
     const { readOnly, limits, tls } = plan;
     const exports = plan.exports.map(
       ({ name }, i) =>
-        new Export(name, deviceOf(targets[i] as OpenTarget), { readOnly, leaseMs: limits.leaseMs, clock }),
+        new Export(name, deviceOf(targets[i] as OpenTarget), { readOnly, leaseMs: limits.leaseMs, clock, random }),
     );
     const catalogue = new Catalogue(exports, plan.allowList);
     const server = new NbdServer({ catalogue, limits, clock, tls, log });

@@ -49,7 +49,7 @@ export class RemoteNode implements BlockDevice {
   private constructor(link: Link, { writable, policy }: RemoteNodeOptions) {
     const { sizeBytes, minimumBytes, maximumBytes } = link.terms;
     this.name = link.name;
-    this.exclusive = link.terms.isLeased;
+    this.exclusive = link.terms.lease !== undefined;
     this.link = link;
     this.#writable = writable;
     this.patienceMs = policy.timeoutMs;

@@ -29,6 +29,8 @@ export function mountsImpossible(): string | undefined {
 }
 
 export class Place {
+  /** Words behind which the programs run, as those that enter a network namespace. */
+  within: readonly string[] = [];
   readonly folder = realpathSync(mkdtempSync(join(tmpdir(), "h2ts-cli-")));
 
   path(name: string): string {
@@ -43,7 +45,8 @@ export class Place {
   /** Runs a program to its end, in this folder. */
   run(program: keyof typeof PROGRAMS, ...words: string[]): Promise<Outcome> {
     return new Promise((settle, reject) => {
-      const child = spawn(process.execPath, [PROGRAMS[program], ...words], {
+      const [command = "", ...all] = [...this.within, process.execPath, PROGRAMS[program], ...words];
+      const child = spawn(command, all, {
         cwd: this.folder,
         stdio: ["ignore", "pipe", "pipe"],
       });

@@ -8,6 +8,7 @@ import { expect } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import type { StatusReport } from "../../src/cli/status-report.ts";
 import { Place } from "./cli-place.ts";
+import { describeTree, expectSameTree } from "./data-programs.ts";
 
 const DONE = { code: 0, out: "", err: "" };
 
@@ -124,6 +125,22 @@ export class CopiesPlace extends Place {
     for (const target of targets) {
       expect(await this.succeeds("h2ts", "mount", "-o", "ro,degraded", target, alone)).toMatchObject({ out: "" });
       await work.verify(alone);
+      await this.h2ts("umount", alone);
+    }
+  }
+
+  /** In sync without an error; unmounted, the checker finds nothing, and each copy alone holds what the mount held. */
+  async inSyncAndWhole(targets: readonly string[]): Promise<void> {
+    const { state, dataErrors } = await this.status();
+    expect({ state, dataErrors }).toEqual({ state: "ONLINE", dataErrors: 0 });
+    const kept = describeTree(this.mnt);
+    expect(kept.size).toBeGreaterThan(100);
+    await this.h2ts("umount", this.mnt);
+    await this.succeeds("fsck.h2ts", "-n", "-f", ...targets);
+    const alone = this.mountPoint("alone");
+    for (const target of targets) {
+      expect(await this.succeeds("h2ts", "mount", "-o", "ro,degraded", target, alone)).toMatchObject({ out: "" });
+      expectSameTree(describeTree(alone), kept);
       await this.h2ts("umount", alone);
     }
   }

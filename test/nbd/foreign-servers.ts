@@ -143,9 +143,13 @@ export async function freePort(): Promise<number> {
 }
 
 /** Our own `h2ts export`, as built. */
-export async function startExport(folder: string, image: string): Promise<ForeignServer> {
-  const socket = join(folder, "own.sock");
+export async function startExport(
+  folder: string,
+  image: string,
+  { name = "own", words = [] }: { readonly name?: string; readonly words?: readonly string[] } = {},
+): Promise<ForeignServer> {
+  const socket = join(folder, `${name}.sock`);
   const cli = join(import.meta.dirname, "../../dist/src/cli.js");
-  const words = [cli, "export", "--listen", `unix:${socket}`, `vol=${image}`];
-  return started(process.execPath, words, `nbd+unix:///vol?socket=${socket}`, () => listensAt(socket));
+  const all = [cli, "export", "--listen", `unix:${socket}`, ...words, `vol=${image}`];
+  return started(process.execPath, all, `nbd+unix:///vol?socket=${socket}`, () => listensAt(socket));
 }

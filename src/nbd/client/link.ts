@@ -33,7 +33,10 @@ import {
   zeroTransaction,
 } from "./transaction.ts";
 
-/** A server of ours keeps the lease of who lost the connection for 20 seconds, unless told otherwise; some time is lost on the way. */
+/**
+ * A server of ours that was started anew knows of no lease. Within this time we are back before anybody else can have taken the
+ * volume over, who would first have had to find us gone; later we would have to know.
+ */
 const LEASE_MS = 15_000;
 /** An attempt to get it back may take this part of the time a request has. */
 const ATTEMPT_PART = 4;
@@ -61,6 +64,8 @@ export class Link {
   /** Ready for requests; undefined while there is none, or one that is being brought up to date. */
   #connection: Connection | undefined;
   #address: string;
+  /** Number of the lease of the connection in use, or used last. */
+  #lease: number | undefined;
   /** Ends the attempt to get back that is under way. */
   #abandon: () => void = () => undefined;
   /** Ends a pause between two attempts. */
@@ -318,6 +323,7 @@ export class Link {
       this.#connection = connection;
       this.#state = "connected";
       this.#address = address;
+      this.#lease = opened.terms.lease;
       this.counters.roundTripMs = opened.terms.roundTripMs;
       this.#overdue.begin();
       for (const transaction of this.#pending.values()) connection.send(transaction);
@@ -406,11 +412,18 @@ export class Link {
     throw new NbdRefusedError("another-node", "the export is another one now: its size or what it can do has changed");
   }
 
-  /** Another host may have taken the volume over when our heartbeat is too old, or our lease (I11). */
+  /**
+   * Another host may have taken the volume over when our heartbeat is too old, or our lease (I11). What is not written yet is
+   * held to the heartbeat elsewhere, to the lease nowhere else.
+   */
   #refuseLate({ opened }: Reached, lostMs: number): void {
-    const untilMs = this.terms.isLeased ? lostMs + LEASE_MS : this.writableUntilMs;
-    if (this.#nowMs <= untilMs) return;
-    if (this.#kept.count === 0 && ![...this.#pending.values()].some(changes)) return;
+    const { lease } = opened.terms;
+    if (lease !== undefined) {
+      if (lease === this.#lease || this.#nowMs <= lostMs + LEASE_MS) return;
+    } else {
+      if (this.#nowMs <= this.writableUntilMs) return;
+      if (this.#kept.count === 0 && ![...this.#pending.values()].some(changes)) return;
+    }
     opened.destroy();
     throw new DeviceError(this.name, "write", 0, "ESTALE", "it was away for longer than it was ours for certain");
   }

@@ -110,7 +110,7 @@ export class Negotiation {
         ...terms,
         structured,
         allocationContext: contexts.find(({ name }) => name === BASE_ALLOCATION)?.id,
-        isLeased: contexts.some(({ name }) => name === this.#lease),
+        lease: contexts.find(({ name }) => name === this.#lease)?.id,
       },
       source: this.#source,
       sink: this.#sink,
@@ -152,7 +152,7 @@ export class Negotiation {
     if (size === undefined) throw new NbdProtocolError(`reply to ${name}`, "it does not tell the size");
     const { sizeBytes, flags } = size;
     const { minimumBytes, maximumBytes } = sizes;
-    const offered = { structured: false, allocationContext: undefined, isLeased: false };
+    const offered = { structured: false, allocationContext: undefined, lease: undefined };
     return { sizeBytes, flags, minimumBytes, maximumBytes, ...offered, roundTripMs: this.#roundTripMs };
   }
 

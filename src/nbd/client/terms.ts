@@ -16,8 +16,11 @@ export interface Terms {
   readonly structured: boolean;
   /** Id of the meta context base:allocation; undefined: the server does not tell where holes are. */
   readonly allocationContext: number | undefined;
-  /** The server keeps others from writing, and waits for us when the connection is lost. */
-  readonly isLeased: boolean;
+  /**
+   * Number of our lease: the server keeps others from writing, and waits for us when the connection is lost. As long as it is the
+   * same, nobody else wrote there. Undefined: a server of others, without leases.
+   */
+  readonly lease: number | undefined;
   /** Time from a question to its answer, the least of those of the negotiation. */
   readonly roundTripMs: number;
 }
@@ -45,7 +48,7 @@ export function stillHolds(before: Terms, now: Terms): boolean {
     now.maximumBytes >= before.maximumBytes &&
     lacking === 0 &&
     turnedReadOnly === 0 &&
-    (now.isLeased || !before.isLeased)
+    (now.lease !== undefined || before.lease === undefined)
   );
 }
 

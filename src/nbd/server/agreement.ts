@@ -35,6 +35,7 @@ export interface Agreed {
 }
 
 export interface SelectedContext {
+  /** Of the context of an owner, the number of its lease. */
   readonly id: number;
   readonly name: string;
   /** Undefined in base:allocation. */

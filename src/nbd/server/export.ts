@@ -2,6 +2,7 @@
 // Invariants: I1 (a flush is one that began after it was asked for), I11 (the lease).
 
 import type { Clock } from "../../base/clock.ts";
+import type { Random } from "../../base/random.ts";
 import type { BlockDevice } from "../../device/device.ts";
 import { TransmissionFlag } from "../wire/constants.ts";
 import type { BlockSizes } from "../wire/info.ts";
@@ -13,6 +14,7 @@ export interface ExportOptions {
   readonly readOnly: boolean;
   readonly leaseMs: number;
   readonly clock: Clock;
+  readonly random: Random;
 }
 
 export class Export {
@@ -31,11 +33,11 @@ export class Export {
   #running: Promise<void> = Promise.resolve();
   #flushFailures = 0;
 
-  constructor(name: string, device: BlockDevice, { readOnly, leaseMs, clock }: ExportOptions) {
+  constructor(name: string, device: BlockDevice, { readOnly, leaseMs, clock, random }: ExportOptions) {
     this.name = name;
     this.device = device;
     this.readOnly = readOnly;
-    this.lease = new Lease(clock, leaseMs);
+    this.lease = new Lease({ clock, random, keepMs: leaseMs });
   }
 
   /** For people, in lists and infos. */

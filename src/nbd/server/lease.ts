@@ -1,14 +1,19 @@
 // Who may use an export: one writer, which may be an owner with several connections, or any number of readers (I11).
 // An owner that lost its connections finds its lease as it left it, and no request of an old connection is still under way when
-// the new one in its place begins. docs/network.md tells clients about it.
+// the new one in its place begins. Each lease has a number, by which an owner that was away knows that nobody else had the export
+// meanwhile. docs/network.md tells clients about it.
 
 import type { Clock, Timer } from "../../base/clock.ts";
+import type { Random } from "../../base/random.ts";
 
-/** What a connection wants of an export. `owner` includes the identity that the client proved, if it did. */
+/**
+ * What a connection wants of an export. `owner` includes the identity that the client proved, if it did; `lease` is the number it was
+ * told before it claimed.
+ */
 export type Claim =
   | { readonly kind: "reader" }
   | { readonly kind: "writer" }
-  | { readonly kind: "owner"; readonly owner: string; readonly slot: number };
+  | { readonly kind: "owner"; readonly owner: string; readonly slot: number; readonly lease: number };
 
 /** A connection, as the lease sees it. */
 export interface Holder {
@@ -40,10 +45,21 @@ interface Entry {
 
 interface Writer {
   readonly owner: string | undefined;
+  readonly number: number;
   readonly label: string;
   readonly entries: Set<Entry>;
   leftInOrder: boolean;
   timer: Timer | undefined;
+}
+
+/** Numbers of leases are below 2^32, and other ones after a restart. */
+const NUMBERS_BEGIN_BELOW = 0x8000_0000;
+
+export interface LeaseOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** How long the lease of an owner is kept after its last connection broke. */
+  readonly keepMs: number;
 }
 
 export class Lease {
@@ -51,16 +67,30 @@ export class Lease {
   readonly #keepMs: number;
   readonly #readers = new Set<Holder>();
   #writer: Writer | undefined;
+  /** Its lease is over, but nobody else wrote since: who comes back first may go on with it. */
+  #former: Writer | undefined;
+  /** The last number that anybody was told, and the last that became one of a lease. */
+  #toldNumber: number;
+  #usedNumber = 0;
 
-  /** @param keepMs how long the lease of an owner is kept after its last connection broke */
-  constructor(clock: Clock, keepMs: number) {
+  constructor({ clock, random, keepMs }: LeaseOptions) {
     this.#clock = clock;
     this.#keepMs = keepMs;
+    this.#toldNumber = random.below(NUMBERS_BEGIN_BELOW);
   }
 
   /** Somebody writes, or may come back to. */
   get isHeld(): boolean {
     return this.#writer !== undefined;
+  }
+
+  /** The number of the lease that an owner gets if it claims now: as before, as long as nobody else wrote in between. Never 0. */
+  numberFor(owner: string): number {
+    return this.#leaseOf(owner)?.number ?? ++this.#toldNumber;
+  }
+
+  #leaseOf(owner: string | undefined): Writer | undefined {
+    return [this.#writer, this.#former].find((writer) => writer !== undefined && writer.owner === owner);
   }
 
   /** Lets a connection in, or throws LeaseRefused. It is in at once, but not to use the export before it is ready. */
@@ -72,11 +102,22 @@ export class Lease {
     const owner = claim.kind === "owner" ? claim.owner : undefined;
     const slot = claim.kind === "owner" ? claim.slot : 0;
     this.#refuseOthers(owner);
-    this.#writer ??= { owner, label: holder.label, entries: new Set(), leftInOrder: false, timer: undefined };
-    const writer = this.#writer;
+    const writer = this.#lend(claim.kind === "owner" ? claim : undefined, holder);
     writer.timer?.cancel();
     writer.timer = undefined;
+    this.#writer = writer;
+    this.#former = undefined;
     return this.#admitWriter(writer, slot, holder);
+  }
+
+  /** The lease that goes on, or a new one. Throws when it would be another one than the owner was told. */
+  #lend(claim: { readonly owner: string; readonly lease: number } | undefined, { label }: Holder): Writer {
+    const known = claim === undefined ? undefined : this.#leaseOf(claim.owner);
+    const number = claim?.lease ?? ++this.#toldNumber;
+    if (known === undefined ? number <= this.#usedNumber : number !== known.number)
+      throw new LeaseRefused("was somebody else's just now; ask once more");
+    this.#usedNumber = Math.max(number, this.#usedNumber);
+    return known ?? { owner: claim?.owner, number, label, entries: new Set(), leftInOrder: false, timer: undefined };
   }
 
   #admitReader(holder: Holder): Admission {
@@ -120,7 +161,9 @@ export class Lease {
 
   #endOrKeep(writer: Writer): void {
     const end = (): void => {
-      if (this.#writer === writer) this.#writer = undefined;
+      if (this.#writer !== writer) return;
+      this.#writer = undefined;
+      if (writer.owner !== undefined && !writer.leftInOrder) this.#former = writer;
     };
     if (writer.owner === undefined || writer.leftInOrder || this.#keepMs <= 0) end();
     else writer.timer = this.#clock.after(this.#keepMs, end);

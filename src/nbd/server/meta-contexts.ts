@@ -5,9 +5,12 @@ import { decodeLeaseContext, LEASE_NAMESPACE } from "../wire/lease-context.ts";
 import { decodeMetaContextQuery } from "../wire/option.ts";
 import { encodeMetaContext } from "../wire/option-reply.ts";
 import type { Agreed, Negotiation, Refusal, Reply, SelectedContext } from "./agreement.ts";
+import type { Export } from "./export.ts";
+import { ownerOf, type Visitor } from "./visitor.ts";
 
 const ALLOCATION: SelectedContext = { id: 0, name: BASE_ALLOCATION, lease: undefined };
-const LEASE_ID = 1;
+/** Readers have no lease. */
+const READER_ID = 1;
 
 /** Answers either option; gives the refusal to send where it says no. */
 export function answerMetaContexts(
@@ -23,9 +26,9 @@ export function answerMetaContexts(
   const { exportName, queries } = decodeMetaContextQuery(data);
   if (!agreed.structured)
     return { type: OptionReply.ERR_INVALID, message: "meta contexts need structured replies first" };
-  if (catalogue.find(exportName, visitor) === undefined)
-    return { type: OptionReply.ERR_UNKNOWN, message: "there is no such export" };
-  const contexts = isSet ? selectedBy(queries) : listedFor(queries);
+  const found = catalogue.find(exportName, visitor);
+  if (found === undefined) return { type: OptionReply.ERR_UNKNOWN, message: "there is no such export" };
+  const contexts = isSet ? selectedBy(queries, found, visitor) : listedFor(queries);
   if (contexts === undefined)
     return { type: OptionReply.ERR_INVALID, message: "give one owner, as h2ts:owner=TOKEN/SLOT, or h2ts:reader" };
   if (isSet) agreed.contexts = { exportName, selected: contexts };
@@ -35,13 +38,15 @@ export function answerMetaContexts(
 }
 
 /** Contexts that are asked for and known; undefined when what is said about the lease makes no sense. */
-function selectedBy(queries: readonly string[]): SelectedContext[] | undefined {
+function selectedBy(queries: readonly string[], found: Export, visitor: Visitor): SelectedContext[] | undefined {
   const leases = [...new Set(queries)].filter((query) => query.startsWith(LEASE_NAMESPACE));
   const [name] = leases;
   const lease = name === undefined ? undefined : decodeLeaseContext(name);
   if (leases.length > 1 || (name !== undefined && lease === undefined)) return undefined;
   const selected = queries.includes(BASE_ALLOCATION) ? [ALLOCATION] : [];
-  return name === undefined ? selected : [...selected, { id: LEASE_ID, name, lease }];
+  if (name === undefined) return selected;
+  const id = lease?.kind === "owner" ? found.lease.numberFor(ownerOf(lease.owner, visitor)) : READER_ID;
+  return [...selected, { id, name, lease }];
 }
 
 function listedFor(queries: readonly string[]): SelectedContext[] {

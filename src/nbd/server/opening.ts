@@ -6,6 +6,7 @@ import { decodeExportQuery } from "../wire/option.ts";
 import type { Export } from "./export.ts";
 import { type Admission, type Claim, LeaseRefused } from "./lease.ts";
 import type { Agreed, Negotiation, OpenExport, Refusal, Reply, SelectedContext } from "./agreement.ts";
+import { ownerOf } from "./visitor.ts";
 
 type Opened = { readonly opened: OpenExport } | { readonly refusal: Refusal };
 
@@ -34,11 +35,11 @@ export async function admit(negotiation: Negotiation, agreed: Agreed, name: stri
 }
 
 function claimOf({ visitor }: Negotiation, found: Export, contexts: readonly SelectedContext[]): Claim {
-  const asked = contexts.find((context) => context.lease !== undefined)?.lease;
+  const context = contexts.find(({ lease }) => lease !== undefined);
+  const asked = context?.lease;
   if (found.readOnly || asked?.kind === "reader") return { kind: "reader" };
-  if (asked === undefined) return { kind: "writer" };
-  // Nobody takes over the lease of an owner with a token alone, where clients prove who they are.
-  return { kind: "owner", owner: `${asked.owner} ${visitor.identity ?? ""}`, slot: asked.slot };
+  if (context === undefined || asked === undefined) return { kind: "writer" };
+  return { kind: "owner", owner: ownerOf(asked.owner, visitor), slot: asked.slot, lease: context.id };
 }
 
 function flagsFor(found: Export, claim: Claim, { structured }: Agreed): number {

@@ -9,6 +9,14 @@ export interface Visitor {
   readonly identity: string | undefined;
 }
 
+/**
+ * By what a lease knows the owner with this token: together with the identity, where clients prove one, since nobody takes over the
+ * lease of an owner by its token alone.
+ */
+export function ownerOf(token: string, { identity }: Visitor): string {
+  return `${token} ${identity ?? ""}`;
+}
+
 /** Names a visitor for people: 192.0.2.7 (alice), or client 3. */
 export function labelOf({ number, address, identity }: Visitor): string {
   return `${address ?? `client ${number}`}${identity === undefined ? "" : ` (${printable(identity)})`}`;

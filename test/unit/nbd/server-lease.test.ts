@@ -2,8 +2,9 @@
 
 import { describe, expect, it } from "vitest";
 import { SystemClock } from "../../../src/base/clock.ts";
+import { SeededRandom } from "../../../src/base/random.ts";
 import { SimulatedClock } from "../../../src/device/simulated-clock.ts";
-import { Lease, LeaseRefused } from "../../../src/nbd/server/lease.ts";
+import { type Admission, Lease, LeaseRefused } from "../../../src/nbd/server/lease.ts";
 import { DEFAULT_LIMITS } from "../../../src/nbd/server/limits.ts";
 import { Command, OptionReply, TransmissionFlag } from "../../../src/nbd/wire/constants.ts";
 import { type ScriptedClient, ServerScene } from "./server-scene.ts";
@@ -11,6 +12,14 @@ import { type ScriptedClient, ServerScene } from "./server-scene.ts";
 const ALICE = "0123456789abcdef-alice";
 const BOB = "0123456789abcdef-bob";
 const owner = (token: string, slot = 0): string => `h2ts:owner=${token}/${slot}`;
+
+/** A lease by itself, and a way to claim it as clients do: told its number first. */
+function bareLease(keepMs: number, clock = new SimulatedClock()) {
+  const lease = new Lease({ clock, random: new SeededRandom(1), keepMs });
+  const claim = (owner: string, holder = { label: owner, cut: () => undefined }): Admission =>
+    lease.claim({ kind: "owner", owner, slot: 0, lease: lease.numberFor(owner) }, holder);
+  return { clock, lease, claim };
+}
 
 async function asking(scene: ServerScene, context?: string): Promise<ScriptedClient> {
   const client = await scene.client();
@@ -88,10 +97,7 @@ describe("the lease of an export", () => {
   });
 
   it("ends by itself when its owner does not come back", async () => {
-    const clock = new SimulatedClock();
-    const lease = new Lease(clock, 20_000);
-    const holder = { label: "alice", cut: () => undefined };
-    const claim = (name: string) => lease.claim({ kind: "owner", owner: name, slot: 0 }, holder);
+    const { clock, lease, claim } = bareLease(20_000);
     claim("a").leave(false);
     await clock.advance(19_999);
     expect(() => claim("b")).toThrow(LeaseRefused);
@@ -100,11 +106,39 @@ describe("the lease of an export", () => {
     expect(lease.isHeld).toBe(false);
   });
 
+  it("has a number that stays the same as long as nobody else wrote, however long its owner was away", async () => {
+    const { clock, lease, claim } = bareLease(20_000);
+    const connection = claim("a");
+    const number = lease.numberFor("a");
+    expect(lease.numberFor("a")).toBe(number);
+    connection.leave(false);
+    await clock.advance(3600_000);
+    expect(lease.isHeld).toBe(false);
+    const reader = lease.claim({ kind: "reader" }, { label: "reader", cut: () => undefined });
+    reader.leave(true);
+    expect(lease.numberFor("a")).toBe(number);
+    claim("a").leave(true);
+    expect(lease.numberFor("a")).not.toBe(number);
+  });
+
+  it.each(["an owner", "a writer without a token"])("has another number when %s had it in between", async (who) => {
+    const { clock, lease, claim } = bareLease(20_000);
+    claim("a").leave(false);
+    const told = lease.numberFor("a");
+    await clock.advance(20_000);
+    const holder = { label: "b", cut: () => undefined };
+    const other = who === "an owner" ? claim("b") : lease.claim({ kind: "writer" }, holder);
+    other.leave(true);
+    // Told before, claimed after.
+    expect(() => lease.claim({ kind: "owner", owner: "a", slot: 0, lease: told }, holder)).toThrow(/ask once more/);
+    expect(lease.numberFor("a")).not.toBe(told);
+    claim("a");
+  });
+
   it("waits for every connection that had the slot, however many came and went", async () => {
-    const lease = new Lease(new SimulatedClock(), 0);
+    const { lease, claim } = bareLease(0);
     const cuts: string[] = [];
-    const enter = (label: string) =>
-      lease.claim({ kind: "owner", owner: "a", slot: 0 }, { label, cut: () => cuts.push(label) });
+    const enter = (label: string) => claim("a", { label, cut: () => void cuts.push(label) });
     const first = enter("first");
     const second = enter("second");
     const third = enter("third");

@@ -2,6 +2,7 @@
 
 import { type Duplex, duplexPair } from "node:stream";
 import { SystemClock } from "../../../src/base/clock.ts";
+import { SeededRandom } from "../../../src/base/random.ts";
 import { SimulatedDevice } from "../../../src/device/simulated.ts";
 import { AllowList } from "../../../src/nbd/server/allow-list.ts";
 import { Catalogue } from "../../../src/nbd/server/catalogue.ts";
@@ -28,12 +29,15 @@ export class ServerScene {
   readonly options: ConnectionOptions;
   readonly connections: Connection[] = [];
 
-  constructor(options: Partial<ConnectionOptions> & { readOnly?: boolean; device?: SimulatedDevice } = {}) {
+  constructor(
+    options: Partial<ConnectionOptions> & { readOnly?: boolean; device?: SimulatedDevice; seed?: number } = {},
+  ) {
     const clock = options.clock ?? new SystemClock();
     const limits = options.limits ?? { ...DEFAULT_LIMITS, leaseMs: 0 };
     this.device = options.device ?? new SimulatedDevice("disk", SIZE_BYTES);
     this.served = new Export("x", this.device, {
       readOnly: options.readOnly ?? false,
+      random: new SeededRandom(options.seed ?? 1),
       leaseMs: limits.leaseMs,
       clock,
     });

@@ -1,0 +1,233 @@
+// How long a remote node is tried for, to the millisecond: the link under virtual time, against our own server over streams in
+// memory. Only the way there is the test's, which can be closed.
+
+import type { Duplex } from "node:stream";
+import { beforeEach, describe, expect, it } from "vitest";
+import { SimulatedClock } from "../../../src/device/simulated-clock.ts";
+import type { NodeEvent } from "../../../src/nbd/client/events.ts";
+import { Link } from "../../../src/nbd/client/link.ts";
+import { Negotiation } from "../../../src/nbd/client/negotiation.ts";
+import { POLICY_DEFAULT, type RemotePolicy } from "../../../src/nbd/client/policy.ts";
+import type { Reached, Way } from "../../../src/nbd/client/way.ts";
+import { DEFAULT_LIMITS } from "../../../src/nbd/server/limits.ts";
+import { NbdClosedError } from "../../../src/nbd/wire/errors.ts";
+import { ServerScene } from "./server-scene.ts";
+
+const OWNER = "0123456789abcdef";
+const BLOCK = new Uint8Array(4096).fill(1);
+
+let clock: SimulatedClock;
+let scene: ServerScene;
+let way: ClosableWay;
+let events: NodeEvent[];
+beforeEach(() => {
+  clock = new SimulatedClock();
+  scene = new ServerScene({ clock, limits: DEFAULT_LIMITS });
+  way = new ClosableWay();
+  events = [];
+});
+
+/** Leads to the scene's server while it is open. */
+class ClosableWay implements Way {
+  readonly addresses = ["the server"];
+  /** When it was tried. */
+  readonly triedMs: number[] = [];
+  isOpen = true;
+  #stream: Duplex | undefined;
+
+  async reach(): Promise<Reached> {
+    this.triedMs.push(clock.monotonicMs());
+    if (!this.isOpen) throw new NbdClosedError("connecting", true);
+    this.#stream = scene.connect();
+    const lease = { kind: "owner", owner: OWNER, slot: 0 } as const;
+    const negotiation = await Negotiation.begin(this.#stream, { exportName: "x", clock, lease, encrypt: undefined });
+    return { opened: await negotiation.open(), address: "the server" };
+  }
+
+  /** Until the server has noticed, too. */
+  async cut(): Promise<void> {
+    this.isOpen = false;
+    this.triedMs.length = 0;
+    this.#stream?.destroy();
+    await quiet();
+  }
+
+  blame(): void {}
+  watch(): void {}
+  close(): void {}
+  answers(): Promise<boolean> {
+    return Promise.resolve(this.isOpen);
+  }
+}
+
+/** Lets everything happen that needs no time. */
+async function quiet(): Promise<void> {
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+async function pass(durationMs: number): Promise<void> {
+  await clock.advance(durationMs);
+  await quiet();
+}
+
+function open(policy: Partial<RemotePolicy>): Promise<Link> {
+  const observer = ({ event }: { event: NodeEvent }): void => void events.push(event);
+  return Link.open(way, { name: "x", clock, policy: { ...POLICY_DEFAULT, ...policy }, observer, writable: true });
+}
+
+/** What became of a request so far. Whatever it sets off at once is over. */
+async function watched(work: Promise<void>): Promise<{ said: string }> {
+  const seen = { said: "nothing" };
+  work.then(
+    () => (seen.said = "done"),
+    (error: Error) => (seen.said = error.message),
+  );
+  await quiet();
+  return seen;
+}
+
+const write = (link: Link): Promise<{ said: string }> => watched(link.write(0, BLOCK.length, [BLOCK]));
+
+/** The server does not finish its next write before the promise does. */
+function holdNextWrite(): () => void {
+  let letGo = (): void => undefined;
+  const until = new Promise<void>((resolve) => (letGo = resolve));
+  scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
+  return letGo;
+}
+
+describe("a connection that is lost", () => {
+  it("is tried for at once, after 50 ms, and after twice as long each time, up to a second", async () => {
+    const link = await open({ timeoutMs: 60_000 });
+    await way.cut();
+    await write(link);
+    for (let ms = 0; ms < 5000; ms += 10) await clock.advance(10);
+    expect(way.triedMs).toEqual([0, 50, 150, 350, 750, 1550, 2550, 3550, 4550]);
+  });
+
+  it("is given up when nbd-retry tries have failed, and the pause after the last is over", async () => {
+    const link = await open({ retryCount: 3 });
+    await way.cut();
+    const request = await write(link);
+    await pass(349);
+    expect({ tries: way.triedMs, ...request }).toEqual({ tries: [0, 50, 150], said: "nothing" });
+    await pass(1);
+    expect(way.triedMs).toEqual([0, 50, 150]);
+    expect(request.said).toMatch(/no connection after 3 tries/);
+  });
+
+  it("is tried for without end while nobody waits; a request is tried for at once, and has all its tries", async () => {
+    const link = await open({ retryCount: 2 });
+    await way.cut();
+    await pass(3600_000);
+    expect(link.state).toBe("reconnecting");
+    expect(way.triedMs.length).toBeGreaterThan(3500);
+    way.triedMs.length = 0;
+    const askedMs = clock.monotonicMs();
+    const request = await watched(link.read(0, 4096, [new Uint8Array(4096)]));
+    await pass(1999);
+    expect({ tries: way.triedMs, ...request }).toEqual({ tries: [askedMs, askedMs + 1000], said: "nothing" });
+    await pass(1);
+    expect(request.said).toMatch(/no connection after 2 tries/);
+  });
+});
+
+describe("a request without an answer", () => {
+  it("has nbd-timeout, and not a millisecond less", async () => {
+    const link = await open({ timeoutMs: 2000 });
+    const letGo = holdNextWrite();
+    const first = await write(link);
+    await pass(1999);
+    letGo();
+    await quiet();
+    expect(first.said).toBe("done");
+    holdNextWrite();
+    const second = await write(link);
+    await pass(1999);
+    expect(second.said).toBe("nothing");
+    // It is looked twenty times in that time.
+    await pass(2000 / 20);
+    expect(second.said).toMatch(/no answer within 2000 ms/);
+    expect(events.map(({ kind }) => kind)).toEqual(["connected", "gave-up"]);
+  });
+
+  it("has that in all, however many connections it goes over", async () => {
+    const link = await open({ timeoutMs: 2000 });
+    const letGo = holdNextWrite();
+    const request = await write(link);
+    await pass(700);
+    await way.cut();
+    // Nobody gets the export before this is over.
+    letGo();
+    holdNextWrite();
+    way.isOpen = true;
+    await pass(700);
+    expect(events.map(({ kind }) => kind)).toEqual(["connected", "lost", "reconnected"]);
+    await pass(599);
+    expect(request.said).toBe("nothing");
+    await pass(1);
+    expect(request.said).toMatch(/no answer within 2000 ms/);
+  });
+});
+
+describe("a node that nobody waited for, away for longer than its lease is kept", () => {
+  const AWAY_MS = 3600_000;
+
+  async function away(): Promise<Link> {
+    const link = await open({});
+    await link.write(0, BLOCK.length, [BLOCK]);
+    await link.flush();
+    await way.cut();
+    await pass(AWAY_MS);
+    return link;
+  }
+
+  it("is gone on with when nobody else had it meanwhile", async () => {
+    const link = await away();
+    way.isOpen = true;
+    await pass(1000);
+    expect(events.map(({ kind }) => kind)).toEqual(["connected", "lost", "reconnected"]);
+    const request = await write(link);
+    expect(request.said).toBe("done");
+  });
+
+  it("is given up when somebody else wrote there, and when the server was started anew: nothing is written (I11)", async () => {
+    for (const meanwhile of [() => writtenByAnother(scene), () => Promise.resolve((scene = restarted(scene)))]) {
+      scene = new ServerScene({ clock, limits: DEFAULT_LIMITS });
+      way = new ClosableWay();
+      events = [];
+      const link = await away();
+      await meanwhile();
+      way.isOpen = true;
+      const writes = scene.device.calls.write;
+      await pass(1000);
+      expect(events.at(-1)).toMatchObject({ kind: "gave-up", reason: expect.stringMatching(/longer than/) as string });
+      const request = await write(link);
+      expect(request.said).toMatch(/longer than it was ours/);
+      expect(scene.device.calls.write).toBe(writes);
+    }
+  });
+
+  it("not so long, a server that was started anew is gone on with", async () => {
+    const link = await open({});
+    await way.cut();
+    await pass(10_000);
+    scene = restarted(scene);
+    way.isOpen = true;
+    const request = await write(link);
+    await pass(50);
+    expect(request.said).toBe("done");
+  });
+});
+
+/** Opens the export, writes, and leaves in order. */
+async function writtenByAnother(at: ServerScene): Promise<void> {
+  const other = await at.opened(["h2ts:owner=fedcba9876543210/0"]);
+  expect((await other.write(100_000, Buffer.from("other"))).error).toBe(0);
+  other.leave();
+  await at.connections.at(-1)?.ended;
+}
+
+/** Another server of the same device. */
+const restarted = (before: ServerScene): ServerScene =>
+  new ServerScene({ clock, limits: DEFAULT_LIMITS, device: before.device, seed: 2 });
