@@ -184,6 +184,21 @@ describe("fsync", () => {
     expect(real.volume.sequence).toBeGreaterThan(sequence);
     expect(real.volume.members.inSync).toBe(1);
   });
+
+  it("that no copy could flush has failed for good: none after it says that it worked, and what can be read can be read", async () => {
+    const real = await opened(59);
+    const file = await real.fs.makeNode(ROOT, name("log"), 0o100644, 0, 0, CALLER);
+    await real.fs.write(file.ino, 0, new Uint8Array(10).fill(1), {});
+    // Once only: the devices would say that all is well from then on.
+    for (const device of real.devices)
+      device.fail({ operation: "flush", nth: 1, effect: { kind: "error", code: "EIO" } });
+    await expect(real.fs.syncFile(file.ino)).rejects.toThrow();
+    await expect(real.fs.syncFile(file.ino)).rejects.toThrow();
+    await expect(real.fs.sync()).rejects.toThrow();
+    expect(real.volume.readOnly).toBeDefined();
+    expect((await real.fs.read(file.ino, 0, 10)).lengthBytes).toBe(10);
+    await expect((async () => real.fs.write(file.ino, 0, new Uint8Array(10), {}))()).rejects.toThrow();
+  });
 });
 
 describe("fsck", () => {
