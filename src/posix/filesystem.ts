@@ -24,6 +24,7 @@ import { Releases } from "./releases.ts";
 import {
   type AttributeChange,
   type Attributes,
+  type AttributesWanted,
   type Caller,
   type DirectoryEntry,
   type Eventually,
@@ -341,7 +342,7 @@ export class FileSystem implements FileSystemRequests {
   readDirectory(
     ino: number,
     cookie: number,
-    withAttributes: boolean,
+    attributes: AttributesWanted,
     reset: () => void,
     emit: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
   ): Eventually<void> {
@@ -349,7 +350,7 @@ export class FileSystem implements FileSystemRequests {
     const listed = this.#view((state) => {
       reset();
       taken.length = 0;
-      listDirectory(state, ino, cookie, withAttributes, emit, taken);
+      listDirectory(state, ino, cookie, attributes, emit, taken);
     });
     return after(listed, () => {
       for (const child of taken) this.#lookups.add(child);
@@ -358,14 +359,12 @@ export class FileSystem implements FileSystemRequests {
 
   // ---- extended attributes
 
-  getXattr(ino: number, name: string): Eventually<Uint8Array> {
+  getXattr(ino: number, name: string): Eventually<Uint8Array | undefined> {
     return this.#view((state) => {
       const inode = inodeOf(state, ino);
       checkXattrName(name, inodeMode(inode.view), false);
       if (name === COPIES_XATTR) return copiesValue(inode);
-      const value = readXattrs(state.store, inode)?.get(name);
-      if (value === undefined) throw new FsError("ENODATA");
-      return value.slice();
+      return readXattrs(state.store, inode)?.get(name)?.slice();
     });
   }
 

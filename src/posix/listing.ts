@@ -13,13 +13,13 @@ import { MISS } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import { leavesAhead } from "../tree/read-ahead.ts";
 import { type Position, treeCeiling } from "../tree/tree.ts";
-import type { Attributes, DirectoryEntry } from "./requests.ts";
+import type { Attributes, AttributesWanted, DirectoryEntry } from "./requests.ts";
 
 const DOT = Uint8Array.of(0x2e);
 const DOT_DOT = Uint8Array.of(0x2e, 0x2e);
 const DIRECTORY_TYPE = entryTypeOf(Mode.DIRECTORY);
 const COOKIE_AFTER_DOT = 1;
-const COOKIE_AFTER_DOT_DOT = 2;
+export const COOKIE_AFTER_DOTS = 2;
 const COOKIE_BASE = 3;
 /** Entries whose inodes are asked for together when one is missing. */
 const PRELOAD_ENTRIES = 128;
@@ -53,7 +53,7 @@ export function listDirectory(
   state: PfsState,
   ino: number,
   cookie: number,
-  withAttributes: boolean,
+  wanted: AttributesWanted,
   emit: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
   taken: number[],
 ): void {
@@ -63,19 +63,22 @@ export function listDirectory(
   if (cookie < COOKIE_AFTER_DOT) {
     if (!emit({ name: DOT, ino, type: DIRECTORY_TYPE, cookie: COOKIE_AFTER_DOT }, undefined)) return;
   }
-  if (cookie < COOKIE_AFTER_DOT_DOT) {
-    if (!emit({ name: DOT_DOT, ino: parent, type: DIRECTORY_TYPE, cookie: COOKIE_AFTER_DOT_DOT }, undefined)) return;
+  if (cookie < COOKIE_AFTER_DOTS) {
+    if (!emit({ name: DOT_DOT, ino: parent, type: DIRECTORY_TYPE, cookie: COOKIE_AFTER_DOTS }, undefined)) return;
   }
   const root = entriesRoot(directory);
   let next = Math.max(0, cookie - COOKIE_BASE + 1);
   leavesAhead(store, root, next, LEAVES_AHEAD);
+  let atHand = wanted === "at-hand";
   for (;;) {
     const found = treeCeiling(store, root, next);
     if (found === undefined) return;
     const { block, at } = found;
     const key = refKey(block.view, at);
     const entryIno = refEntryInode(block.view, at);
-    const attributes = withAttributes ? entryAttributes(state, directory, key, entryIno) : undefined;
+    let attributes: Attributes | undefined;
+    if (wanted === "all") attributes = entryAttributes(state, directory, key, entryIno);
+    else if (atHand) atHand = (attributes = attributesAtHand(state, entryIno)) !== undefined;
     const entry = {
       name: nameAt(state, directory, found),
       ino: entryIno,
@@ -103,6 +106,17 @@ function entryAttributes(state: PfsState, directory: Block, key: number, ino: nu
     return inode === undefined ? undefined : attributesOf(inode);
   } catch (error) {
     if (error === MISS) preload(state, directory, key, true);
+    throw error;
+  }
+}
+
+/** Attributes of an inode that is in memory; of another one they are asked for, with those near it, and nobody waits. */
+function attributesAtHand(state: PfsState, ino: number): Attributes | undefined {
+  try {
+    const inode = findInode(state, ino);
+    return inode === undefined ? undefined : attributesOf(inode);
+  } catch (error) {
+    if (error === MISS) return undefined;
     throw error;
   }
 }

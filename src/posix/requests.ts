@@ -64,6 +64,9 @@ export interface ReadResult {
   readonly lengthBytes: number;
 }
 
+/** Which entries of a listing get their attributes: none, those before the first that would have to be read, or all. */
+export type AttributesWanted = "none" | "at-hand" | "all";
+
 export interface FileSystemRequests {
   /** Undefined when there is no such name. Counts one lookup of the inode, to be given back by `forget`. */
   lookup(parent: number, name: Uint8Array): Eventually<Attributes | undefined>;
@@ -117,17 +120,17 @@ export interface FileSystemRequests {
   copyRange(ino: number, offset: number, toIno: number, toOffset: number, lengthBytes: number): Eventually<number>;
   /**
    * Calls `emit` for entries after `cookie` (0 = from the start, "." and ".." first) until it returns false (that entry is then not
-   * taken) or the directory ends. With `withAttributes`, `emit` gets them too and each entry but "." and ".." counts a lookup
-   * when it was taken. May call `emit` again from the start of the list after a miss: `reset` is called before each run.
+   * taken) or the directory ends. An entry with attributes counts a lookup when it was taken; "." and ".." have none. May call `emit` again from the start of the list after a miss: `reset` is called before each run.
    */
   readDirectory(
     ino: number,
     cookie: number,
-    withAttributes: boolean,
+    attributes: AttributesWanted,
     reset: () => void,
     emit: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
   ): Eventually<void>;
-  getXattr(ino: number, name: string): Eventually<Uint8Array>;
+  /** Undefined when there is no such attribute (ENODATA): the usual answer, which an error would take longer than. */
+  getXattr(ino: number, name: string): Eventually<Uint8Array | undefined>;
   /** Full names, in no particular order. */
   listXattrs(ino: number): Eventually<readonly string[]>;
   setXattr(

@@ -182,18 +182,24 @@ export class BlockStore extends VerifiedBlocks {
    * given for file data; other blocks, and blocks that are only moved, lie on as many copies as before.
    */
   edit(holder: Block, at: number, placement?: Placement): Block {
+    const block = this.own(holder, at, placement);
+    this.touch(block);
+    return block;
+  }
+
+  /** As `edit`, for a block on the way to another: it is not saved for undo until somebody touches it. */
+  own(holder: Block, at: number, placement?: Placement): Block {
     const old = this.block(holder, at);
-    if (old.dirty && !this.#placing.isMisplaced(holder.view, at, placement)) {
-      this.touch(old);
-      if (refModifyTid(holder.view, at) !== this.tid) {
-        // It was moved in this transaction, or in one given up, but not changed until now.
-        this.touch(holder);
-        setRefModifyTid(holder.view, at, this.tid);
-        setRefMirrorTid(holder.view, at, this.tid);
-      }
-      return old;
+    if (!old.dirty || this.#placing.isMisplaced(holder.view, at, placement)) {
+      return this.#move(holder, at, old, old.sizeBytes, placement);
     }
-    return this.#move(holder, at, old, old.sizeBytes, placement);
+    if (refModifyTid(holder.view, at) !== this.tid) {
+      // It was moved in this transaction, or in one given up, but not changed until now.
+      this.touch(holder);
+      setRefModifyTid(holder.view, at, this.tid);
+      setRefMirrorTid(holder.view, at, this.tid);
+    }
+    return old;
   }
 
   /** As `edit`, for a change that is none of the content: its age stays what it was (I8). */

@@ -106,7 +106,7 @@ function enter(store: BlockStore, run: Run, level: number, key: number): Run {
   }
   let child = store.block(block, at);
   const full = child.count * BLOCKREF_BYTES === child.sizeBytes;
-  if (!full) return runOf(store.edit(block, at));
+  if (!full) return runOf(store.own(block, at));
   if (child.count < MAX_REFS) return runOf(store.resize(block, at, child.sizeBytes * 2));
   child = store.edit(block, at);
   const right = split(store, run, index, child, level, key);
@@ -151,7 +151,7 @@ function writablePath(store: BlockStore, root: Root, key: number): Position | un
     if (index < 0) return undefined;
     const at = run.at + refAt(index);
     if (level === 0) return refKey(run.block.view, at) === key ? { block: run.block, at } : undefined;
-    run = runOf(store.edit(run.block, at));
+    run = runOf(store.own(run.block, at));
   }
 }
 
@@ -165,7 +165,7 @@ export function treeRemove(store: BlockStore, root: Root, key: number): void {
     assert(index >= 0, `key ${key} is not in the tree`);
     path.push({ run, index });
     if (level === 0) break;
-    run = runOf(store.edit(run.block, run.at + refAt(index)));
+    run = runOf(store.own(run.block, run.at + refAt(index)));
   }
   const leaf = path.at(-1) as { run: Run; index: number };
   assert(refKey(leaf.run.block.view, leaf.run.at + refAt(leaf.index)) === key, `key ${key} is not in the tree`);

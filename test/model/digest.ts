@@ -24,7 +24,7 @@ async function describe(fs: FileSystemRequests, ino: number, path: string, lines
   await fs.readDirectory(
     ino,
     0,
-    false,
+    "none",
     () => (entries.length = 0),
     (entry) => {
       const name = Buffer.from(entry.name).toString("latin1");
@@ -42,7 +42,7 @@ async function detail(fs: FileSystemRequests, ino: number, attributes: Attribute
   if ((mode & S_IFMT) === S_IFREG) parts.push(`size ${attributes.size}`, await contentHash(fs, ino, attributes.size));
   if ((mode & S_IFMT) === S_IFLNK) parts.push(`-> ${Buffer.from(await fs.readlink(ino)).toString("latin1")}`);
   for (const name of [...(await fs.listXattrs(ino))].sort()) {
-    parts.push(`${name}=${Buffer.from(await fs.getXattr(ino, name)).toString("hex")}`);
+    parts.push(`${name}=${Buffer.from((await fs.getXattr(ino, name)) ?? []).toString("hex")}`);
   }
   return parts.join(" ");
 }

@@ -33,7 +33,7 @@ async function readOne(fs: FileSystemRequests, ino: number, pending: number[]): 
       await fs.readDirectory(
         ino,
         0,
-        false,
+        "none",
         () => (names.length = 0),
         (entry) => {
           names.push(entry.name.slice());

@@ -6,6 +6,7 @@ import { FsError } from "../../src/base/errno.ts";
 import {
   type AttributeChange,
   type Attributes,
+  type AttributesWanted,
   type Caller,
   type DirectoryEntry,
   FallocateMode,
@@ -414,10 +415,11 @@ export class MemoryFileSystem implements FileSystemRequests {
   readDirectory(
     ino: number,
     cookie: number,
-    withAttributes: boolean,
+    attributes: AttributesWanted,
     reset: () => void,
     emit: (entry: DirectoryEntry, attributes: Attributes | undefined) => boolean,
   ): void {
+    const withAttributes = attributes !== "none";
     const directory = this.#directory(ino);
     reset();
     const dots = [
@@ -437,10 +439,8 @@ export class MemoryFileSystem implements FileSystemRequests {
 
   // Extended attributes
 
-  getXattr(ino: number, name: string): Uint8Array {
-    const value = this.#node(ino).xattrs.get(name);
-    if (value === undefined) throw new FsError("ENODATA");
-    return value;
+  getXattr(ino: number, name: string): Uint8Array | undefined {
+    return this.#node(ino).xattrs.get(name);
   }
 
   listXattrs(ino: number): readonly string[] {

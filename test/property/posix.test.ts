@@ -281,7 +281,7 @@ class Subject {
     const line = [path, describeAttributes(attributes)];
     for (const attribute of [...(await fs.listXattrs(ino))].sort()) {
       line.push(
-        `${attribute}=${Buffer.from(await fs.getXattr(ino, attribute))
+        `${attribute}=${Buffer.from((await fs.getXattr(ino, attribute)) ?? [])
           .toString("hex")
           .slice(0, 40)}`,
       );
@@ -302,7 +302,7 @@ class Subject {
       await this.fs.readDirectory(
         ino,
         cookie,
-        false,
+        "none",
         () => (part.length = 0),
         (entry) => {
           if (part.length === 3) return false;

@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { FsError } from "../../src/base/errno.ts";
 import { nameKey } from "../../src/format/dirent.ts";
-import { type Caller, RenameFlag } from "../../src/posix/requests.ts";
+import { type AttributesWanted, type Caller, RenameFlag } from "../../src/posix/requests.ts";
 import { MemoryVolume } from "../property/posix-volume.ts";
 
 const ROOT = 1;
@@ -243,7 +243,7 @@ describe("large directories", () => {
       await made.fs.readDirectory(
         ROOT,
         cookie,
-        true,
+        "all",
         () => (part.length = 0),
         (entry, attributes) => {
           if (part.length === 100) return false;
@@ -266,5 +266,30 @@ describe("large directories", () => {
     await made.remount();
     expect(made.volume.statfs().inodeCount).toBe(1);
     expect(await made.findings()).toEqual([]);
+  });
+
+  it("come without attributes from the first inode on that is not in memory, where only those at hand are wanted", async () => {
+    for (let i = 0; i < 300; i++) await file(`file-${i}`);
+    const list = async (wanted: AttributesWanted): Promise<{ names: number; attributes: number }> => {
+      const counts = { names: 0, attributes: 0 };
+      await made.fs.readDirectory(
+        ROOT,
+        0,
+        wanted,
+        () => Object.assign(counts, { names: 0, attributes: 0 }),
+        (_, attributes) => {
+          counts.names++;
+          if (attributes !== undefined) counts.attributes++;
+          return true;
+        },
+      );
+      return counts;
+    };
+    expect(await list("at-hand")).toEqual({ names: 302, attributes: 300 });
+    await made.remount();
+    expect(await list("at-hand")).toEqual({ names: 302, attributes: 0 });
+    expect(await list("all")).toEqual({ names: 302, attributes: 300 });
+    expect(await list("at-hand")).toEqual({ names: 302, attributes: 300 });
+    expect(await list("none")).toEqual({ names: 302, attributes: 0 });
   });
 });

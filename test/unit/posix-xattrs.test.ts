@@ -65,8 +65,8 @@ describe("extended attributes", () => {
     await set(file, "user.empty", new Uint8Array(0));
     await set(file, `user.${"n".repeat(250)}`, new Uint8Array(40_000).fill(9));
     await made.remount();
-    expect(Buffer.from(await made.fs.getXattr(file, "user.\xff\x01"))).toEqual(value);
-    expect((await made.fs.getXattr(file, "user.empty")).length).toBe(0);
+    expect(Buffer.from((await made.fs.getXattr(file, "user.\xff\x01")) ?? [])).toEqual(value);
+    expect((await made.fs.getXattr(file, "user.empty"))?.length).toBe(0);
     expect([...(await made.fs.listXattrs(file))].sort()).toEqual(
       ["user.\xff\x01", "user.empty", `user.${"n".repeat(250)}`].sort(),
     );
@@ -82,7 +82,7 @@ describe("extended attributes", () => {
   it("have Linux's rules", async () => {
     const value = Buffer.from("v");
     const link = (await made.fs.makeSymlink(1, Buffer.from("link"), Buffer.from("file"), ROOT)).ino;
-    expect(await refusal(() => made.fs.getXattr(file, "user.none"))).toBe("ENODATA");
+    expect(await made.fs.getXattr(file, "user.none")).toBeUndefined();
     expect(await refusal(() => made.fs.removeXattr(file, "user.none", ROOT))).toBe("ENODATA");
     expect(await refusal(() => set(file, "user.a", value, XattrFlag.REPLACE))).toBe("ENODATA");
     expect(await refusal(() => set(file, "user.a", value, XattrFlag.CREATE))).toBe("ok");
@@ -110,7 +110,7 @@ describe("ACLs", () => {
       [MASK, 0],
       [OTHER, 5],
     ]);
-    expect(Buffer.from(await made.fs.getXattr(file, ACCESS))).toEqual(changed);
+    expect(Buffer.from((await made.fs.getXattr(file, ACCESS)) ?? [])).toEqual(changed);
     await made.fs.removeXattr(file, ACCESS, ROOT);
     expect(await modeOf(file)).toBe("705");
     expect(await refusal(() => made.fs.removeXattr(file, ACCESS, ROOT))).toBe("ok");
@@ -143,10 +143,10 @@ describe("ACLs", () => {
     await set(directory, DEFAULT, acl(NAMED));
     const inner = await made.fs.makeNode(directory, Buffer.from("f"), 0o100666, 0, 0, { ...ROOT, umask: 0o077 });
     expect((inner.mode & 0o777).toString(8)).toBe("660");
-    expect(Buffer.from(await made.fs.getXattr(inner.ino, ACCESS))).toEqual(acl(NAMED));
+    expect(Buffer.from((await made.fs.getXattr(inner.ino, ACCESS)) ?? [])).toEqual(acl(NAMED));
     const deeper = await made.fs.makeDirectory(directory, Buffer.from("d"), 0o750, { ...ROOT, umask: 0o077 });
     expect((deeper.mode & 0o777).toString(8)).toBe("640");
-    expect(Buffer.from(await made.fs.getXattr(deeper.ino, DEFAULT))).toEqual(acl(NAMED));
+    expect(Buffer.from((await made.fs.getXattr(deeper.ino, DEFAULT)) ?? [])).toEqual(acl(NAMED));
     await made.fs.makeSymlink(directory, Buffer.from("l"), Buffer.from("f"), ROOT);
     await made.remount();
     expect(await made.findings()).toEqual([]);

@@ -2,6 +2,8 @@
 // to wait for blocks is begun again while other answers are sent.
 
 import { readU64, writeU64 } from "../../base/integers.ts";
+import { after } from "../../posix/eventually.ts";
+import { COOKIE_AFTER_DOTS } from "../../posix/listing.ts";
 import type { Attributes, DirectoryEntry, Eventually } from "../../posix/requests.ts";
 import { Opcode } from "./abi.ts";
 import { type Operation, type OperationContext, operation } from "./operation.ts";
@@ -16,6 +18,8 @@ export class Listing {
   readonly #limitBytes: number;
   readonly #withAttributes: boolean;
   #used = 0;
+  /** An entry got no attributes although the kernel takes them. */
+  leftOut = false;
 
   constructor(room: Uint8Array, limitBytes: number, withAttributes: boolean) {
     this.#bytes = room;
@@ -30,6 +34,7 @@ export class Listing {
 
   reset(): void {
     this.#used = 0;
+    this.leftOut = false;
   }
 
   /** False when there is no room left for the entry. */
@@ -40,8 +45,9 @@ export class Listing {
     const next = name + ((entry.name.length + 7) & ~7);
     if (next > this.#limitBytes) return false;
     this.#bytes.fill(0, at, next);
-    // Without attributes ("." and "..") the node is 0: the kernel then takes the name alone and no lookup was counted.
-    if (attributes !== undefined && this.#withAttributes) writeEntry(this.#view, at + DirentPlus.entry, attributes);
+    // Without attributes the node is 0: the kernel then takes the name alone and no lookup was counted.
+    if (attributes !== undefined) writeEntry(this.#view, at + DirentPlus.entry, attributes);
+    else if (this.#withAttributes && entry.cookie > COOKIE_AFTER_DOTS) this.leftOut = true;
     writeU64(this.#view, dirent + Dirent.ino, entry.ino);
     writeU64(this.#view, dirent + Dirent.off, entry.cookie);
     this.#view.setUint32(dirent + Dirent.namelen, entry.name.length, true);
@@ -63,16 +69,20 @@ export class Listing {
   }
 }
 
-function list({ fs }: OperationContext, request: Request, withAttributes: boolean): Eventually<Listing> {
+function list({ fs, habit }: OperationContext, request: Request, withAttributes: boolean): Eventually<Listing> {
   const listing = new Listing(request.scratch, request.u32(ReadIn.size), withAttributes);
+  const offset = request.u64(ReadIn.offset);
   const done = fs.readDirectory(
     request.nodeid,
-    request.u64(ReadIn.offset),
-    withAttributes,
+    offset,
+    habit.wanted(offset, withAttributes),
     () => listing.reset(),
     (entry, attributes) => listing.add(entry, attributes),
   );
-  return done instanceof Promise ? done.then(() => listing) : listing;
+  return after(done, () => {
+    if (listing.leftOut) habit.leftOut();
+    return listing;
+  });
 }
 
 function listOperation(withAttributes: boolean): Operation {

@@ -1,5 +1,7 @@
 // Operations on names: lookup, creation, links, removal, rename, and giving lookups back.
 
+import { isDirectory } from "../../ops/mode.ts";
+import { after } from "../../posix/eventually.ts";
 import type { Attributes, Eventually } from "../../posix/requests.ts";
 import { decodeDevice } from "../device-number.ts";
 import { Opcode } from "./abi.ts";
@@ -33,6 +35,15 @@ function entryOperation(
   return operation<Attributes | undefined>({ bodyBytes, run, encode, undelivered: forgetEntry });
 }
 
+function lookup({ fs, habit }: OperationContext, request: Request): Eventually<Attributes | undefined> {
+  const found = fs.lookup(request.nodeid, request.lastName(0));
+  if (!habit.isWatching) return found;
+  return after(found, (attributes) => {
+    if (attributes !== undefined && !isDirectory(attributes.mode)) habit.lookedUp();
+    return attributes;
+  });
+}
+
 function rename(context: OperationContext, request: Request, headBytes: number, flags: number): Eventually<void> {
   const name = request.name(headBytes);
   const newName = request.lastName(headBytes + name.length + 1);
@@ -50,7 +61,7 @@ function forgetMany(context: OperationContext, request: Request): void {
 
 export const NAME_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   // "." and ".." arrive too: they turn a file handle back into a node.
-  [Opcode.LOOKUP, entryOperation(1, ({ fs }, request) => fs.lookup(request.nodeid, request.lastName(0)))],
+  [Opcode.LOOKUP, entryOperation(1, lookup)],
   [
     Opcode.MKNOD,
     entryOperation(MknodIn.sizeBytes, ({ fs }, request) => {

@@ -2,6 +2,7 @@
 // `run` may end at once or with a promise; `encode` is called in the same step that sends the answer.
 
 import type { Eventually, FileSystemRequests } from "../../posix/requests.ts";
+import type { ListingHabit } from "./listing-habit.ts";
 import type { Negotiated } from "./negotiation.ts";
 import type { Reply } from "./reply.ts";
 import type { Request } from "./request.ts";
@@ -11,6 +12,8 @@ export interface OperationContext {
   readonly fs: FileSystemRequests;
   /** Settled by INIT. */
   negotiated: Negotiated | undefined;
+  /** Which attributes listings get. */
+  readonly habit: ListingHabit;
   /** Resolves when what the kernel held back of a file's content has been written to us. */
   writeBack(ino: number): Promise<void>;
 }
@@ -19,7 +22,7 @@ export interface Operation<T = unknown> {
   /** Size of the fixed structure; a request with a shorter body is malformed. */
   readonly bodyBytes: number;
   run(context: OperationContext, request: Request): Eventually<T>;
-  /** Writes the body of the answer and returns its length. Absent: the kernel expects no answer. */
+  /** Writes the body of the answer and returns its length, or the errno to answer with, negative. Absent: the kernel expects no answer. */
   readonly encode: ((reply: Reply, value: T, request: Request) => number) | undefined;
   /** The caller was gone before the answer: gives back what only the kernel could have given back. */
   readonly undelivered?: (context: OperationContext, value: T, request: Request) => void;

@@ -9,6 +9,7 @@ import type { FileSystemRequests } from "../../posix/requests.ts";
 import { writeU64 } from "../../base/integers.ts";
 import { InitFlag, Notification } from "./abi.ts";
 import type { Channel } from "./channel.ts";
+import { ListingHabit } from "./listing-habit.ts";
 import type { Negotiated } from "./negotiation.ts";
 import type { Operation, OperationContext } from "./operation.ts";
 import { OPERATIONS } from "./operations.ts";
@@ -45,6 +46,7 @@ function invalidation(ino: number): Uint8Array {
 
 export class Session implements OperationContext {
   readonly fs: FileSystemRequests;
+  readonly habit = new ListingHabit();
   #negotiated: Negotiated | undefined;
   readonly #onNegotiated: (agreed: Negotiated) => void;
   readonly #channel: Channel;
@@ -211,6 +213,7 @@ export class Session implements OperationContext {
       } catch (error) {
         return this.#fail(request, operation, error);
       }
+      if (bodyBytes < 0) return this.#refuse(request, -bodyBytes);
       if (!this.#send(request, 0, bodyBytes)) operation.undelivered?.(this, value, request);
     }
     this.#release(request);

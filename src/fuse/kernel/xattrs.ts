@@ -1,6 +1,6 @@
 // Extended attributes. Names are byte strings, carried as latin1 so that every byte survives.
 
-import { FsError } from "../../base/errno.ts";
+import { Errno, FsError } from "../../base/errno.ts";
 import type { Eventually } from "../../posix/requests.ts";
 import { InitFlag, Opcode, SETXATTR_ACL_KILL_SGID } from "./abi.ts";
 import { NO_BODY, type Operation, type OperationContext, operation } from "./operation.ts";
@@ -32,7 +32,8 @@ function listXattrs({ fs }: OperationContext, request: Request): Eventually<read
 }
 
 /** The value, or with a size of 0 in the request only its length. */
-function encodeValue(reply: Reply, value: Uint8Array, request: Request): number {
+function encodeValue(reply: Reply, value: Uint8Array | undefined, request: Request): number {
+  if (value === undefined) return -Errno.ENODATA;
   const room = request.u32(GetxattrIn.size);
   if (room === 0) return reply.u64(value.length);
   if (value.length > room) throw new FsError("ERANGE", "extended attribute does not fit the buffer given");
@@ -47,7 +48,7 @@ export const XATTR_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, 
   [Opcode.SETXATTR, operation<void>({ bodyBytes: SetxattrIn.setxattrFlags, run: setXattr, encode: NO_BODY })],
   [
     Opcode.GETXATTR,
-    operation<Uint8Array>({
+    operation<Uint8Array | undefined>({
       bodyBytes: GetxattrIn.sizeBytes,
       run: ({ fs }, request) => fs.getXattr(request.nodeid, xattrName(request, GetxattrIn.sizeBytes)),
       encode: encodeValue,

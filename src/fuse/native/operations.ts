@@ -84,7 +84,7 @@ function listNames(fs: FileSystemRequests, ino: number): Promise<string[]> {
   const done = fs.readDirectory(
     ino,
     0,
-    false,
+    "none",
     () => {
       names = [];
     },
@@ -217,6 +217,7 @@ export function nativeOperations(
     getxattr: (path, name, _position, done) =>
       finish(async () => {
         const value = await withNode(fs, path, (ino) => fs.getXattr(ino, xattrName(name)));
+        if (value === undefined) throw new FsError("ENODATA");
         return Buffer.from(value.buffer, value.byteOffset, value.length);
       }, done),
     listxattr: (path, done) =>
