@@ -44,6 +44,8 @@ export interface Checked {
 export interface CheckOptions {
   /** Also check every older root that is still in a ring: by I3 they stay complete. */
   readonly everyRoot?: boolean;
+  /** Whether the trees below a root are to be checked; all are unless given. For whoever knows them to be sound. */
+  readonly wants?: (root: RingRoot) => boolean;
   /** How often the power failed since all was well: roots torn in writing are no damage. */
   readonly powerCuts?: number;
   /** Called with each phase, and with bytes read since the last call. */
@@ -55,6 +57,13 @@ export interface CheckOptions {
 export async function checkVolume(copies: CopySet, options: CheckOptions = {}): Promise<readonly Finding[]> {
   const list = new FindingList();
   await checkInto(copies, list, options);
+  return list.close();
+}
+
+/** Everything that is wrong with the trees below `root`, one of those that a check of the volume met; what it says is a function of what it reads. */
+export async function checkRootTrees(copies: CopySet, root: RingRoot): Promise<readonly Finding[]> {
+  const list = new FindingList();
+  await checkTrees(copies, root, list, {});
   return list.close();
 }
 
@@ -72,14 +81,15 @@ export async function checkInto(
   }
   checkRoot(copies, newest, list);
   await checkLog(copies, newest, list);
-  const checked = await checkTrees(copies, newest, list, options);
+  const { wants = () => true } = options;
+  const checked = wants(newest) ? await checkTrees(copies, newest, list, options) : undefined;
   if (options.everyRoot) {
     const seen = new Set<number>();
     for (const ring of rings) {
       for (const root of keptRoots(ring, newest)) {
         if (seen.has(root.sequence)) continue;
         seen.add(root.sequence);
-        await checkOlderRoot(copies, root, list, options);
+        if (wants(root)) await checkOlderRoot(copies, root, list, options);
       }
     }
   }

@@ -35,6 +35,7 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 const ZEROS = Buffer.alloc(8192);
 
 export function isZero(bytes: Uint8Array): boolean {
+  if (bytes.length > 0 && bytes[0] !== 0) return false;
   // Long runs of zeros are read at every mount (anchors of copies in sync): those are the system's to compare.
   if (bytes.length > 64 && bytes.length <= ZEROS.length)
     return ZEROS.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;

@@ -15,6 +15,7 @@ import { type BlockRead, type BlockWrite, gatherRuns, type Run } from "./block-i
 import type { Copy } from "./copy.ts";
 import { allWithinDeadline, type CallOnCopy, DEADLINE_MS_DEFAULT } from "./deadline.ts";
 import { CorruptBlockError, FencedError } from "./errors.ts";
+import { LoneCopy } from "./lone-copy.ts";
 import { OVERDUE, ReadWatch } from "./read-watch.ts";
 import { type Mended, Recovery, verifies } from "./recovery.ts";
 
@@ -216,6 +217,17 @@ export class CopySet {
       (recoveries ??= []).push(this.#recovery.recover(request, bad));
     }
     if (recoveries !== undefined) await Promise.all(recoveries);
+  }
+
+  /** What one copy has by itself. It is given up when a read takes longer than the deadline and there are others (I9). */
+  alone(copy: Copy): LoneCopy {
+    return new LoneCopy(copy, async (offsetBytes, targets) => {
+      if (copy.failure !== undefined && copy.stalled) throw copy.failure;
+      const read = this.#watch.read(copy, offsetBytes, targets);
+      if (this.active.some((other) => other !== copy)) read.expires();
+      const failure = await read.over;
+      if (failure !== undefined) throw failure;
+    });
   }
 
   /** Copies in sync whose pointers are promises: what scrub looks at. */

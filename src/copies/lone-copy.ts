@@ -7,13 +7,19 @@ import type { Copy } from "./copy.ts";
 import { CorruptBlockError } from "./errors.ts";
 import { verifies } from "./recovery.ts";
 
+/** Reads from a copy; rejects when its device does, or does not answer in time. */
+export type ReadAlone = (offsetBytes: number, targets: readonly Uint8Array[]) => Promise<void>;
+
+/** Made by `CopySet.alone`. */
 export class LoneCopy {
   readonly copy: Copy;
   readonly mask: number;
+  readonly #read: ReadAlone;
 
-  constructor(copy: Copy) {
+  constructor(copy: Copy, read: ReadAlone) {
     this.copy = copy;
     this.mask = copy.bit;
+    this.#read = read;
   }
 
   /** Reads each block from this copy; `error` is set on those that are not what their parents remember. Never rejects. */
@@ -32,7 +38,7 @@ export class LoneCopy {
 
   async #readRun(run: Run<BlockRead>): Promise<void> {
     try {
-      await this.copy.read(run.offsetBytes, run.buffers);
+      await this.#read(run.offsetBytes, run.buffers);
     } catch (error) {
       if (run.items.length === 1) return this.#bad(run.items[0] as BlockRead, String(error));
       // One bad place spoils the whole call: each block is asked for by itself.
@@ -50,5 +56,27 @@ export class LoneCopy {
     request.error = new CorruptBlockError(request.target.length, [
       { copyIndex: index, copyName: name, kib: request.pointers[index] as number, reason },
     ]);
+  }
+}
+
+/** Several copies, asked one after the other for what those before did not have. Nothing is repaired and nothing counted. */
+export class AnyCopy {
+  readonly mask: number;
+  readonly #copies: readonly LoneCopy[];
+
+  constructor(copies: readonly LoneCopy[]) {
+    this.mask = copies.reduce((mask, { copy }) => mask | copy.bit, 0);
+    this.#copies = copies;
+  }
+
+  /** As LoneCopy.readBlocks; `error` is set where no copy has the block. */
+  async readBlocks(requests: readonly BlockRead[]): Promise<void> {
+    let left = requests;
+    for (const copy of this.#copies) {
+      for (const request of left) delete request.error;
+      await copy.readBlocks(left);
+      left = left.filter(({ error }) => error !== undefined);
+      if (left.length === 0) return;
+    }
   }
 }

@@ -55,8 +55,8 @@ export class WatchedRead {
     this.#end(failure);
   }
 
-  /** Another copy gave what this read was for: if it is not over within the deadline, its copy is given up. */
-  served(): void {
+  /** Nothing depends on this read that others could not give: if it is not over within the deadline, its copy is given up. */
+  expires(): void {
     if (!this.#ended) this.#expiry ??= this.#watch.expireLater(this.copy);
   }
 }

@@ -100,7 +100,7 @@ export class Recovery {
         bad.push(this.blame(ended.read.copy, request, "check code does not match", false));
       else {
         request.target = ended.bytes;
-        for (const { read } of underWay) read.served();
+        for (const { read } of underWay) read.expires();
         await Promise.all(bad.map((one) => this.#repair(one, ended.bytes)));
         return;
       }

@@ -323,7 +323,7 @@ const SEEN_ROOT = [
 export function rootLastSeen(v: DataView, index: number, place = "root"): LastSeen | undefined {
   const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes;
   const copyUuid = bytesAt(v, at, 16);
-  if (copyUuid.every((byte) => byte === 0)) return undefined;
+  if (isZero(copyUuid)) return undefined;
   return {
     copyUuid,
     epoch: bytesAt(v, at + SEEN.epoch, 16),

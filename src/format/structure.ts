@@ -34,6 +34,8 @@ export interface Structure {
   readonly sizeBytes: number;
   readonly meaning: string;
   readonly fields: readonly Field[];
+  /** Those of them that must be zero. */
+  readonly reserved: readonly Field[];
 }
 
 export interface FieldSpec {
@@ -66,7 +68,8 @@ export function declareStructure(
   });
   assert(offsetBytes === sizeBytes, `${name}: fields take ${offsetBytes} bytes, the structure is ${sizeBytes}`);
   assert(new Set(fields.map((f) => f.name)).size === fields.length, `${name}: two fields share a name`);
-  return Object.freeze({ name, sizeBytes, meaning, fields: Object.freeze(fields) });
+  const reserved = fields.filter(({ type }) => type === "reserved");
+  return Object.freeze({ name, sizeBytes, meaning, fields: Object.freeze(fields), reserved: Object.freeze(reserved) });
 }
 
 /** Byte offset of a field; hot accessors read it once, when their module loads. */
@@ -78,8 +81,7 @@ export function offsetOf(structure: Structure, fieldName: string): number {
 
 /** Name of the first reserved field that is not all zero, undefined when all are (I12). */
 export function firstDirtyReserved(structure: Structure, bytes: Uint8Array, at = 0): string | undefined {
-  for (const field of structure.fields) {
-    if (field.type !== "reserved") continue;
+  for (const field of structure.reserved) {
     const from = at + field.offsetBytes;
     if (!isZero(bytes.subarray(from, from + field.elementBytes * field.count))) return field.name;
   }

@@ -4,15 +4,9 @@
 /** Thrown (always this one object, so it costs no stack trace) after the missing block's load was queued. */
 export const MISS: unique symbol = Symbol("a block is not in memory");
 
-/** No room on one copy, now: the engine forces commits, which release deferred frees, before it says ENOSPC. */
+/** No room, now: the engine forces commits, which release deferred frees, before it says ENOSPC. */
 export class NoSpace extends Error {
   override readonly name = "NoSpace";
-  readonly copy: number;
-
-  constructor(copy: number) {
-    super(`no room on copy ${copy}`);
-    this.copy = copy;
-  }
 }
 
 /** A block that no copy can give back as its parent remembers it, or that breaks the rules of its type (I5, I12). */

@@ -104,7 +104,7 @@ export class Placing {
     for (const [other, kib] of this.#places.entries()) {
       if (kib !== 0) this.#changes.freedNow.push({ copy: other, kib, sizeKib });
     }
-    throw new NoSpace(copy);
+    throw new NoSpace(`no room on copy ${copy}`);
   }
 
   #freemap(copy: number): Freemap {

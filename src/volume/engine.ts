@@ -122,12 +122,12 @@ export class Engine {
         const refusal = this.#refusal();
         if (refusal !== undefined) throw refusal;
         try {
-          const result = store.attempt(Claim.DELETING, () => body(this.#state));
+          const result = this.#wholly(Claim.DELETING, () => body(this.#state));
           this.#committer.noteChange();
           return result;
         } catch (error) {
           if (error === MISS) await store.load(pinned);
-          else if (error instanceof NoSpace && forced++ < FORCED_COMMITS_MAX && this.#hasDeferred()) {
+          else if (error instanceof NoSpace && forced++ < FORCED_COMMITS_MAX && this.#commitMakesRoom()) {
             await this.#durably(() => this.#committer.force());
           } else throw this.#asFsError(error);
         }
@@ -144,7 +144,7 @@ export class Engine {
       for (let why = reason; ; ) {
         if (why === MISS) await this.#state.store.load(pinned);
         else if (why instanceof NoSpace) {
-          if (forced++ === FORCED_COMMITS_MAX || !this.#hasDeferred()) throw new FsError("ENOSPC");
+          if (forced++ === FORCED_COMMITS_MAX || !this.#commitMakesRoom()) throw new FsError("ENOSPC");
           await this.#durably(() => this.#committer.force());
         }
         while (this.#mustWait()) await this.#wait();
@@ -163,9 +163,8 @@ export class Engine {
   }
 
   #attempt(operation: Operation, requestId: number): Eventually<OperationResult> {
-    const { store } = this.#state;
     const claim = givesSpaceBack(operation) ? Claim.DELETING : Claim.ORDINARY;
-    const result = store.attempt(claim, () => execute(this.#state, operation));
+    const result = this.#wholly(claim, () => execute(this.#state, operation));
     this.#committer.noteChange();
     this.#intent?.record(operation, requestId);
     if (this.#wantsCommit() && !this.#committer.isRunning) {
@@ -175,8 +174,24 @@ export class Engine {
     return this.#intent?.landing()?.then(() => result) ?? result;
   }
 
-  #hasDeferred(): boolean {
-    return this.#state.store.freemaps.some((freemap) => freemap?.hasDeferred);
+  /**
+   * Runs `body` wholly or not at all. Throws NoSpace, as where there is no room, when narrow data that is not durable could
+   * not be saved any more if its copy failed: there is too much of it, or `body` took the room (I10).
+   */
+  #wholly<T>(claim: Claim, body: () => T): T {
+    return this.#state.store.attempt(claim, () => {
+      const result = body();
+      const { narrowBytes } = this.#state.store;
+      if (narrowBytes > 0 && narrowBytes > this.#narrowRoomBytes())
+        throw new NoSpace("no room for narrow data if its copy failed");
+      return result;
+    });
+  }
+
+  /** A commit makes what was freed usable again, and narrow data durable. */
+  #commitMakesRoom(): boolean {
+    const { freemaps, narrowBytes } = this.#state.store;
+    return narrowBytes > 0 || freemaps.some((freemap) => freemap?.hasDeferred);
   }
 
   #wantsCommit(): boolean {
@@ -192,17 +207,21 @@ export class Engine {
     );
   }
 
-  /**
-   * True when there is more narrow data not durable yet than would find room if its copy failed now (I9). Half of the room is
-   * left to the commit that brings it there.
-   */
+  /** True when the next operation may add more narrow data than would find room if its copy failed now (I9). */
   #narrowTooMuch(): boolean {
-    const { narrowBytes, freemaps, inSync } = this.#state.store;
-    if (narrowBytes === 0) return false;
+    const { narrowBytes } = this.#state.store;
+    return narrowBytes > 0 && narrowBytes + NARROW_OPERATION_BYTES > this.#narrowRoomBytes();
+  }
+
+  /**
+   * How much narrow data may be not durable yet: whichever copy fails, there is another one with as much room as the second
+   * roomiest has. Half of that is left to the commit that brings it there.
+   */
+  #narrowRoomBytes(): number {
+    const { freemaps, inSync } = this.#state.store;
     const rooms = freemaps.flatMap((map) => (map && (inSync & (1 << map.copy)) !== 0 ? [map.wholeKib * KIB] : []));
-    // Whichever copy fails, there is another one with as much room as the second roomiest has.
     const [, room] = rooms.sort((a, b) => b - a);
-    return room !== undefined && narrowBytes > Math.max(0, room / 2 - NARROW_OPERATION_BYTES);
+    return room === undefined ? Infinity : room / 2;
   }
 
   async #wait(): Promise<void> {

@@ -121,10 +121,11 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   );
   if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
   else await Promise.all(freemaps.map((freemap) => loadSummaries(store, rootImage, freemap)));
+  // The last complete state of a copy that others went on from is what there is of it.
+  const dropLost = options.dropLostLog === true || options.forcedMaster !== undefined;
   const pending = await findPending(view, copies, {
     journal: options.takeOver === true ? options.journal : undefined,
-    // The last complete state of a copy that others went on from is what there is of it.
-    dropLost: options.dropLostLog === true || options.forcedMaster !== undefined,
+    dropLost,
   });
   if (pending !== undefined) await claimPending(pending, store, copies);
   if (options.rebuildFreemap === undefined && !readOnly) await holdOlder(store, rootImage, rules, chosen);
@@ -148,7 +149,8 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const onResult = (requestId: number, result: OperationResult): void => volume.noteReplayed(requestId, result);
   const replayPending = async (): Promise<boolean> => {
     if (pending === undefined || pending.records.length === 0) return false;
-    adopted = await replay(pending, { store, state, copies, readOnly, onResult });
+    const endsAtLoss = dropLost || (readOnly && options.degraded === true);
+    adopted = await replay(pending, { store, state, copies, readOnly, endsAtLoss, onResult });
     return true;
   };
   let adopted: ReadonlySet<string> = new Set();

@@ -126,6 +126,9 @@ export function releasePending(pending: PendingLog, store: BlockStore, adopted: 
   }
 }
 
+const LOSS_ADVICE =
+  "the log goes on from it: give all copies, or have fsck.h2ts --resync --select-master go back to what one copy has";
+
 const placeKey = (copy: number, kib: number): string => `${copy}:${kib}`;
 
 /** Thrown inside an operation whose blocks came to lie otherwise than when it was carried out first. */
@@ -136,6 +139,8 @@ export interface ReplayParts {
   readonly state: PfsState;
   readonly copies: CopySet;
   readonly readOnly: boolean;
+  /** The log ends before what would change file data that no copy at hand has (copies=K); else that is refused. */
+  readonly endsAtLoss: boolean;
   /** Told of what each operation gave that belongs to a request of the kernel's. */
   readonly onResult: (requestId: number, result: OperationResult) => void;
 }
@@ -156,7 +161,13 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
         if (pending.resent) continue;
         return adopted;
       }
-      result = await carryOut(operation, early, parts, adopted);
+      try {
+        result = await carryOut(operation, early, parts, adopted);
+      } catch (error) {
+        if (!(error instanceof FsError) || error.code !== "EIO") throw error;
+        if (parts.endsAtLoss) return adopted;
+        throw new FsError("EIO", `${error.message}; ${LOSS_ADVICE}`);
+      }
     }
     const owed = requestId !== 0 && (endBytes > pending.answeredBytes || operation === undefined);
     if (owed && result !== undefined) parts.onResult(requestId, result);

@@ -8,7 +8,8 @@
 
 import type { Copy } from "../copies/copy.ts";
 import { isOneBehind } from "../copies/lineage.ts";
-import { LoneCopy } from "../copies/lone-copy.ts";
+import type { CopySet } from "../copies/copy-set.ts";
+import type { LoneCopy } from "../copies/lone-copy.ts";
 import type { RingSet } from "../copies/ring-set.ts";
 import { ringRoots } from "../copies/ring-slots.ts";
 import { BLOCKREF_BYTES, refIsBare, refKey, refPointer, refType, RefType } from "../format/blockref.ts";
@@ -53,10 +54,10 @@ async function holdsNewest(
   copy: Copy,
   older: Block,
   newest: Block,
-  others: BlockSource,
+  others: CopySet,
   rules: BlockRules,
 ): Promise<boolean> {
-  const used = await placesInUse(copy, older, rules);
+  const used = await placesInUse(others.alone(copy), older, rules);
   const isOld = (kib: number): boolean => {
     const words = used.get(Math.floor(kib / FREEMAP_LEAF_KIB));
     const at = kib % FREEMAP_LEAF_KIB;
@@ -77,8 +78,8 @@ async function holdsNewest(
 }
 
 /** Reads from `copy` alone what has a place there, the rest from any. */
-function mixedSource(copy: Copy, others: BlockSource): BlockSource {
-  const alone = new LoneCopy(copy);
+function mixedSource(copy: Copy, others: CopySet): BlockSource {
+  const alone = others.alone(copy);
   return {
     readBlocks: async (requests) => {
       const placed = requests.filter(({ pointers }) => pointers[copy.index] !== 0);
@@ -88,12 +89,12 @@ function mixedSource(copy: Copy, others: BlockSource): BlockSource {
   };
 }
 
-/** The bitmap of `copy` as its own root has it: what can't be read counts as free. */
-async function placesInUse(copy: Copy, root: Block, rules: BlockRules): Promise<Map<number, Uint32Array>> {
+/** The bitmap of a copy as its own root has it: what can't be read counts as free. */
+async function placesInUse(alone: LoneCopy, root: Block, rules: BlockRules): Promise<Map<number, Uint32Array>> {
   const leaves = new Map<number, Uint32Array>();
-  const own = rootFreemapOffset(copy.index);
+  const own = rootFreemapOffset(alone.copy.index);
   const wanted = ({ holder, at }: Named): boolean => holder !== root || at === own;
-  await walk(root, new LoneCopy(copy), rules, wanted, ({ holder, at }, block) => {
+  await walk(root, alone, rules, wanted, ({ holder, at }, block) => {
     if (block?.type === RefType.FREEMAP) {
       leaves.set(refKey(holder.view, at), new Uint32Array(block.bytes.slice().buffer));
     }

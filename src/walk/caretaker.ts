@@ -57,6 +57,8 @@ export class Caretaker {
   readonly #walks = new Set<{ stop(): void }>();
   /** Catching up under way, by copy. */
   readonly #running = new Map<number, { stop(): void; readonly over: Promise<void> }>();
+  /** The last taking back of each copy: two of one copy follow one another. */
+  readonly #takingBack = new Map<number, Promise<void>>();
   /** Revalidations follow one another: the root has one cursor for them. */
   #revalidated: Promise<unknown> = Promise.resolve();
   readonly #catchUps = new Map<number, CatchUp>();
@@ -106,9 +108,17 @@ export class Caretaker {
 
   /** Takes one copy back and begins to catch it up; resolves once it is being caught up. */
   async takeBack(ring: Ring, options: TakeBackOptions = {}): Promise<void> {
-    await takeBack(this.#volume, ring, options);
+    const { index } = ring.copy;
+    const done = this.#takenBack(index).then(() => takeBack(this.#volume, ring, options));
+    this.#takingBack.set(index, done);
+    await done;
     this.#note(`copy ${ring.copy.index} returned: it is being caught up`);
     this.#begin("resync", () => this.#catchUp(ring.copy));
+  }
+
+  /** Resolves when nobody takes copy `index` back any more, however that ended. */
+  async #takenBack(index: number): Promise<void> {
+    await this.#takingBack.get(index)?.catch(() => undefined);
   }
 
   /**
@@ -195,6 +205,7 @@ export class Caretaker {
     const under = this.#running.get(copyIndex);
     under?.stop();
     await under?.over;
+    await this.#takenBack(copyIndex);
   }
 
   /** What a copy of unknown state holds is checked first; then it is brought what it lacks. */

@@ -4,10 +4,12 @@
 // Narrow blocks (copies=K) that it holds go to another copy first; what is on it alone and can't be read keeps it a member.
 // Invariant I2: how many copies are needed changes in a commit of its own, durable on all in sync, before any leaves.
 
+import { withinLimit } from "../base/time-limit.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { bitCount, minCopiesWithout, stayingMembers } from "../copies/membership.ts";
 import { wipeRing } from "../copies/ring.ts";
+import { DeviceError, type DeviceOperation } from "../device/device.ts";
 import { refKey, refMissing, refUnplaced } from "../format/blockref.ts";
 import { ROOT_SLOTS } from "../format/geometry.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
@@ -102,12 +104,12 @@ export class Detach {
       await volume.forceCommit();
     }
     const copy = volume.copies.copy(this.index);
-    if (copy !== undefined && copy.failure === undefined) await wipeRing(copy);
+    if (copy !== undefined && copy.failure === undefined) await inTime(volume, copy, "write", wipeRing(copy));
     await volume.forceCommit(() => {
       volume.members.forget(this.index);
       volume.rings.remove(this.index);
     });
-    await letGo(copy);
+    if (copy !== undefined) await letGo(volume, copy);
     return true;
   }
 
@@ -208,8 +210,19 @@ export class Detach {
 }
 
 /** A device that is dying may not even close. */
-async function letGo(copy: Copy | undefined): Promise<void> {
-  if (copy === undefined) return;
+async function letGo(volume: Volume, copy: Copy): Promise<void> {
   const closed = copy.device.close().catch(() => undefined);
-  if (copy.failure === undefined) await closed;
+  if (copy.failure === undefined) await inTime(volume, copy, "close", closed);
+}
+
+/** Waits for one deadline: what leaves is not worth more. */
+async function inTime(
+  { copies: { clock, deadlineMs: ms } }: Volume,
+  copy: Copy,
+  operation: DeviceOperation,
+  work: Promise<void>,
+): Promise<void> {
+  const late = (): DeviceError =>
+    new DeviceError(copy.name, operation, 0, "ETIMEDOUT", `no answer within ${ms} ms; it is left as it is`);
+  await withinLimit(work, { clock, ms }, late).catch((error: DeviceError) => copy.fail(error));
 }

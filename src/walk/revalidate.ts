@@ -4,7 +4,7 @@
 // It keeps a cursor in the root (I8); what was written to the copy since it came back needs no check.
 
 import { type Copy } from "../copies/copy.ts";
-import { LoneCopy } from "../copies/lone-copy.ts";
+import type { LoneCopy } from "../copies/lone-copy.ts";
 import { refIsDirty, refUnplaced } from "../format/blockref.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import {
@@ -44,7 +44,7 @@ export class Revalidation {
     this.#volume = volume;
     this.copy = copy;
     this.#pace = pace;
-    this.#reader = new LoneCopy(copy);
+    this.#reader = volume.copies.alone(copy);
     this.#sweep = new Sweep(volume.store, volume.rootImage);
   }
 
@@ -66,13 +66,16 @@ export class Revalidation {
       place = next;
       if (next !== undefined) await this.#keepCursor(next);
     }
-    if (!this.#goesOn) return false;
+    let trusted = false;
     await this.#volume.forceCommit(() => {
+      // What it flushed may have been lost in the commit before this one.
+      if (!this.#goesOn) return;
+      trusted = true;
       setRootRevalidateCursor(view, 0);
       setRootMemberFlags(view, this.copy.index, rootMemberFlags(view, this.copy.index) & ~MemberFlag.UNTRUSTED);
       this.copy.untrusted = false;
     });
-    return true;
+    return trusted;
   }
 
   get #goesOn(): boolean {

@@ -5,7 +5,6 @@
 // holds up the letting go of places until it is over (I3).
 
 import type { Clock } from "../base/clock.ts";
-import { LoneCopy } from "../copies/lone-copy.ts";
 import { refIsDirty, refModifyTid } from "../format/blockref.ts";
 import {
   rootScrub,
@@ -118,7 +117,7 @@ export class Scrub {
       }
       const from: Place = place;
       const { blocks, next } = await this.#volume.view(() => this.#collect(from));
-      await this.#check(from, blocks);
+      if (!(await this.#check(from, blocks))) continue;
       place = next;
       if (next !== undefined) await this.#keep(placeInode(next) || rootScrubCursor(this.#volume.rootImage.view));
     }
@@ -158,37 +157,46 @@ export class Scrub {
     return (store.peek(block, at)?.writing ?? 0) === 0;
   }
 
-  async #check(place: Place, blocks: readonly NamedBlock[]): Promise<void> {
+  /** False when what was found bad could not be found again: the tree has changed, and the step is to be made once more. */
+  async #check(place: Place, blocks: readonly NamedBlock[]): Promise<boolean> {
     const suspects = new Set<string>();
+    let count = 0;
     let bytes = 0;
     for (const copy of this.#volume.copies.trusted) {
       const own = blocks.filter(({ pointers }) => pointers[copy.index] !== 0);
       const reads = own.map(readOf);
-      await new LoneCopy(copy).readBlocks(reads);
-      this.record.blocks += own.length;
+      await this.#volume.copies.alone(copy).readBlocks(reads);
+      count += own.length;
       bytes += own.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       own.forEach((named, i) => reads[i]?.error !== undefined && suspects.add(blockKey(named)));
     }
-    this.record.bytes += bytes;
-    if (suspects.size > 0) await this.#mend(place, suspects);
+    const found = suspects.size === 0 ? 0 : await this.#mend(place, suspects);
     await this.#pace.take(bytes);
+    if (found < suspects.size) return false;
+    this.record.blocks += count;
+    this.record.bytes += bytes;
+    return true;
   }
 
-  /** Looks at the suspects again, those that the live tree still names, and repairs them. */
-  async #mend(place: Place, suspects: ReadonlySet<string>): Promise<void> {
+  /** Looks at the suspects again, those that the live tree still names in this step, and repairs them; how many those are. */
+  async #mend(place: Place, suspects: ReadonlySet<string>): Promise<number> {
     const { store, copies } = this.#volume;
     const mended = await this.#volume.view(() => {
-      const found: NamedBlock[] = [];
-      this.#step(place, (named) => void (suspects.has(blockKey(named)) && found.push(named)));
+      const found = new Map<string, NamedBlock>();
+      this.#step(place, (named) => {
+        const key = blockKey(named);
+        if (suspects.has(key)) found.set(key, named);
+      });
       // Begun here, where nothing can come between, so that no place of theirs is given out before it is over.
-      const work = Promise.all(found.map((named) => copies.mend(readOf(named))));
+      const work = Promise.all([...found.values()].map((named) => copies.mend(readOf(named))));
       store.holdPlaces(work);
-      return { work };
+      return { work, count: found.size };
     });
     for (const { bad, repaired, lost } of await mended.work) {
       this.record.errors += bad;
       this.record.repaired += repaired;
       if (lost) this.record.lost++;
     }
+    return mended.count;
   }
 }

@@ -3,14 +3,13 @@
 // to it, and the resync walk brings the rest.
 
 import type { Copy } from "../copies/copy.ts";
-import { LoneCopy } from "../copies/lone-copy.ts";
+import { CopiesError } from "../copies/errors.ts";
 import { lastComplete } from "../copies/lineage.ts";
 import type { Ring, RingRoot } from "../copies/ring.ts";
-import { FREEMAP_LEAF_BYTES, FREEMAP_LEAF_KIB, leafCount } from "../format/freemap.ts";
+import { FREEMAP_LEAF_KIB } from "../format/freemap.ts";
 import {
   MemberFlag,
   rootCounters,
-  rootFreemapOffset,
   rootLastSeen,
   rootMemberFlags,
   rootRevalidateCursor,
@@ -18,13 +17,11 @@ import {
   setRootRevalidateCursor,
   setRootTarget,
 } from "../format/root-block.ts";
-import { refKey } from "../format/blockref.ts";
 import { LEAF_WORDS, setBits } from "../freemap/leaf.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
-import { memberSizes } from "../volume/root-image.ts";
 import type { Volume } from "../volume/volume.ts";
 import { loggedPlaces } from "./logged-places.ts";
-import { Walker, type WalkVisitor } from "./walker.ts";
+import { placesInUse } from "./places-in-use.ts";
 
 export interface TakeBackOptions {
   /** The copy's earlier state is given up: nothing of it is kept. */
@@ -33,41 +30,61 @@ export interface TakeBackOptions {
 
 /**
  * Makes a copy at hand that is stale, unknown or blank one that is being caught up. Throws DeviceError when the copy can't be
- * read or written; then it stays as it was.
+ * read or written, CopiesError when something else was done with it meanwhile; then it stays as it is.
  */
 export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOptions = {}): Promise<void> {
   const { copy } = ring;
   const { view } = volume.rootImage;
+  const was = copy.standing;
   volume.rings.add(ring);
   const anchor = options.noAnchor === true ? undefined : lastComplete(ring, view);
   if (anchor !== undefined && anchor !== ring.anchor) await volume.rings.writeAnchor(copy, anchor);
   if (anchor === undefined && ring.anchor !== undefined) await volume.rings.clearAnchor(copy);
   if (copy.failure !== undefined) throw copy.failure;
   await releaseAnchor(volume, copy.index);
-  if (anchor !== undefined) await holdAnchor(volume, copy, anchor);
+  try {
+    if (anchor !== undefined) await holdAnchor(volume, copy, anchor);
+    await volume.forceCommit(() => {
+      if (copy.failure !== undefined) throw copy.failure;
+      // The operator may have taken it out, or had it opened anew.
+      if (copy.standing !== was || volume.copies.copy(copy.index) !== copy) {
+        throw new CopiesError(
+          "busy",
+          copy.name,
+          "something else was done with the copy meanwhile; look at h2ts status",
+        );
+      }
+      beginSyncing(volume, copy);
+    });
+  } catch (error) {
+    if (!copy.active) await releaseAnchor(volume, copy.index);
+    throw error;
+  }
+}
 
-  await volume.forceCommit(() => {
-    const flags = rootMemberFlags(view, copy.index) & ~MemberFlag.OFFLINE;
-    const isNew = rootLastSeen(view, copy.index)?.sequence === 0;
-    const strange = !isNew && (copy.standing === "unknown" || copy.standing === "blank");
-    // What was revalidated on it before says nothing of what it holds now.
-    if (strange && cursorCopy(rootRevalidateCursor(view)) === copy.index) setRootRevalidateCursor(view, 0);
-    copy.untrusted ||= strange;
-    setRootMemberFlags(view, copy.index, copy.untrusted ? flags | MemberFlag.UNTRUSTED : flags);
-    setRootTarget(view, copy.index, copy.name);
-    copy.restoreCounters(rootCounters(view, copy.index));
-    copy.flushedTid = volume.store.tid - 1;
-    copy.standing = "syncing";
-    copy.noRoom = false;
-    volume.members.align();
-  });
+/** From the root that follows on blocks and roots are written to the copy. */
+function beginSyncing(volume: Volume, copy: Copy): void {
+  const { view } = volume.rootImage;
+  const flags = rootMemberFlags(view, copy.index) & ~MemberFlag.OFFLINE;
+  const isNew = rootLastSeen(view, copy.index)?.sequence === 0;
+  const strange = !isNew && (copy.standing === "unknown" || copy.standing === "blank");
+  // What was revalidated on it before says nothing of what it holds now.
+  if (strange && cursorCopy(rootRevalidateCursor(view)) === copy.index) setRootRevalidateCursor(view, 0);
+  copy.untrusted ||= strange;
+  setRootMemberFlags(view, copy.index, copy.untrusted ? flags | MemberFlag.UNTRUSTED : flags);
+  setRootTarget(view, copy.index, copy.name);
+  copy.restoreCounters(rootCounters(view, copy.index));
+  copy.flushedTid = volume.store.tid - 1;
+  copy.standing = "syncing";
+  copy.noRoom = false;
+  volume.members.align();
 }
 
 /** Keeps everything that `anchor` has in use on its copy from being given out, and what the log has that goes on from it. */
 async function holdAnchor(volume: Volume, copy: Copy, anchor: RingRoot): Promise<void> {
   const freemap = volume.store.freemaps[copy.index];
   if (freemap === undefined) return;
-  const leaves = await leavesOf(copy, anchor);
+  const leaves = await placesInUse(copy, anchor, volume.copies);
   for (const { kib, sizeKib } of await loggedPlaces(copy, anchor.view)) {
     const index = Math.floor(kib / FREEMAP_LEAF_KIB);
     const words = leaves.get(index) ?? new Uint32Array(LEAF_WORDS);
@@ -84,44 +101,4 @@ export async function releaseAnchor(volume: Volume, copyIndex: number): Promise<
   const freemap = volume.store.freemaps[copyIndex];
   if (freemap === undefined) return;
   for (const index of freemap.anchoredLeaves) await volume.untilLoaded(() => freemap.releaseAnchor(index));
-}
-
-/**
- * The bitmap of a copy as one of its own roots has it, read from that copy alone. Where it can't be read, all may be in use:
- * what the anchor names is not given out because a block of its freemap has rotted meanwhile. Of a copy in doubt, whose last
- * state may be spoilt anyway, what can be told is kept, and it is caught up.
- */
-async function leavesOf(copy: Copy, root: RingRoot): Promise<Map<number, Uint32Array>> {
-  const leaves = new Map<number, Uint32Array>();
-  const unread: number[] = [];
-  let unknown = false;
-  const visitor: WalkVisitor = {
-    fault: () => void (unknown = true),
-    misstamped: () => undefined,
-    meet: () => true,
-    enter: () => true,
-    arrive: (node, { block }) => {
-      if (block === undefined && node.level > 0) unknown = true;
-      if (block === undefined && node.level === 0) unread.push(refKey(node.view, node.at));
-      if (block !== undefined && node.level === 0 && block.byteLength === FREEMAP_LEAF_BYTES) {
-        const bytes = new Uint8Array(block.buffer, block.byteOffset, FREEMAP_LEAF_BYTES).slice();
-        leaves.set(refKey(node.view, node.at), new Uint32Array(bytes.buffer));
-      }
-      return true;
-    },
-  };
-  const bounds = { sequence: root.sequence, copyKib: memberSizes(root.view), inSync: copy.bit };
-  const tree = {
-    kind: "freemap",
-    owner: copy.index,
-    view: root.view,
-    at: rootFreemapOffset(copy.index),
-    refs: 1,
-  } as const;
-  await new Walker(new LoneCopy(copy), bounds, visitor, { everyCopy: false }).walk([{ ...tree, holder: undefined }]);
-  const inDoubt = copy.untrusted || copy.standing === "unknown" || copy.standing === "blank";
-  if (inDoubt) return leaves;
-  if (unknown) for (let index = 0; index < leafCount(copy.sizeKib); index++) unread.push(index);
-  for (const index of unread) if (!leaves.has(index)) leaves.set(index, new Uint32Array(LEAF_WORDS).fill(0xffff_ffff));
-  return leaves;
 }

@@ -32,6 +32,15 @@ describe("a power cut anywhere", () => {
       }
     });
 
+    it(`while one of ${name} copies is caught up and file data is on one copy each: its last state is as whole as it was (I7, I8)`, async () => {
+      for (let seed = 31; seed <= 36; seed++) {
+        const recording = await recordReturn(seed, sizes, seed % sizes.length, true);
+        const { states, failures } = await cutPower(recording, 60, 3, seed % 2 === 0);
+        expect(failures).toEqual([]);
+        distinct += states;
+      }
+    });
+
     it(`while one of ${name} copies is caught up: it goes on, and its last state is there to go back to (I7, I8)`, async () => {
       for (let seed = 11; seed <= 14; seed++) {
         const recording = await recordReturn(seed, sizes, seed % sizes.length);

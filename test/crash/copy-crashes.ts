@@ -10,11 +10,11 @@ import { bitCount } from "../../src/copies/membership.ts";
 import { Journal } from "../../src/log/journal.ts";
 import type { OpenOptions } from "../../src/volume/open.ts";
 import { describeFileSystem } from "../model/digest.ts";
-import { findings, formatted, type Images, imagesOf, mount, treeOf, unmount, Workload } from "../sim/copies-scene.ts";
+import { formatted, type Images, imagesOf, mount, treeOf, unmount, Workload } from "../sim/copies-scene.ts";
 import { JOURNAL_BYTES } from "../model/simulated-volume.ts";
-import { GoodMedia, JudgedMedia } from "./judged-media.ts";
+import { CheckedMedia, GoodMedia, JudgedMedia, LoneTrees } from "./judged-media.ts";
 import { type CrashOutcome, survivors } from "./power-cut.ts";
-import { rightOrGone, setCopies } from "../sim/narrow-scene.ts";
+import { isPartOf, lossyTreeOf, setCopies } from "../sim/narrow-scene.ts";
 
 export interface CopyRecording {
   readonly seed: number;
@@ -23,10 +23,10 @@ export interface CopyRecording {
   /** The copy that leaves or returns. */
   readonly copy: number;
   /** File data is on one copy only, so no copy alone has everything. */
-  readonly narrow?: boolean;
+  readonly narrow: boolean;
   readonly states: readonly string[];
   readonly acknowledged: readonly { readonly events: number; readonly state: number }[];
-  /** What the copy held when it was away: the state to go back to while it is caught up. */
+  /** What the copy held by itself when it was away: the state to go back to while it is caught up. */
   readonly anchored: string | undefined;
   /** Images at the end, without any cut. */
   readonly images: Images;
@@ -34,9 +34,16 @@ export interface CopyRecording {
 
 const isLogged = (seed: number): boolean => seed % 2 === 0;
 
+/** More than the head of a journal. */
+const JOURNAL_HEAD_BYTES = 4096;
+/** One journal for all: mounts follow one another here, and each begins it anew. */
+const journalMemory = new Uint8Array(JOURNAL_BYTES);
+
 /** Where operations are noted on a mount whose syncs go through the log. */
 function journalFor(seed: number): Pick<OpenOptions, "journal"> {
-  return isLogged(seed) ? { journal: new Journal(new Uint8Array(JOURNAL_BYTES)) } : {};
+  if (!isLogged(seed)) return {};
+  journalMemory.fill(0, 0, JOURNAL_HEAD_BYTES);
+  return { journal: new Journal(journalMemory) };
 }
 
 /** Runs steps, noting the tree after each and what each sync acknowledged. */
@@ -89,28 +96,51 @@ export async function recordLoss(
   return { seed, disk, copyCount: sizesBytes.length, copy, narrow, ...did, anchored: undefined, images };
 }
 
-export async function recordReturn(seed: number, sizesBytes: readonly number[], copy: number): Promise<CopyRecording> {
+export async function recordReturn(
+  seed: number,
+  sizesBytes: readonly number[],
+  copy: number,
+  narrow = false,
+): Promise<CopyRecording> {
   const workload = new Workload(seed, 150_000);
   let mounted = await mount(seed, await formatted(seed, sizesBytes));
+  if (narrow) await setCopies(mounted.fs, "", 1);
   await workload.begin(mounted.fs);
   await workload.run(mounted.fs, 15);
   await unmount(mounted);
+  const complete = await workload.tree();
   const together = imagesOf(mounted.devices);
   mounted = await mount(
     seed,
     together.map((image, i) => (i === copy ? undefined : image)),
     { degraded: true },
   );
-  await workload.run(mounted.fs, 25);
+  await workload.run(mounted.fs, 25, { someAway: narrow });
   await unmount(mounted);
   const apart = imagesOf(mounted.devices).map((image, i) => image ?? together[i]);
-  const anchored = await treeOf(seed, alone(apart, copy), { forcedMaster: copy });
+  const anchored = await forcedTree(seed, alone(apart, copy), copy, narrow);
+  if (narrow ? !isPartOf(anchored, complete) : anchored !== complete)
+    throw new Error(`the copy alone had another tree than all together:\n${anchored}`);
   const disk = new SimulatedDisk();
   mounted = await mount(seed, apart, { disk, ...journalFor(seed) });
   const did = await work(mounted, workload, disk, { steps: 21, logged: isLogged(seed) });
   await mounted.caretaker.settled();
   await unmount(mounted);
-  return { seed, disk, copyCount: sizesBytes.length, copy, ...did, anchored, images: imagesOf(mounted.devices) };
+  return {
+    seed,
+    disk,
+    copyCount: sizesBytes.length,
+    copy,
+    narrow,
+    ...did,
+    anchored,
+    images: imagesOf(mounted.devices),
+  };
+}
+
+/** What one copy makes of it by itself, made master by force. */
+function forcedTree(seed: number, alone: Images, copy: number, narrow: boolean): Promise<string> {
+  return (narrow ? lossyTreeOf : treeOf)(seed, alone, { forcedMaster: copy });
 }
 
 function alone(images: Images, copy: number): Images {
@@ -130,7 +160,9 @@ export async function cutPower(
   const points = Array.from({ length: recording.copyCount }, (_, device) => new CrashPoint(disk, device));
   const judged = new JudgedMedia();
   const good = new GoodMedia<Trees>();
+  const known = { forced: new LoneTrees(), alone: new LoneTrees(), checked: new CheckedMedia(seed) };
   const failures: string[] = [];
+  let opened = 0;
   for (const cut of cuts) {
     for (const point of points) point.advanceTo(cut);
     const promised = recording.acknowledged.findLast(({ events }) => events <= cut)?.state ?? 0;
@@ -140,15 +172,18 @@ export async function cutPower(
       try {
         const trees = good.like(images);
         if (trees !== undefined) promisedTrees(recording, promised, trees);
-        else await good.judge(images, (watched) => judge(recording, promised, watched, twice ? random : undefined));
+        else {
+          opened++;
+          await good.judge(images, (watched) => judge(recording, promised, watched, known, twice ? random : undefined));
+        }
       } catch (error) {
         const problem = error instanceof Error ? error.stack : String(error);
         failures.push(`seed ${seed}, cut ${cut} of ${disk.events.length}: ${problem}`);
-        if (failures.length >= 3) return { states: judged.distinct, failures };
+        if (failures.length >= 3) return { states: judged.distinct, opened, failures };
       }
     }
   }
-  return { states: judged.distinct, failures };
+  return { states: judged.distinct, opened, failures };
 }
 
 /** What media lead to. */
@@ -158,20 +193,45 @@ interface Trees {
   readonly all: string;
 }
 
-/** Throws unless each tree is the one promised or a later one; the copy that is caught up may give what it had before. */
-function promisedTrees({ states, anchored }: CopyRecording, promised: number, { forced, all }: Trees): void {
-  for (const tree of forced === undefined || forced === anchored ? [all] : [forced, all]) {
-    if (states.indexOf(tree, promised) >= 0) continue;
-    const earlier = states.lastIndexOf(tree);
+/**
+ * Throws unless each tree is the one promised or a later one; the copy that is caught up may give what it had before, all of
+ * it, or of a later state what it has.
+ */
+function promisedTrees(recording: CopyRecording, promised: number, { forced, all }: Trees): void {
+  const { states, anchored, narrow } = recording;
+  const refuse = (tree: string, first: number, is: (state: string) => boolean): void => {
+    if (states.some((state, i) => i >= first && is(state))) return;
+    const earlier = states.findIndex(is);
     throw new Error(
-      earlier < 0 ? `a tree that never was:\n${tree}` : `state ${earlier}, but ${promised} was acknowledged`,
+      earlier < 0 ? `a tree that never was:\n${tree}` : `state ${earlier}, but ${first} was acknowledged`,
     );
-  }
+  };
+  refuse(all, promised, (state) => state === all);
+  if (forced === undefined || forced === anchored) return;
+  // Its log ends where it would change what others have alone.
+  if (narrow) refuse(forced, isLogged(recording.seed) ? 0 : promised, (state) => isPartOf(forced, state));
+  else refuse(forced, promised, (state) => state === forced);
 }
 
-async function judge(recording: CopyRecording, promised: number, images: Images, again?: SeededRandom): Promise<Trees> {
-  const { seed, copy, anchored } = recording;
-  const forced = anchored === undefined ? undefined : await treeOf(seed, alone(images, copy), { forcedMaster: copy });
+/** What was found out before about media of one recording. */
+interface Known {
+  readonly forced: LoneTrees;
+  readonly alone: LoneTrees;
+  readonly checked: CheckedMedia;
+}
+
+async function judge(
+  recording: CopyRecording,
+  promised: number,
+  images: Images,
+  known: Known,
+  again?: SeededRandom,
+): Promise<Trees> {
+  const { seed, copy, anchored, narrow } = recording;
+  const forced =
+    anchored === undefined
+      ? undefined
+      : await known.forced.of(images, copy, (alone) => forcedTree(seed, alone, copy, narrow));
   let now = images;
   if (again !== undefined) {
     const disk = new SimulatedDisk();
@@ -194,12 +254,11 @@ async function judge(recording: CopyRecording, promised: number, images: Images,
     throw new Error(`not all copies are in sync: ${mounted.notes.join("; ")}`);
   }
   const settled = imagesOf(mounted.devices);
-  const found = await findings(seed, settled, { everyRoot: true, powerCuts: again === undefined ? 1 : 2 });
-  if (found.length > 0) throw new Error(`fsck: ${found.map(({ message }) => message).join("; ")}`);
+  await known.checked.check(settled, again === undefined ? 1 : 2);
+  const read = narrow ? lossyTreeOf : treeOf;
   for (let only = 0; only < recording.copyCount; only++) {
-    if (recording.narrow === true) await rightOrGone(seed, alone(settled, only), tree);
-    else if ((await treeOf(seed, alone(settled, only), { degraded: true })) !== tree)
-      throw new Error(`copy ${only} alone differs`);
+    const lone = await known.alone.of(settled, only, (alone) => read(seed, alone, { degraded: true }));
+    if (narrow ? !isPartOf(lone, tree) : lone !== tree) throw new Error(`copy ${only} alone differs:\n${lone}`);
   }
   return { forced, all: tree };
 }

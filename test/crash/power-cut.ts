@@ -4,7 +4,6 @@
 // tree must be one the model had after the last acknowledged sync or later (I4), also when only one of the copies is there
 // (I2), and the checker must find nothing.
 
-import { checkVolume } from "../../fsck/check.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import {
@@ -19,7 +18,7 @@ import { SimulatedVolume } from "../model/simulated-volume.ts";
 import { randomStep, runStep, type Step } from "../model/workload.ts";
 import { treeOf } from "../sim/copies-scene.ts";
 import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
-import { GoodMedia, JudgedMedia } from "./judged-media.ts";
+import { CheckedMedia, GoodMedia, JudgedMedia, LoneTrees } from "./judged-media.ts";
 
 /** A workload that ran, and what the disk and the model remember of it. */
 export interface Recording {
@@ -37,6 +36,8 @@ export interface Recording {
 export interface CrashOutcome {
   /** Distinct states judged. */
   readonly states: number;
+  /** Those of them that were opened; the others could not be told from one of these by what was read of it. */
+  readonly opened: number;
   readonly failures: readonly string[];
 }
 
@@ -138,7 +139,11 @@ export async function tryCrashes(
   const points = Array.from({ length: recording.copies }, (_, device) => new CrashPoint(disk, device));
   const judged = new JudgedMedia();
   const good = new GoodMedia<string>();
+  const lone = new LoneTrees();
+  const checked = new CheckedMedia(seed);
   let opened = 0;
+  let first = 0;
+  const outcome = (): CrashOutcome => ({ states: judged.distinct, opened, failures });
   const failures: string[] = [];
   for (let cut = recording.firstEvent; cut <= disk.events.length; cut++) {
     if ((cut - recording.firstEvent) % options.every !== 0 && cut !== disk.events.length) continue;
@@ -160,13 +165,14 @@ export async function tryCrashes(
           continue;
         }
         const recovery = options.recrash ? new SimulatedDisk() : undefined;
+        opened++;
         await good.judge(images, async (watched) => {
-          if (watched.length > 1 && opened++ % ALONE_EVERY === 0) {
+          if (watched.length > 1 && first++ % ALONE_EVERY === 0) {
             const only = random.below(watched.length);
-            const lone = watched.map((image, copy) => (copy === only ? image : undefined));
-            promisedTree(recording, promised, await treeOf(seed, lone, { degraded: true }), `copy ${only} alone: `);
+            const tree = await lone.of(watched, only, (alone) => treeOf(seed, alone, { degraded: true }));
+            promisedTree(recording, promised, tree, `copy ${only} alone: `);
           }
-          return judge(recording, promised, watched, 1, recovery);
+          return judge(recording, promised, watched, checked, 1, recovery);
         });
         if (recovery === undefined || recovery.events.length === 0) continue;
         // A second cut, during recovery: anywhere in what opening wrote.
@@ -176,15 +182,17 @@ export async function tryCrashes(
           point.advanceTo(second);
           return point.image(survivors(point.pending, random));
         });
-        if (judged.wants(torn, promised)) await judge(recording, promised, torn, 2);
+        if (!judged.wants(torn, promised)) continue;
+        opened++;
+        await judge(recording, promised, torn, checked, 2);
       } catch (error) {
         const problem = error instanceof Error ? (error.stack ?? error.message) : String(error);
         failures.push(`seed ${seed}, cut ${cut}, round ${round}: ${problem}`);
       }
-      if (failures.length >= (options.failuresMax ?? 5)) return { states: judged.distinct, failures };
+      if (failures.length >= (options.failuresMax ?? 5)) return outcome();
     }
   }
-  return { states: judged.distinct, failures };
+  return outcome();
 }
 
 /** Throws when the media do not hold the state promised, or a later one, whole. Gives its tree; `disk` records opening it. */
@@ -192,6 +200,7 @@ async function judge(
   recording: Recording,
   promised: number,
   images: readonly PagedImage[],
+  checked: CheckedMedia,
   powerCuts: number,
   disk?: SimulatedDisk,
 ): Promise<string> {
@@ -200,9 +209,10 @@ async function judge(
   const tree = (await describeFileSystem(real.fs)).join("\n");
   promisedTree(recording, promised, tree);
   await real.volume.close();
-  const findings = await checkVolume(real.copies, { everyRoot: true, powerCuts });
-  const bad = findings.filter((finding) => finding.severity !== "note");
-  if (bad.length > 0) throw new Error(`fsck: ${bad.map((finding) => finding.message).join("; ")}`);
+  await checked.check(
+    real.devices.map(({ image }) => image),
+    powerCuts,
+  );
   return tree;
 }
 

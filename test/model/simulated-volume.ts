@@ -40,7 +40,7 @@ export class SimulatedVolume {
     const volumeUuid = randomUuid(random);
     this.copies = new CopySet(
       devices.map((device: BlockDevice, i) => new Copy(i, randomUuid(random), device, [device.name])),
-      { volumeUuid },
+      { volumeUuid, clock: this.clock },
     );
   }
 

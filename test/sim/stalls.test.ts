@@ -5,29 +5,14 @@
 import { describe, expect, it } from "vitest";
 import { DEADLINE_MS_DEFAULT } from "../../src/copies/deadline.ts";
 import { HEDGE_MS } from "../../src/copies/read-watch.ts";
-import type { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import type { FaultyOperation } from "../../src/device/simulated-faults.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { findings, formatted, imagesOf, mount, type Mounted, treeOf, unmount, Workload } from "./copies-scene.ts";
+import { within } from "./virtual-time.ts";
 
 const SIZES = [24 * MIB, 20 * MIB, 28 * MIB];
 const STEP_MS_MAX = DEADLINE_MS_DEFAULT + 2 * HEDGE_MS;
-
-/** Lets virtual time pass until `work` is over; throws when it takes longer than `limitMs`. */
-async function within<T>(clock: SimulatedClock, limitMs: number, work: Promise<T>): Promise<T> {
-  const startMs = clock.monotonicMs();
-  let over = false;
-  const watched = work.finally(() => (over = true));
-  watched.catch(() => undefined);
-  for (;;) {
-    // Work that needs no time to pass gets all the turns it wants.
-    for (let turn = 0; turn < 20 && !over; turn++) await clock.advance(0);
-    if (over) return watched;
-    if (clock.monotonicMs() - startMs > limitMs) throw new Error(`not over after ${limitMs} ms`);
-    await clock.advance(HEDGE_MS / 2);
-  }
-}
 
 async function steps(work: Workload, { clock, fs }: Mounted, count: number): Promise<void> {
   for (let i = 0; i < count; i++) {
