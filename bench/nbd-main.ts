@@ -1,15 +1,20 @@
 // npm run bench:nbd: requests of 64 KiB at a depth of 16 over a unix socket, against our export and the servers of others that
-// are installed, all on the same file and with the same client (qemu-img bench), in turns; the best of its rounds counts for each.
+// are installed, all on the same file, with one client of others (qemu-img bench) and with our own, in turns; the best of its
+// rounds counts for each. Then what a remote copy costs a volume, as root.
 
 import { existsSync, truncateSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { measureVolumes } from "./nbd-volumes.ts";
 import { missingProgram } from "./peers/peer.ts";
 import { run, Server } from "./process.ts";
 
 const H2TS = fileURLToPath(new URL("../src/cli.js", import.meta.url));
+const OWN_CLIENT = fileURLToPath(new URL("nbd-client.js", import.meta.url));
+/** As the worker of a mount is started. */
+const OWN_FLAGS = ["--max-semi-space-size=4", "--no-parallel-scavenge"];
 const IMAGE_BYTES = 1024 * 1024 * 1024;
 const REQUEST_BYTES = 65_536;
 const REQUESTS = 32_768;
@@ -38,32 +43,57 @@ const CONTENDERS: readonly Contender[] = [
 
 interface Row {
   readonly name: string;
-  readonly words: readonly string[];
+  readonly mode: "write" | "read";
+  /** Requests that lie between two that follow one another. */
+  readonly step: number;
 }
 
+/** Spread: each request lies far from the one before, so that no two can be made one. */
 const ROWS: readonly Row[] = [
-  { name: "write, in order", words: ["-w"] },
-  { name: "read, in order", words: [] },
-  // Each request lies far from the one before, so that no two can be made one.
-  { name: "write, spread", words: ["-w", "-S", String(REQUEST_BYTES * 1_001)] },
-  { name: "read, spread", words: ["-S", String(REQUEST_BYTES * 1_001)] },
+  { name: "write, in order", mode: "write", step: 1 },
+  { name: "read, in order", mode: "read", step: 1 },
+  { name: "write, spread", mode: "write", step: 1001 },
+  { name: "read, spread", mode: "read", step: 1001 },
 ];
 
-/** Gigabytes a second for each row. */
-async function measure(contender: Contender, folder: string): Promise<number[]> {
+/** Who asks; gives the seconds it took. */
+interface Client {
+  readonly name: string;
+  readonly ask: (uri: string, row: Row) => Promise<number>;
+}
+
+const CLIENTS: readonly Client[] = [
+  {
+    name: "qemu-img",
+    ask: async (uri, { mode, step }) => {
+      const common = ["bench", "-f", "raw", "-t", "none", "-d", String(DEPTH), "-s", String(REQUEST_BYTES)];
+      const words = [...(mode === "write" ? ["-w"] : []), ...(step === 1 ? [] : ["-S", String(REQUEST_BYTES * step)])];
+      const { stdout } = await run("qemu-img", [...common, "-c", String(REQUESTS), ...words, uri]);
+      return Number(/completed in ([\d.]+) seconds/.exec(stdout)?.[1]);
+    },
+  },
+  {
+    name: "our client",
+    ask: async (uri, { mode, step }) => {
+      const words = [OWN_CLIENT, uri, mode, ...[REQUESTS, REQUEST_BYTES, DEPTH, step].map(String)];
+      return Number((await run(process.execPath, [...OWN_FLAGS, ...words])).stdout);
+    },
+  },
+];
+
+/** Gigabytes a second for each client and row. */
+async function measure(contender: Contender, folder: string): Promise<number[][]> {
   const image = join(folder, "image");
   const socket = join(folder, "socket");
   await rm(socket, { force: true });
   const server = new Server(contender.program, contender.words(image, socket));
   try {
     await server.until(() => existsSync(socket));
-    const rates: number[] = [];
-    for (const { words } of ROWS) {
-      const common = ["bench", "-f", "raw", "-t", "none", "-d", String(DEPTH), "-s", String(REQUEST_BYTES)];
-      const uri = `nbd+unix:///x?socket=${socket}`;
-      const { stdout } = await run("qemu-img", [...common, "-c", String(REQUESTS), ...words, uri]);
-      const seconds = Number(/completed in ([\d.]+) seconds/.exec(stdout)?.[1]);
-      rates.push((REQUESTS * REQUEST_BYTES) / seconds / 1e9);
+    const rates: number[][] = [];
+    for (const { ask } of CLIENTS) {
+      const seconds: number[] = [];
+      for (const row of ROWS) seconds.push(await ask(`nbd+unix:///x?socket=${socket}`, row));
+      rates.push(seconds.map((each) => (REQUESTS * REQUEST_BYTES) / each / 1e9));
     }
     return rates;
   } finally {
@@ -78,27 +108,36 @@ async function main(): Promise<void> {
     ({ program }) => program === process.execPath || missingProgram(program) === undefined,
   );
   const folder = await mkdtemp(join(tmpdir(), "h2ts-nbd-"));
-  const best = contenders.map(() => ROWS.map(() => 0));
+  const best = contenders.map(() => CLIENTS.map(() => ROWS.map(() => 0)));
   try {
     writeFileSync(join(folder, "image"), "");
     truncateSync(join(folder, "image"), IMAGE_BYTES);
     for (let round = 0; round < ROUNDS; round++) {
       for (const [i, contender] of contenders.entries()) {
         const rates = await measure(contender, folder);
-        best[i] = rates.map((rate, row) => Math.max(rate, best[i]?.[row] ?? 0));
+        best[i] = rates.map((rows, c) => rows.map((rate, row) => Math.max(rate, best[i]?.[c]?.[row] ?? 0)));
       }
     }
+    await rm(join(folder, "image"));
+    report(contenders, best);
+    if (process.getuid?.() === 0) await measureVolumes(folder, ROUNDS);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+function report(contenders: readonly Contender[], best: readonly number[][][]): void {
   console.log(`${REQUEST_BYTES / 1024} KiB, ${DEPTH} at a time, GB/s; in brackets: times h2ts`);
-  ROWS.forEach(({ name }, row) => {
-    const ours = best[0]?.[row] ?? 0;
-    const cells = contenders.map((contender, i) => {
-      const rate = best[i]?.[row] ?? 0;
-      return `${contender.name} ${rate.toFixed(2)}${i === 0 ? "" : ` (${(rate / ours).toFixed(2)})`}`;
+  CLIENTS.forEach((client, c) => {
+    console.log(`asked by ${client.name}`);
+    ROWS.forEach(({ name }, row) => {
+      const ours = best[0]?.[c]?.[row] ?? 0;
+      const cells = contenders.map((contender, i) => {
+        const rate = best[i]?.[c]?.[row] ?? 0;
+        return `${contender.name} ${rate.toFixed(2)}${i === 0 ? "" : ` (${(rate / ours).toFixed(2)})`}`;
+      });
+      console.log(`  ${name.padEnd(18)}${cells.join("   ")}`);
     });
-    console.log(`  ${name.padEnd(18)}${cells.join("   ")}`);
   });
 }
 

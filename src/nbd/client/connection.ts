@@ -99,7 +99,7 @@ export class Connection {
     const { source } = this.#export;
     const header = new Uint8Array(CHUNK_HEADER_BYTES);
     while (!this.#over) {
-      header.set(await source.take(SIMPLE_REPLY_BYTES, "reply"));
+      header.set(source.takeNow(SIMPLE_REPLY_BYTES) ?? (await source.take(SIMPLE_REPLY_BYTES, "reply")));
       const headerBytes = replyHeaderBytes(header);
       if (headerBytes > SIMPLE_REPLY_BYTES) {
         header.set(await source.take(headerBytes - SIMPLE_REPLY_BYTES, "reply"), SIMPLE_REPLY_BYTES);
@@ -114,7 +114,8 @@ export class Connection {
       else if (transaction.command === Command.READ && this.terms.structured) {
         throw new NbdProtocolError("reply to READ", "a simple reply where structured ones were agreed on");
       } else {
-        if (reply.error === 0) await source.takeInto(transaction.targets, "data of a reply to READ");
+        if (reply.error === 0 && transaction.targets.length > 0)
+          await source.takeInto(transaction.targets, "data of a reply to READ");
         this.#answer(waiting, reply.error);
       }
     }

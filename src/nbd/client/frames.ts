@@ -3,7 +3,8 @@
 
 /** Frames are cut to multiples of this, so that those of similar length serve each other. */
 const GRAIN_BYTES = 4096;
-const IDLE_BYTES_MAX = 16 * 1024 * 1024;
+/** What one flush releases in a stream of writes finds its place here. */
+const IDLE_BYTES_MAX = 32 * 1024 * 1024;
 
 export class FramePool {
   readonly #idle = new Map<number, Buffer[]>();
@@ -16,6 +17,12 @@ export class FramePool {
     if (frame === undefined) return Buffer.allocUnsafeSlow(size);
     this.#idleBytes -= size;
     return frame;
+  }
+
+  /** For quiet times: nothing is kept. */
+  clear(): void {
+    this.#idle.clear();
+    this.#idleBytes = 0;
   }
 
   /** Takes back what {@link take} gave; nobody may look at it any more. */

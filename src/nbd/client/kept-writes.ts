@@ -50,7 +50,7 @@ export class KeptWrites {
     const kept = { write, number: ++this.#lastNumber, wave };
     this.#all.add(kept);
     this.#bytes += write.lengthBytes;
-    for (const chunk of chunksOf(write.offsetBytes, write.lengthBytes)) {
+    for (let chunk = firstChunk(write.offsetBytes); chunk <= lastChunk(write.offsetBytes, write.lengthBytes); chunk++) {
       const list = this.#byChunk.get(chunk);
       if (list === undefined) this.#byChunk.set(chunk, [kept]);
       else list.push(kept);
@@ -59,7 +59,7 @@ export class KeptWrites {
 
   /** True when a kept write touches the range. */
   overlaps(offsetBytes: number, lengthBytes: number): boolean {
-    return this.#overlapping(offsetBytes, lengthBytes).size > 0;
+    return this.#overlapping(offsetBytes, lengthBytes).length > 0;
   }
 
   /** A flush that was sent when `number` was the newest is acknowledged. */
@@ -81,13 +81,18 @@ export class KeptWrites {
     for (const kept of this.#all) this.#forget(kept);
   }
 
-  #overlapping(offsetBytes: number, lengthBytes: number): Set<Kept> {
-    const found = new Set<Kept>();
-    for (const chunk of chunksOf(offsetBytes, lengthBytes)) {
-      for (const kept of this.#byChunk.get(chunk) ?? []) {
+  #overlapping(offsetBytes: number, lengthBytes: number): Kept[] {
+    const found: Kept[] = [];
+    const first = firstChunk(offsetBytes);
+    for (let chunk = first; chunk <= lastChunk(offsetBytes, lengthBytes); chunk++) {
+      const list = this.#byChunk.get(chunk);
+      if (list === undefined) continue;
+      for (const kept of list) {
         const { write } = kept;
+        // Found once, in the first chunk that both touch.
+        if (chunk !== Math.max(first, firstChunk(write.offsetBytes))) continue;
         if (write.offsetBytes < offsetBytes + lengthBytes && offsetBytes < write.offsetBytes + write.lengthBytes)
-          found.add(kept);
+          found.push(kept);
       }
     }
     return found;
@@ -97,7 +102,7 @@ export class KeptWrites {
     const { write } = kept;
     this.#all.delete(kept);
     this.#bytes -= write.lengthBytes;
-    for (const chunk of chunksOf(write.offsetBytes, write.lengthBytes)) {
+    for (let chunk = firstChunk(write.offsetBytes); chunk <= lastChunk(write.offsetBytes, write.lengthBytes); chunk++) {
       const list = this.#byChunk.get(chunk) as Kept[];
       if (list.length === 1) this.#byChunk.delete(chunk);
       else list.splice(list.indexOf(kept), 1);
@@ -113,7 +118,6 @@ function covers(newer: Write, older: Write): boolean {
   );
 }
 
-function* chunksOf(offsetBytes: number, lengthBytes: number): Generator<number> {
-  const last = Math.floor((offsetBytes + lengthBytes - 1) / CHUNK_BYTES);
-  for (let chunk = Math.floor(offsetBytes / CHUNK_BYTES); chunk <= last; chunk++) yield chunk;
-}
+const firstChunk = (offsetBytes: number): number => Math.floor(offsetBytes / CHUNK_BYTES);
+const lastChunk = (offsetBytes: number, lengthBytes: number): number =>
+  Math.floor((offsetBytes + lengthBytes - 1) / CHUNK_BYTES);

@@ -165,45 +165,42 @@ export class Link {
   }
 
   /** A request that is kept until a flush covers it. */
-  async #change(
+  #change(
     command: number,
     offsetBytes: number,
     lengthBytes: number,
     make: (asked: Asked, flags: number) => Write,
   ): Promise<void> {
-    while (this.#kept.bytes >= this.#options.policy.keptBytesMax) await this.#forceFlush();
+    const { keptBytesMax } = this.#options.policy;
+    if (this.#kept.bytes >= keptBytesMax)
+      return this.#forceFlush().then(() => this.#change(command, offsetBytes, lengthBytes, make));
     const canFlush = offers(this.terms, TransmissionFlag.SEND_FLUSH);
-    await this.#ask(command, offsetBytes, lengthBytes, (asked) => {
-      const settle = (error: string | undefined): void => {
-        if (error === undefined && canFlush) this.#kept.add(write);
-        else this.#pool.give(write.frame);
-        asked.settle(error);
-      };
-      const write = make({ ...asked, settle }, canFlush ? 0 : CommandFlag.FUA);
+    const made = (asked: Asked): Write => {
+      const write = make(asked, canFlush ? 0 : CommandFlag.FUA);
       this.#identity.written(write);
       return write;
+    };
+    return this.#ask(command, offsetBytes, lengthBytes, made, (write, error) => {
+      if (error !== undefined || !canFlush) return this.#pool.give(write.frame);
+      this.#kept.add(write);
+      if (this.#kept.bytes >= keptBytesMax / 2) this.#forceFlush().catch(() => undefined);
     });
-    if (this.#kept.bytes >= this.#options.policy.keptBytesMax / 2) this.#forceFlush().catch(() => undefined);
   }
 
   /** Makes every write that was answered durable. A server without FLUSH has made each durable before it answered. */
   async flush(): Promise<void> {
-    if (!offers(this.terms, TransmissionFlag.SEND_FLUSH)) return this.#refuseEnded("flush", 0);
+    if (!offers(this.terms, TransmissionFlag.SEND_FLUSH)) {
+      const ended = this.#ended("flush", 0);
+      if (ended !== undefined) throw ended;
+      return;
+    }
     const covered = this.#kept.lastNumber;
-    await this.#ask(Command.FLUSH, 0, 0, (asked) =>
-      plainTransaction(
-        {
-          ...asked,
-          settle: (error) => {
-            if (error === undefined) this.#flushed(covered);
-            asked.settle(error);
-            // Asked again, a server may say that all is well, having forgotten what it could not keep.
-            if (error !== undefined) this.#giveUp(error, `its server could not flush: ${error}`, true);
-          },
-        },
-        Command.FLUSH,
-      ),
-    );
+    const made = (asked: Asked): Transaction => plainTransaction(asked, Command.FLUSH);
+    await this.#ask(Command.FLUSH, 0, 0, made, (_, error) => {
+      if (error === undefined) this.#flushed(covered);
+      // Asked again, a server may say that all is well, having forgotten what it could not keep.
+      else this.#giveUp(error, `its server could not flush: ${error}`, true);
+    });
   }
 
   /** A hint, for servers that take it. */
@@ -220,10 +217,9 @@ export class Link {
     const found: Extent[] = [];
     const status = ({ contextId, extents }: BlockStatus): void =>
       void (contextId === context && found.push(...extents));
-    await this.#ask(Command.BLOCK_STATUS, offsetBytes, lengthBytes, (asked) => ({
-      ...plainTransaction(asked, Command.BLOCK_STATUS),
-      status,
-    }));
+    await this.#ask(Command.BLOCK_STATUS, offsetBytes, lengthBytes, (asked) =>
+      plainTransaction(asked, Command.BLOCK_STATUS, 0, [], status),
+    );
     return found;
   }
 
@@ -237,11 +233,14 @@ export class Link {
     this.#newestFlushed = undefined;
     this.#kept.flushed(covered);
     if (this.#newestFlushed !== undefined) this.#identity.flushed(this.#newestFlushed, this.#kept);
+    if (this.#pending.size === 0 && this.#kept.count === 0) this.#pool.clear();
   }
 
-  #refuseEnded(operation: DeviceOperation, offsetBytes: number): void {
-    if (this.#state === "closed") throw new DeviceError(this.name, operation, offsetBytes, "EBADF", "device is closed");
-    if (this.#failure !== undefined) throw this.#failed(operation, offsetBytes);
+  /** Why nothing can be asked any more; undefined while it can. */
+  #ended(operation: DeviceOperation, offsetBytes: number): DeviceError | undefined {
+    if (this.#state === "closed")
+      return new DeviceError(this.name, operation, offsetBytes, "EBADF", "device is closed");
+    return this.#failure === undefined ? undefined : this.#failed(operation, offsetBytes);
   }
 
   #failed(operation: DeviceOperation, offsetBytes: number): DeviceError {
@@ -250,14 +249,17 @@ export class Link {
     return new kind(this.name, operation, offsetBytes, code, message);
   }
 
-  async #ask(
+  /** `settled` is told of the end of the request, whatever that is, before anybody else. */
+  #ask<T extends Transaction>(
     command: number,
     offsetBytes: number,
     lengthBytes: number,
-    make: (asked: Asked) => Transaction,
+    make: (asked: Asked) => T,
+    settled: (transaction: T, error: string | undefined) => void = () => undefined,
   ): Promise<void> {
     const operation = operationOf(command);
-    this.#refuseEnded(operation, offsetBytes);
+    const ended = this.#ended(operation, offsetBytes);
+    if (ended !== undefined) return Promise.reject(ended);
     const cookie = this.#nextCookie();
     return new Promise((resolve, reject) => {
       const settle = (error: string | undefined): void => {
@@ -266,6 +268,7 @@ export class Link {
         if (error === undefined) resolve();
         else if (this.#failure !== undefined) reject(this.#failed(operation, offsetBytes));
         else reject(new DeviceError(this.name, operation, offsetBytes, error, `its server says ${error}`));
+        settled(transaction, error);
       };
       const transaction = make({ cookie, offsetBytes, lengthBytes, startedMs: this.#nowMs, settle });
       if (this.#pending.size === 0) this.#hurry();

@@ -41,34 +41,32 @@ export function plainTransaction(
   command: number,
   flags = 0,
   targets: readonly Uint8Array[] = [],
+  status?: (status: BlockStatus) => void,
 ): Transaction {
-  return { ...asked, command, flags, message: requestOf(asked, command, flags), targets };
+  const { cookie, offsetBytes, lengthBytes, startedMs, settle } = asked;
+  const message = requestOf(asked, command, flags);
+  return { cookie, command, flags, offsetBytes, lengthBytes, startedMs, message, targets, status, settle };
 }
 
 /** A WRITE of `sources`, which are copied. */
 export function writeTransaction(asked: Asked, flags: number, sources: readonly Uint8Array[], pool: FramePool): Write {
   const frame = pool.take(REQUEST_BYTES + asked.lengthBytes);
-  frame.set(requestOf(asked, Command.WRITE, flags));
   let at = REQUEST_BYTES;
   for (const source of sources) {
     frame.set(source, at);
     at += source.length;
   }
-  return { ...asked, command: Command.WRITE, flags, message: frame.subarray(0, at), targets: [], frame };
+  return framed(asked, Command.WRITE, flags, frame, at);
 }
 
 /** A WRITE_ZEROES. */
 export function zeroTransaction(asked: Asked, flags: number, pool: FramePool): Write {
-  const command = Command.WRITE_ZEROES;
-  const frame = pool.take(REQUEST_BYTES);
-  frame.set(requestOf(asked, command, flags));
-  return { ...asked, command, flags, message: frame.subarray(0, REQUEST_BYTES), targets: [], frame };
+  return framed(asked, Command.WRITE_ZEROES, flags, pool.take(REQUEST_BYTES), REQUEST_BYTES);
 }
 
 /** The same write, to be sent once more, under another cookie: the memory is the same. */
-export function writeAgain(write: Write, asked: Asked): Write {
-  write.frame.set(requestOf(asked, write.command, write.flags));
-  return { ...write, ...asked };
+export function writeAgain({ command, flags, frame, message }: Write, asked: Asked): Write {
+  return framed(asked, command, flags, frame, message.length);
 }
 
 /** The data of a write; nothing for one of zeroes. */
@@ -77,6 +75,21 @@ export const dataOf = (write: Write): Uint8Array => write.message.subarray(REQUE
 export const changes = ({ command }: Transaction): boolean =>
   command !== Command.READ && command !== Command.FLUSH && command !== Command.BLOCK_STATUS;
 
-function requestOf({ cookie, offsetBytes, lengthBytes }: Asked, command: number, flags: number): Uint8Array {
-  return encodeRequest({ flags, command, cookie: { high: 0, low: cookie }, offsetBytes, lengthBytes });
+// Every field by name: objects put together from others take several times as long to make.
+function framed(asked: Asked, command: number, flags: number, frame: Buffer, messageBytes: number): Write {
+  const { cookie, offsetBytes, lengthBytes, startedMs, settle } = asked;
+  requestOf(asked, command, flags, frame);
+  const message = frame.subarray(0, messageBytes);
+  const targets: readonly Uint8Array[] = [];
+  const status = undefined;
+  return { cookie, command, flags, offsetBytes, lengthBytes, startedMs, message, targets, status, settle, frame };
+}
+
+function requestOf(
+  { cookie, offsetBytes, lengthBytes }: Asked,
+  command: number,
+  flags: number,
+  into?: Uint8Array,
+): Uint8Array {
+  return encodeRequest({ flags, command, cookie: { high: 0, low: cookie }, offsetBytes, lengthBytes }, into);
 }

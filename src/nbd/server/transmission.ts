@@ -56,7 +56,7 @@ export class Transmission {
   async run(): Promise<boolean> {
     const { source, inFlight } = this.#place;
     for (;;) {
-      const request = decodeRequest(await source.take(REQUEST_BYTES, "request"));
+      const request = decodeRequest(source.takeNow(REQUEST_BYTES) ?? (await source.take(REQUEST_BYTES, "request")));
       if (this.#isStopped) return false;
       if (request.command === Command.DISC) return true;
       const refusal = refusalOf(request, this.#opened);

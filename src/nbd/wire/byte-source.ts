@@ -52,6 +52,11 @@ export class ByteSource {
     return this.#waiter !== undefined;
   }
 
+  /** As `take`, without a promise, where that many have come; undefined where they have not. */
+  takeNow(lengthBytes: number): Uint8Array | undefined {
+    return this.#heldBytes < lengthBytes ? undefined : this.#contiguous(lengthBytes);
+  }
+
   /** The next `lengthBytes` bytes in one piece: a view where they came in one piece, else a copy. `what` names them in errors. */
   async take(lengthBytes: number, what: string): Promise<Uint8Array> {
     await this.#await(lengthBytes, what);

@@ -1,4 +1,5 @@
-// Reads the fields of one received message in order, and writes those of one to send. Big-endian, as all of NBD.
+// Reads the fields of one received message in order, and writes those of one to send. Big-endian, as all of NBD. Byte by byte:
+// making a DataView costs more than all fields of a request.
 // Invariant I12: no field is read past the end, and a message with anything behind its last field is refused.
 
 import { TEXT_MAX_BYTES } from "./constants.ts";
@@ -9,14 +10,12 @@ const UTF8 = new TextDecoder("utf-8", { fatal: true });
 
 export class FieldReader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   readonly #what: string;
   #at = 0;
 
   /** `what` names the message in errors. */
   constructor(bytes: Uint8Array, what: string) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#what = what;
   }
 
@@ -25,19 +24,19 @@ export class FieldReader {
   }
 
   u16(field: string): number {
-    return this.#view.getUint16(this.#take(2, field));
+    return u16At(this.#bytes, this.#take(2, field));
   }
 
   u32(field: string): number {
-    return this.#view.getUint32(this.#take(4, field));
+    return u32At(this.#bytes, this.#take(4, field));
   }
 
   /** A u64 that must be at most 2^53−1. */
   u64(field: string): number {
     const at = this.#take(8, field);
-    const high = this.#view.getUint32(at);
+    const high = u32At(this.#bytes, at);
     if (high > 0x1f_ffff) this.fail(`${field} is larger than 2^53-1`);
-    return high * TWO_32 + this.#view.getUint32(at + 4);
+    return high * TWO_32 + u32At(this.#bytes, at + 4);
   }
 
   /** A view of the next `lengthBytes` bytes, not a copy. */
@@ -67,6 +66,10 @@ export class FieldReader {
     return at;
   }
 }
+
+const u16At = (bytes: Uint8Array, at: number): number => ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+
+const u32At = (bytes: Uint8Array, at: number): number => u16At(bytes, at) * 0x1_0000 + u16At(bytes, at + 2);
 
 function checkedTextLength(lengthBytes: number, field: string, what: string): number {
   if (lengthBytes <= TEXT_MAX_BYTES) return lengthBytes;
@@ -98,24 +101,22 @@ export function encodeText(text: string, field: string): Uint8Array {
 /** Fills a message of a known size, field by field. */
 export class FieldWriter {
   readonly bytes: Uint8Array;
-  readonly #view: DataView;
   #at = 0;
 
-  constructor(sizeBytes: number) {
-    this.bytes = new Uint8Array(sizeBytes);
-    this.#view = new DataView(this.bytes.buffer);
+  /** @param into how many bytes the message has, or the memory it is to begin in */
+  constructor(into: number | Uint8Array) {
+    this.bytes = typeof into === "number" ? new Uint8Array(into) : into;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#at, value);
+    this.bytes[this.#at] = value >>> 8;
+    this.bytes[this.#at + 1] = value;
     this.#at += 2;
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#at, value);
-    this.#at += 4;
-    return this;
+    return this.u16(value >>> 16).u16(value & 0xffff);
   }
 
   u64(value: number): this {

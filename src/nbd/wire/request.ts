@@ -22,8 +22,9 @@ export interface Request {
   readonly lengthBytes: number;
 }
 
-export function encodeRequest(request: Request): Uint8Array {
-  return new FieldWriter(REQUEST_BYTES)
+/** In memory of its own, or at the beginning of `into`, which is given back. */
+export function encodeRequest(request: Request, into: number | Uint8Array = REQUEST_BYTES): Uint8Array {
+  return new FieldWriter(into)
     .u32(REQUEST_MAGIC)
     .u16(request.flags)
     .u16(request.command)

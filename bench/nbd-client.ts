@@ -1,0 +1,23 @@
+// The client of h2ts by itself, against an export: node nbd-client.js TARGET write|read COUNT BYTES DEPTH STEP prints the seconds it
+// took. STEP is how many requests lie between two that follow one another.
+
+import { openDevice } from "../src/nbd/open.ts";
+
+const [target = "", mode, ...numbers] = process.argv.slice(2);
+const [count, bytes, depth, step] = numbers.map(Number) as [number, number, number, number];
+
+const device = await openDevice(target, { writable: true });
+const places = Math.floor(device.sizeBytes / bytes);
+let next = 0;
+const beganMs = performance.now();
+await Promise.all(
+  Array.from({ length: depth }, async () => {
+    const buffer = [new Uint8Array(bytes).fill(1)];
+    while (next < count) {
+      const at = ((next++ * step) % places) * bytes;
+      await (mode === "write" ? device.write(at, buffer) : device.read(at, buffer));
+    }
+  }),
+);
+console.log((performance.now() - beganMs) / 1000);
+await device.close();
