@@ -1,10 +1,9 @@
 // Has the daemon of a mount carry out a verb for one of its copies. Nothing is printed when it is done, or the state
 // afterwards with -j.
 
-import { ControlClient } from "../daemon/control-client.ts";
 import type { VerbCall } from "../daemon/messages.ts";
 import { MountError } from "../daemon/start-mount.ts";
-import { mountedOn, resolveDirectory } from "./mount-preparation.ts";
+import { daemonOf, volumeOn } from "./daemon-of.ts";
 import { mountedReport } from "./status-report.ts";
 
 export interface VerbFlags {
@@ -13,12 +12,7 @@ export interface VerbFlags {
 
 /** Throws {@link MountError} with what the daemon says when it refuses. */
 export async function callVerb(directory: string, call: VerbCall, flags: VerbFlags): Promise<void> {
-  const mount = mountedOn(directory);
-  if (!mount) throw new MountError(`${directory}: no h2ts volume is mounted here; give the mount point`);
-  const client = await ControlClient.connect(mount.deviceKey);
-  // Says so when its daemon died.
-  if (!client) resolveDirectory(directory);
-  if (!client) throw new MountError(`${directory}: its daemon can't be reached (is it another user's?)`);
+  const client = await daemonOf(volumeOn(directory));
   const reply = await client.verb(call);
   client.close();
   if (!reply) throw new MountError(`${directory}: the daemon ended before ${call.verb} was done`);

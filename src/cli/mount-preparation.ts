@@ -6,7 +6,7 @@ import { nodesOf } from "../copies/targets.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { MountRequest } from "../daemon/messages.ts";
 import type { MountOptions } from "../daemon/mount-options.ts";
-import { type MountedVolume, mountedVolumeAt, mountedVolumes } from "../daemon/mount-table.ts";
+import { mountedVolumeAt, mountedVolumes } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { isRemoteTarget, parseRemoteTarget, splitRow } from "../nbd/target.ts";
 
@@ -48,14 +48,6 @@ export function resolveDirectory(directory: string, ifMissing = "give the one of
       throw new MountError(`${directory}: a daemon that died is still mounted here; umount it first`);
     throw new MountError(`${directory}: ${message}`);
   }
-}
-
-/**
- * The volume mounted on `directory`. Not looked at where that can be helped: a mount whose copy is frozen may not answer. Throws
- * {@link MountError} for what is no folder.
- */
-export function mountedOn(directory: string): MountedVolume | undefined {
-  return mountedVolumeAt(resolve(directory)) ?? mountedVolumeAt(resolveDirectory(directory));
 }
 
 /** Where a volume that uses `target` (absolute) is mounted; undefined when no live daemon has it. */

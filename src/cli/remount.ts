@@ -22,10 +22,12 @@ export async function remount(directory: string, options: MountOptions): Promise
   }
 }
 
+const ANSWER_MS = 10_000;
+
 /** The daemon of a mount made with ro holds its copies for reading only, whatever the kernel is told later. */
 async function openedReadOnly(deviceKey: string): Promise<boolean> {
   const client = await ControlClient.connect(deviceKey);
-  const reply = await client?.call("status");
+  const reply = await client?.call("status", ANSWER_MS);
   client?.close();
   return reply?.volume?.readOnly ?? false;
 }

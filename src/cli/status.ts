@@ -1,13 +1,12 @@
 // h2ts status: the state of a mounted volume, of volumes at rest by their targets, or of all mounts.
 
 import { statSync } from "node:fs";
-import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
-import { ControlClient } from "../daemon/control-client.ts";
 import { mountedVolumeAt, mountedVolumes, type MountedVolume } from "../daemon/mount-table.ts";
 import { UsageError } from "../daemon/mount-options.ts";
 import { MountError } from "../daemon/start-mount.ts";
+import { daemonOf, volumeNamed } from "./daemon-of.ts";
 import { reportFailure } from "./failure.ts";
 import { directoryServing, resolveDirectory, resolveTarget } from "./mount-preparation.ts";
 import { mountedReport, type StatusReport } from "./status-report.ts";
@@ -68,8 +67,8 @@ async function statusOf(words: readonly string[], { json, verbose = false }: Fla
 
 async function reportOf(words: readonly string[]): Promise<StatusReport> {
   const [first] = words as [string];
-  const known = words.length === 1 ? mountedVolumeAt(resolve(first)) : undefined;
-  if (known) return reportOfMount(known);
+  const named = words.length === 1 ? volumeNamed(first) : undefined;
+  if (named) return reportOfMount(named);
   if (words.length === 1 && statSync(first, { throwIfNoEntry: false })?.isDirectory()) {
     const point = resolveDirectory(first);
     const mount = mountedVolumeAt(point);
@@ -86,10 +85,9 @@ async function reportOf(words: readonly string[]): Promise<StatusReport> {
 }
 
 async function reportOfMount(mount: MountedVolume): Promise<StatusReport> {
-  const client = await ControlClient.connect(mount.deviceKey);
-  if (!client) throw new MountError(`${mount.directory}: its daemon can't be reached (is it another user's?)`);
+  const client = await daemonOf(mount);
   const reply = await client.call("status", ANSWER_MS);
   client.close();
-  if (!reply?.volume) throw new MountError(`${mount.directory}: ${reply?.error ?? "its daemon does not answer"}`);
+  if (!reply?.volume) throw new MountError(`${mount.directory}: ${reply?.error ?? "its worker does not answer"}`);
   return mountedReport(reply, reply.volume);
 }

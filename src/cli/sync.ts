@@ -2,11 +2,9 @@
 
 import { closeSync, openSync } from "node:fs";
 import type { Command } from "commander";
-import { ControlClient } from "../daemon/control-client.ts";
-import { mountedVolumeAt } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { syncFilesystem } from "../daemon/system-calls.ts";
-import { resolveDirectory } from "./mount-preparation.ts";
+import { daemonOf, volumeOn } from "./daemon-of.ts";
 
 export function addSync(program: Command): void {
   program
@@ -19,13 +17,10 @@ export function addSync(program: Command): void {
 
 /** Resolves once everything written before is durable. Throws {@link MountError}. */
 export async function sync(directory: string): Promise<void> {
-  const point = resolveDirectory(directory);
-  const mount = mountedVolumeAt(point);
-  if (!mount) throw new MountError(`${directory}: no h2ts volume is mounted here; give the mount point`);
-  const client = await ControlClient.connect(mount.deviceKey);
-  if (!client) throw new MountError(`${directory}: its daemon can't be reached (is it another user's?)`);
+  const mount = volumeOn(directory);
+  const client = await daemonOf(mount);
   try {
-    const fd = openSync(point, "r");
+    const fd = openSync(mount.directory, "r");
     try {
       syncFilesystem(fd);
     } finally {

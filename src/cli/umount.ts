@@ -8,6 +8,7 @@ import { ControlClient } from "../daemon/control-client.ts";
 import { mountedVolumeAt } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { unmount } from "../fuse/kernel/mount.ts";
+import { presence, volumeNamed } from "./daemon-of.ts";
 
 const EXIT_WAIT_MS = 5000;
 const EXIT_POLL_MS = 5;
@@ -23,13 +24,14 @@ export function addUmount(program: Command): void {
 
 /** Resolves once all is durable. Throws {@link MountError} when it could not be unmounted or the last commit failed. */
 export async function umount(directory: string): Promise<void> {
-  const point = mountPoint(directory);
-  const mount = mountedVolumeAt(point);
+  const mount = volumeNamed(directory) ?? mountedVolumeAt(mountPoint(directory));
   if (!mount) throw new MountError(`${directory}: no h2ts volume is mounted here`);
+  const point = mount.directory;
   // Connected before the unmount: afterwards the daemon may be gone before it could be asked.
   const client = await ControlClient.connect(mount.deviceKey);
   try {
-    const supervisorPid = (await client?.call("ping"))?.daemon?.supervisorPid;
+    // Of one that is stopped nobody would know when everything is durable: the mount stays.
+    const supervisorPid = client && (await presence(client, mount)).supervisorPid;
     const ended = client?.call("waitForExit");
     await unmount(point).catch((error: unknown) => {
       const { code, message } = error as NodeJS.ErrnoException;
@@ -60,9 +62,6 @@ async function gone(pid: number): Promise<void> {
 }
 
 function mountPoint(directory: string): string {
-  // A mount whose copy is frozen may not answer when it is looked at.
-  const plain = resolve(directory);
-  if (mountedVolumeAt(plain) !== undefined) return plain;
   try {
     return realpathSync(directory);
   } catch {

@@ -23,7 +23,7 @@ const LOCK_RETRY_MS = 100;
 const OPEN_MS = 30_000;
 const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
 
-/** Room for what was completed since the last commit; a commit begins when half of it is used. */
+/** Room for what was completed since the last commit; a commit begins when a quarter of it is used. */
 export const JOURNAL_BYTES = 16 * 1024 * 1024;
 
 export interface OpenForMount {

@@ -61,7 +61,7 @@ export class Journal {
 
   /** True when a commit should begin, so that there is always room. */
   get wantsCommit(): boolean {
-    return this.endBytes - this.startBytes > this.#ring.length / 2;
+    return this.endBytes - this.startBytes > this.#ring.length / 4;
   }
 
   /** True when the next record may find no room. */

@@ -6,6 +6,9 @@ import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { type Freemap, NO_ROOM } from "../freemap/freemap.ts";
 
+/** Of what is spare on a copy, the part that is prepared at a time: the rest is for logs meanwhile. */
+const PREPARED_PART = 8;
+
 /** First KiB on each copy, 0 for none. */
 export type Segment = readonly number[];
 
@@ -65,27 +68,37 @@ export class Segments {
   }
 
   /**
-   * A spare place on a copy for the caller to prepare, and to give back by `prepared`, while fewer than `count` of its spare
-   * places are; undefined when there is none to prepare.
+   * Spare places of a copy, one after the other on it, for the caller to prepare and to give back by `prepared`, while fewer than
+   * `count` of its spare places are; none when there are none to prepare. Most of what is spare stays.
    */
-  toPrepare(copy: number, count: number): number | undefined {
+  toPrepare(copy: number, count: number): readonly number[] {
     const spare = this.#spare[copy] as number[];
     const fresh = this.#fresh[copy] as Set<number>;
-    if (spare.reduce((ready, kib) => (fresh.has(kib) ? ready : ready + 1), 0) >= count) return undefined;
-    const at = spare.findLastIndex((kib) => fresh.has(kib));
-    if (at < 0) return undefined;
-    const [kib] = spare.splice(at, 1) as [number];
-    fresh.delete(kib);
-    // Not given back with the others: what is under way there must be over first (trap 2).
-    this.#all[copy]?.delete(kib);
-    return kib;
+    const ready = spare.reduce((sum, kib) => (fresh.has(kib) ? sum : sum + 1), 0);
+    const most = Math.min(count - ready, Math.max(1, Math.floor(spare.length / PREPARED_PART)));
+    const places: number[] = [];
+    while (places.length < most) {
+      const last = places.at(-1);
+      const at = spare.findLastIndex((kib) => fresh.has(kib) && (last === undefined || kib === last + LOG_SEGMENT_KIB));
+      if (at < 0) break;
+      const [kib] = spare.splice(at, 1) as [number];
+      fresh.delete(kib);
+      // Not given back with the others: what is under way there must be over first (trap 2).
+      this.#all[copy]?.delete(kib);
+      places.push(kib);
+    }
+    return places;
   }
 
-  /** A place is ready to be written to: it is taken before all others. */
-  prepared(copy: number, kib: number): void {
-    if ((this.#mask & (1 << copy)) === 0) return this.#freemaps[copy]?.endReservation(kib, LOG_SEGMENT_KIB, false);
-    this.#all[copy]?.add(kib);
-    this.#spare[copy]?.push(kib);
+  /** Places are ready to be written to: they are taken before all others. */
+  prepared(copy: number, places: readonly number[]): void {
+    for (const kib of places) {
+      if ((this.#mask & (1 << copy)) === 0) this.#freemaps[copy]?.endReservation(kib, LOG_SEGMENT_KIB, false);
+      else {
+        this.#all[copy]?.add(kib);
+        this.#spare[copy]?.push(kib);
+      }
+    }
   }
 
   /** A segment on every copy of `mask`; undefined when one of them has none spare. */

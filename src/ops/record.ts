@@ -265,19 +265,12 @@ function* inlinePieces(offset: number, data: Uint8Array, early: readonly EarlyBl
 
 /** The records of a stream, in order; what a torn record leaves at the end is no record. Throws FsError EIO for nonsense. */
 export function* readRecords(stream: Uint8Array): Generator<Recorded> {
-  for (let at = 0; ; ) {
-    const lengthBytes = recordLength(stream, at);
-    if (lengthBytes === undefined) return;
-    yield decode(stream.subarray(at, at + lengthBytes), at + lengthBytes);
-    at += lengthBytes;
+  const reader = new Reader(stream);
+  for (;;) {
+    const record = reader.next();
+    if (record === undefined) return;
+    yield record;
   }
-}
-
-function recordLength(stream: Uint8Array, at: number): number | undefined {
-  if (at + HEAD_BYTES > stream.length) return undefined;
-  const lengthBytes = new DataView(stream.buffer, stream.byteOffset + at, 4).getUint32(0, true);
-  if (lengthBytes < HEAD_BYTES) throw nonsense();
-  return at + lengthBytes > stream.length ? undefined : lengthBytes;
 }
 
 /** The content of writes of which all is in blocks that their records name; never changed. */
@@ -285,29 +278,36 @@ const NAMED_ONLY = new Uint8Array(WRITE_BYTES_MAX);
 
 const nonsense = (): FsError => new FsError("EIO", "a record of the log makes no sense; run fsck.h2ts");
 
-function decode(bytes: Uint8Array, endBytes: number): Recorded {
-  try {
-    return new Reader(bytes).recorded(endBytes);
-  } catch (error) {
-    if (error instanceof RangeError) throw nonsense(); // Read past its end.
-    throw error;
-  }
-}
-
+/** Reads record after record. Content of writes is not copied: it stays a part of the stream where it can. */
 class Reader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
-  #at = HEAD_BYTES;
+  /** Where the record at hand is read on, and where it ends. */
+  #at = 0;
+  #end = 0;
 
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  constructor(stream: Uint8Array) {
+    this.#bytes = stream;
+    this.#view = new DataView(stream.buffer, stream.byteOffset, stream.length);
   }
 
-  recorded(endBytes: number): Recorded {
-    const requestId = this.#view.getFloat64(6, true);
-    const number = this.#view.getUint8(4);
-    if (number === RESULT_KIND) return { operation: undefined, result: this.#result(), requestId, early: [], endBytes };
+  /** Undefined where no whole record is left. */
+  next(): Recorded | undefined {
+    const from = this.#end;
+    if (from + HEAD_BYTES > this.#bytes.length) return undefined;
+    const lengthBytes = this.#view.getUint32(from, true);
+    if (lengthBytes < HEAD_BYTES) throw nonsense();
+    const endBytes = from + lengthBytes;
+    if (endBytes > this.#bytes.length) return undefined;
+    this.#at = from + HEAD_BYTES;
+    this.#end = endBytes;
+    const kind = this.#view.getUint8(from + 4);
+    const requestId = this.#view.getFloat64(from + 6, true);
+    if (kind === RESULT_KIND) return { operation: undefined, result: this.#result(), requestId, early: [], endBytes };
+    return { ...this.#operation(kind, this.#view.getUint8(from + 5)), requestId, endBytes };
+  }
+
+  #operation(number: number, earlyCount: number): Pick<Recorded, "operation" | "early"> {
     const kind = KINDS[number];
     if (kind === undefined) throw nonsense();
     const [op, fields] = kind;
@@ -317,14 +317,14 @@ class Reader {
       values[name] = this.#field(type);
     }
     const early: EarlyBlock[] = [];
-    if (op === "write") values["data"] = this.#content(values["offset"] as number, early);
-    if (this.#at !== this.#bytes.length) throw nonsense();
-    return { operation: values as unknown as Operation, requestId, early, endBytes };
+    if (op === "write") values["data"] = this.#content(values["offset"] as number, earlyCount, early);
+    if (this.#at !== this.#end) throw nonsense();
+    return { operation: values as unknown as Operation, early };
   }
 
   #result(): OperationResult {
     const text = Buffer.from(this.#blob()).toString();
-    if (this.#at !== this.#bytes.length) throw nonsense();
+    if (this.#at !== this.#end) throw nonsense();
     try {
       return JSON.parse(text) as OperationResult;
     } catch {
@@ -335,7 +335,7 @@ class Reader {
   #take(bytes: number): number {
     const at = this.#at;
     this.#at += bytes;
-    if (this.#at > this.#bytes.length) throw nonsense();
+    if (this.#at > this.#end) throw nonsense();
     return at;
   }
 
@@ -370,11 +370,14 @@ class Reader {
     }
   }
 
-  #content(offset: number, early: EarlyBlock[]): Uint8Array {
+  #content(offset: number, earlyCount: number, early: EarlyBlock[]): Uint8Array {
     const lengthBytes = this.#number();
     if (lengthBytes < 0 || lengthBytes > WRITE_BYTES_MAX) throw nonsense();
-    const count = this.#view.getUint8(5);
-    for (let i = 0; i < count; i++) early.push(this.#early());
+    if (earlyCount === 0) {
+      const at = this.#take(lengthBytes);
+      return this.#bytes.subarray(at, at + lengthBytes);
+    }
+    for (let i = 0; i < earlyCount; i++) early.push(this.#early());
     // Of blocks that are named nobody looks at the content here: a long log must not take as much memory as it names.
     const isNamed = early.every(({ key }, i) => key === offset + i * DATA_WINDOW_BYTES);
     if (isNamed && early.length * DATA_WINDOW_BYTES === lengthBytes) return NAMED_ONLY.subarray(0, lengthBytes);

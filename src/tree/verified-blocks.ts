@@ -16,7 +16,7 @@ export interface VerifiedBlocksOptions {
 }
 
 /** Part of the memory that is lost between blocks. */
-const LOST_PART = 1 / 8;
+const LOST_PART = 1 / 6;
 
 export class VerifiedBlocks {
   readonly rules: BlockRules;

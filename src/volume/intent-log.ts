@@ -270,10 +270,12 @@ export class IntentLog {
 
   async #prepareOn(copyIndex: number): Promise<void> {
     for (;;) {
-      const kib = this.#segments.toPrepare(copyIndex, PREPARED_MAX);
-      if (kib === undefined) return;
-      const isReady = await this.#copies.prepare(copyIndex, kib, LOG_SEGMENT_KIB);
-      this.#segments.prepared(copyIndex, kib);
+      // As many at a time as lie side by side: a flush for each would have the filesystem below write its journal as often.
+      const places = this.#segments.toPrepare(copyIndex, PREPARED_MAX);
+      const [first] = places;
+      if (first === undefined) return;
+      const isReady = await this.#copies.prepare(copyIndex, first, places.length * LOG_SEGMENT_KIB);
+      this.#segments.prepared(copyIndex, places);
       if (!isReady) return;
     }
   }

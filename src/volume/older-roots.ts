@@ -8,7 +8,7 @@ import type { Freemap } from "../freemap/freemap.ts";
 import { LEAF_WORDS } from "../freemap/leaf.ts";
 import type { Block } from "../tree/block.ts";
 import type { BlockStore } from "../tree/store.ts";
-import { type Position, treeCeiling, treeFind } from "../tree/tree.ts";
+import { type Position, type Root, treeCeiling, treeFind } from "../tree/tree.ts";
 import { freemapRoot, readLeafWords } from "./freemap-trees.ts";
 
 /** Leaves of one freemap in which `older` uses something that `newest` does not: leaf index to those bits. */
@@ -19,21 +19,33 @@ export async function usedOnlyByOlder(
   copy: number,
 ): Promise<Map<number, Uint32Array>> {
   const found = new Map<number, Uint32Array>();
-  const root = freemapRoot(older, copy);
-  for (let key = 0; ; ) {
-    const next = await store.untilLoaded(() => {
-      const position = treeCeiling(store, root, key);
-      if (position === undefined) return undefined;
-      const index = refKey(position.block.view, position.at);
-      const now = treeFind(store, freemapRoot(newest, copy), index);
-      if (now !== undefined && samePlace(position, now)) return { index, bits: undefined };
-      const before = readLeafWords(store, root, index) as Uint32Array;
-      const words = readLeafWords(store, freemapRoot(newest, copy), index);
-      return { index, bits: words === undefined ? before : before.map((word, i) => word & ~(words[i] as number)) };
+  const before = freemapRoot(older, copy);
+  const now = freemapRoot(newest, copy);
+  for (const index of await store.untilLoaded(() => changedLeaves(store, before, now))) {
+    const bits = await store.untilLoaded(() => {
+      const words = readLeafWords(store, now, index);
+      const used = readLeafWords(store, before, index) as Uint32Array;
+      return words === undefined ? used : used.map((word, i) => word & ~(words[i] as number));
     });
-    if (next === undefined) return found;
-    if (next.bits?.some((word) => word !== 0)) found.set(next.index, next.bits);
-    key = next.index + 1;
+    if (bits.some((word) => word !== 0)) found.set(index, bits);
+  }
+  return found;
+}
+
+/** Leaves of `before` that lie elsewhere now. Queues the blocks of all of them, so that one wait brings them. May throw MISS. */
+function changedLeaves(store: BlockStore, before: Root, now: Root): number[] {
+  const changed: number[] = [];
+  for (let key = 0; ; ) {
+    const then = treeCeiling(store, before, key);
+    if (then === undefined) return changed;
+    const index = refKey(then.block.view, then.at);
+    const since = treeFind(store, now, index);
+    if (since === undefined || !samePlace(then, since)) {
+      changed.push(index);
+      store.prefetch(then.block, then.at);
+      if (since !== undefined) store.prefetch(since.block, since.at);
+    }
+    key = index + 1;
   }
 }
 
@@ -53,18 +65,15 @@ export function mergeBits(all: Map<number, Uint32Array>, more: Map<number, Uint3
   }
 }
 
-/** Holds the runs that `bits` of leaf `index` mark, in pieces that no chunk boundary crosses. */
+/** Holds the runs that `bits` of leaf `index` mark, in pieces that no word boundary crosses. */
 export function holdBits(freemap: Freemap, tid: number, index: number, bits: Uint32Array): void {
   const base = index * FREEMAP_LEAF_KIB;
   for (let word = 0; word < LEAF_WORDS; word++) {
     const marked = bits[word] as number;
-    if (marked === 0) continue;
-    if (marked === 0xffffffff) {
-      freemap.holdFree(tid, base + word * 32, 32);
-      continue;
-    }
-    for (let bit = 0; bit < 32; bit++) {
-      if ((marked >>> bit) & 1) freemap.holdFree(tid, base + word * 32 + bit, 1);
+    for (let bit = 0, end = 0; bit < 32; bit = end + 1) {
+      end = bit;
+      while (end < 32 && (marked >>> end) & 1) end++;
+      if (end > bit) freemap.holdFree(tid, base + word * 32 + bit, end - bit);
     }
   }
 }

@@ -28,15 +28,16 @@ export interface RebuiltFreemap {
 export async function loadSummaries(store: BlockStore, rootImage: Block, freemap: Freemap): Promise<void> {
   const root = freemapRoot(rootImage, freemap.copy);
   const leaves = leafCount(freemap.sizeKib);
-  for (let key = 0; ; ) {
-    const ref = await store.untilLoaded(() => treeCeiling(store, root, key));
-    if (ref === undefined) return;
-    const { view } = ref.block;
-    const index = refKey(view, ref.at);
-    if (index >= leaves) throw new FsError("EIO", `the freemap of copy ${freemap.copy} is damaged; run fsck.h2ts -y`);
-    freemap.setLeafSummary(index, refFreeKib(view, ref.at), refFreeChunks(view, ref.at));
-    key = index + 1;
-  }
+  let key = 0;
+  await store.untilLoaded(() => {
+    for (let ref = treeCeiling(store, root, key); ref !== undefined; ref = treeCeiling(store, root, key)) {
+      const { view } = ref.block;
+      const index = refKey(view, ref.at);
+      if (index >= leaves) throw new FsError("EIO", `the freemap of copy ${freemap.copy} is damaged; run fsck.h2ts -y`);
+      freemap.setLeafSummary(index, refFreeKib(view, ref.at), refFreeChunks(view, ref.at));
+      key = index + 1;
+    }
+  });
 }
 
 /** Holds back what the older roots of any ring use and the newest has free. */
@@ -48,19 +49,21 @@ export async function holdOlder(
 ): Promise<void> {
   // One transaction longer than a running volume would: a crash may have left one ring a root behind the others.
   const sequence = rootSequence(rootImage.view) + 1;
-  for (const freemap of store.freemaps) {
-    if (freemap === undefined) continue;
-    const held = new Map<number, Uint32Array>();
-    for (const image of chosen.olderImages) {
-      const older = imageBlock(image.slice());
-      try {
-        checkRootRefs(rules, older);
-        mergeBits(held, await usedOnlyByOlder(store, rootImage, older, freemap.copy));
-      } catch (error) {
-        // An older root whose freemap can't be read is no root anybody could fall back to: it holds nothing.
-        if (!(error instanceof Error)) throw error;
-      }
+  const usedBy = async (image: Uint8Array, copy: number): Promise<Map<number, Uint32Array>> => {
+    const older = imageBlock(image.slice());
+    try {
+      checkRootRefs(rules, older);
+      return await usedOnlyByOlder(store, rootImage, older, copy);
+    } catch (error) {
+      // An older root whose freemap can't be read is no root anybody could fall back to: it holds nothing.
+      if (!(error instanceof Error)) throw error;
+      return new Map();
     }
+  };
+  const holdOn = async (freemap: Freemap): Promise<void> => {
+    const held = new Map<number, Uint32Array>();
+    const found = await Promise.all(chosen.olderImages.map((image) => usedBy(image, freemap.copy)));
+    for (const bits of found) mergeBits(held, bits);
     for (const [index, bits] of held) {
       const leaf = await store.untilLoaded(() => freemap.leaf(index));
       // What a log has was free for it to take: its places are held already.
@@ -71,7 +74,8 @@ export async function holdOlder(
         bits.map((word, i) => word & ~(leaf.held?.[i] ?? 0)),
       );
     }
-  }
+  };
+  await Promise.all(store.freemaps.flatMap((freemap) => (freemap === undefined ? [] : [holdOn(freemap)])));
 }
 
 /** Fills all allocators from bitmaps computed elsewhere. */

@@ -116,12 +116,11 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   checkRootRefs(rules, rootImage);
   const store = newStore(copies, rules, checkType, options);
   store.tid = Math.max(chosen.highestSequence, rootSequence(view)) + 1;
-  for (const [index, sizeKib] of memberSizes(view).entries()) {
-    if (sizeKib === 0) continue;
-    const freemap = freemapFor(store, rootImage, index, sizeKib);
-    if (options.rebuildFreemap === undefined) await loadSummaries(store, rootImage, freemap);
-  }
+  const freemaps = memberSizes(view).flatMap((sizeKib, index) =>
+    sizeKib === 0 ? [] : [freemapFor(store, rootImage, index, sizeKib)],
+  );
   if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
+  else await Promise.all(freemaps.map((freemap) => loadSummaries(store, rootImage, freemap)));
   // The last complete state of a copy that others went on from is what there is of it.
   const dropLost = options.dropLostLog === true || options.forcedMaster !== undefined;
   const pending = await findPending(view, copies, {

@@ -6,7 +6,7 @@
 import { FsError } from "../base/errno.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { type CheckType, checkMatches } from "../format/check.ts";
-import { COPIES_MAX, DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
+import { DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
 import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
 import { rootSequence } from "../format/root-block.ts";
 import { Claim } from "../freemap/freemap.ts";
@@ -21,6 +21,13 @@ import type { PfsState } from "../tree/pfs-state.ts";
 import type { EarlyBlock } from "../tree/early-block.ts";
 import type { BlockStore } from "../tree/store.ts";
 
+/** A run of one copy. */
+interface Place {
+  readonly copy: number;
+  readonly kib: number;
+  readonly sizeKib: number;
+}
+
 /** What goes on from a root. */
 export interface PendingLog {
   readonly records: readonly Recorded[];
@@ -33,7 +40,7 @@ export interface PendingLog {
   /** Bytes of its stream whose requests were answered. */
   readonly answeredBytes: number;
   /** Places that are not to be given out before the replay is committed. */
-  readonly claimed: { readonly copy: number; readonly kib: number; readonly sizeKib: number }[];
+  readonly claimed: Place[];
 }
 
 /**
@@ -83,21 +90,31 @@ export async function claimPending(
   store: BlockStore,
   copies: CopySet,
 ): Promise<void> {
-  const claim = async (copy: number, kib: number, sizeKib: number): Promise<void> => {
-    const freemap = store.freemaps[copy];
-    if (kib === 0 || freemap === undefined || copies.copy(copy)?.placeRefusal(kib, sizeKib * KIB) !== undefined) return;
-    if (!(await store.untilLoaded(() => freemap.reserveAt(kib, sizeKib)))) {
-      throw new FsError("EIO", `copy ${copy}: the log names KiB ${kib}, which is in use; run fsck.h2ts`);
+  const { claimed } = pending;
+  const places = [...placesIn(pending)].filter(
+    ({ copy, kib, sizeKib }) =>
+      store.freemaps[copy] !== undefined && copies.copy(copy)?.placeRefusal(kib, sizeKib * KIB) === undefined,
+  );
+  // Goes on after a miss with the place that lacked its bitmap leaf.
+  await store.untilLoaded(() => {
+    while (claimed.length < places.length) {
+      const place = places[claimed.length] as Place;
+      const { copy, kib, sizeKib } = place;
+      if (!store.freemap(copy).reserveAt(kib, sizeKib)) {
+        throw new FsError("EIO", `copy ${copy}: the log names KiB ${kib}, which is in use; run fsck.h2ts`);
+      }
+      claimed.push(place);
     }
-    pending.claimed.push({ copy, kib, sizeKib });
-  };
+  });
+}
+
+function* placesIn(pending: PendingLog & { readonly segments: readonly (readonly number[])[] }): Generator<Place> {
   for (const [copy, places] of pending.segments.entries())
-    for (const kib of places) await claim(copy, kib, LOG_SEGMENT_KIB);
+    for (const kib of places) if (kib !== 0) yield { copy, kib, sizeKib: LOG_SEGMENT_KIB };
   for (const { early } of pending.records) {
     for (const { pointers } of early) {
-      for (let copy = 0; copy < COPIES_MAX; copy++) {
-        await claim(copy, pointers[copy] as number, DATA_WINDOW_BYTES / KIB);
-      }
+      for (const [copy, kib] of pointers.entries())
+        if (kib !== 0) yield { copy, kib, sizeKib: DATA_WINDOW_BYTES / KIB };
     }
   }
 }

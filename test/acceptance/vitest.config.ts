@@ -5,8 +5,8 @@ export default defineConfig({
   test: {
     root: `${import.meta.dirname}/../..`,
     include: ["test/acceptance/**/*.test.ts"],
-    testTimeout: 1_200_000,
-    hookTimeout: 120_000,
+    testTimeout: 2_400_000,
+    hookTimeout: 600_000,
     reporters: ["verbose"],
     bail: 1,
   },

@@ -7,7 +7,7 @@ import { expect } from "vitest";
 import { errnoOf, sys } from "./posix-system.ts";
 
 const HASH_BYTES = 2 ** 20;
-const PROGRAM_TIMEOUT_MS = 600_000;
+const PROGRAM_TIMEOUT_MS = 1_200_000;
 const REGULAR = 0o100000;
 const SYMLINK = 0o120000;
 const DIRECTORY = 0o040000;

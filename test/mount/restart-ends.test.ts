@@ -3,7 +3,9 @@
 
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ControlClient } from "../../src/daemon/control-client.ts";
 import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
@@ -97,6 +99,24 @@ describe.skipIf(mountsImpossible() !== undefined)("a mount whose worker is gone"
     await place.h2ts("umount", place.mnt);
     await expectWhole(targets, work);
   });
+
+  it("is taken down, with a line that says why, when worker after worker dies before it serves", async () => {
+    const { targets, work, supervisorPid } = await mounted();
+    let last = 0;
+    while (place.mounts().length > 0) {
+      const children = await readFile(`/proc/${supervisorPid}/task/${supervisorPid}/children`, "utf8").catch(() => "");
+      const pid = Number(children.trim().split(" ").at(-1));
+      if (pid > 0 && pid !== last) process.kill((last = pid), "SIGKILL");
+      await sleep(2);
+    }
+    expect(log()).toMatch(/the worker died \(SIGKILL\)[^\n]*; \d+ workers in a row died; the mount is taken down\n/);
+    await expect.poll(() => isFree(targets[0] as string), { timeout: 20_000 }).toBe(true);
+    // Nobody unmounted it; the log has what was synced, and a prefix of the rest may be all there is.
+    await place.h2ts("mount", ...targets, place.mnt);
+    await work.run(4);
+    await place.h2ts("umount", place.mnt);
+    expect(await place.run("fsck.h2ts", "-n", "-f", ...targets)).toMatchObject({ code: 0 });
+  }, 60_000);
 
   it("is taken down where the kernel does not send requests again; mount says so beforehand", async () => {
     const targets = ["a.img", "b.img"].map((name) => place.path(name));

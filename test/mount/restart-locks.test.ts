@@ -1,6 +1,7 @@
 // Between two workers of a mount nobody else gets at its images (I11, RELIABILITY trap 4c); when it lets go of one, that is free
 // at once.
 
+import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { DeviceError } from "../../src/device/device.ts";
@@ -37,6 +38,10 @@ async function pids(): Promise<{ supervisorPid: number; workerPid: number }> {
   return daemon;
 }
 
+async function childrenOf(pid: number): Promise<string[]> {
+  return (await readFile(`/proc/${pid}/task/${pid}/children`, "utf8")).trim().split(" ");
+}
+
 describe.skipIf(mountsImpossible() !== undefined)("images of a mount whose worker is gone", () => {
   it("can't be opened by anybody else, however long the next worker takes; also one attached later", async () => {
     const [a, b, c] = place.images("a", "b", "c");
@@ -61,6 +66,45 @@ describe.skipIf(mountsImpossible() !== undefined)("images of a mount whose worke
     for (const image of [a, b, c]) expect(await tried(image), image).toBe("free");
     expect(await place.run("fsck.h2ts", "-n", "-f", a, b, c)).toMatchObject({ code: 0 });
   });
+
+  it("are refused to a second mount while the next worker starts, and commands do not hang on a supervisor that is stopped", async () => {
+    const [a, b] = place.images("a", "b");
+    await place.format("32M", [a, b]);
+    await place.h2ts("mount", a, b, place.mnt);
+    const work = new Work(place.mnt, 23);
+    await work.run(5);
+    const other = place.mountPoint("other");
+    const { supervisorPid, workerPid } = await pids();
+    process.kill(workerPid, "SIGKILL");
+    const again = await place.run("h2ts", "mount", a, b, other);
+    expect(again).toMatchObject({ code: 32, out: "", err: `h2ts: ${a}: is already mounted on ${place.mnt}\n` });
+    await expect.poll(async () => (await place.status()).daemon?.restarts, { timeout: 20_000 }).toBe(1);
+
+    process.kill(supervisorPid, "SIGSTOP");
+    stopped = supervisorPid;
+    process.kill(Number((await childrenOf(supervisorPid))[0]), "SIGKILL");
+    const beganMs = performance.now();
+    const asked = ["status", "sync", "umount", "scrub", "upgrade"].map((verb) => place.run("h2ts", verb, place.mnt));
+    const answers = await Promise.all([...asked, place.run("h2ts", "status")]);
+    for (const { code, err } of answers) {
+      expect(err).toMatch(/^h2ts: [^\n]*: its daemon does not answer[^\n]*\n$/);
+      expect(code).not.toBe(0);
+    }
+    // It can't be told who has them, but they are locked; that is waited for, as for a daemon that is just ending.
+    const refused = await place.run("h2ts", "mount", a, b, other);
+    expect(refused).toMatchObject({
+      code: 32,
+      out: "",
+      err: expect.stringMatching(/^h2ts: [^\n]*already in use[^\n]*\n$/) as unknown,
+    });
+    expect(performance.now() - beganMs).toBeLessThan(40_000);
+    process.kill(supervisorPid, "SIGCONT");
+    stopped = undefined;
+    await work.run(5);
+    await work.verify();
+    await place.h2ts("umount", place.mnt);
+    expect(await place.run("fsck.h2ts", "-n", "-f", a, b)).toMatchObject({ code: 0 });
+  }, 90_000);
 
   it("are locked at every moment while workers die, and free at once after an offline and the unmount", async () => {
     const [a, b] = place.images("a", "b");

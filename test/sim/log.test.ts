@@ -156,6 +156,24 @@ describe("fsync", () => {
     expect((real.devices[0] as { calls: { flush: number } }).calls.flush - before).toBeLessThanOrEqual(2);
   });
 
+  it("holds nobody up but those who asked: reads and other changes go on while the devices flush (I9)", async () => {
+    const real = await opened(58);
+    const file = await real.fs.makeNode(ROOT, name("log"), 0o100644, 0, 0, CALLER);
+    await real.fs.write(file.ino, 0, new Uint8Array(100).fill(1), {});
+    let flushed = (): void => undefined;
+    const until = new Promise<void>((resolve) => (flushed = resolve));
+    for (const device of real.devices) device.fail({ operation: "flush", nth: 1, effect: { kind: "late", until } });
+    let isDurable = false;
+    const asked = real.fs.syncFile(file.ino).then(() => (isDurable = true));
+    expect((await real.fs.read(file.ino, 0, 100)).lengthBytes).toBe(100);
+    await real.fs.makeDirectory(ROOT, name("meanwhile"), 0o755, CALLER);
+    await real.fs.write(file.ino, 100, new Uint8Array(100).fill(2), {});
+    expect((await real.fs.getAttributes(file.ino)).size).toBe(200);
+    expect(isDurable).toBe(false);
+    flushed();
+    await asked;
+  });
+
   it("is a commit without the copy when one fails (I2)", async () => {
     const real = await opened(53);
     const file = await real.fs.makeNode(ROOT, name("log"), 0o100644, 0, 0, CALLER);
@@ -165,6 +183,21 @@ describe("fsync", () => {
     await real.fs.syncFile(file.ino);
     expect(real.volume.sequence).toBeGreaterThan(sequence);
     expect(real.volume.members.inSync).toBe(1);
+  });
+
+  it("that no copy could flush has failed for good: none after it says that it worked, and what can be read can be read", async () => {
+    const real = await opened(59);
+    const file = await real.fs.makeNode(ROOT, name("log"), 0o100644, 0, 0, CALLER);
+    await real.fs.write(file.ino, 0, new Uint8Array(10).fill(1), {});
+    // Once only: the devices would say that all is well from then on.
+    for (const device of real.devices)
+      device.fail({ operation: "flush", nth: 1, effect: { kind: "error", code: "EIO" } });
+    await expect(real.fs.syncFile(file.ino)).rejects.toThrow();
+    await expect(real.fs.syncFile(file.ino)).rejects.toThrow();
+    await expect(real.fs.sync()).rejects.toThrow();
+    expect(real.volume.readOnly).toBeDefined();
+    expect((await real.fs.read(file.ino, 0, 10)).lengthBytes).toBe(10);
+    await expect((async () => real.fs.write(file.ino, 0, new Uint8Array(10), {}))()).rejects.toThrow();
   });
 });
 

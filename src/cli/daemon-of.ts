@@ -1,0 +1,41 @@
+// The daemon of a mounted volume, for commands that have something to ask it. A supervisor waits for nothing, so one that does
+// not answer is stopped or hangs: then a command ends with a line that says so, and does not hang, too.
+
+import { resolve } from "node:path";
+import { ControlClient } from "../daemon/control-client.ts";
+import type { DaemonReport } from "../daemon/messages.ts";
+import { type MountedVolume, mountedVolumeAt } from "../daemon/mount-table.ts";
+import { MountError } from "../daemon/start-mount.ts";
+import { resolveDirectory } from "./mount-preparation.ts";
+
+const ANSWER_MS = 5000;
+
+/** The volume mounted on `directory`, if it is named as in the mount table: known without a look at it, which its worker would have to answer. */
+export function volumeNamed(directory: string): MountedVolume | undefined {
+  return mountedVolumeAt(resolve(directory));
+}
+
+/** The volume mounted on `directory`. Throws {@link MountError} when there is none. */
+export function volumeOn(directory: string): MountedVolume {
+  const mount = volumeNamed(directory) ?? mountedVolumeAt(resolveDirectory(directory));
+  if (!mount) throw new MountError(`${directory}: no h2ts volume is mounted here; give the mount point`);
+  return mount;
+}
+
+/** A connection to the daemon of a mount, which answers just now. Throws {@link MountError}. */
+export async function daemonOf(mount: MountedVolume): Promise<ControlClient> {
+  const client = await ControlClient.connect(mount.deviceKey);
+  if (!client) throw new MountError(`${mount.directory}: its daemon can't be reached (is it another user's?)`);
+  await presence(client, mount);
+  return client;
+}
+
+/** Has the daemon say that it is there. Throws {@link MountError}, with the connection closed, when it does not. */
+export async function presence(client: ControlClient, { directory }: MountedVolume): Promise<DaemonReport> {
+  const reply = await client.call("ping", ANSWER_MS);
+  if (reply?.daemon !== undefined) return reply.daemon;
+  client.close();
+  throw new MountError(
+    `${directory}: ${reply?.error ?? "its daemon does not answer; is its process stopped? (pgrep -af supervisor-main)"}`,
+  );
+}
