@@ -22,11 +22,11 @@ export function addMembers(program: Command): void {
     .action((directory: string, target: string, flags: TargetFlags) => onTarget(directory, target, {}, flags));
   withTarget(
     program.command("replace"),
-    "a new copy on TARGET that takes the place of COPY once it is complete",
-    "[-fw] [-s SIZE] [-j] DIR COPY TARGET",
+    "a new copy on TARGET that takes the place of COPY once it is complete; or TARGET instead of one node of its row",
+    "[-fw] [-s SIZE] [-j] DIR COPY[/NODE] TARGET",
   )
     .argument("<DIR>", "the mount point")
-    .argument("<COPY>", "the copy's index, or the beginning of its UUID")
+    .argument("<COPY[/NODE]>", "the copy's index, or the beginning of its UUID; and a node's position in its row")
     .argument("<TARGET>", "an image file, a block device, an NBD server's export, or a row of them")
     .action((directory: string, copy: string, target: string, flags: TargetFlags) =>
       onTarget(directory, target, { replaces: copy }, flags),

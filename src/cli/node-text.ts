@@ -7,8 +7,12 @@ import type { CopyReport, NodeReport } from "../daemon/volume-report.ts";
 export function nodeLines({ index, nodes }: CopyReport): string[] {
   return nodes.flatMap((node, position) => {
     const place =
-      nodes.length === 1 ? "" : `, node ${position + 1} of ${nodes.length}, from ${formatByteSize(node.startBytes)}`;
-    const head = `copy ${index}: ${node.target}: ${node.kind}, ${formatByteSize(node.sizeBytes)}${place}`;
+      nodes.length === 1
+        ? ""
+        : `, ${position + 1} of ${nodes.length} in its row, from ${formatByteSize(node.startBytes)}`;
+    const name = nodes.length === 1 ? `copy ${index}` : `node ${index}/${position}`;
+    const held = node.held === undefined ? "" : `, ${node.held}`;
+    const head = `${name}: ${node.target}: ${node.kind}, ${formatByteSize(node.sizeBytes)}${place}${held}`;
     return [head, ...connectionLines(node)].map((line, i) => `    ${i === 0 ? "" : "  "}${line}`);
   });
 }

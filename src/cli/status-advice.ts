@@ -25,6 +25,11 @@ const COPIES: readonly CopyAdvice[] = [
       "Mount it alone to see what it has, then give one of the two up: 'h2ts resolve --keep COPY --discard COPY'.",
   },
   {
+    state: "FROZEN",
+    status: "is frozen: programs wait for what only it could give or take.",
+    action: "'h2ts resume DIR COPY' lets everything go on; so does an unmount.",
+  },
+  {
     state: "FAULTED",
     status: "was dropped after an error; the volume goes on without it.",
     action: "See to its medium, then 'h2ts online DIR COPY'. What it lacks is brought to it.",

@@ -54,6 +54,12 @@ export function statusText(report: StatusReport, verbose = false): string {
 
 const lacks = (bytes: number): string => (bytes === 0 ? "" : `; lacks about ${formatByteSize(bytes)}`);
 
+/** That of its copy, unless the operator named a node only: the others of a row are used, or open for reading in need. */
+function nodeState({ state, nodes }: StatusReport["copies"][number], position: number): string {
+  if (nodes.every(({ held }) => held === undefined)) return state;
+  return nodes[position]?.held ?? (state === "FROZEN" ? "ONLINE" : "STANDBY");
+}
+
 function table(report: StatusReport): string[] {
   const rows = [["NAME", "STATE", "READ", "WRITE", "CKSUM", "ROLE", "SIZE", "USED"]];
   rows.push([report.volume.label === "" ? "volume" : report.volume.label, report.state, "0", "0", "0", "", "", ""]);
@@ -61,7 +67,8 @@ function table(report: StatusReport): string[] {
     const { read, write, checksum } = copy.errors;
     const sizes = [formatByteSize(copy.sizeBytes), formatByteSize(copy.usedBytes)];
     rows.push([`  copy ${copy.index}`, copy.state, String(read), String(write), String(checksum), copy.role, ...sizes]);
-    for (const target of copy.targets) rows.push([`    ${target}`, copy.state, "", "", "", "", "", ""]);
+    for (const [position, target] of copy.targets.entries())
+      rows.push([`    ${target}`, nodeState(copy, position), "", "", "", "", "", ""]);
   }
   const widths = (rows[0] as string[]).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
   return rows.map((row) =>

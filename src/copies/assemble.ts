@@ -181,6 +181,12 @@ function copyOf(index: number, parts: Part[]): Copy {
   }
   parts.sort((a, b) => a.range.nodePosition - b.range.nodePosition);
   const { nodeCount } = first.range;
+  const same = parts.findIndex((part, i) => part.range.nodePosition === parts[i - 1]?.range.nodePosition);
+  if (same > 0) {
+    const [one, other] = [parts[same - 1], parts[same]].map((part) => part?.node.shared.device.name ?? "");
+    const detail = `and ${other} both claim to be node ${index}/${parts[same]?.range.nodePosition}; give only one of them`;
+    throw new CopiesError("mixed", one ?? "", detail);
+  }
   const names = parts.map(({ node }) => node.shared.device.name);
   let startKib = 0;
   for (let position = 0; position < nodeCount; position++) {
@@ -205,5 +211,6 @@ function copyOf(index: number, parts: Part[]): Copy {
     throw new CopiesError("too-small", names.join("+"), `copy ${index} is only ${startKib} KiB`);
   const ranges = parts.map(({ node, range }) => new Range(node.shared, range.startKib * KIB, range.sizeKib * KIB));
   const device = ranges.length === 1 ? (ranges[0] as Range) : new Row(ranges);
-  return new Copy(index, first.range.copyUuid, device, names);
+  const nodeUuids = parts.map(({ range }) => range.nodeUuid);
+  return new Copy(index, first.range.copyUuid, device, names, nodeUuids);
 }

@@ -14,6 +14,7 @@ import {
   rootMemberFlags,
   rootMembers,
   rootMinCopies,
+  rowOf,
 } from "../format/root-block.ts";
 import type { Copy, Standing } from "./copy.ts";
 import { CopiesError } from "./errors.ts";
@@ -156,7 +157,8 @@ function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, policy: ChoosePol
   const forced = policy.forcedMaster !== undefined;
   const rolledBack = ((policy.rolledBack ?? 0) & copy.bit) !== 0;
   const member = (rootInSync(chosen.view) & copy.bit) !== 0;
-  if (member && (ring === chosenRing || (isUpToDate(ring, chosen) && !rolledBack))) {
+  const isUsual = !isOtherRow(copy, chosen.view);
+  if (member && isUsual && (ring === chosenRing || (isUpToDate(ring, chosen) && !rolledBack))) {
     copy.standing = "in-sync";
     return;
   }
@@ -214,6 +216,9 @@ export function standingOf(ring: Ring, chosen: RingRoot, rolledBack = false): { 
   if (isUnfinished(ring, chosen.view)) return { standing: "stale", reason: `missed the last commits: ${roots}` };
   const kin = kinship(chosen.view, own.view);
   if (kin === "divergent" || kin === "ahead" || kin === "descendant") return { standing: "divergent", reason: roots };
+  if (isOtherRow(ring.copy, chosen.view)) {
+    return { standing: "unknown", reason: "one of its nodes is not the one that the volume knows" };
+  }
   if (kin === "forgotten" || seen === undefined) {
     return { standing: "unknown", reason: `was away for longer than the history remembers: ${roots}` };
   }
@@ -225,6 +230,12 @@ export function standingOf(ring: Ring, chosen: RingRoot, rolledBack = false): { 
   return own.sequence === seen.sequence
     ? { standing: "stale", reason: `missed the last commits: ${roots}` }
     : { standing: "unknown", reason: `is older than it was when last seen (root ${seen.sequence}): ${roots}` };
+}
+
+/** A node of it was replaced, and this is the copy with the old one, or with another one that was to take its place. */
+function isOtherRow(copy: Copy, view: DataView): boolean {
+  const known = rootLastSeen(view, copy.index)?.row;
+  return known !== undefined && copy.nodeUuids.length > 0 && !equalBytes(known, rowOf(copy.nodeUuids));
 }
 
 /** Refuses to open when a newer acknowledged root may be on copies that are not here. */

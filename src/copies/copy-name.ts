@@ -1,4 +1,4 @@
-// How people name a copy: by its index, or by the beginning of its UUID.
+// How people name a copy: by its index, or by the beginning of its UUID. A node of it: by its position in the row, "1/0".
 
 import { formatUuid, type Uuid } from "../base/uuid.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
@@ -22,6 +22,17 @@ export function copyNamed(name: string, copies: readonly NamedCopy[]): number {
   const known = copies.map(({ index, uuid }) => `${index} (${formatUuid(uuid).slice(0, 8)}…)`).join(", ");
   const what = found.length === 0 ? "is no copy of this volume" : "means several copies";
   throw new CopiesError("syntax", `copy '${name}'`, `${what}; it has ${known}`);
+}
+
+/** The copy that `name` means, and the position of one of its nodes if that follows a slash. Throws CopiesError. */
+export function copyOrNodeNamed(
+  name: string,
+  copies: readonly NamedCopy[],
+): { readonly index: number; readonly node: number | undefined } {
+  const [copy = "", node, ...more] = name.split("/");
+  if (more.length > 0 || (node !== undefined && !/^\d{1,3}$/.test(node)))
+    throw new CopiesError("syntax", `copy '${name}'`, "is no COPY/NODE, as 1/0 is");
+  return { index: copyNamed(copy, copies), node: node === undefined ? undefined : Number(node) };
 }
 
 /** Every copy the volume has, present or not, as its root names them. */

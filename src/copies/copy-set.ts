@@ -26,6 +26,9 @@ export { CorruptBlockError } from "./errors.ts";
 /** Data is read from the copies in turn, this much from each: long enough to be one call, short enough to share the work. */
 const STRIPE_KIB = 1024;
 
+/** How long a copy would take: those that answer at once are asked first, one with a frozen node when nobody else has the block. */
+const READINESS = ["prompt", "overdue", "frozen"] as const;
+
 /** A copy that is farther away than the nearest by more than this factor is read from only in need. One here beats all others. */
 const NEAR = 2;
 
@@ -107,6 +110,18 @@ export class CopySet {
     return this.#copies.filter((copy) => copy.active && copy.failure !== undefined);
   }
 
+  /** Copies with a frozen node. */
+  get frozen(): readonly Copy[] {
+    return this.#copies.filter((copy) => copy.frozenNodes.length > 0);
+  }
+
+  /** Lets calls go on that are held for these nodes of a copy. What is not to be written any more is not. */
+  thaw(copy: Copy, nodes: readonly number[]): void {
+    if (this.#fenced !== undefined) copy.fail(new DeviceError(copy.name, "write", 0, "ESTALE", this.#fenced.message));
+    copy.thaw(this.clock.monotonicMs(), nodes);
+    this.#noticeFailed();
+  }
+
   /** Takes in a copy that was not at hand, or that is opened anew. */
   add(copy: Copy): void {
     assert(copy.index < COPIES_MAX && this.#byIndex[copy.index] === undefined, `copy ${copy.index} twice`);
@@ -145,18 +160,23 @@ export class CopySet {
   /** The copy to ask first; undefined when no pointer can be followed. */
   #choose(request: BlockRead): Copy | undefined {
     if (!isCheckType(request.checkType)) return undefined;
-    return this.#chooseAmong(request, false) ?? this.#chooseAmong(request, true);
+    for (let readiness = 0; readiness < READINESS.length; readiness++) {
+      const chosen = this.#chooseAmong(request, readiness);
+      if (chosen !== undefined) return chosen;
+    }
+    return undefined;
   }
 
-  #chooseAmong(request: BlockRead, overdueToo: boolean): Copy | undefined {
+  /** Of those that are no less ready than `readiness`, an index of READINESS. */
+  #chooseAmong(request: BlockRead, readiness: number): Copy | undefined {
     const { pointers, target } = request;
     let nearestMs = Infinity;
     for (const copy of this.#copies) {
-      if (copy.distanceMs < nearestMs && this.#serves(copy, pointers, target.length, overdueToo))
+      if (copy.distanceMs < nearestMs && this.#serves(copy, pointers, target.length, readiness))
         nearestMs = copy.distanceMs;
     }
     const serves = (copy: Copy): boolean =>
-      copy.distanceMs <= NEAR * nearestMs && this.#serves(copy, pointers, target.length, overdueToo);
+      copy.distanceMs <= NEAR * nearestMs && this.#serves(copy, pointers, target.length, readiness);
     let first: Copy | undefined;
     let usable = 0;
     for (const copy of this.#copies) {
@@ -171,11 +191,12 @@ export class CopySet {
   }
 
   /** True when a read is well sent to this copy; the others are asked only when all of these failed. */
-  #serves(copy: Copy, pointers: readonly number[], sizeBytes: number, overdueToo: boolean): boolean {
+  #serves(copy: Copy, pointers: readonly number[], sizeBytes: number, readiness: number): boolean {
     const kib = pointers[copy.index] as number;
     if (kib === 0 || !copy.active || copy.untrusted || copy.failure !== undefined) return false;
+    if (readiness < READINESS.indexOf("frozen") && copy.holds(kib * KIB, sizeBytes)) return false;
     // Its calls may all be stuck in a queue behind the one that is overdue.
-    if (copy.overdueReads > 0 && !overdueToo) return false;
+    if (readiness < READINESS.indexOf("overdue") && copy.overdueReads > 0) return false;
     return copy.placeRefusal(kib, sizeBytes) === undefined;
   }
 
@@ -283,6 +304,8 @@ export class CopySet {
   #mayWrite(copy: Copy): boolean {
     if (this.#fenced !== undefined) return false;
     if (copy.writableUntilMs === Infinity || this.clock.monotonicMs() <= copy.writableUntilMs) return true;
+    // Where the heartbeat lies on a frozen node all are, and it is renewed before any write is let through.
+    if (copy.frozenNodes.length === copy.nodes.length) return true;
     copy.fail(new DeviceError(copy.name, "write", 0, "ESTALE", "its heartbeat is too old, another host may use it"));
     return false;
   }
@@ -328,8 +351,8 @@ export class CopySet {
   /** Says that a range of one copy holds nothing of value. A hint. */
   async discard(copyIndex: number, kib: number, lengthKib: number): Promise<void> {
     const copy = this.#byIndex[copyIndex];
-    if (copy !== undefined && !this.readOnly && this.#mayWrite(copy))
-      await copy.device.discard(kib * KIB, lengthKib * KIB).catch(() => undefined);
+    if (copy === undefined || this.readOnly || copy.holds(kib * KIB, lengthKib * KIB) || !this.#mayWrite(copy)) return;
+    await copy.device.discard(kib * KIB, lengthKib * KIB).catch(() => undefined);
   }
 
   /** Says that a range of one copy will be written in small pieces, each flushed; false when nothing was done about it. */
@@ -347,7 +370,7 @@ export class CopySet {
     const failures: unknown[] = [];
     const calls = this.#copies.map((copy) => {
       const givenUp = copy.failure !== undefined;
-      const done = copy.device.close().catch((error: unknown) => void (givenUp || failures.push(error)));
+      const done = copy.close().catch((error: unknown) => void (givenUp || failures.push(error)));
       return { copy, done, givenUp };
     });
     // A device that was given up may never let go of its last call: nobody waits for that.

@@ -1,11 +1,14 @@
 // One copy of the volume at hand: its device, its size, where it stands, and what went wrong on it.
 // Invariants: I2 (a write or flush that failed is never taken back: the copy refuses every later one), I1 (`flushedTid`
 // says up to which transaction its pointers are kept promises), I9 (nobody waits for a copy that was given up as stalled).
+// A node of it may be frozen: calls on that are held, and neither fail nor are late, until it is thawed or the copy fails.
 
 import type { Uuid } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError, type DeviceOperation } from "../device/device.ts";
+import { type RowNode, rowNodes } from "../device/row.ts";
 import { BLOCK_MAX_KIB, KIB, RING_AREA_KIB } from "../format/geometry.ts";
 import type { CopyCounters } from "../format/root-block.ts";
+import { NodeGate } from "./node-gate.ts";
 
 /**
  * in-sync: holds everything acknowledged that it is meant to hold. syncing: writes go to it, the rest is being brought.
@@ -44,6 +47,12 @@ export class Copy {
   noRoom = false;
   /** Its devices are closed, or will be as soon as the last call on them is over. */
   released = false;
+  /** Position of the one node whose device was let go of, of a copy taken out that holds on to the others. */
+  suspendedNode: number | undefined;
+  /** Position of a node that holds nothing yet: pointers into its range are not promises. */
+  lostNode: number | undefined;
+  /** The device that was in its place, left as it is until the copy is complete. */
+  replacedNode: BlockDevice | undefined;
   /** Reads that are overdue and still under way: while there are any, others are asked first (I9). */
   overdueReads = 0;
   /** How long its reads took lately, smoothed. */
@@ -51,18 +60,29 @@ export class Copy {
   #writableUntilMs = Infinity;
   #failure: DeviceError | undefined;
   #restored = false;
-  #inFlight = 0;
-  /** Woken when no call is under way any more. */
-  readonly #drain: (() => void)[] = [];
+  readonly nodeUuids: readonly Uuid[];
+  /** In the order of the row. */
+  readonly nodes: readonly RowNode[];
+  readonly #gate: NodeGate;
   /** Those that wait for a write or flush; woken when the copy is given up as stalled. */
   readonly #waiting = new Set<() => void>();
 
-  constructor(index: number, uuid: Uuid, device: BlockDevice, targets: readonly string[]) {
+  /** `nodeUuids`: of its nodes, where those are known. */
+  constructor(
+    index: number,
+    uuid: Uuid,
+    device: BlockDevice,
+    targets: readonly string[],
+    nodeUuids: readonly Uuid[] = [],
+  ) {
     this.index = index;
     this.uuid = uuid;
     this.device = device;
     this.sizeKib = Math.floor(device.sizeBytes / KIB);
     this.targets = targets;
+    this.nodeUuids = nodeUuids;
+    this.nodes = rowNodes(device);
+    this.#gate = new NodeGate(this.nodes);
   }
 
   get name(): string {
@@ -101,6 +121,7 @@ export class Copy {
   /** Gives the copy up: it takes no more writes, and the next commit goes on without it (I2). */
   fail(error: DeviceError): void {
     this.#failure ??= error;
+    this.#gate.thaw(0);
     if (this.stalled) for (const wake of this.#waiting) wake();
   }
 
@@ -111,15 +132,77 @@ export class Copy {
 
   /** Device calls under way, those nobody waits for any more included. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#gate.inFlight;
+  }
+
+  /** True for a place on the node whose device was let go of. */
+  isLetGo(kib: number): boolean {
+    return this.suspendedNode !== undefined && this.#isOn(this.suspendedNode, kib);
+  }
+
+  /** True for a place on the node that holds nothing yet. */
+  isLost(kib: number): boolean {
+    return this.lostNode !== undefined && this.#isOn(this.lostNode, kib);
+  }
+
+  #isOn(position: number, kib: number): boolean {
+    const { device, startBytes } = this.nodes[position] as RowNode;
+    return kib * KIB >= startBytes && kib * KIB < startBytes + device.sizeBytes;
+  }
+
+  /** Resolves when no call is under way on these nodes. */
+  still(positions: readonly number[]): Promise<void> {
+    return this.#gate.still(positions);
+  }
+
+  /** Closes its devices, after what is under way on them. */
+  async close(): Promise<void> {
+    const closes = [this.device.close(), this.replacedNode?.close()];
+    for (const result of await Promise.allSettled(closes)) if (result.status === "rejected") throw result.reason;
   }
 
   /**
    * Resolves when no device call is under way. A copy that was dropped may not come back before: a late write would land
    * on a place that was given to something else meanwhile.
    */
-  async drained(): Promise<void> {
-    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#drain.push(resolve));
+  drained(): Promise<void> {
+    return this.#gate.still();
+  }
+
+  /** Positions of its frozen nodes. */
+  get frozenNodes(): readonly number[] {
+    return this.#gate.frozen;
+  }
+
+  /** Monotonic time since which its calls are answered; infinite while a node is frozen. */
+  get servingSinceMs(): number {
+    return this.#gate.servingSinceMs;
+  }
+
+  /** True when a call on this range would be held, because its node is frozen. */
+  holds(offsetBytes: number, lengthBytes: number): boolean {
+    return this.#gate.holds(offsetBytes, lengthBytes);
+  }
+
+  /**
+   * Holds all calls on the nodes at these positions from now on. Resolves when those under way are over, and what was written
+   * there is durable; a flush that fails is kept in `failure`.
+   */
+  async freeze(positions: readonly number[]): Promise<void> {
+    this.#gate.freeze(positions);
+    await this.#gate.still(positions);
+    // Not through the gate, which holds it.
+    const flushes = positions.map(async (position) => this.nodes[position]?.device.flush());
+    for (const result of await Promise.allSettled(flushes)) {
+      if (result.status === "fulfilled") continue;
+      this.errors.write++;
+      this.fail(asDeviceError(this.name, "flush", 0, result.reason));
+    }
+  }
+
+  /** Lets the calls go on that are held for these nodes, all unless some are named. */
+  thaw(nowMs: number, positions?: readonly number[]): void {
+    this.#gate.thaw(nowMs, positions);
   }
 
   /** Goes on counting from what the root remembers; what was counted since this copy was opened is kept. Once only. */
@@ -146,57 +229,61 @@ export class Copy {
 
   /** Reads; rejects when the device does. */
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {
-    return this.#counted(this.device.read(offsetBytes, targets));
+    return this.#gate.run(offsetBytes, totalBytes(targets), () => this.device.read(offsetBytes, targets));
   }
 
   /** Writes over a bad block. A failure rejects and is not held against the copy: the block is as bad as it was. */
   rewrite(offsetBytes: number, bytes: Uint8Array): Promise<void> {
-    return this.#counted(this.device.write(offsetBytes, [bytes]));
+    return this.#gate.run(offsetBytes, bytes.length, () => this.device.write(offsetBytes, [bytes]));
   }
 
   /** Readies a range for small writes. A failure is kept: the system tells once only that it lost what was written before. */
   async prepare(offsetBytes: number, lengthBytes: number): Promise<boolean> {
-    await this.#guarded("flush", offsetBytes, () => Promise.resolve(this.device.prepare?.(offsetBytes, lengthBytes)));
+    await this.#guarded("flush", offsetBytes, lengthBytes, () =>
+      Promise.resolve(this.device.prepare?.(offsetBytes, lengthBytes)),
+    );
     return this.#failure === undefined;
   }
 
   /** Writes; a failure is kept in `failure` and counted. */
   write(offsetBytes: number, sources: readonly Uint8Array[]): Promise<void> {
-    return this.#guarded("write", offsetBytes, () => this.device.write(offsetBytes, sources));
+    return this.#guarded("write", offsetBytes, totalBytes(sources), () => this.device.write(offsetBytes, sources));
   }
 
   /** Flushes; a failure is kept in `failure` and counted. */
   flush(): Promise<void> {
-    return this.#guarded("flush", 0, () => this.device.flush());
+    return this.#guarded("flush", 0, this.device.sizeBytes, () => this.device.flush());
   }
 
   /** Resolves when the call is over, or the copy given up as stalled. */
-  #guarded(operation: DeviceOperation, offsetBytes: number, call: () => Promise<void>): Promise<void> {
+  #guarded(
+    operation: DeviceOperation,
+    offsetBytes: number,
+    lengthBytes: number,
+    call: () => Promise<void>,
+  ): Promise<void> {
     if (this.#failure !== undefined) return Promise.resolve();
     return new Promise((resolve) => {
       const over = (): void => {
-        this.#ended();
         this.#waiting.delete(resolve);
         resolve();
       };
-      this.#inFlight++;
       this.#waiting.add(resolve);
-      call().then(over, (error: unknown) => {
+      // It may have failed while the call was held.
+      const unlessFailed = (): Promise<void> => (this.#failure === undefined ? call() : Promise.resolve());
+      this.#gate.run(offsetBytes, lengthBytes, unlessFailed).then(over, (error: unknown) => {
         this.errors.write++;
         this.fail(asDeviceError(this.name, operation, offsetBytes, error));
         over();
       });
     });
   }
+}
 
-  #counted(call: Promise<void>): Promise<void> {
-    this.#inFlight++;
-    return call.finally(() => this.#ended());
-  }
-
-  #ended(): void {
-    if (--this.#inFlight === 0) for (const wake of this.#drain.splice(0)) wake();
-  }
+function totalBytes(buffers: readonly Uint8Array[]): number {
+  let lengthBytes = 0;
+  for (const buffer of buffers) lengthBytes += buffer.length;
+  return lengthBytes;
 }
 
 export function asDeviceError(

@@ -12,6 +12,10 @@ export const DEADLINE_MS_DEFAULT = 5000;
 export const deadlineOf = ({ device }: Copy, deadlineMs: number): number =>
   Math.max(deadlineMs, device.patienceMs ?? 0);
 
+/** How long a call begun at `startedMs` has been waited for. While its copy is frozen nobody is to blame. */
+export const waitedMs = (copy: Copy, startedMs: number, nowMs: number): number =>
+  nowMs - Math.max(startedMs, copy.servingSinceMs);
+
 /** One call under way on one copy. */
 export interface CallOnCopy {
   readonly copy: Copy;
@@ -44,19 +48,24 @@ export function allWithinDeadline(
     const begin = (): void => {
       const startedMs = clock.monotonicMs();
       const expire = (): void => {
-        const waitedMs = clock.monotonicMs() - startedMs;
+        const nowMs = clock.monotonicMs();
+        let leastMs = Infinity;
         for (const copy of pending.keys()) {
           const allowedMs = deadlineOf(copy, deadlineMs);
-          if (waitedMs < allowedMs) continue;
+          const leftMs = allowedMs - waitedMs(copy, startedMs, nowMs);
+          if (leftMs > 0) {
+            // Infinite while it is frozen: it is looked at again then.
+            leastMs = Math.min(leastMs, leftMs, allowedMs);
+            continue;
+          }
           pending.delete(copy);
           copy.errors.write++;
           copy.fail(new DeviceError(copy.name, operation, 0, "ETIMEDOUT", `no answer within ${allowedMs} ms`));
         }
         if (pending.size === 0) return finish();
-        timer = clock.after(leastDeadline() - waitedMs, expire);
+        timer = clock.after(leastMs, expire);
       };
-      const leastDeadline = (): number => Math.min(...[...pending.keys()].map((copy) => deadlineOf(copy, deadlineMs)));
-      timer = clock.after(leastDeadline(), expire);
+      timer = clock.after(Math.min(...[...pending.keys()].map((copy) => deadlineOf(copy, deadlineMs))), expire);
     };
     if (alone) begin();
     for (const { copy, done } of calls) {

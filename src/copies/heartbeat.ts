@@ -9,6 +9,9 @@
 //   lease   No write goes to a copy later than half a lease after its last acknowledged beat began. A process that was
 //           stopped for long and wakes up writes nothing more: whoever took over has watched for a whole lease.
 //
+// A copy whose first node is frozen is not beaten on. Before it is written to again its heartbeat must still be ours, and is
+// claimed once more.
+//
 // Devices that are locked locally (`exclusive`) can't be opened by anybody else, so nothing is written or waited for
 // there: a nonce that does not beat would protect nobody, and an idle disk may sleep.
 
@@ -46,6 +49,8 @@ export class Heartbeat {
   /** What we wrote last, on each copy that others could open. */
   readonly #written = new Map<Copy, Uint8Array>();
   readonly #underWay = new Map<Copy, Promise<void>>();
+  /** Copies to which a claim may have come too late: whoever has them now has to notice it first. */
+  readonly #doubtful = new Set<Copy>();
   #counter = 0;
   #timer: Timer | undefined;
   #ended = false;
@@ -147,6 +152,8 @@ export class Heartbeat {
   #beatOn(copy: Copy): void {
     if (copy.failure !== undefined || this.#copies.copy(copy.index) !== copy) {
       this.#written.delete(copy);
+    } else if (copy.holds(HEARTBEAT_OFFSET_BYTES, HEARTBEAT_BYTES)) {
+      // Not before it is thawed.
     } else if (this.#underWay.has(copy)) {
       // The one before is not over. The last copy is waited for, until its lease ends.
       if (this.#copies.active.length > 1) this.#copies.giveUp(copy, silent(copy, "ETIMEDOUT"));
@@ -170,8 +177,51 @@ export class Heartbeat {
     const wanted = this.#written.get(copy);
     if (found === undefined || wanted === undefined || this.#copies.fenced !== undefined) return false;
     if (equalBytes(found, wanted)) return true;
-    this.#copies.fence(`${copy.name}: another host took the volume over; nothing more is written from here`);
+    this.#takenOver(copy);
     return false;
+  }
+
+  #takenOver(copy: Copy): void {
+    this.#copies.fence(`${copy.name}: another host took the volume over; nothing more is written from here`);
+  }
+
+  /**
+   * To be called before a frozen copy is thawed: unless its lease still lasts for long enough, it is claimed anew. When another
+   * host took it over, nothing more is written (`CopySet.fenced`). Rejects with CopiesError when that could not be made sure in
+   * time; a copy that fails is given up.
+   */
+  async renew(copy: Copy): Promise<void> {
+    const known = this.#written.get(copy);
+    const beatMs = this.#leaseMs / BEATS_PER_LEASE;
+    if (known === undefined || this.#nowMs < copy.writableUntilMs - beatMs) return;
+    try {
+      if (this.#doubtful.delete(copy)) await this.#wait(this.#leaseMs);
+      const lookedMs = this.#nowMs;
+      if (!(await this.#holds(copy, known))) return this.#takenOver(copy);
+      const settleMs = this.#leaseMs / SETTLES_PER_LEASE;
+      copy.writableUntilMs = lookedMs + settleMs;
+      this.#counter++;
+      const bytes = encodeHeartbeat(this.#copies.volumeUuid, copy.uuid, this.nonce, this.#counter);
+      await copy.device.write(HEARTBEAT_OFFSET_BYTES, [bytes]);
+      this.#written.set(copy, bytes);
+      if (this.#nowMs > copy.writableUntilMs) {
+        this.#doubtful.add(copy);
+        throw new CopiesError("busy", copy.name, "too slow to make sure that no other host uses it; try again");
+      }
+      await this.#wait(settleMs);
+      if (!(await this.#holds(copy, bytes))) return this.#takenOver(copy);
+      copy.writableUntilMs = lookedMs + this.#leaseMs / 2;
+    } catch (error) {
+      if (error instanceof CopiesError) throw error;
+      this.#copies.giveUp(copy, asDeviceError(copy.name, "read", HEARTBEAT_OFFSET_BYTES, error));
+    }
+  }
+
+  /** What is on a frozen copy, past what holds calls on it. */
+  async #holds(copy: Copy, wanted: Uint8Array): Promise<boolean> {
+    const bytes = new Uint8Array(HEARTBEAT_BYTES);
+    await copy.device.read(HEARTBEAT_OFFSET_BYTES, [bytes]);
+    return equalBytes(bytes, wanted);
   }
 
   /** Stops, and says that nobody has the volume mounted any more, unless somebody else has. */

@@ -84,7 +84,7 @@ export function joinSync(view: DataView, joining: number, sequence: number): voi
     const flags = rootMemberFlags(view, index);
     if ((replaced & (1 << index)) !== 0) setRootMemberFlags(view, index, flags | MemberFlag.LEAVING);
     if ((joining & (1 << index)) === 0) continue;
-    setRootMemberFlags(view, index, flags & ~(MemberFlag.ARRIVING | MemberFlag.REPLACING));
+    setRootMemberFlags(view, index, flags & ~(MemberFlag.ARRIVING | MemberFlag.REPLACING | MemberFlag.UNTRUSTED));
     setRootReplaces(view, index, 0);
     setRootJoined(view, index, sequence);
   }

@@ -5,7 +5,7 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { DeviceError } from "../device/device.ts";
 import { asDeviceError, type Copy } from "./copy.ts";
-import { deadlineOf } from "./deadline.ts";
+import { deadlineOf, waitedMs } from "./deadline.ts";
 
 export const HEDGE_MS = 50;
 const LATENCIES = 4;
@@ -91,7 +91,7 @@ export class ReadWatch {
 
   #over(read: WatchedRead, failure: DeviceError | undefined): void {
     const { copy } = read;
-    const tookMs = Math.min(this.#clock.monotonicMs() - read.startedMs, this.#deadlineMs());
+    const tookMs = Math.min(waitedMs(copy, read.startedMs, this.#clock.monotonicMs()), this.#deadlineMs());
     copy.readMs += (tookMs - copy.readMs) * SMOOTHING;
     this.#inTime.delete(read);
     if (this.#overdue.delete(read)) copy.overdueReads--;
@@ -112,12 +112,17 @@ export class ReadWatch {
   /** Gives `copy` up after the deadline. */
   expireLater(copy: Copy): Timer {
     const deadlineMs = deadlineOf(copy, this.#deadlineMs());
-    return this.#clock.after(deadlineMs, () => {
+    const servedMs = this.#clock.monotonicMs();
+    const expire = (): void => {
       if (copy.failure !== undefined) return;
+      const leftMs = deadlineMs - waitedMs(copy, servedMs, this.#clock.monotonicMs());
+      if (leftMs > 0) return void (timer = this.#clock.after(Math.min(leftMs, deadlineMs), expire));
       copy.errors.read++;
       copy.fail(new DeviceError(copy.name, "read", 0, "ETIMEDOUT", `no answer within ${deadlineMs} ms`));
       this.#onStalled();
-    });
+    };
+    let timer = this.#clock.after(deadlineMs, expire);
+    return { cancel: () => timer.cancel() };
   }
 
   /** Nobody waits any longer for overdue reads of copies that were given up; their buffers stay theirs until they end. */

@@ -80,11 +80,12 @@ export class Recovery {
    */
   async recover(request: BlockRead, known: Bad | undefined, late?: WatchedRead): Promise<void> {
     const bad: Bad[] = known === undefined ? [] : [known];
-    const open = this.#candidates(request, known?.copy ?? late?.copy, bad);
+    const { open, frozen } = this.#candidates(request, known?.copy ?? late?.copy, bad);
     const underWay = new Set<Attempt>();
     if (late !== undefined) underWay.add({ read: late, bytes: request.target, shared: true });
     for (;;) {
-      const copy = open.shift();
+      // One that is frozen is no help to those who wait, only the last hope.
+      const copy = open.shift() ?? (underWay.size === 0 ? frozen.shift() : undefined);
       if (copy !== undefined) underWay.add(this.#ask(copy, request, underWay.size > 0));
       if (underWay.size === 0) break;
       const ended = await firstOf(underWay, open.length > 0);
@@ -141,21 +142,26 @@ export class Recovery {
     return verifies(request) ? undefined : this.blame(copy, request, "check code does not match", false);
   }
 
-  /** Copies to ask, the nearest first, those with overdue reads last. Pointers that can't be followed go to `bad`. */
-  #candidates(request: BlockRead, except: Copy | undefined, bad: Bad[]): Copy[] {
+  /**
+   * Copies to ask, the nearest first, those with overdue reads last, and those where the block lies on a frozen node. Pointers
+   * that can't be followed go to `bad`.
+   */
+  #candidates(request: BlockRead, except: Copy | undefined, bad: Bad[]): { open: Copy[]; frozen: Copy[] } {
     const prompt: Copy[] = [];
     const slow: Copy[] = [];
+    const frozen: Copy[] = [];
     for (let index = 0; index < COPIES_MAX; index++) {
       const copy = this.#parts.copies[index];
       const kib = request.pointers[index] as number;
-      if (copy === undefined || copy === except || kib === 0 || !mayAsk(copy)) continue;
+      if (copy === undefined || copy === except || kib === 0 || !mayAsk(copy, kib)) continue;
       const refusal = copy.placeRefusal(kib, request.target.length);
       if (refusal !== undefined) bad.push(this.blame(copy, request, refusal, false, false));
+      else if (copy.holds(kib * KIB, request.target.length)) frozen.push(copy);
       else if (copy.overdueReads > 0) slow.push(copy);
       else prompt.push(copy);
     }
     const byDistance = (a: Copy, b: Copy): number => a.distanceMs - b.distanceMs;
-    return [...prompt.sort(byDistance), ...slow.sort(byDistance)];
+    return { open: [...prompt.sort(byDistance), ...slow.sort(byDistance)], frozen };
   }
 
   #ask(copy: Copy, request: BlockRead, ownBuffer: boolean): Attempt {
@@ -167,7 +173,7 @@ export class Recovery {
   /** True when the place is good now. */
   async #repair({ copy, place, repairable }: Bad, verified: Uint8Array): Promise<boolean> {
     if (!repairable || copy.failure !== undefined || !copy.active || copy.untrusted) return false;
-    if (!this.#parts.mayRepair(copy)) return false;
+    if (copy.holds(place.kib * KIB, verified.length) || !this.#parts.mayRepair(copy)) return false;
     const key = place.kib * COPIES_MAX + copy.index;
     let repair = this.#repairs.get(key);
     if (repair === undefined) {
@@ -200,10 +206,11 @@ async function firstOf(underWay: ReadonlySet<Attempt>, hedge: boolean): Promise<
 
 /**
  * A copy dropped after an error, or not taken back yet, may still hold what is asked for, and alone if that was written under
- * copies=K; one that stalled or was taken out is left alone.
+ * copies=K, and so may the other nodes of a row of which one is suspended; a copy that stalled or was taken out is left alone.
  */
-function mayAsk(copy: Copy): boolean {
+function mayAsk(copy: Copy, kib: number): boolean {
   if (copy.active) return !copy.stalled;
+  if (copy.standing === "offline") return copy.suspendedNode !== undefined && !copy.released && !copy.isLetGo(kib);
   return LAST_RESORTS.includes(copy.standing) && !copy.released && !copy.stalled;
 }
 

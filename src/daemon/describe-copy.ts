@@ -2,8 +2,6 @@
 
 import { formatUuid } from "../base/uuid.ts";
 import type { Copy, Standing } from "../copies/copy.ts";
-import type { BlockDevice } from "../device/device.ts";
-import { Row } from "../device/row.ts";
 import { KIB } from "../format/geometry.ts";
 import { type LastSeen, MemberFlag, rootCounters } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
@@ -25,6 +23,7 @@ function stateOf(copy: Copy | undefined, seen: LastSeen): CopyState {
   const isOffline = (seen.flags & MemberFlag.OFFLINE) !== 0;
   if (copy === undefined) return isOffline ? "OFFLINE" : "MISSING";
   if (copy.failure !== undefined) return "FAULTED";
+  if (copy.frozenNodes.length > 0) return "FROZEN";
   if (copy.standing === "offline") return isOffline ? "OFFLINE" : "SUSPENDED";
   if (copy.standing === "syncing" && copy.untrusted) return "UNKNOWN";
   return copy.standing === "syncing" && copy.noRoom ? "NO-ROOM" : STATES[copy.standing];
@@ -32,6 +31,9 @@ function stateOf(copy: Copy | undefined, seen: LastSeen): CopyState {
 
 function noteOf(copy: Copy | undefined, seen: LastSeen): string | undefined {
   if (copy === undefined) return seen.sequence === 0 ? "never seen" : `last seen with root ${seen.sequence}`;
+  if (copy.frozenNodes.length > 0) return frozenNote(copy);
+  if (copy.suspendedNode !== undefined)
+    return `${nodeName(copy, copy.suspendedNode)} is suspended; the others are open`;
   if (copy.noRoom) return "what it lacks does not fit beside its last complete state";
   if (copy.standing === "syncing" && copy.failure === undefined) {
     return copy.untrusted
@@ -41,22 +43,28 @@ function noteOf(copy: Copy | undefined, seen: LastSeen): string | undefined {
   return copy.failure?.message ?? (copy.standing === "in-sync" ? undefined : copy.reason);
 }
 
-function nodesOf({ device }: Copy): NodeReport[] {
-  const nodes: readonly BlockDevice[] = device instanceof Row ? device.nodes : [device];
-  let startBytes = 0;
-  return nodes.map((node) => {
-    const report = node.report?.();
-    const { name: target, sizeBytes } = node;
+const nodeName = (copy: Copy, position: number): string => `node ${copy.index}/${position}`;
+
+function frozenNote(copy: Copy): string {
+  const whole = copy.frozenNodes.length === copy.nodes.length;
+  const which = whole ? "it" : copy.frozenNodes.map((position) => nodeName(copy, position)).join(", ");
+  return `${which} is frozen: whatever needs it waits`;
+}
+
+function nodesOf(copy: Copy): NodeReport[] {
+  return copy.nodes.map(({ device, startBytes }, position): NodeReport => {
+    const report = device.report?.();
+    const { name: target, sizeBytes } = device;
     const connection = report?.connection;
-    const described: NodeReport = {
+    return {
       target,
       kind: report?.kind ?? "unknown",
       startBytes,
       sizeBytes,
+      ...(copy.frozenNodes.includes(position) && { held: "FROZEN" as const }),
+      ...(copy.suspendedNode === position && { held: "SUSPENDED" as const }),
       ...(connection !== undefined && { connection: { ...connection, addresses: [...connection.addresses] } }),
     };
-    startBytes += sizeBytes;
-    return described;
   });
 }
 

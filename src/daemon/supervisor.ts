@@ -162,6 +162,9 @@ export class Supervisor {
     if (this.#connection === undefined) return "a fuse-native mount can't be taken over; unmount, and mount again";
     if (!this.#canGoOn()) return "this kernel does not send requests again (Linux 6.9 does); unmount, and mount again";
     const worker = await this.#served();
+    const { volume } = await worker.ask({ type: "status" });
+    if (volume?.copies.some(({ state }) => state === "FROZEN"))
+      return "a copy is frozen, and nothing can be committed; h2ts resume it first";
     this.#programBefore = this.#program;
     this.#program = program;
     worker.leave();

@@ -10,11 +10,17 @@ export interface VerbContext {
 }
 
 export interface Verb {
+  /** It takes no commit, or sees for itself that there can be one: it may be carried out while a copy is frozen. */
+  readonly whileFrozen: boolean;
   /** Checks the arguments and carries the verb out; throws when it is refused, with nothing half done. */
   run(context: VerbContext, args: unknown): Promise<void>;
 }
 
 /** A verb with arguments of the shape `args`. */
-export function defineVerb<T>(args: z.ZodType<T>, run: (context: VerbContext, args: T) => Promise<void> | void): Verb {
-  return { run: async (context, given) => run(context, args.parse(given)) };
+export function defineVerb<T>(
+  args: z.ZodType<T>,
+  run: (context: VerbContext, args: T) => Promise<void> | void,
+  { whileFrozen = false } = {},
+): Verb {
+  return { whileFrozen, run: async (context, given) => run(context, args.parse(given)) };
 }

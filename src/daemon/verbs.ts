@@ -1,6 +1,7 @@
 // The verbs for the copies of a mounted volume, by name, and carrying one out: each is one file in verbs/, and a command of
 // the same name in src/cli.
 
+import { refuseFrozen } from "../walk/freeze.ts";
 import { exitCodeOf } from "./exit-code.ts";
 import { MountExit, type VerbCall } from "./messages.ts";
 import type { Verb, VerbContext } from "./verb.ts";
@@ -35,6 +36,7 @@ export async function carryOut({ verb, args }: VerbCall, context: VerbContext): 
   const known = VERBS.get(verb);
   if (known === undefined) return { error: `the daemon does not know '${verb}'`, exitCode: MountExit.USAGE };
   try {
+    if (!known.whileFrozen) refuseFrozen(context.volume);
     await known.run(context, args);
     return undefined;
   } catch (error) {

@@ -5,7 +5,8 @@ import { z } from "zod";
 
 /**
  * ONLINE: in sync. SYNCING: being caught up; NO-ROOM: it was, and what it lacks does not fit. FAULTED: dropped after an
- * error. OFFLINE, SUSPENDED: taken out by the operator, the second until the next mount. MISSING: not at hand. STALE,
+ * error. OFFLINE, SUSPENDED: taken out by the operator, the second until the next mount. FROZEN: in sync, and what needs it
+ * waits. MISSING: not at hand. STALE,
  * UNKNOWN, BLANK, DIVERGENT: at hand, not taken back yet.
  */
 export const CopyState = z.enum([
@@ -15,6 +16,7 @@ export const CopyState = z.enum([
   "FAULTED",
   "OFFLINE",
   "SUSPENDED",
+  "FROZEN",
   "MISSING",
   "STALE",
   "UNKNOWN",
@@ -31,6 +33,8 @@ export const NodeReport = z.object({
   /** Where it begins within the copy. */
   startBytes: z.number(),
   sizeBytes: z.number(),
+  /** No call is made on it at the operator's word: calls wait, or its device was let go of. */
+  held: z.enum(["FROZEN", "SUSPENDED"]).optional(),
   /** Of a remote node; counted since it was opened. */
   connection: z
     .object({

@@ -2,6 +2,7 @@
 // What it completed is on media or in memory that outlives it, so that another worker may take its place at any time.
 
 import { AssertionError } from "../base/assert.ts";
+import type { Timer } from "../base/clock.ts";
 import { formatUuid } from "../base/uuid.ts";
 import type { Negotiated } from "../fuse/kernel/negotiation.ts";
 import { type DeviceService, serveDevice } from "../fuse/kernel/transport.ts";
@@ -9,6 +10,7 @@ import { FileSystem } from "../posix/filesystem.ts";
 import type { Volume } from "../volume/volume.ts";
 import { answersFor } from "../nbd/open.ts";
 import { Caretaker } from "../walk/caretaker.ts";
+import { thawAll } from "../walk/freeze.ts";
 import { Comeback } from "../walk/comeback.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest, VerbCall } from "./messages.ts";
@@ -16,6 +18,7 @@ import type { MetricsServer } from "./metrics.ts";
 import { parseMetricsAddress } from "./metrics-address.ts";
 import { kernelWarnings, mountWarnings } from "./mount-warnings.ts";
 import { JOURNAL_BYTES, openVolume } from "./open-volume.ts";
+import { mountedVolumeAt } from "./mount-table.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { limitMemory } from "./system-calls.ts";
 import { TargetList } from "./target-list.ts";
@@ -47,6 +50,8 @@ interface Service {
  */
 const MEMORY_BASE_BYTES = 4 * 1024 ** 3;
 const FAULTS_LOGGED_MAX = 100;
+/** The kernel does not say that a volume is being unmounted, and waits then for what a frozen copy holds up. */
+const UNMOUNT_POLL_MS = 500;
 
 export class Worker {
   readonly #request: MountRequest;
@@ -66,6 +71,7 @@ export class Worker {
   #leaving = false;
   #metrics: MetricsServer | undefined;
   #faults = 0;
+  #thawing: Timer | undefined;
 
   private constructor(
     request: MountRequest,
@@ -187,6 +193,7 @@ export class Worker {
 
   async #finish(fs: FileSystem): Promise<string | undefined> {
     try {
+      await thawAll(this.#volume);
       await this.#metrics?.close();
       await fs.close();
       await this.#comeback.close();
@@ -208,7 +215,19 @@ export class Worker {
   async carryOut(call: VerbCall): Promise<Answer> {
     const refusal = await carryOut(call, { volume: this.#volume, caretaker: this.#caretaker });
     this.#tellTargets();
+    this.#thawAtUnmount();
     return { ...refusal, volume: this.status() };
+  }
+
+  /** While something is frozen: an unmount, by whatever means, ends that. */
+  #thawAtUnmount(): void {
+    if (this.#thawing !== undefined || this.#volume.copies.frozen.length === 0) return;
+    this.#thawing = this.#volume.copies.clock.after(UNMOUNT_POLL_MS, () => {
+      this.#thawing = undefined;
+      if (mountedVolumeAt(this.#request.directory) !== undefined) return this.#thawAtUnmount();
+      console.error("unmounted while a copy is frozen: it is resumed");
+      void thawAll(this.#volume);
+    });
   }
 
   /** A copy that leaves is off the list before it is gone from the volume, one that comes is on it once it is a member. */

@@ -1,6 +1,7 @@
 // A part of a device as a device of its own: one node of one copy. A device can hold nodes of several copies; it is
 // closed when the last of its ranges is.
 
+import { NODE_HEADER_AREA_BYTES } from "../format/geometry.ts";
 import { type BlockDevice, DeviceError, type DeviceReport } from "./device.ts";
 
 /** Counts who holds a device, so that several ranges can share it. */
@@ -99,6 +100,13 @@ export class Range implements BlockDevice {
   /** Ranges of one device belong to one volume, whose heartbeats keep time with each other. */
   writeUntil(untilMs: number): void {
     this.#device.writeUntil?.(untilMs);
+  }
+
+  /** Wipes what says to whom the device belongs, which lies before the range; not where other ranges are open on it. */
+  async disown(): Promise<void> {
+    if (this.isShared || this.#closed !== undefined) return;
+    await this.#device.write(0, [new Uint8Array(NODE_HEADER_AREA_BYTES)]);
+    await this.#device.flush();
   }
 
   /** Other ranges are open on the same device. */

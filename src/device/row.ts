@@ -4,6 +4,24 @@
 import { type BlockDevice, DeviceError, type DeviceExtent, type DeviceOperation } from "./device.ts";
 import { extentsOf, zeroRange } from "./sparse.ts";
 
+/** One node of a row. */
+export interface RowNode {
+  readonly device: BlockDevice;
+  /** Where it begins within the row. */
+  readonly startBytes: number;
+}
+
+/** The nodes of a device in their order: one, unless it is a row. */
+export function rowNodes(device: BlockDevice): readonly RowNode[] {
+  if (!(device instanceof Row)) return [{ device, startBytes: 0 }];
+  let startBytes = 0;
+  return device.nodes.map((node) => {
+    const placed = { device: node, startBytes };
+    startBytes += node.sizeBytes;
+    return placed;
+  });
+}
+
 export class Row implements BlockDevice {
   readonly name: string;
   readonly sizeBytes: number;

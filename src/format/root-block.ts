@@ -18,6 +18,8 @@ export const ROOT_BYTES = 8192;
 export const ROOT_MAGIC = "H2TSROOT";
 export const HISTORY_ENTRIES = 64;
 export const TARGET_HINT_BYTES = 160;
+/** Which nodes make up a copy. */
+export const ROW_BYTES = 8;
 /** Sequences never come near 2^53: a root that claims so is damaged, whatever its check says (trap 9). */
 export const SEQUENCE_MAX = 2 ** 52;
 
@@ -47,7 +49,13 @@ export const LAST_SEEN = declareStructure("last-seen", 256, "What was last known
   },
   { name: "replaces", type: "u8", meaning: "with bit 3: index of the copy whose place it takes once it is complete" },
   { name: "joined", type: "u64", meaning: "sequence of the root with which it last came into sync; 0 since mkfs" },
-  { name: "reserved", type: "reserved", sizeBytes: 14, meaning: "zero" },
+  {
+    name: "row",
+    type: "bytes",
+    sizeBytes: ROW_BYTES,
+    meaning: "first bytes of SHA-256 over the UUIDs of its nodes in their order; zero while none was ever replaced",
+  },
+  { name: "reserved", type: "reserved", sizeBytes: 6, meaning: "zero" },
 ]);
 
 /** Flags of a copy that a root remembers. */
@@ -297,6 +305,8 @@ export interface LastSeen {
    * they name may long be used again on the other copies.
    */
   readonly joined: number;
+  /** Which nodes it is made of (`rowOf`); undefined while none was ever replaced. */
+  readonly row: Uint8Array | undefined;
 }
 
 const SEEN = {
@@ -309,6 +319,7 @@ const SEEN = {
   flags: offsetOf(LAST_SEEN, "flags"),
   replaces: offsetOf(LAST_SEEN, "replaces"),
   joined: offsetOf(LAST_SEEN, "joined"),
+  row: offsetOf(LAST_SEEN, "row"),
 } as const;
 
 /** What of it tells which root was seen last. */
@@ -341,6 +352,7 @@ export function rootLastSeen(v: DataView, index: number, place = "root"): LastSe
     flags: v.getUint8(at + SEEN.flags),
     replaces: v.getUint8(at + SEEN.replaces),
     joined: readU64(v, at + SEEN.joined),
+    row: isZero(bytesAt(v, at + SEEN.row, ROW_BYTES)) ? undefined : bytesAt(v, at + SEEN.row, ROW_BYTES),
   };
 }
 
@@ -358,12 +370,13 @@ export function rootMembers(v: DataView): number {
 export function setRootLastSeen(
   v: DataView,
   index: number,
-  seen: (Omit<LastSeen, "issued" | "flags" | "replaces" | "joined"> & Partial<LastSeen>) | undefined,
+  seen: (Omit<LastSeen, "issued" | "flags" | "replaces" | "joined" | "row"> & Partial<LastSeen>) | undefined,
 ): void {
   const at = LAST_SEEN_AT + index * LAST_SEEN.sizeBytes;
   const image = bytesAt(v, 0, ROOT_BYTES);
   // What was read from this very image before is about to be wiped.
   const [copyUuid, epoch, version] = [seen?.copyUuid.slice(), seen?.epoch.slice(), seen?.version.slice()];
+  const row = seen?.row?.slice();
   image.fill(0, at, at + LAST_SEEN.sizeBytes);
   if (seen === undefined || copyUuid === undefined || epoch === undefined || version === undefined) return;
   writeU64(v, at + SEEN.issued, seen.issued ?? seen.sequence);
@@ -373,6 +386,7 @@ export function setRootLastSeen(
   image.set(copyUuid, at);
   image.set(epoch, at + SEEN.epoch);
   image.set(version, at + SEEN.version);
+  if (row !== undefined) image.set(row, at + SEEN.row);
   writeU64(v, at + SEEN.sequence, seen.sequence);
   writeU64(v, at + SEEN.sizeKib, seen.sizeKib);
   encodeText(hintOf(seen.target), image, at + SEEN.target, TARGET_HINT_BYTES, "target hint");
@@ -406,6 +420,13 @@ export const rootMemberFlags = (v: DataView, index: number): number =>
   v.getUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.flags);
 export const setRootMemberFlags = (v: DataView, index: number, flags: number): void =>
   v.setUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.flags, flags);
+/** Notes which nodes make up copy `index`, as `rowOf` tells it. */
+export const setRootRow = (v: DataView, index: number, row: Uint8Array): void =>
+  bytesAt(v, LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.row, ROW_BYTES).set(row);
+
+/** Tells rows of nodes apart, by the UUIDs of the nodes in their order. */
+export const rowOf = (nodeUuids: readonly Uuid[]): Uint8Array => sha256(...nodeUuids).slice(0, ROW_BYTES);
+
 /** Says that copy `index` takes the place of copy `replaced` once it is complete. */
 export function setRootReplaces(v: DataView, index: number, replaced: number): void {
   v.setUint8(LAST_SEEN_AT + index * LAST_SEEN.sizeBytes + SEEN.replaces, replaced);

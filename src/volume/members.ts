@@ -122,13 +122,21 @@ export class Members {
     this.#copies.master = copy.index;
   }
 
-  /** Refuses to go on without `copy` when too few, or none, would be left in sync. Throws CopiesError. */
-  refuseIfNeeded(copy: Copy): void {
-    if ((this.inSync & copy.bit) === 0) return;
+  /** True when too few copies, or none, would be left in sync without copy `index`. */
+  isNeeded(index: number): boolean {
+    return (this.inSync & (1 << index)) !== 0 && this.#leftWithout(index) < Math.max(1, this.minCopies);
+  }
+
+  #leftWithout(index: number): number {
     const failed = this.#copies.failed.reduce((bits, other) => bits | other.bit, 0);
-    const left = bitCount(this.inSync & ~copy.bit & ~failed);
+    return bitCount(this.inSync & ~(1 << index) & ~failed);
+  }
+
+  /** Refuses to go on without `copy` when it is needed. Throws CopiesError. */
+  refuseIfNeeded(copy: Copy): void {
+    if (!this.isNeeded(copy.index)) return;
+    const left = this.#leftWithout(copy.index);
     const needed = Math.max(1, this.minCopies);
-    if (left >= needed) return;
     const are = left === 1 ? "copy would be" : "copies would be";
     throw new CopiesError(
       "needed",

@@ -6,11 +6,12 @@ import type { Random } from "../base/random.ts";
 import { AssertionError } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
 import { type Uuid, formatUuid } from "../base/uuid.ts";
-import type { CopySet } from "../copies/copy-set.ts";
+import type { Copy, CopySet } from "../copies/copy-set.ts";
 import type { Heartbeat } from "../copies/heartbeat.ts";
 import type { RingSet } from "../copies/ring.ts";
 import { rootCounters, rootLabel, rootSequence, rootVolumeUuid } from "../format/root-block.ts";
 import { RING_AREA_KIB } from "../format/geometry.ts";
+import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../format/heartbeat.ts";
 import { pfsInodeCount } from "../format/pfs.ts";
 import type { Operation, OperationResult } from "../ops/operation.ts";
 import type { Block } from "../tree/block.ts";
@@ -241,6 +242,15 @@ export class Volume {
     const refusal = this.#refusal();
     if (refusal !== undefined) throw refusal;
     await this.#committer.force(body);
+  }
+
+  /**
+   * Lets calls go on that are held for these frozen nodes of a copy. Rejects with CopiesError when it can't be made sure in time
+   * that it is still ours (I11): then it stays frozen.
+   */
+  async thaw(copy: Copy, nodes: readonly number[]): Promise<void> {
+    if (copy.holds(HEARTBEAT_OFFSET_BYTES, HEARTBEAT_BYTES) && nodes.includes(0)) await this.#heartbeat?.renew(copy);
+    this.copies.thaw(copy, nodes);
   }
 
   /** Commits what is left and stops; the copies stay open. Rejects when something completed could not be made durable. */

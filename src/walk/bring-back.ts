@@ -4,7 +4,7 @@
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { openCopy, readReturning, sharingCopy } from "../copies/reopen.ts";
-import type { RingRoot } from "../copies/ring.ts";
+import type { Ring, RingRoot } from "../copies/ring.ts";
 import { rootLastSeen, rootVersion, setRootCounters } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
@@ -26,8 +26,13 @@ export function bringBack(
   index: number,
   options: BringBackOptions = {},
 ): Promise<void> {
+  return inTurn(volume, () => broughtBack(volume, caretaker, index, options));
+}
+
+/** Does `work`, in which a copy is opened or made anew, after that of everybody who came before. */
+export function inTurn(volume: Volume, work: () => Promise<void>): Promise<void> {
   const before = turns.get(volume) ?? Promise.resolve();
-  const turn = before.catch(() => undefined).then(() => broughtBack(volume, caretaker, index, options));
+  const turn = before.catch(() => undefined).then(work);
   turns.set(volume, turn);
   return turn;
 }
@@ -46,8 +51,20 @@ async function broughtBack(
   await caretaker.stop(index);
   const fresh = await reopened(volume, old, index, options.target);
   const ring = await readReturning(fresh, volume.copies, liveRoot(volume), fresh.device !== old?.device);
+  await rejoin(volume, caretaker, old, fresh, ring, options);
+}
+
+/** Has `fresh`, which was judged by its ring, take the place of what was the copy until now, and be caught up. */
+export async function rejoin(
+  volume: Volume,
+  caretaker: Caretaker,
+  old: Copy | undefined,
+  fresh: Copy,
+  ring: Ring,
+  options: TakeBackOptions,
+): Promise<void> {
   if (old !== undefined) {
-    setRootCounters(volume.rootImage.view, index, { ...old.errors, repaired: old.repaired });
+    setRootCounters(volume.rootImage.view, old.index, { ...old.errors, repaired: old.repaired });
     volume.copies.remove(old);
   }
   volume.copies.add(fresh);
@@ -82,7 +99,7 @@ async function reopened(volume: Volume, old: Copy | undefined, index: number, ta
 }
 
 /** What the volume is now, as the root of a ring, to judge others by. */
-function liveRoot(volume: Volume): RingRoot {
+export function liveRoot(volume: Volume): RingRoot {
   const { bytes, view } = volume.rootImage;
   return { image: bytes, view, sequence: volume.sequence, version: rootVersion(view) };
 }

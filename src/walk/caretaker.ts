@@ -16,6 +16,7 @@ import { Scrub } from "./scrub.ts";
 import { Revalidation, type RevalidationProgress } from "./revalidate.ts";
 import { Resync, type ResyncEnd, type ResyncProgress } from "./resync.ts";
 import { releaseAnchor, takeBack, type TakeBackOptions } from "./take-back.ts";
+import { retireReplaced } from "./replace-node.ts";
 
 export interface CaretakerOptions {
   readonly clock: Clock;
@@ -287,6 +288,7 @@ export class Caretaker {
     const { rings } = this.#volume;
     const ring = rings.ring(copy.index);
     if (ring === undefined) return;
+    await retireReplaced(this.#volume, copy);
     const damaged = ring.findings.some(({ kind }) => kind === "anchor-damaged");
     if (ring.anchor !== undefined || damaged) await rings.clearAnchor(copy);
     await releaseAnchor(this.#volume, copy.index);

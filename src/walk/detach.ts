@@ -211,7 +211,7 @@ export class Detach {
 
 /** A device that is dying may not even close. */
 async function letGo(volume: Volume, copy: Copy): Promise<void> {
-  const closed = copy.device.close().catch(() => undefined);
+  const closed = copy.close().catch(() => undefined);
   if (copy.failure === undefined) await inTime(volume, copy, "close", closed);
 }
 

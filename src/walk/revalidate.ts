@@ -2,11 +2,12 @@
 // alone and held against its check code. What matches is kept; a pointer to anything else is cleared, so that the resync
 // brings the block anew, to a place that the copy's anchor does not name (I7). No byte of the copy is written here.
 // It keeps a cursor in the root (I8); what was written to the copy since it came back needs no check.
+// Where only one node of the copy holds nothing, no block is read: pointers into its range are cleared, the others are kept.
 
 import { type Copy } from "../copies/copy.ts";
 import type { LoneCopy } from "../copies/lone-copy.ts";
 import { refIsDirty, refUnplaced } from "../format/blockref.ts";
-import { COPIES_MAX } from "../format/geometry.ts";
+import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
 import {
   MemberFlag,
   rootMemberFlags,
@@ -15,6 +16,7 @@ import {
   setRootRevalidateCursor,
 } from "../format/root-block.ts";
 import { cursorCopy, cursorInode, cursorOf } from "../format/revalidate-cursor.ts";
+import type { Block } from "../tree/block.ts";
 import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, namedBlock, readOf } from "./named-block.ts";
 import type { Pace } from "./pace.ts";
@@ -72,9 +74,14 @@ export class Revalidation {
       if (!this.#goesOn) return;
       trusted = true;
       setRootRevalidateCursor(view, 0);
-      setRootMemberFlags(view, this.copy.index, rootMemberFlags(view, this.copy.index) & ~MemberFlag.UNTRUSTED);
+      // With a node replaced the root says so until the copy joins: it could be mounted with the old one before.
+      if (this.copy.lostNode === undefined)
+        setRootMemberFlags(view, this.copy.index, rootMemberFlags(view, this.copy.index) & ~MemberFlag.UNTRUSTED);
       this.copy.untrusted = false;
     });
+    // A whole node was freed: it may be needed for what is brought, so it is not to be held back for roots that go anyway (I3).
+    for (let slot = 0; slot < ROOT_SLOTS && trusted && this.copy.lostNode !== undefined; slot++)
+      await this.#volume.forceCommit();
     return trusted;
   }
 
@@ -99,10 +106,10 @@ export class Revalidation {
     const { store } = this.#volume;
     const next = this.#sweep.step(place, STEP_BYTES, (node, at) => {
       const { block } = node;
-      // What is dirty or on its way there was given its place since the copy came back.
-      if (refIsDirty(block.view, at) || (store.peek(block, at)?.writing ?? 0) > 0) return REF_BYTES;
-      if (refUnplaced(block.view, at, this.copy.bit) !== 0) return REF_BYTES;
-      const named = namedBlock(block, at);
+      // What is on its way there was given its place since the copy came back.
+      if ((store.peek(block, at)?.writing ?? 0) > 0) return REF_BYTES;
+      const named = this.#inDoubt(block, at);
+      if (named === undefined) return REF_BYTES;
       blocks.push(named);
       return named.sizeBytes;
     });
@@ -111,17 +118,32 @@ export class Revalidation {
 
   /** True when all that is bad among `blocks` was taken out of the tree; else they have changed, and are to be met again. */
   async #check(place: Place, blocks: readonly NamedBlock[]): Promise<boolean> {
-    const reads = blocks.map((named) => ({ named, read: readOf(named) }));
-    await this.#reader.readBlocks(reads.map(({ read }) => read));
-    const bytes = blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    this.progress.blocks += blocks.length;
-    this.progress.bytes += bytes;
-    await this.#pace.take(bytes);
-    const bad = new Set(reads.filter(({ read }) => read.error !== undefined).map(({ named }) => blockKey(named)));
+    const bad = new Set((await this.#bad(blocks)).map(blockKey));
     if (bad.size === 0 || !this.#goesOn) return bad.size === 0;
     const cleared = await this.#volume.maintain(() => this.#clear(place, bad));
     this.progress.bad += cleared;
     return cleared === bad.size;
+  }
+
+  /** Those that the copy does not hold. */
+  async #bad(blocks: readonly NamedBlock[]): Promise<readonly NamedBlock[]> {
+    this.progress.blocks += blocks.length;
+    if (this.copy.lostNode !== undefined) return blocks;
+    const reads = blocks.map((named) => ({ named, read: readOf(named) }));
+    await this.#reader.readBlocks(reads.map(({ read }) => read));
+    const bytes = blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    this.progress.bytes += bytes;
+    await this.#pace.take(bytes);
+    return reads.filter(({ read }) => read.error !== undefined).map(({ named }) => named);
+  }
+
+  /** What a ref names, if the copy has a place for it that is not sure to hold it. */
+  #inDoubt(block: Block, at: number): NamedBlock | undefined {
+    // What is dirty was given its place since the copy came back.
+    if (refIsDirty(block.view, at) || refUnplaced(block.view, at, this.copy.bit) !== 0) return undefined;
+    const named = namedBlock(block, at);
+    const isKept = this.copy.lostNode !== undefined && !this.copy.isLost(named.pointers[this.copy.index] ?? 0);
+    return isKept ? undefined : named;
   }
 
   /** Clears the pointers to what is bad. May throw MISS. */
@@ -131,8 +153,9 @@ export class Revalidation {
     const others = (1 << COPIES_MAX) - 1 - this.copy.bit;
     this.#sweep.step(place, STEP_BYTES, (node, at) => {
       const { block } = node;
-      if (refIsDirty(block.view, at) || refUnplaced(block.view, at, this.copy.bit) !== 0) return REF_BYTES;
-      const named = namedBlock(block, at);
+      // A step must reach as far as that in which they were collected.
+      const named = this.#inDoubt(block, at);
+      if (named === undefined) return REF_BYTES;
       if (!left.delete(blockKey(named))) return named.sizeBytes;
       // The only pointer there is stays: a block that is bad, but named, can be told to people.
       if (refUnplaced(block.view, at, others) !== others) this.#volume.store.pointers.clear(node.writable(), at, index);

@@ -13,8 +13,10 @@ import {
   rootLastSeen,
   rootMemberFlags,
   rootRevalidateCursor,
+  rowOf,
   setRootMemberFlags,
   setRootRevalidateCursor,
+  setRootRow,
   setRootTarget,
 } from "../format/root-block.ts";
 import { LEAF_WORDS, setBits } from "../freemap/leaf.ts";
@@ -73,6 +75,9 @@ function beginSyncing(volume: Volume, copy: Copy): void {
   copy.untrusted ||= strange;
   setRootMemberFlags(view, copy.index, copy.untrusted ? flags | MemberFlag.UNTRUSTED : flags);
   setRootTarget(view, copy.index, copy.name);
+  // Whichever nodes it came back with, it is made of these from now on.
+  if (rootLastSeen(view, copy.index)?.row !== undefined && copy.nodeUuids.length > 0)
+    setRootRow(view, copy.index, rowOf(copy.nodeUuids));
   copy.restoreCounters(rootCounters(view, copy.index));
   copy.flushedTid = volume.store.tid - 1;
   copy.standing = "syncing";
@@ -91,8 +96,18 @@ async function holdAnchor(volume: Volume, copy: Copy, anchor: RingRoot): Promise
     leaves.set(index, words);
     setBits(words, kib % FREEMAP_LEAF_KIB, sizeKib);
   }
+  if (copy.lostNode !== undefined) leaveOutLost(copy, leaves);
   for (const [index, words] of leaves) {
     await volume.untilLoaded(() => freemap.anchor(index, words));
+  }
+}
+
+/** What the anchor names on a node that was replaced is not there: its places are free. */
+function leaveOutLost(copy: Copy, leaves: ReadonlyMap<number, Uint32Array>): void {
+  for (const [index, words] of leaves) {
+    for (let word = 0; word < words.length; word++) {
+      if (copy.isLost(index * FREEMAP_LEAF_KIB + 32 * word)) words[word] = 0;
+    }
   }
 }
 

@@ -9,20 +9,29 @@ import { sharingCopy } from "../copies/reopen.ts";
 import { MemberFlag, rootMemberFlags, setRootMemberFlags } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
+import { positionsOf } from "./freeze.ts";
 
 const CLOSE_MS_MAX = 10_000;
 
-/**
- * Takes copy `index` out. `lasting`: it does not come back by itself at later mounts either. Throws CopiesError when the
- * volume can't do without it; then nothing has changed.
- */
+export interface TakeOutOptions {
+  /** It does not come back by itself at later mounts either. */
+  readonly lasting: boolean;
+  /** Only the device of the node at this position is let go of: what lies on the others can still be read in need. */
+  readonly node?: number;
+}
+
+/** Takes copy `index` out. Throws CopiesError when the volume can't do without it; then nothing has changed. */
 export async function takeOut(
   volume: Volume,
   caretaker: Caretaker,
   index: number,
-  options: { readonly lasting: boolean },
+  options: TakeOutOptions,
 ): Promise<void> {
   const copy = volume.copies.copy(index);
+  const { node } = options;
+  if (copy !== undefined) positionsOf(copy, node);
+  else if (node !== undefined)
+    throw new CopiesError("missing-copy", `copy ${index}`, "is not here; none of its nodes is in use");
   await volume.changeMembers(() => {
     if (copy !== undefined) volume.members.refuseIfNeeded(copy);
     const { view } = volume.rootImage;
@@ -32,7 +41,14 @@ export async function takeOut(
   });
   if (copy === undefined) return;
   await caretaker.stop(index);
-  await letGo(copy, volume.copies.clock);
+  if (node === undefined || copy.nodes.length === 1) await letGo(copy, volume.copies.clock);
+  else await letGoOfNode(copy, node, volume.copies.clock);
+}
+
+/** Closes one device of a row that is out of use; resolves once every call on it is over. */
+async function letGoOfNode(copy: Copy, node: number, clock: Clock): Promise<void> {
+  copy.suspendedNode = node;
+  await inTime(copy, Promise.allSettled([copy.nodes[node]?.device.close()]), clock);
 }
 
 /**
@@ -45,11 +61,12 @@ export async function letGo(copy: Copy, clock: Clock): Promise<void> {
   if (sharingCopy(copy) !== undefined) return inTime(copy, over, clock);
   // Nothing is read from it any more, not even as a last resort.
   copy.released = true;
-  const closed = copy.device.close().catch(() => undefined);
+  const closed = copy.close().catch(() => undefined);
   await inTime(copy, Promise.all([over, closed]), clock);
 }
 
-async function inTime(copy: Copy, work: Promise<unknown>, clock: Clock): Promise<void> {
+/** Waits for the end of what is under way on a copy. Throws CopiesError when that takes too long. */
+export async function inTime(copy: Copy, work: Promise<unknown>, clock: Clock): Promise<void> {
   await withinLimit(work, { clock, ms: CLOSE_MS_MAX }, () => {
     return new CopiesError("busy", copy.name, "calls on it are still under way; try again when its device answers");
   });

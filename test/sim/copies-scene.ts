@@ -153,14 +153,24 @@ export async function formatted(seed: number, sizesBytes: readonly number[]): Pr
 }
 
 /** As `formatted`, on devices with node headers, so that copies may come and go. */
-export async function formattedNodes(seed: number, sizesBytes: readonly number[]): Promise<Images> {
-  const random = new SeededRandom(seed);
-  const devices = sizesBytes.map((size, i) => new SimulatedDevice(`copy${i}`, size));
-  const volumeUuid = randomUuid(random);
-  const copies = await formatCopies(
-    devices.map((device) => ({ ...targetOf(device), copies: 1 })),
-    { volumeUuid, label: "simulated", random },
+export function formattedNodes(seed: number, sizesBytes: readonly number[]): Promise<Images> {
+  return formattedRows(
+    seed,
+    sizesBytes.map((sizeBytes) => [sizeBytes]),
   );
+}
+
+/** As `formattedNodes`, each copy a row of nodes of these sizes; the images are those of all nodes, one after the other. */
+export async function formattedRows(seed: number, sizesBytes: readonly (readonly number[])[]): Promise<Images> {
+  const random = new SeededRandom(seed);
+  const devices: SimulatedDevice[] = [];
+  const targets = sizesBytes.map((sizes) => {
+    const nodes = sizes.map((sizeBytes, i) => new SimulatedDevice(`copy${devices.length + i}`, sizeBytes));
+    devices.push(...nodes);
+    return { name: nodes.map(({ name }) => name).join("+"), devices: nodes, copies: 1 };
+  });
+  const volumeUuid = randomUuid(random);
+  const copies = await formatCopies(targets, { volumeUuid, label: "simulated", random });
   const volume = await formatVolume(copies, {
     volumeUuid,
     label: "simulated",

@@ -13,6 +13,7 @@ import { FileSystem } from "../../src/posix/filesystem.ts";
 import { openVolume, type OpenOptions } from "../../src/volume/open.ts";
 import type { Volume } from "../../src/volume/volume.ts";
 import { MIB } from "../model/simulated-volume.ts";
+import { freeze, thaw } from "../../src/walk/freeze.ts";
 import { formatted } from "./copies-scene.ts";
 import { Host, Network } from "./hosts.ts";
 
@@ -241,6 +242,51 @@ describe("a volume that other hosts can reach", () => {
     expect(world.clock.monotonicMs() - startMs).toBeLessThan(LEASE_MS_DEFAULT / 4);
     await touch(world, b, "b");
     await world.result(b.volume.close());
+  });
+
+  it("is claimed anew after a copy was frozen for longer than its lease, and nothing is written before", async () => {
+    const world = await worldWithVolume();
+    const a = await mountOn(world, "a", { commitMs: 0 });
+    await world.result(freeze(a.volume, 0));
+    const touched = touch(world, a, "waits").then(() => world.result(a.volume.barrier(), 600_000));
+    await world.pass(3 * LEASE_MS_DEFAULT);
+    const issued = (): unknown[] => world.network.issued.filter(({ device }) => device === "copy0");
+    const before = issued().length;
+    const thawMs = world.clock.monotonicMs();
+    await world.result(thaw(a.volume, 0));
+    await touched;
+    const [claim, ...others] = issued().slice(before) as (typeof world.network.issued)[number][];
+    expect(claim?.offsetBytes).toBe(HEARTBEAT_OFFSET_BYTES);
+    // A claim is left to settle before anything else is written.
+    const settledMs = thawMs + LEASE_MS_DEFAULT / 10;
+    expect(others.filter(({ issuedMs }) => issuedMs < settledMs)).toEqual([]);
+    expect(others.length).toBeGreaterThan(0);
+    await world.pass(3 * LEASE_MS_DEFAULT);
+    expect(a.copies.copy(0)!.failure).toBeUndefined();
+    expect(a.volume.readOnly).toBeUndefined();
+    await world.result(a.volume.close());
+  });
+
+  it("is lost to whoever took it over while a copy was frozen: nothing more is written to that", async () => {
+    const world = await worldWithVolume();
+    const a = await mountOn(world, "a", { commitMs: 0 });
+    await world.result(freeze(a.volume, 0));
+    // Nobody else sees the second copy, whose heartbeat goes on.
+    const { host, copies } = world.host("b");
+    const lone = new CopySet([copies.copies[0]!], { volumeUuid: copies.volumeUuid, clock: host.clock });
+    const random = new SeededRandom(3);
+    const b = await world.result(openVolume(lone, { clock: host.clock, random, degraded: true, cacheBytes: 8 * MIB }));
+    const touched = touch(world, a, "never durable").then(() => world.result(a.volume.barrier(), 600_000));
+    touched.catch(() => undefined);
+    await world.pass(1000);
+    const issued = (): number =>
+      world.network.issued.filter((one) => one.host === a.host && one.device === "copy0").length;
+    const before = issued();
+    await expect(world.result(thaw(a.volume, 0))).rejects.toThrow(/another host took the volume over/);
+    await expect(touched).rejects.toThrow(/another host/);
+    await expect(world.result(a.volume.close())).rejects.toThrow();
+    expect(issued()).toBe(before);
+    await world.result(b.close());
   });
 
   it("whose devices are locked here is claimed without a write or a wait", async () => {

@@ -4,7 +4,8 @@ import { describe, expect, it } from "vitest";
 import { parseUuid, type Uuid } from "../../src/base/uuid.ts";
 import { statusText } from "../../src/cli/status-text.ts";
 import type { StatusReport } from "../../src/cli/status-report.ts";
-import { copyNamed } from "../../src/copies/copy-name.ts";
+import { copyNamed, copyOrNodeNamed } from "../../src/copies/copy-name.ts";
+import { CopiesError } from "../../src/copies/errors.ts";
 import { mountWarnings } from "../../src/daemon/mount-warnings.ts";
 import type { CopyReport } from "../../src/daemon/volume-report.ts";
 
@@ -30,6 +31,18 @@ describe("a copy's name", () => {
     ["", /no copy/],
     ["bcd", /no copy/],
   ])("'%s' is refused", (name, message) => expect(() => copyNamed(name, COPIES)).toThrow(message));
+});
+
+describe("a node's name", () => {
+  it.each([
+    ["1/0", { index: 1, node: 0 }],
+    ["3bcd/12", { index: 3, node: 12 }],
+    ["0", { index: 0, node: undefined }],
+  ])("%s", (name, place) => expect(copyOrNodeNamed(name, COPIES)).toEqual(place));
+
+  it.each(["0/", "0/x", "0/1/2", "/1", "2/0", "0/-1"])("'%s' is refused", (name) =>
+    expect(() => copyOrNodeNamed(name, COPIES)).toThrow(CopiesError),
+  );
 });
 
 function copy(index: number, more: Partial<CopyReport> = {}): CopyReport {

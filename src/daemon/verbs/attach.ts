@@ -1,15 +1,17 @@
-// attach, replace: a new copy on a target, in the place of another one with replace; both are caught up in the background.
+// attach, replace: a new copy on a target, in the place of another one with replace, or in the place of one node of it; all are
+// caught up in the background.
 // What the target holds is lost, so one that is not empty is refused unless that was asked for.
 
 import { realpath, stat } from "node:fs/promises";
 import { z } from "zod";
 import { withinLimit } from "../../base/time-limit.ts";
-import { copyNamed, membersOf } from "../../copies/copy-name.ts";
+import { copyOrNodeNamed, membersOf } from "../../copies/copy-name.ts";
 import { CopiesError } from "../../copies/errors.ts";
 import { abandonTarget, closeTargets, type OpenTarget, openTargets } from "../../copies/targets.ts";
 import { usedBySystem } from "../../device/busy.ts";
 import { deviceSignature, existingSignature, withArticle } from "../../device/signatures.ts";
 import { isRemoteTarget } from "../../nbd/target.ts";
+import { replaceNode } from "../../walk/replace-node.ts";
 import { defineVerb } from "../verb.ts";
 
 const Args = z.object({ target: z.string(), force: z.boolean().optional(), replaces: z.string().optional() });
@@ -18,7 +20,7 @@ const Args = z.object({ target: z.string(), force: z.boolean().optional(), repla
 const LOOK_MS = 30_000;
 
 export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, force, replaces }) => {
-  const replaced = replaces === undefined ? undefined : copyNamed(replaces, membersOf(volume.rootImage.view));
+  const replaced = replaces === undefined ? undefined : copyOrNodeNamed(replaces, membersOf(volume.rootImage.view));
   const limit = { clock: volume.copies.clock, ms: volume.copies.deadlineMs };
   const opened = await openTargets([target], { writable: true, limit, open: volume.copies.open });
   try {
@@ -27,7 +29,9 @@ export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, f
     await withinLimit(refuseUsed(only, force === true), { ...limit, ms: LOOK_MS }, () => {
       return new CopiesError("busy", target, `does not answer (waited ${LOOK_MS} ms); try again when its device does`);
     });
-    await (replaced === undefined ? caretaker.attach(only) : caretaker.replace(replaced, only));
+    if (replaced === undefined) await caretaker.attach(only);
+    else if (replaced.node === undefined) await caretaker.replace(replaced.index, only);
+    else await replaceNode(volume, caretaker, { index: replaced.index, position: replaced.node }, only);
   } catch (error) {
     if (error instanceof CopiesError && error.kind === "busy") opened.forEach(abandonTarget);
     else await closeTargets(opened);

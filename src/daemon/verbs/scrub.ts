@@ -6,14 +6,18 @@ import { defineVerb } from "../verb.ts";
 
 const Args = z.object({ action: z.enum(["start", "pause", "resume", "cancel"]) });
 
-export const scrub = defineVerb(Args, ({ volume, caretaker }, { action }) => {
-  if (action === "start") {
-    caretaker.startScrub();
-    return;
-  }
-  const under = caretaker.scrub;
-  if (under === undefined) throw new CopiesError("needed", `volume ${volume.title}`, "no scrub is under way");
-  if (action === "pause") under.pause();
-  else if (action === "resume") under.resume();
-  else under.cancel();
-});
+export const scrub = defineVerb(
+  Args,
+  ({ volume, caretaker }, { action }) => {
+    if (action === "start") {
+      caretaker.startScrub();
+      return;
+    }
+    const under = caretaker.scrub;
+    if (under === undefined) throw new CopiesError("needed", `volume ${volume.title}`, "no scrub is under way");
+    if (action === "pause") under.pause();
+    else if (action === "resume") under.resume();
+    else under.cancel();
+  },
+  { whileFrozen: true },
+);

@@ -14,9 +14,13 @@ const WAITS: Record<(typeof ACTIVITIES)[number], (context: VerbContext) => Promi
   scrub: untilScrubbed,
 };
 
-export const wait = defineVerb(Args, async (context, { activities }) => {
-  for (const activity of ACTIVITIES) if (activities.includes(activity)) await WAITS[activity](context);
-});
+export const wait = defineVerb(
+  Args,
+  async (context, { activities }) => {
+    for (const activity of ACTIVITIES) if (activities.includes(activity)) await WAITS[activity](context);
+  },
+  { whileFrozen: true },
+);
 
 async function untilInSync({ volume, caretaker }: VerbContext): Promise<void> {
   await caretaker.settled("resync");

@@ -1,0 +1,179 @@
+// One node of a row moves to another device while the volume is in use. The copy leaves the in-sync set, goes on with the new
+// device among its other nodes, which stay open throughout, and is brought only what lay on that node: pointers into its range
+// are cleared without a look, everything else it has counts as before (I6, I8). What the old device holds is left as it is until
+// the copy is complete, so that its last complete state is not lost before (I7).
+// The root says from the start which nodes make up the copy, and that it is not to be trusted until it is complete: whichever of the
+// two devices it is mounted with after a crash, every block is checked first; with the old one at any time.
+
+import { type Random, SystemRandom } from "../base/random.ts";
+import { withinLimit } from "../base/time-limit.ts";
+import { randomUuid, type Uuid } from "../base/uuid.ts";
+import { Copy } from "../copies/copy.ts";
+import { CopiesError } from "../copies/errors.ts";
+import { writeHeaders } from "../copies/layout.ts";
+import { readReturning } from "../copies/reopen.ts";
+import type { OpenTarget } from "../copies/targets.ts";
+import type { BlockDevice } from "../device/device.ts";
+import { Range, SharedDevice } from "../device/range.ts";
+import { Row } from "../device/row.ts";
+import { FORMAT_VERSION, NO_FEATURES } from "../format/features.ts";
+import { KIB, NODE_HEADER_AREA_BYTES, RING_AREA_KIB } from "../format/geometry.ts";
+import type { NodeHeader } from "../format/node-header.ts";
+import { cursorCopy } from "../format/revalidate-cursor.ts";
+import {
+  MemberFlag,
+  rootMemberFlags,
+  rootRevalidateCursor,
+  rowOf,
+  setRootMemberFlags,
+  setRootRevalidateCursor,
+  setRootRow,
+} from "../format/root-block.ts";
+import type { Volume } from "../volume/volume.ts";
+import { inTurn, liveRoot, rejoin } from "./bring-back.ts";
+import type { Caretaker } from "./caretaker.ts";
+import { positionsOf } from "./freeze.ts";
+import { inTime } from "./take-out.ts";
+
+/** The old device may be dying: giving it its leave is not waited for longer than this. */
+const RETIRE_MS_MAX = 10_000;
+
+/**
+ * Puts the open device of `target`, whose content is lost, in the place of the node at `position` of copy `index`. Resolves when the
+ * copy is being caught up with it. Throws CopiesError or DeviceError; the device is the caller's to close then.
+ */
+export function replaceNode(
+  volume: Volume,
+  caretaker: Caretaker,
+  { index, position }: { readonly index: number; readonly position: number },
+  target: OpenTarget,
+  random: Random = new SystemRandom(),
+): Promise<void> {
+  return inTurn(volume, async () => {
+    const old = replaceable(volume, index, position);
+    const device = fitting(old, position, target);
+    volume.members.refuseIfNeeded(old);
+    const nodeUuid = randomUuid(random);
+    const nodeUuids = old.nodeUuids.with(position, nodeUuid);
+    const node = await prepareNode(volume, old, position, device, nodeUuid);
+    const wasTrusted = !old.untrusted;
+    try {
+      await volume.changeMembers(() => leave(volume, old, nodeUuids));
+    } catch (error) {
+      await forget(node).catch(() => undefined);
+      throw error;
+    }
+    await caretaker.stop(index);
+    // What is still under way on the old device lands nowhere else.
+    const others = [...old.nodes.keys()].filter((other) => other !== position);
+    await inTime(old, old.still(others), volume.copies.clock);
+    const fresh = composed(old, position, node, target.name, nodeUuids);
+    const ring = await readReturning(fresh, volume.copies, liveRoot(volume), false);
+    if (wasTrusted && fresh.standing === "stale") fresh.lostNode = position;
+    await rejoin(volume, caretaker, old, fresh, ring, {});
+  });
+}
+
+/** The copy whose node can be replaced. */
+function replaceable(volume: Volume, index: number, position: number): Copy {
+  const copy = volume.copies.copy(index);
+  const instead = `h2ts replace DIR ${index} TARGET makes a new copy in its place`;
+  const refuse = (detail: string): CopiesError => new CopiesError("needed", copy?.name ?? `copy ${index}`, detail);
+  if (copy === undefined || copy.released)
+    throw refuse(`is not in use, so that its other nodes can't be gone on with; ${instead}`);
+  positionsOf(copy, position);
+  if (copy.nodes.length === 1) throw refuse(`copy ${index} is a single node; ${instead}`);
+  const { standing, suspendedNode } = copy;
+  if (suspendedNode !== undefined && suspendedNode !== position)
+    throw refuse(`node ${index}/${suspendedNode} is suspended; h2ts resume DIR ${index} first`);
+  if (copy.active || standing === "faulted" || suspendedNode === position) return copy;
+  throw refuse(`copy ${index} is ${standing}; ${instead}`);
+}
+
+function fitting(copy: Copy, position: number, { name, devices }: OpenTarget): BlockDevice {
+  const [device] = devices;
+  if (device === undefined || devices.length > 1)
+    throw new CopiesError("syntax", name, "a node is one device, not a row of them");
+  const neededBytes = NODE_HEADER_AREA_BYTES + sizeOf(copy, position);
+  if (device.sizeBytes >= neededBytes) return device;
+  throw new CopiesError(
+    "too-small",
+    name,
+    `has ${device.sizeBytes} bytes; node ${copy.index}/${position} takes ${neededBytes}`,
+  );
+}
+
+const sizeOf = (copy: Copy, position: number): number => copy.nodes[position]?.device.sizeBytes ?? 0;
+
+/** Makes `device` that node of the copy: what lay on it where the ring and the heartbeat will be is wiped. */
+async function prepareNode(
+  volume: Volume,
+  copy: Copy,
+  position: number,
+  device: BlockDevice,
+  nodeUuid: Uuid,
+): Promise<Range> {
+  const sizeBytes = sizeOf(copy, position);
+  const range = {
+    copyUuid: copy.uuid,
+    nodeUuid,
+    copyIndex: copy.index,
+    nodePosition: position,
+    nodeCount: copy.nodes.length,
+    startKib: NODE_HEADER_AREA_BYTES / KIB,
+    sizeKib: sizeBytes / KIB,
+    copyStartKib: (copy.nodes[position]?.startBytes ?? 0) / KIB,
+  };
+  const header: NodeHeader = {
+    formatVersion: FORMAT_VERSION,
+    features: NO_FEATURES,
+    volumeUuid: volume.uuid,
+    label: volume.label,
+    ranges: [range],
+  };
+  const node = new Range(new SharedDevice(device), NODE_HEADER_AREA_BYTES, sizeBytes);
+  const nothing = new Uint8Array(Math.min(sizeBytes, RING_AREA_KIB * KIB));
+  if (position === 0) await node.write(0, [nothing]);
+  if (position === copy.nodes.length - 1) await node.write(sizeBytes - nothing.length, [nothing]);
+  await writeHeaders([device], [header]);
+  return node;
+}
+
+/** The copy is out of sync, and not trusted before it is complete again. Between two commits. */
+function leave({ members, rootImage: { view } }: Volume, copy: Copy, nodeUuids: readonly Uuid[]): void {
+  members.refuseIfNeeded(copy);
+  setRootRow(view, copy.index, rowOf(nodeUuids));
+  setRootMemberFlags(view, copy.index, rootMemberFlags(view, copy.index) | MemberFlag.UNTRUSTED);
+  if (cursorCopy(rootRevalidateCursor(view)) === copy.index) setRootRevalidateCursor(view, 0);
+  if (copy.active) members.drop(copy, "offline", "one of its nodes is being replaced");
+}
+
+/** The same copy over the same devices but one. */
+function composed(old: Copy, position: number, node: Range, name: string, nodeUuids: readonly Uuid[]): Copy {
+  const devices = old.nodes.map(({ device }, at) => (at === position ? node : device));
+  const targets = old.targets.map((target, at) => (at === position ? name : target));
+  const fresh = new Copy(old.index, old.uuid, new Row(devices), targets, nodeUuids);
+  const replaced = old.nodes[position]?.device;
+  if (old.suspendedNode === undefined) fresh.replacedNode = replaced;
+  // Like any copy that comes back, it has no heartbeat before the next mount; the nodes still knew how long the last one lasts.
+  fresh.writableUntilMs = Infinity;
+  // Its devices are another's now.
+  old.released = true;
+  return fresh;
+}
+
+/** The copy is complete without the device whose place was taken: nothing of the volume is on that from now on. */
+export async function retireReplaced(volume: Volume, copy: Copy): Promise<void> {
+  const { replacedNode } = copy;
+  copy.replacedNode = undefined;
+  copy.lostNode = undefined;
+  if (replacedNode === undefined) return;
+  const { clock } = volume.copies;
+  const over = forget(replacedNode).finally(() => replacedNode.close());
+  // Where it does not answer there is nothing to be done.
+  await withinLimit(over, { clock, ms: RETIRE_MS_MAX }, () => new Error("late")).catch(() => undefined);
+}
+
+async function forget(node: BlockDevice): Promise<void> {
+  if (node instanceof Range) await node.disown();
+}
