@@ -157,7 +157,7 @@ export class Copy {
 
   /** Closes its devices, after what is under way on them. */
   async close(): Promise<void> {
-    const closes = [this.device.close(), this.replacedNode?.close()];
+    const closes = [this.device.close(), this.replacedNode?.close() ?? Promise.resolve()];
     for (const result of await Promise.allSettled(closes)) if (result.status === "rejected") throw result.reason;
   }
 
