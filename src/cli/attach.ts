@@ -60,7 +60,7 @@ async function onTarget(
   flags: TargetFlags,
 ): Promise<void> {
   const path = resolveTarget(target);
-  if (flags.size === undefined && !path.includes("+") && !existsSync(path))
+  if (flags.size === undefined && !path.includes("+") && !isRemoteTarget(path) && !existsSync(path))
     throw new MountError(`${target}: no such file or device; -s SIZE makes an image file`, MountExit.SYSTEM);
   const made = flags.size === undefined ? undefined : makeImage(path, flags.size);
   try {

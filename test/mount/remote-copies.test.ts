@@ -10,6 +10,7 @@ import {
   freePort,
   imageIn,
   startNbdkit,
+  startNbdkitOn,
   startUndying,
   temporaryFolder,
 } from "../nbd/foreign-servers.ts";
@@ -112,6 +113,9 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
     expect((await place.run("h2ts", "replace", place.mnt, "1", server.target)).err).toMatch(
       /holds an h2ts volume|already in use/,
     );
+    const overTcp = await startNbdkitOn(await freePort(), ["file", `${away.path}/remote.img`]);
+    const attached = await place.run("h2ts", "attach", place.mnt, overTcp.target).finally(overTcp.stop);
+    expect(attached.err).toMatch(/holds an h2ts volume/);
     await place.h2ts("online", place.mnt, "2");
     const row = [imageIn(place.folder, 48 * MIB, "half.img"), imageIn(place.folder, 64 * MIB, "second.img")];
     const second = await startNbdkit(away.path, ["file", row[1] as string], "second");
