@@ -55,6 +55,12 @@ export function planExport(words: readonly string[], flags: ExportFlags, warn: (
   const tls = keysOf(flags, warn);
   if (allowList.asksForIdentity && tls?.psk === undefined && tls?.ca === undefined)
     throw new UsageError("--allow names an identity, which only --psk-file or --tls-ca can prove");
+  // Who proves a key is known, and who has none is let in all the same.
+  const open = names.find((name) => !allowList.identifies(name));
+  if (tls?.psk !== undefined && tls.certificate !== undefined && tls.ca === undefined && open !== undefined)
+    throw new UsageError(
+      `--tls-cert beside --psk-file lets in whoever has no key; give --tls-ca, or --allow IDENTITY=${open}`,
+    );
   if (tls === undefined && !addresses.every(isLocal))
     warn("anybody on the network can read what passes, and change it: there is no TLS (--psk-file, --tls-cert)");
   const limits: ServerLimits = {

@@ -1,7 +1,7 @@
 // TLS to servers: keys and certificates that fit and that do not, servers without it, and whoever sits between and would rather
 // see no TLS at all. No key ever shows in an error.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { once } from "node:events";
@@ -13,6 +13,7 @@ import { encodeGreeting } from "../../src/nbd/wire/greeting.ts";
 import { encodeOptionReply } from "../../src/nbd/wire/option-reply.ts";
 import { type ForeignServer, freePort, startNbdkit, startNbdkitOn, temporaryFolder } from "./foreign-servers.ts";
 
+const MKFS = join(import.meta.dirname, "../../dist/mkfs/main.js");
 const KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const OTHER_KEY = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -31,7 +32,7 @@ const path = (name: string): string => join(folder.path, name);
 
 /** A server behind a socket; what it is called over TLS. */
 async function kit(...words: string[]): Promise<string> {
-  const server = await startNbdkit(folder.path, [...words, "memory", "2M"], `kit${running.length}`);
+  const server = await startNbdkit(folder.path, [...words, "memory", "32M"], `kit${running.length}`);
   running.push(server);
   return server.target.replace("nbd+", "nbds+");
 }
@@ -85,6 +86,22 @@ describe("a pre-shared key", () => {
     }
     expect((await refusal(`${target}&tls-psk-file=${path("absent.psk")}`)).message).toMatch(/absent.psk can't be read/);
     expect((await refusal(target.replace("nbds+", "nbd+"))).message).toMatch(/asks for TLS.*nbds:/);
+  });
+});
+
+describe("a server without the key", () => {
+  it("is refused, whatever certificate it has, even one of an authority that everybody trusts", async () => {
+    const pki = certificates("pki", "elsewhere.example");
+    const target = await kit("--tls=require", `--tls-certificates=${pki}`);
+    const mine = keys("mine.psk", `alice:${KEY}`);
+    const trusting = { ...process.env, NODE_EXTRA_CA_CERTS: join(pki, "ca-cert.pem") };
+    const open = (query: string): { readonly status: number | null; readonly stderr: string } =>
+      spawnSync(process.execPath, [MKFS, "-q", `${target}${query}`], { env: trusting, encoding: "utf8" });
+    expect(open(`&tls-psk-file=${mine}`)).toMatchObject({
+      stderr: expect.stringMatching(/TLS failed/) as string,
+    });
+    // The authority is trusted indeed.
+    expect(open("&tls-hostname=elsewhere.example")).toMatchObject({ status: 0, stderr: "" });
   });
 });
 

@@ -5,13 +5,15 @@ import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { connect, type ConnectionOptions } from "node:tls";
+import { connect, type ConnectionOptions, type PeerCertificate } from "node:tls";
 import type { TlsParameters } from "../target.ts";
+import { provedByKey } from "../wire/key-proof.ts";
 import { NbdRefusedError } from "./refused-error.ts";
 
 /** Suites of TLS 1.2 that agree on a key by the shared one, freshly where both can; those of 1.3 need no naming. */
 const PSK_CIPHERS =
   "ECDHE-PSK-CHACHA20-POLY1305:ECDHE-PSK-AES256-CBC-SHA384:DHE-PSK-AES256-GCM-SHA384:PSK-AES256-GCM-SHA384";
+const NO_KEY = "the server does not have the key";
 
 /** Puts TLS over `stream`. `host` is where it leads, by the target. Rejects with NbdRefusedError. */
 export async function encrypt(stream: Duplex, tls: TlsParameters, host: string | undefined): Promise<Duplex> {
@@ -25,6 +27,7 @@ export async function encrypt(stream: Duplex, tls: TlsParameters, host: string |
     secured.once("error", fail);
     secured.once("close", () => fail());
     secured.once("secureConnect", () => {
+      if (tls.pskFile !== undefined && !provedByKey(secured)) return fail(new Error(NO_KEY));
       secured.off("error", fail);
       secured.on("error", () => undefined);
       resolve(secured);
@@ -47,10 +50,13 @@ async function byKey(path: string, identity: string | undefined): Promise<Connec
   return {
     ciphers: `${PSK_CIPHERS}:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256`,
     pskCallback: () => ({ psk: Buffer.from(key, "hex"), identity: name }),
-    // Who has the key is who we mean: there is no certificate to look at.
-    checkServerIdentity: () => undefined,
+    // Who has the key is who we mean. A certificate proves nothing here, whoever signed it.
+    ca: [],
+    checkServerIdentity: (_, certificate) => (isNone(certificate) ? undefined : new Error(NO_KEY)),
   };
 }
+
+const isNone = (certificate: PeerCertificate): boolean => Object.keys(certificate).length === 0;
 
 async function byCertificate(tls: TlsParameters, host: string | undefined): Promise<ConnectionOptions> {
   const name = tls.hostname ?? host;

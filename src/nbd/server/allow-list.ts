@@ -29,6 +29,11 @@ export class AllowList {
     return this.#rules.some((rule) => rule.identity !== undefined);
   }
 
+  /** Whether nobody may use the export without having proved who they are. */
+  identifies(exportName: string): boolean {
+    return this.#rulesFor(exportName).some((rule) => rule.identity !== undefined);
+  }
+
   /**
    * Whether a visitor may use an export: from its address, where addresses are given for the export, and by its identity, where
    * identities are.

@@ -3,6 +3,7 @@
 import type { Duplex } from "node:stream";
 import { createServer, type TLSSocket, type TlsOptions } from "node:tls";
 import { NbdProtocolError } from "../wire/errors.ts";
+import { provedByKey } from "../wire/key-proof.ts";
 import type { PskKeys } from "./psk-file.ts";
 
 /** What identities are proved by. PEM texts; with `ca` every client needs a certificate signed by it. */
@@ -20,7 +21,8 @@ export interface SecureConnection {
 
 // With forward secrecy only: whoever gets hold of a key later can't read what was sent before. The first three are TLS 1.3.
 const TLS_13 = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
-const WITH_CERTIFICATE = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!aPSK";
+// Suites by key are taken off the list here (-), not for ever (!): they may follow.
+const WITH_CERTIFICATE = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:-aPSK";
 const WITH_PSK =
   "ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-AES128-GCM-SHA256:ECDHE-PSK-AES128-CBC-SHA256";
 
@@ -44,6 +46,7 @@ export function tlsOptionsOf({ psk, certificate, privateKey, ca }: TlsKeys): Tls
  */
 export function secure(raw: Duplex, keys: TlsKeys, handshakeMs: number): Promise<SecureConnection> {
   const { psk } = keys;
+  /** Whom the client says to be; nothing of it is proved before the handshake is over. */
   let pskIdentity: string | undefined;
   return new Promise((resolve, reject) => {
     const fail = (error?: Error): void => {
@@ -58,13 +61,14 @@ export function secure(raw: Duplex, keys: TlsKeys, handshakeMs: number): Promise
         : {
             pskCallback: (_socket: TLSSocket, identity: string) => {
               const key = psk.get(identity);
-              if (key !== undefined) pskIdentity ??= identity;
+              // The last one is the one that goes on to be proved.
+              if (key !== undefined) pskIdentity = identity;
               return (key as NodeJS.TypedArray | undefined) ?? null;
             },
           }),
     });
     server.on("secureConnection", (stream) => {
-      resolve({ stream, identity: pskIdentity ?? commonNameOf(stream, keys) });
+      resolve({ stream, identity: provedByKey(stream) ? pskIdentity : commonNameOf(stream, keys) });
     });
     server.on("tlsClientError", fail);
     raw.once("close", () => fail());

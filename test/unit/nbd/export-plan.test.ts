@@ -1,5 +1,6 @@
 // What h2ts export makes of its words, and what it refuses before it opens anything.
 
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,6 +62,27 @@ describe("what to export", () => {
     [["x+"], {}, /has no name/],
   ] as const)("%j with %j is refused", (words, flags, message) => {
     expect(() => plan([...words], flags)).toThrow(message);
+  });
+
+  it("lets nobody in without a key because there is a certificate, too", () => {
+    const pair = join(folder, "pair.pem");
+    const words = [
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:prime256v1",
+      "-nodes",
+      "-subj",
+      "/CN=s",
+    ];
+    execFileSync("openssl", [...words, "-keyout", pair, "-out", join(folder, "cert.pem")], { stdio: "pipe" });
+    const flags = { pskFile: join(folder, "keys"), tlsCert: join(folder, "cert.pem"), tlsKey: pair };
+    expect(() => plan(["x", "y"], flags)).toThrow(/lets in whoever has no key/);
+    expect(() => plan(["x", "y"], { ...flags, allow: ["alice=x", "127.0.0.1"] })).toThrow(/--allow IDENTITY=y/);
+    for (const more of [{ allow: ["alice"] }, { allow: ["alice=x", "alice=y"] }, { tlsCa: flags.tlsCert }])
+      expect(plan(["x", "y"], { ...flags, ...more }).tls?.certificate).toMatch(/BEGIN CERT/);
   });
 
   it("refuses certificates that are none, without a word of what is in them", () => {

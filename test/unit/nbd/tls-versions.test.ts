@@ -1,7 +1,8 @@
 // TLS between our client and our server over a stream in memory: which versions the two agree on, and that nothing below 1.2, nor
 // a wrong key, gets anybody anywhere.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Duplex, duplexPair } from "node:stream";
@@ -9,7 +10,7 @@ import tls, { connect, createServer, type SecureVersion, type TLSSocket } from "
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { encrypt } from "../../../src/nbd/client/encryption.ts";
 import { parsePskKeys } from "../../../src/nbd/server/psk-file.ts";
-import { secure } from "../../../src/nbd/server/tls.ts";
+import { secure, type TlsKeys } from "../../../src/nbd/server/tls.ts";
 
 const KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const OTHER_KEY = "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -92,6 +93,44 @@ describe("our client and our server", () => {
       }
     },
   );
+});
+
+describe("keys and a certificate together", () => {
+  const both = (): TlsKeys => {
+    const [keyFile, certFile] = [join(folder, "key.pem"), join(folder, "cert.pem")];
+    const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+    const words = ["req", "-x509", ...curve, "-keyout", keyFile, "-out", certFile, "-subj", "/CN=server"];
+    execFileSync("openssl", words, { stdio: "pipe" });
+    const [privateKey, certificate] = [readFileSync(keyFile, "latin1"), readFileSync(certFile, "latin1")];
+    return { ...serverKeys, privateKey, certificate };
+  };
+
+  it.each<SecureVersion>(["TLSv1.2", "TLSv1.3"])("tell who has the key, in %s", async (version) => {
+    tls.DEFAULT_MAX_VERSION = version;
+    const { client, server } = wire();
+    const [there, here] = await Promise.all([secure(server, both(), HANDSHAKE_MS), clientOf(client)]);
+    expect(there.identity).toBe("alice");
+    here.destroy();
+    there.stream.destroy();
+  });
+
+  it.each<[SecureVersion, string]>([
+    ["TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384"],
+    // Keys go with SHA-256.
+    ["TLSv1.3", "TLS_AES_256_GCM_SHA384"],
+  ])("tell nobody who only names whose key it is and goes by the certificate, in %s", async (version, ciphers) => {
+    const { client, server } = wire();
+    const handshake = secure(server, both(), HANDSHAKE_MS);
+    const asked = connect({
+      ...{ socket: client, ciphers, maxVersion: version, rejectUnauthorized: false },
+      pskCallback: () => ({ psk: Buffer.from(OTHER_KEY, "hex"), identity: "alice" }),
+    });
+    asked.on("error", () => undefined);
+    const { stream, identity } = await handshake;
+    expect({ identity, version: stream.getProtocol() }).toEqual({ identity: undefined, version });
+    asked.destroy();
+    stream.destroy();
+  });
 });
 
 describe("an older version than 1.2", () => {
