@@ -7,6 +7,7 @@ import { closeTargets, openTargets, type OpenTarget } from "../copies/targets.ts
 import { DaemonLog } from "../daemon/daemon-log.ts";
 import type { BlockDevice } from "../device/device.ts";
 import { CALLS_IN_FLIGHT_MAX } from "../device/gate.ts";
+import { FileNode } from "../device/file-node.ts";
 import { GatheringDevice } from "../device/gathering.ts";
 import { openNode } from "../device/open.ts";
 import { Row } from "../device/row.ts";
@@ -14,6 +15,7 @@ import { openDevice, type OpenDevice } from "../nbd/open.ts";
 import { isRemoteTarget } from "../nbd/target.ts";
 import { Catalogue } from "../nbd/server/catalogue.ts";
 import { Export } from "../nbd/server/export.ts";
+import { DeviceLeaseRecord, type LeaseRecord, NO_RECORD } from "../nbd/server/lease-record.ts";
 import { formatListenAddress } from "../nbd/server/listen-address.ts";
 import { NbdServer } from "../nbd/server/server.ts";
 import { type ExportFlags, type ExportPlan, planExport } from "./export-plan.ts";
@@ -67,10 +69,11 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
     const clock = new SystemClock();
     const random = new SystemRandom();
     const { readOnly, limits, tls } = plan;
-    const exports = plan.exports.map(
-      ({ name }, i) =>
-        new Export(name, deviceOf(targets[i] as OpenTarget), { readOnly, leaseMs: limits.leaseMs, clock, random }),
-    );
+    const exports = plan.exports.map(({ name }, i) => {
+      const target = targets[i] as OpenTarget;
+      const options = { readOnly, leaseMs: limits.leaseMs, clock, random, record: recordOf(target, readOnly) };
+      return new Export(name, deviceOf(target), options);
+    });
     const catalogue = new Catalogue(exports, plan.allowList);
     const server = new NbdServer({ catalogue, limits, clock, tls, log });
     try {
@@ -96,6 +99,12 @@ const openToServe: OpenDevice = (node, { writable }) =>
 function deviceOf({ devices }: OpenTarget): BlockDevice {
   const nodes = devices.map((device) => new GatheringDevice(device));
   return nodes.length === 1 ? (nodes[0] as BlockDevice) : new Row(nodes);
+}
+
+/** What others reach as well is not known again after a restart. */
+function recordOf({ devices }: OpenTarget, readOnly: boolean): LeaseRecord {
+  const known = devices.flatMap((device) => (device instanceof FileNode ? [device.incarnation] : []));
+  return readOnly || known.length < devices.length ? NO_RECORD : new DeviceLeaseRecord(known);
 }
 
 /** The signal that asks for the end. A second one ends the process at once, as if there were nobody to hear it. */

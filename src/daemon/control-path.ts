@@ -1,30 +1,13 @@
 // Where control sockets lie: one for each mount, named by the mount's device number, in a folder only its owner may enter.
 
-import { lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
-
-const uid = (): number => process.getuid?.() ?? 0;
-
-/** The folder of this user's sockets. */
-export function controlFolder(): string {
-  if (uid() === 0) return "/run/h2ts";
-  const runtime = process.env.XDG_RUNTIME_DIR;
-  return runtime ? join(runtime, "h2ts") : `/tmp/h2ts-${uid()}`;
-}
-
-/** Makes the folder; refuses one that somebody else put there first. */
-export function makeControlFolder(): string {
-  const folder = controlFolder();
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const stat = lstatSync(folder);
-  if (!stat.isDirectory() || stat.uid !== uid()) throw new Error(`${folder} is not a folder of this user; remove it`);
-  return folder;
-}
+import { runtimeFolder } from "../base/runtime-folder.ts";
 
 /** Socket paths worth trying for a mount; root also finds those of users. */
 export function controlPaths(deviceKey: string): string[] {
-  const folders = [controlFolder()];
-  if (uid() === 0) {
+  const folders = [runtimeFolder()];
+  if (process.getuid?.() === 0) {
     for (const [parent, pattern] of [
       ["/run/user", /^\d+$/],
       ["/tmp", /^h2ts-\d+$/],

@@ -6,11 +6,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SystemClock } from "../base/clock.ts";
 import { SystemRandom } from "../base/random.ts";
+import { makeRuntimeFolder } from "../base/runtime-folder.ts";
 import { NONCE_BYTES } from "../format/heartbeat.ts";
 import { InitFlag2 } from "../fuse/kernel/abi.ts";
 import { unmount } from "../fuse/kernel/mount.ts";
 import { ControlServer } from "./control-server.ts";
-import { makeControlFolder } from "./control-path.ts";
 import type { DaemonLog } from "./daemon-log.ts";
 import { KernelConnection } from "./kernel-connection.ts";
 import { MountExit, type ControlReply, type ControlRequest, type DaemonReport, type MountRequest } from "./messages.ts";
@@ -181,7 +181,7 @@ export class Supervisor {
     const mount = mountedVolumeAt(this.#request.directory);
     if (!mount)
       throw new MountError(`${this.#request.directory}: the mount does not show in the mount table`, MountExit.SYSTEM);
-    const path = join(makeControlFolder(), `${mount.deviceKey}.sock`);
+    const path = join(makeRuntimeFolder(), `${mount.deviceKey}.sock`);
     this.#control = await ControlServer.listen(path, (request) => this.#answer(request));
   }
 

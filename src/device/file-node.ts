@@ -24,6 +24,8 @@ export interface FileNodeFacts {
   readonly sizeBytes: number;
   /** The same for two paths to one device. */
   readonly identity: string;
+  /** The same as long as the device is. */
+  readonly incarnation: string;
   readonly writable: boolean;
   /** What was written back stays in the kernel's cache. */
   readonly keepsCached: boolean;
@@ -37,6 +39,7 @@ export class FileNode implements BlockDevice {
   readonly sizeBytes: number;
   readonly exclusive = true;
   readonly identity: string;
+  readonly incarnation: string;
   readonly writable: boolean;
   readonly #fd: number;
   readonly #keepsCached: boolean;
@@ -46,10 +49,15 @@ export class FileNode implements BlockDevice {
   #unwrittenBytes = 0;
   #writingBack = false;
 
-  constructor(name: string, fd: number, { sizeBytes, identity, writable, keepsCached, letGo }: FileNodeFacts) {
+  constructor(
+    name: string,
+    fd: number,
+    { sizeBytes, identity, incarnation, writable, keepsCached, letGo }: FileNodeFacts,
+  ) {
     this.name = name;
     this.sizeBytes = sizeBytes;
     this.identity = identity;
+    this.incarnation = incarnation;
     this.writable = writable;
     this.#fd = fd;
     this.#keepsCached = keepsCached;

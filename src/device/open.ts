@@ -33,6 +33,12 @@ export function deviceIdentity(stats: BigIntStats): string {
   return stats.isBlockDevice() ? `block ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
 }
 
+/** The same as long as the device is: a file made anew under the number of one that was deleted is another one. */
+function deviceIncarnation(stats: BigIntStats): string {
+  const identity = deviceIdentity(stats);
+  return stats.isBlockDevice() ? identity : `${identity}:${stats.birthtimeNs}`;
+}
+
 /** Opens and locks the device at `path`. Rejects with DeviceError; a lock held by another has the code EBUSY. */
 export async function openNode(path: string, options: OpenNodeOptions): Promise<FileNode> {
   const { writable, keepsCached = false } = options;
@@ -47,7 +53,8 @@ export async function openNode(path: string, options: OpenNodeOptions): Promise<
       // Others have a descriptor of ours, which they close when they come to it: the lock would last until then.
       if (keeper.closing(identity)) await unlock(fd);
     };
-    return new FileNode(path, fd, { sizeBytes, identity, writable, keepsCached, letGo });
+    const incarnation = deviceIncarnation(stats);
+    return new FileNode(path, fd, { sizeBytes, identity, incarnation, writable, keepsCached, letGo });
   } catch (error) {
     await closeFile(fd);
     throw failure(path, "open", error);

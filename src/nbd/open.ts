@@ -10,8 +10,11 @@ import { sha256 } from "../format/check.ts";
 import type { NodeObserver } from "./client/events.ts";
 import { POLICY_DEFAULT, type RemotePolicy } from "./client/policy.ts";
 import { Routes } from "./client/routes.ts";
+import { DeviceLeaseRecord } from "./server/lease-record.ts";
 import { RemoteNode } from "./remote-node.ts";
 import { isRemoteTarget, parseRemoteTarget } from "./target.ts";
+
+const OWNER_BYTES = 16;
 
 export interface OpenDeviceOptions {
   readonly writable: boolean;
@@ -31,12 +34,12 @@ export interface RemoteOptions {
 
 /** An opener that treats remote nodes as told. */
 export function deviceOpener(options: RemoteOptions = {}): OpenDevice {
-  const owner = toHex(sha256(options.owner ?? new SystemRandom().bytes(32)).subarray(0, 16));
+  const secret = options.owner ?? new SystemRandom().bytes(32);
   const open = new Map<string, RemoteNode>();
   return async (node, { writable }) => {
-    if (!isRemoteTarget(node)) return openNode(node, { writable });
+    if (!isRemoteTarget(node)) return openHere(node, writable);
     const target = parseRemoteTarget(node);
-    // To the server it would be one client that comes back: our other connection would be cut.
+    // By the same name, to the server it would be one client that comes back: our other connection would be cut.
     if (open.get(target.text)?.isOpen === true)
       throw new OpenError(target.text, "lock", "EBUSY", "already in use (by this mount)");
     const remote = await RemoteNode.open(target, {
@@ -44,12 +47,30 @@ export function deviceOpener(options: RemoteOptions = {}): OpenDevice {
       clock: options.clock ?? new SystemClock(true),
       policy: { ...POLICY_DEFAULT, ...options.policy },
       observer: options.observer ?? (() => undefined),
-      owner,
+      owner: ownerOf(secret, target.text),
       writable,
     });
     open.set(target.text, remote);
     return remote;
   };
+}
+
+/** Another one for each name: under two of them we are two clients of one export, and the second is refused. */
+const ownerOf = (secret: Uint8Array, name: string): string =>
+  toHex(sha256(secret, Buffer.from(name)).subarray(0, OWNER_BYTES));
+
+/** What a client of a server that serves this device knows of it need not be so any more when we have written there. */
+async function openHere(path: string, writable: boolean): Promise<BlockDevice> {
+  const node = await openNode(path, { writable });
+  if (!writable) return node;
+  try {
+    new DeviceLeaseRecord([node.incarnation]).forget();
+    return node;
+  } catch (error) {
+    await node.close();
+    const { code = "EIO" } = error as NodeJS.ErrnoException;
+    throw new OpenError(path, "open", code, "the lease that a server left of it can't be taken away");
+  }
 }
 
 const ANSWER_MS = 2000;

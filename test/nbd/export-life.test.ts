@@ -3,7 +3,9 @@
 import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { openDevice } from "../../src/nbd/open.ts";
 import { Command } from "../../src/nbd/wire/constants.ts";
+import { decodeMetaContext } from "../../src/nbd/wire/option-reply.ts";
 import { ScriptedClient } from "../unit/nbd/server-scene.ts";
 import { ExportPlace } from "./export-place.ts";
 
@@ -53,16 +55,32 @@ describe("h2ts export", () => {
     expect(readdirSync(place.folder)).not.toContain("s");
   });
 
-  it("killed, it can be started again at once, and has what it answered", async () => {
+  it("killed, it can be started again at once, and has what it answered, and whose the export was", async () => {
+    const numbers: number[] = [];
+    const owned = async (): Promise<ScriptedClient> => {
+      const client = new ScriptedClient(connect(place.path("s")));
+      await client.greet();
+      await client.option(8);
+      const [context] = (await client.select(["h2ts:owner=0123456789abcdef/0"])).payloads;
+      numbers.push(decodeMetaContext(context as Uint8Array).id);
+      await client.go();
+      return client;
+    };
     const first = await place.serve(...listen(), "x");
-    const client = await opened();
+    const client = await owned();
     expect((await client.write(5 * MIB, Buffer.from("kept"))).error).toBe(0);
     await first.end("SIGKILL");
     await expect(client.answer()).rejects.toThrow();
-    await place.serve(...listen(), "x");
-    const again = await opened();
+    const second = await place.serve(...listen(), "x");
+    const again = await owned();
     expect((await again.ask(Command.READ, 5 * MIB, 4)).data.toString()).toBe("kept");
-    again.leave();
+    await second.end("SIGKILL");
+    // Somebody on the server's machine may write there now.
+    await (await openDevice(place.path("x"), { writable: true })).close();
+    await place.serve(...listen(), "x");
+    (await owned()).leave();
+    expect(numbers[1]).toBe(numbers[0]);
+    expect(numbers[2]).not.toBe(numbers[0]);
   });
 
   it("hangs up on one connection too many", async () => {

@@ -33,11 +33,6 @@ import {
   zeroTransaction,
 } from "./transaction.ts";
 
-/**
- * A server of ours that was started anew knows of no lease. Within this time we are back before anybody else can have taken the
- * volume over, who would first have had to find us gone; later we would have to know.
- */
-const LEASE_MS = 15_000;
 /** An attempt to get it back may take this part of the time a request has. */
 const ATTEMPT_PART = 4;
 const ATTEMPT_MIN_MS = 1000;
@@ -377,7 +372,7 @@ export class Link {
         if (this.#state !== "reconnecting") return reached.opened.destroy();
         const before = this.#address;
         this.#refuseOther(reached);
-        this.#refuseLate(reached, lostMs);
+        this.#refuseLate(reached);
         const resent = await this.#adopt(reached, (read) => this.#recognise(read));
         this.counters.resent += resent.requests + resent.keptWrites;
         const { address } = reached;
@@ -416,19 +411,21 @@ export class Link {
   }
 
   /**
-   * Another host may have taken the volume over when our heartbeat is too old, or our lease (I11). What is not written yet is
-   * held to the heartbeat elsewhere, to the lease nowhere else.
+   * Another host may have taken the volume over when our heartbeat is too old, and has when our lease is another one (I11). What
+   * is not written yet is held to the heartbeat elsewhere, to the lease nowhere else.
    */
-  #refuseLate({ opened }: Reached, lostMs: number): void {
+  #refuseLate({ opened }: Reached): void {
     const { lease } = opened.terms;
+    let detail = "it was somebody else's meanwhile, or its server can't tell";
     if (lease !== undefined) {
-      if (lease === this.#lease || this.#nowMs <= lostMs + LEASE_MS) return;
+      if (lease === this.#lease) return;
     } else {
       if (this.#nowMs <= this.writableUntilMs) return;
       if (this.#kept.count === 0 && ![...this.#pending.values()].some(changes)) return;
+      detail = "it was away for longer than it was ours for certain";
     }
     opened.destroy();
-    throw new DeviceError(this.name, "write", 0, "ESTALE", "it was away for longer than it was ours for certain");
+    throw new DeviceError(this.name, "write", 0, "ESTALE", detail);
   }
 
   // ---- time

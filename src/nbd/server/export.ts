@@ -7,6 +7,7 @@ import type { BlockDevice } from "../../device/device.ts";
 import { TransmissionFlag } from "../wire/constants.ts";
 import type { BlockSizes } from "../wire/info.ts";
 import { Lease } from "./lease.ts";
+import type { LeaseRecord } from "./lease-record.ts";
 import { PAYLOAD_MAX_BYTES } from "./limits.ts";
 import { ReadBuffers } from "./read-buffers.ts";
 
@@ -15,6 +16,7 @@ export interface ExportOptions {
   readonly leaseMs: number;
   readonly clock: Clock;
   readonly random: Random;
+  readonly record: LeaseRecord;
 }
 
 export class Export {
@@ -33,11 +35,11 @@ export class Export {
   #running: Promise<void> = Promise.resolve();
   #flushFailures = 0;
 
-  constructor(name: string, device: BlockDevice, { readOnly, leaseMs, clock, random }: ExportOptions) {
+  constructor(name: string, device: BlockDevice, { readOnly, leaseMs, clock, random, record }: ExportOptions) {
     this.name = name;
     this.device = device;
     this.readOnly = readOnly;
-    this.lease = new Lease({ clock, random, keepMs: leaseMs });
+    this.lease = new Lease({ clock, random, keepMs: leaseMs, record });
   }
 
   /** For people, in lists and infos. */

@@ -1,10 +1,11 @@
 // Who may use an export: one writer, which may be an owner with several connections, or any number of readers (I11).
 // An owner that lost its connections finds its lease as it left it, and no request of an old connection is still under way when
 // the new one in its place begins. Each lease has a number, by which an owner that was away knows that nobody else had the export
-// meanwhile. docs/network.md tells clients about it.
+// meanwhile. A record of it outlives the server. docs/network.md tells clients about it.
 
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Random } from "../../base/random.ts";
+import type { LeaseRecord } from "./lease-record.ts";
 
 /**
  * What a connection wants of an export. `owner` includes the identity that the client proved, if it did; `lease` is the number it was
@@ -52,7 +53,7 @@ interface Writer {
   timer: Timer | undefined;
 }
 
-/** Numbers of leases are below 2^32, and other ones after a restart. */
+/** Numbers of leases are below 2^32, and other ones after a restart, unless there is a record. */
 const NUMBERS_BEGIN_BELOW = 0x8000_0000;
 
 export interface LeaseOptions {
@@ -60,11 +61,13 @@ export interface LeaseOptions {
   readonly random: Random;
   /** How long the lease of an owner is kept after its last connection broke. */
   readonly keepMs: number;
+  readonly record: LeaseRecord;
 }
 
 export class Lease {
   readonly #clock: Clock;
   readonly #keepMs: number;
+  readonly #record: LeaseRecord;
   readonly #readers = new Set<Holder>();
   #writer: Writer | undefined;
   /** Its lease is over, but nobody else wrote since: who comes back first may go on with it. */
@@ -73,10 +76,17 @@ export class Lease {
   #toldNumber: number;
   #usedNumber = 0;
 
-  constructor({ clock, random, keepMs }: LeaseOptions) {
+  constructor({ clock, random, keepMs, record }: LeaseOptions) {
     this.#clock = clock;
     this.#keepMs = keepMs;
-    this.#toldNumber = random.below(NUMBERS_BEGIN_BELOW);
+    this.#record = record;
+    const kept = record.read();
+    this.#toldNumber = kept?.number ?? random.below(NUMBERS_BEGIN_BELOW);
+    if (kept === undefined) return;
+    // Its connections broke with the server before this one.
+    this.#usedNumber = kept.number;
+    this.#writer = { ...kept, entries: new Set(), leftInOrder: false, timer: undefined };
+    this.#endOrKeep(this.#writer);
   }
 
   /** Somebody writes, or may come back to. */
@@ -117,7 +127,20 @@ export class Lease {
     if (known === undefined ? number <= this.#usedNumber : number !== known.number)
       throw new LeaseRefused("was somebody else's just now; ask once more");
     this.#usedNumber = Math.max(number, this.#usedNumber);
-    return known ?? { owner: claim?.owner, number, label, entries: new Set(), leftInOrder: false, timer: undefined };
+    if (known !== undefined) return known;
+    this.#note(claim?.owner, number, label);
+    return { owner: claim?.owner, number, label, entries: new Set(), leftInOrder: false, timer: undefined };
+  }
+
+  /** Before the new writer can write: after a restart nobody else is to be taken for the last one. */
+  #note(owner: string | undefined, number: number, label: string): void {
+    try {
+      if (owner === undefined) this.#record.forget();
+      else this.#record.keep({ owner, number, label });
+    } catch (error) {
+      const { code = "unknown error" } = error as NodeJS.ErrnoException;
+      throw new LeaseRefused(`can't be lent: no record of that can be kept (${code})`);
+    }
   }
 
   #admitReader(holder: Holder): Admission {
@@ -163,7 +186,9 @@ export class Lease {
     const end = (): void => {
       if (this.#writer !== writer) return;
       this.#writer = undefined;
-      if (writer.owner !== undefined && !writer.leftInOrder) this.#former = writer;
+      if (writer.owner === undefined) return;
+      if (!writer.leftInOrder) this.#former = writer;
+      else this.#record.forget();
     };
     if (writer.owner === undefined || writer.leftInOrder || this.#keepMs <= 0) end();
     else writer.timer = this.#clock.after(this.#keepMs, end);

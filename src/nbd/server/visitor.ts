@@ -1,5 +1,8 @@
 // Who is at the other end of a connection, as far as it has been proved.
 
+import { toHex } from "../../base/uuid.ts";
+import { sha256 } from "../../format/check.ts";
+
 export interface Visitor {
   /** Number of the connection, for the log. */
   readonly number: number;
@@ -11,10 +14,10 @@ export interface Visitor {
 
 /**
  * By what a lease knows the owner with this token: together with the identity, where clients prove one, since nobody takes over the
- * lease of an owner by its token alone.
+ * lease of an owner by its token alone. Nobody learns the token from it.
  */
 export function ownerOf(token: string, { identity }: Visitor): string {
-  return `${token} ${identity ?? ""}`;
+  return toHex(sha256(Buffer.from(`${token} ${identity ?? ""}`)));
 }
 
 /** Names a visitor for people: 192.0.2.7 (alice), or client 3. */

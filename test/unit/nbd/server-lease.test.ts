@@ -5,17 +5,18 @@ import { SystemClock } from "../../../src/base/clock.ts";
 import { SeededRandom } from "../../../src/base/random.ts";
 import { SimulatedClock } from "../../../src/device/simulated-clock.ts";
 import { type Admission, Lease, LeaseRefused } from "../../../src/nbd/server/lease.ts";
+import { DeviceLeaseRecord, type LeaseRecord, NO_RECORD } from "../../../src/nbd/server/lease-record.ts";
 import { DEFAULT_LIMITS } from "../../../src/nbd/server/limits.ts";
 import { Command, OptionReply, TransmissionFlag } from "../../../src/nbd/wire/constants.ts";
-import { type ScriptedClient, ServerScene } from "./server-scene.ts";
+import { RecordInMemory, type ScriptedClient, ServerScene } from "./server-scene.ts";
 
 const ALICE = "0123456789abcdef-alice";
 const BOB = "0123456789abcdef-bob";
 const owner = (token: string, slot = 0): string => `h2ts:owner=${token}/${slot}`;
 
 /** A lease by itself, and a way to claim it as clients do: told its number first. */
-function bareLease(keepMs: number, clock = new SimulatedClock()) {
-  const lease = new Lease({ clock, random: new SeededRandom(1), keepMs });
+function bareLease(keepMs: number, clock = new SimulatedClock(), record: LeaseRecord = NO_RECORD, seed = 1) {
+  const lease = new Lease({ clock, random: new SeededRandom(seed), keepMs, record });
   const claim = (owner: string, holder = { label: owner, cut: () => undefined }): Admission =>
     lease.claim({ kind: "owner", owner, slot: 0, lease: lease.numberFor(owner) }, holder);
   return { clock, lease, claim };
@@ -153,5 +154,75 @@ describe("the lease of an export", () => {
     third.leave(true);
     third.leave(true);
     expect(lease.isHeld).toBe(false);
+  });
+});
+
+describe("a server that is started anew", () => {
+  const record = new RecordInMemory();
+  const clock = new SimulatedClock();
+  const started = (seed: number) => bareLease(20_000, clock, record, seed);
+
+  it("leaves the export to the owner it had, under the same number, and to nobody else as long as a lease is kept", async () => {
+    const before = started(1);
+    before.claim("a");
+    const number = before.lease.numberFor("a");
+    const { lease, claim } = started(2);
+    expect(() => claim("b")).toThrow(/is kept for a, whose connection broke/);
+    expect(lease.numberFor("a")).toBe(number);
+    claim("a").leave(false);
+    await clock.advance(20_000);
+    claim("b").leave(false);
+    const again = started(3);
+    expect(again.lease.numberFor("a")).not.toBe(number);
+    await clock.advance(20_000);
+    again.claim("a");
+    expect(started(4).lease.numberFor("a")).not.toBe(number);
+  });
+
+  it("lets in anybody when the last one had left in order, or wrote without a token", () => {
+    record.forget();
+    const { lease, claim } = started(5);
+    claim("a").leave(true);
+    const next = started(6);
+    next.claim("b").leave(true);
+    lease.claim(
+      { kind: "owner", owner: "c", slot: 0, lease: lease.numberFor("c") },
+      { label: "c", cut: () => undefined },
+    );
+    expect(record.kept?.owner).toBe("c");
+    record.forget();
+    const last = started(7);
+    const writer = { label: "w", cut: () => undefined };
+    record.keep({ owner: "z", number: 1, label: "z" });
+    last.lease.claim({ kind: "writer" }, writer);
+    expect(record.kept).toBeUndefined();
+  });
+
+  it("lends nothing of which it can keep no record", () => {
+    const full = {
+      read: () => undefined,
+      forget: () => undefined,
+      keep: () => {
+        throw Object.assign(new Error("no room"), { code: "ENOSPC" });
+      },
+    };
+    expect(() => bareLease(0, clock, full).claim("a")).toThrow(/no record of that can be kept \(ENOSPC\)/);
+  });
+
+  it("knows a row by the records of all its nodes, which go when one of them is opened to write", () => {
+    const [a, b] = [`file test:${process.pid}:1`, `file test:${process.pid}:2`];
+    const row = new DeviceLeaseRecord([a, b]);
+    try {
+      expect(row.read()).toBeUndefined();
+      row.keep({ owner: "o", number: 7, label: "who" });
+      expect(row.read()).toEqual({ owner: "o", number: 7, label: "who" });
+      new DeviceLeaseRecord([b]).forget();
+      expect(row.read()).toBeUndefined();
+      row.keep({ owner: "o", number: 8, label: "who" });
+      new DeviceLeaseRecord([b]).keep({ owner: "p", number: 9, label: "other" });
+      expect(row.read()).toBeUndefined();
+    } finally {
+      row.forget();
+    }
   });
 });

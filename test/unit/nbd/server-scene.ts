@@ -8,6 +8,7 @@ import { AllowList } from "../../../src/nbd/server/allow-list.ts";
 import { Catalogue } from "../../../src/nbd/server/catalogue.ts";
 import { Connection, type ConnectionOptions } from "../../../src/nbd/server/connection.ts";
 import { Export } from "../../../src/nbd/server/export.ts";
+import { type LeaseRecord, NO_RECORD, type RecordedLease } from "../../../src/nbd/server/lease-record.ts";
 import { DEFAULT_LIMITS } from "../../../src/nbd/server/limits.ts";
 import { ByteSink } from "../../../src/nbd/wire/byte-sink.ts";
 import { ByteSource } from "../../../src/nbd/wire/byte-source.ts";
@@ -22,6 +23,23 @@ import { encodeRequest } from "../../../src/nbd/wire/request.ts";
 
 export const SIZE_BYTES = 4 * 1024 * 1024;
 
+/** What outlives a server, for as long as the test likes. */
+export class RecordInMemory implements LeaseRecord {
+  kept: RecordedLease | undefined;
+
+  read(): RecordedLease | undefined {
+    return this.kept;
+  }
+
+  keep(lease: RecordedLease): void {
+    this.kept = lease;
+  }
+
+  forget(): void {
+    this.kept = undefined;
+  }
+}
+
 export class ServerScene {
   readonly device: SimulatedDevice;
   readonly served: Export;
@@ -30,7 +48,12 @@ export class ServerScene {
   readonly connections: Connection[] = [];
 
   constructor(
-    options: Partial<ConnectionOptions> & { readOnly?: boolean; device?: SimulatedDevice; seed?: number } = {},
+    options: Partial<ConnectionOptions> & {
+      readOnly?: boolean;
+      device?: SimulatedDevice;
+      seed?: number;
+      record?: LeaseRecord;
+    } = {},
   ) {
     const clock = options.clock ?? new SystemClock();
     const limits = options.limits ?? { ...DEFAULT_LIMITS, leaseMs: 0 };
@@ -40,6 +63,7 @@ export class ServerScene {
       random: new SeededRandom(options.seed ?? 1),
       leaseMs: limits.leaseMs,
       clock,
+      record: options.record ?? NO_RECORD,
     });
     this.options = {
       catalogue: new Catalogue([this.served], new AllowList([], ["x"])),
