@@ -83,14 +83,16 @@ export class RemoteNode implements BlockDevice {
   }
 
   report(): DeviceReport {
-    const { state, address, addresses, inFlight, keptBytes: unflushedBytes, counters } = this.link;
+    const { state, address, addresses, requests, counters } = this.link;
+    const { count: inFlight } = requests;
+    const { bytes: unflushedBytes } = requests.kept;
     const { resent, reconnects, roundTripMs, lastError } = counters;
     const told = { state, address, addresses, inFlight, unflushedBytes, resent, reconnects, roundTripMs };
     return { kind: "remote", connection: { ...told, ...(lastError !== undefined && { lastError }) } };
   }
 
   writeUntil(untilMs: number): void {
-    this.link.writableUntilMs = untilMs;
+    this.link.tenure.writableUntilMs = untilMs;
   }
 
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {
@@ -100,7 +102,7 @@ export class RemoteNode implements BlockDevice {
     if (lengthBytes === 0) return Promise.resolve();
     const { from, to } = this.#units(offsetBytes, lengthBytes);
     const request = (at: number, length: number, parts: readonly Uint8Array[]): Promise<void> =>
-      this.link.read(at, length, parts);
+      this.link.requests.read(at, length, parts);
     if (to - from === lengthBytes) return this.#cut(from, to, targets, request);
     const before = new Uint8Array(offsetBytes - from);
     const after = new Uint8Array(to - offsetBytes - lengthBytes);
@@ -131,11 +133,11 @@ export class RemoteNode implements BlockDevice {
   }
 
   #writeUnits(from: number, to: number, sources: readonly Uint8Array[]): Promise<void> {
-    return this.#cut(from, to, sources, (at, length, parts) => this.link.write(at, length, parts));
+    return this.#cut(from, to, sources, (at, length, parts) => this.link.requests.write(at, length, parts));
   }
 
   flush(): Promise<void> {
-    return this.#writable ? this.link.flush() : Promise.resolve();
+    return this.#writable ? this.link.requests.flush() : Promise.resolve();
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
@@ -143,7 +145,7 @@ export class RemoteNode implements BlockDevice {
     const unit = this.#unitBytes;
     const from = Math.ceil(offsetBytes / unit) * unit;
     const to = Math.floor((offsetBytes + lengthBytes) / unit) * unit;
-    const trims = spans(from, to).map(([at, end]) => this.link.discard(at, end - at));
+    const trims = spans(from, to).map(([at, end]) => this.link.requests.discard(at, end - at));
     await Promise.allSettled(trims);
   }
 
@@ -153,7 +155,7 @@ export class RemoteNode implements BlockDevice {
     const { from, to } = this.#units(offsetBytes, lengthBytes);
     if (to - from !== lengthBytes || !offers(this.link.terms, TransmissionFlag.SEND_WRITE_ZEROES))
       return writeZeros(offsetBytes, lengthBytes, (at, zeros) => this.write(at, [zeros]));
-    await allOf(spans(from, to).map(([at, end]) => this.link.zero(at, end - at, keepRoom)));
+    await allOf(spans(from, to).map(([at, end]) => this.link.requests.zero(at, end - at, keepRoom)));
   }
 
   async extents(offsetBytes: number, lengthBytes: number, countMax: number): Promise<DeviceExtent[]> {
@@ -161,7 +163,7 @@ export class RemoteNode implements BlockDevice {
     if (refusal !== undefined) throw refusal;
     const { from, to } = this.#units(offsetBytes, lengthBytes);
     const [span] = spans(from, to);
-    const found = span && (await this.link.extents(span[0], span[1] - span[0]));
+    const found = span && (await this.link.requests.extents(span[0], span[1] - span[0]));
     if (found === undefined) return [{ lengthBytes, isHole: false }];
     const extents: DeviceExtent[] = [];
     let at = from;

@@ -221,8 +221,7 @@ describe("writes that no flush covers", () => {
       refused.writeUInt32BE(5, 4);
       return refused;
     };
-    await expect(device.flush()).rejects.toThrow(/EIO/);
-    await expect(device.flush()).rejects.toBeInstanceOf(ContentLostError);
+    for (let i = 0; i < 2; i++) await expect(device.flush()).rejects.toBeInstanceOf(ContentLostError);
     await device.close();
   });
 

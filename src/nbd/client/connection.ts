@@ -3,7 +3,14 @@
 // Invariant I12: a reply must belong to a request that is under way and fit it, or the connection ends with a typed error.
 
 import { ChunkType, Command, WireError } from "../wire/constants.ts";
-import { DATA_OFFSET_BYTES, decodeBlockStatus, decodeChunkError, decodeDataOffset, decodeHole } from "../wire/chunk.ts";
+import {
+  type BlockStatus,
+  DATA_OFFSET_BYTES,
+  decodeBlockStatus,
+  decodeChunkError,
+  decodeDataOffset,
+  decodeHole,
+} from "../wire/chunk.ts";
 import { NbdProtocolError } from "../wire/errors.ts";
 import {
   CHUNK_HEADER_BYTES,
@@ -21,6 +28,8 @@ import type { Transaction } from "./transaction.ts";
 
 /** An error chunk, or one we do not know, is no longer than this. */
 const CHUNK_MAX_BYTES = 64 * 1024;
+/** We ask for no more. */
+const CONTEXTS_MAX = 2;
 
 export interface ConnectionObserver {
   /** The server answered; `error` is the system's name for what it said no with. */
@@ -34,6 +43,8 @@ interface Waiting {
   /** What came of a structured reply so far. */
   reply: ReadReply | undefined;
   error: string | undefined;
+  /** Of a BLOCK_STATUS, one for each context. */
+  readonly statuses: BlockStatus[];
 }
 
 export class Connection {
@@ -56,6 +67,15 @@ export class Connection {
     return this.#waiting.size;
   }
 
+  /** This request was sent and not answered. */
+  has(cookie: number): boolean {
+    return this.#waiting.has(cookie);
+  }
+
+  get isOver(): boolean {
+    return this.#over;
+  }
+
   /** All that was ever received: as long as it grows the server is alive. */
   get receivedBytes(): number {
     return this.#export.source.receivedBytes;
@@ -63,7 +83,7 @@ export class Connection {
 
   send(transaction: Transaction): void {
     if (this.#over) return;
-    this.#waiting.set(transaction.cookie, { transaction, reply: undefined, error: undefined });
+    this.#waiting.set(transaction.cookie, { transaction, reply: undefined, error: undefined, statuses: [] });
     this.#export.sink.send(transaction.message);
   }
 
@@ -136,14 +156,23 @@ export class Connection {
       } else if (chunk.type >= ChunkType.ERROR) {
         waiting.error ??= errorNameOf(decodeChunkError(payload, chunk.type === ChunkType.ERROR_OFFSET).error);
       } else if (chunk.type === ChunkType.BLOCK_STATUS && transaction.command === Command.BLOCK_STATUS) {
-        transaction.status?.(decodeBlockStatus(payload));
+        this.#status(decodeBlockStatus(payload), waiting);
       } else if (chunk.type !== ChunkType.NONE || chunk.lengthBytes > 0 || !chunk.done) {
         throw new NbdProtocolError("chunk", `type ${chunk.type} in answer to command ${transaction.command}`);
       }
     }
     if (!chunk.done) return;
     if (isRead && waiting.error === undefined) (waiting.reply ?? new ReadReply(transaction)).end();
+    if (waiting.error === undefined) for (const status of waiting.statuses) transaction.status?.(status);
     this.#settle(waiting);
+  }
+
+  /** What a server that is cut off has told of it counts for nothing, so it is kept until the reply is whole. */
+  #status(status: BlockStatus, { statuses }: Waiting): void {
+    if (statuses.some(({ contextId }) => contextId === status.contextId))
+      throw new NbdProtocolError("reply to BLOCK_STATUS", `context ${status.contextId} comes twice`);
+    if (statuses.length === CONTEXTS_MAX) throw new NbdProtocolError("reply to BLOCK_STATUS", "too many contexts");
+    statuses.push(status);
   }
 
   async #data(lengthBytes: number, reply: ReadReply): Promise<void> {

@@ -3,6 +3,7 @@
 
 import type { Duplex } from "node:stream";
 import { beforeEach, describe, expect, it } from "vitest";
+import { SimulatedDevice } from "../../../src/device/simulated.ts";
 import { SimulatedClock } from "../../../src/device/simulated-clock.ts";
 import type { NodeEvent } from "../../../src/nbd/client/events.ts";
 import { Link } from "../../../src/nbd/client/link.ts";
@@ -11,7 +12,7 @@ import { POLICY_DEFAULT, type RemotePolicy } from "../../../src/nbd/client/polic
 import type { Reached, Way } from "../../../src/nbd/client/way.ts";
 import { DEFAULT_LIMITS } from "../../../src/nbd/server/limits.ts";
 import { NbdClosedError } from "../../../src/nbd/wire/errors.ts";
-import { RecordInMemory, ServerScene } from "./server-scene.ts";
+import { RecordInMemory, ServerScene, SIZE_BYTES } from "./server-scene.ts";
 
 const OWNER = "0123456789abcdef";
 const BLOCK = new Uint8Array(4096).fill(1);
@@ -35,6 +36,10 @@ class ClosableWay implements Way {
   /** When it was tried. */
   readonly triedMs: number[] = [];
   isOpen = true;
+  /** The server has no leases. */
+  isForeign = false;
+  /** To be called when another address is better. */
+  onBetter: (address: string) => void = () => undefined;
   #stream: Duplex | undefined;
 
   async reach(): Promise<Reached> {
@@ -43,7 +48,14 @@ class ClosableWay implements Way {
     this.#stream = scene.connect();
     const lease = { kind: "owner", owner: OWNER, slot: 0 } as const;
     const negotiation = await Negotiation.begin(this.#stream, { exportName: "x", clock, lease, encrypt: undefined });
-    return { opened: await negotiation.open(), address: "the server" };
+    const opened = await negotiation.open();
+    const terms = { ...opened.terms, ...(this.isForeign && { lease: undefined }) };
+    return { opened: { ...opened, terms }, address: "the server" };
+  }
+
+  /** It can be connected anew at once. */
+  drop(): void {
+    this.#stream?.destroy();
   }
 
   /** Until the server has noticed, too. */
@@ -55,7 +67,9 @@ class ClosableWay implements Way {
   }
 
   blame(): void {}
-  watch(): void {}
+  watch(_: string, onBetter: (address: string) => void): void {
+    this.onBetter = onBetter;
+  }
   close(): void {}
   answers(): Promise<boolean> {
     return Promise.resolve(this.isOpen);
@@ -88,13 +102,14 @@ async function watched(work: Promise<void>): Promise<{ said: string }> {
   return seen;
 }
 
-const write = (link: Link): Promise<{ said: string }> => watched(link.write(0, BLOCK.length, [BLOCK]));
+const write = (link: Link, at = 0): Promise<{ said: string }> =>
+  watched(link.requests.write(at, BLOCK.length, [BLOCK]));
 
-/** The server does not finish its next write before the promise does. */
-function holdNextWrite(): () => void {
+/** The server does not finish its next operation of this kind before the promise does. */
+function holdNext(operation: "read" | "write"): () => void {
   let letGo = (): void => undefined;
   const until = new Promise<void>((resolve) => (letGo = resolve));
-  scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
+  scene.device.fail({ operation, nth: 1, effect: { kind: "late", until } });
   return letGo;
 }
 
@@ -126,7 +141,7 @@ describe("a connection that is lost", () => {
     expect(way.triedMs.length).toBeGreaterThan(3500);
     way.triedMs.length = 0;
     const askedMs = clock.monotonicMs();
-    const request = await watched(link.read(0, 4096, [new Uint8Array(4096)]));
+    const request = await watched(link.requests.read(0, 4096, [new Uint8Array(4096)]));
     await pass(1999);
     expect({ tries: way.triedMs, ...request }).toEqual({ tries: [askedMs, askedMs + 1000], said: "nothing" });
     await pass(1);
@@ -134,16 +149,120 @@ describe("a connection that is lost", () => {
   });
 });
 
+describe("a server that hangs up at a certain request", () => {
+  it("is asked for it with growing pauses, though it lets itself be connected to each time", async () => {
+    const device = new SimulatedDevice("disk", SIZE_BYTES);
+    scene = new ServerScene({ clock, limits: DEFAULT_LIMITS, device });
+    const link = await open({ timeoutMs: 60_000 });
+    way.triedMs.length = 0;
+    device.write = () => {
+      way.drop();
+      return Promise.resolve();
+    };
+    await write(link);
+    for (let ms = 0; ms < 5000; ms += 10) await pass(10);
+    expect(way.triedMs).toEqual([0, 50, 150, 350, 750, 1550, 2550, 3550, 4550]);
+  });
+});
+
+describe("another address that is better", () => {
+  it("is changed to when what is under way is answered soon; else it goes on by the one in use", async () => {
+    const link = await open({ timeoutMs: 8000 });
+    way.triedMs.length = 0;
+    const letGo = holdNext("write");
+    const request = await write(link);
+    way.onBetter("the other one");
+    const meanwhile = await write(link, 8192);
+    await pass(999);
+    expect(meanwhile.said).toBe("nothing");
+    await pass(1);
+    expect(meanwhile.said).toBe("done");
+    letGo();
+    await quiet();
+    expect(request.said).toBe("done");
+    expect(way.triedMs).toEqual([]);
+    way.onBetter("the other one");
+    await quiet();
+    await pass(1);
+    expect(way.triedMs).toHaveLength(1);
+    expect((await write(link)).said).toBe("done");
+  });
+});
+
+describe("writes that no flush covers", () => {
+  it("are written again for as long as that takes, if the server goes on answering", async () => {
+    let busyUntilMs = 0;
+    const delayMs = (operation: string): number => {
+      if (operation !== "write" || way.triedMs.length === 0) return 0;
+      busyUntilMs = Math.max(busyUntilMs, clock.monotonicMs()) + 500;
+      return busyUntilMs - clock.monotonicMs();
+    };
+    // So long 32 MiB take at 8 MB/s.
+    const device = new SimulatedDevice("disk", SIZE_BYTES, { clock, delayMs });
+    scene = new ServerScene({ clock, limits: DEFAULT_LIMITS, device });
+    const link = await open({ timeoutMs: 6000 });
+    way.triedMs.length = 0;
+    for (let i = 0; i < 8; i++) await link.requests.write(i * BLOCK.length, BLOCK.length, [BLOCK]);
+    await way.cut();
+    way.isOpen = true;
+    const request = await watched(link.requests.read(0, 4096, [new Uint8Array(4096)]));
+    await pass(3999);
+    expect(request.said).toBe("nothing");
+    await pass(1);
+    expect(request.said).toBe("done");
+    expect(events.at(-1)).toMatchObject({ kind: "reconnected", keptWrites: 8 });
+    expect(way.triedMs).toHaveLength(1);
+  });
+
+  it.each(["an older one", "the node's header"])(
+    "are not written again when the heartbeat is too old by the time that %s is answered (I11)",
+    async (what) => {
+      way.isForeign = true;
+      const link = await open({ timeoutMs: 60_000 });
+      await link.requests.write(0, 4096, [BLOCK]);
+      // Not before the one it overlaps.
+      await link.requests.write(2048, 4096, [BLOCK]);
+      link.tenure.writableUntilMs = clock.monotonicMs() + 1000;
+      await way.cut();
+      way.isOpen = true;
+      const letGo = holdNext(what === "an older one" ? "write" : "read");
+      const request = await write(link, 8192);
+      await pass(1001);
+      const { write: before } = scene.device.calls;
+      letGo();
+      await pass(100);
+      expect(scene.device.calls.write).toBe(before);
+      expect(request.said).toMatch(/longer than it was ours/);
+      expect(events.at(-1)).toMatchObject({ kind: "gave-up" });
+    },
+  );
+
+  it("nor is a request without an answer sent again then", async () => {
+    way.isForeign = true;
+    const link = await open({ timeoutMs: 60_000 });
+    link.tenure.writableUntilMs = clock.monotonicMs() + 1000;
+    await way.cut();
+    way.isOpen = true;
+    const letGo = holdNext("read");
+    const request = await write(link);
+    await pass(1001);
+    letGo();
+    await pass(100);
+    expect(scene.device.calls.write).toBe(0);
+    expect(request.said).toMatch(/longer than it was ours/);
+  });
+});
+
 describe("a request without an answer", () => {
   it("has nbd-timeout, and not a millisecond less", async () => {
     const link = await open({ timeoutMs: 2000 });
-    const letGo = holdNextWrite();
+    const letGo = holdNext("write");
     const first = await write(link);
     await pass(1999);
     letGo();
     await quiet();
     expect(first.said).toBe("done");
-    holdNextWrite();
+    holdNext("write");
     const second = await write(link);
     await pass(1999);
     expect(second.said).toBe("nothing");
@@ -155,13 +274,13 @@ describe("a request without an answer", () => {
 
   it("has that in all, however many connections it goes over", async () => {
     const link = await open({ timeoutMs: 2000 });
-    const letGo = holdNextWrite();
+    const letGo = holdNext("write");
     const request = await write(link);
     await pass(700);
     await way.cut();
     // Nobody gets the export before this is over.
     letGo();
-    holdNextWrite();
+    holdNext("write");
     way.isOpen = true;
     await pass(700);
     expect(events.map(({ kind }) => kind)).toEqual(["connected", "lost", "reconnected"]);
@@ -177,8 +296,8 @@ describe("a node that nobody waited for, away for longer than its lease is kept"
 
   async function away(): Promise<Link> {
     const link = await open({});
-    await link.write(0, BLOCK.length, [BLOCK]);
-    await link.flush();
+    await link.requests.write(0, BLOCK.length, [BLOCK]);
+    await link.requests.flush();
     await way.cut();
     await pass(AWAY_MS);
     return link;
@@ -242,7 +361,7 @@ describe("a node that was away for a moment only", () => {
     // Whoever has it is to be gone after 5 seconds.
     scene = new ServerScene({ clock, limits: { ...DEFAULT_LIMITS, leaseMs: 5000 }, record });
     const link = await open({ timeoutMs: 60_000 });
-    await link.write(0, BLOCK.length, [BLOCK]);
+    await link.requests.write(0, BLOCK.length, [BLOCK]);
     await way.cut();
     const request = await write(link);
     await pass(6000);
