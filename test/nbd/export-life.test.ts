@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs"
 import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openDevice } from "../../src/nbd/open.ts";
-import { Command } from "../../src/nbd/wire/constants.ts";
+import { Command, Option, OptionReply } from "../../src/nbd/wire/constants.ts";
 import { decodeMetaContext } from "../../src/nbd/wire/option-reply.ts";
 import { ScriptedClient } from "../unit/nbd/server-scene.ts";
 import { ExportPlace } from "./export-place.ts";
@@ -83,14 +83,22 @@ describe("h2ts export", () => {
     expect(numbers[2]).not.toBe(numbers[0]);
   });
 
-  it("hangs up on one connection too many", async () => {
-    const server = await place.serve(...listen(), "--connections", "2", "x");
-    const clients = [1, 2].map(() => new ScriptedClient(connect(place.path("s"))));
-    for (const client of clients) await client.greet();
-    const third = new ScriptedClient(connect(place.path("s")));
-    await expect(third.greet()).rejects.toThrow();
-    expect(server.log).toContain("one connection more than 2");
-    for (const client of [...clients, third]) client.stream.destroy();
+  it("lets no more connections open an export than it may have, and nobody who does not open one keep others out", async () => {
+    const server = await place.serve(...listen(), "-r", "--connections", "2", "x");
+    const greeted = async (): Promise<ScriptedClient> => {
+      const client = new ScriptedClient(connect(place.path("s")));
+      await client.greet();
+      return client;
+    };
+    const idle = [await greeted(), await greeted()];
+    const readers = [await opened(), await opened()];
+    for (const client of idle) await expect(client.option(Option.LIST)).rejects.toThrow();
+    const third = await greeted();
+    expect(await third.tryGo()).toMatchObject({ type: OptionReply.ERR_POLICY });
+    readers[0]?.leave();
+    await expect.poll(() => third.tryGo()).toMatchObject({ type: OptionReply.ACK });
+    expect(server.log.match(/hung up on: others want in/g)).toHaveLength(2);
+    for (const client of [...readers, third]) client.stream.destroy();
   });
 
   it("has threads enough that one hung device holds up no other", async () => {

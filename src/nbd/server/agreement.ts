@@ -21,6 +21,10 @@ export interface Negotiation {
   readonly canSecure: boolean;
   /** The client asked to be spared 124 zeroes. */
   readonly noZeroes: boolean;
+  /** Rejects with NbdClosedError when the connection ends, whoever ended it. */
+  readonly gone: Promise<never>;
+  /** The server has room for one more connection with an open export. */
+  readonly hasRoom: () => boolean;
   /** Everything is closing down; no export is opened any more. */
   readonly isDraining: () => boolean;
   /** Told of every admission; whoever made the connection leaves with it. */

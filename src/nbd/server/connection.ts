@@ -29,6 +29,8 @@ export interface ConnectionOptions {
   /** TLS is required where it is given. */
   readonly tls: TlsKeys | undefined;
   readonly log: (line: string) => void;
+  /** Whether one more connection may have an export open. */
+  readonly hasRoom: () => boolean;
 }
 
 export class Connection {
@@ -60,6 +62,16 @@ export class Connection {
 
   get label(): string {
     return labelOf(this.#visitor);
+  }
+
+  /** It has an export open; until then nothing is known of who is at the other end. */
+  get isOpen(): boolean {
+    return this.#transmission !== undefined;
+  }
+
+  /** Ends it, for others that want in. */
+  makeWay(): void {
+    this.#hangUp("hung up on: others want in, and it was the longest about opening an export");
   }
 
   /** Takes no more requests; `ended` resolves when those under way are over. */
@@ -121,8 +133,10 @@ export class Connection {
   }
 
   #negotiation(noZeroes: boolean, mustSecure: boolean): Negotiation {
-    const { catalogue, tls } = this.#options;
+    const { catalogue, tls, hasRoom } = this.#options;
     return {
+      gone: endOf(this.#stream),
+      hasRoom,
       source: this.#source,
       sink: this.#sink,
       catalogue,
@@ -217,4 +231,15 @@ export class Connection {
   #log(line: string): void {
     this.#options.log(`${this.label}: ${line}`);
   }
+}
+
+/** Rejects when the stream is closed. */
+function endOf(stream: Duplex): Promise<never> {
+  const gone = new Promise<never>((_, reject) => {
+    const closed = (): void => reject(new NbdClosedError("opening an export", false));
+    if (stream.destroyed) closed();
+    else stream.once("close", closed).once("end", closed);
+  });
+  gone.catch(() => undefined);
+  return gone;
 }

@@ -94,6 +94,11 @@ export class Lease {
     return this.#writer !== undefined;
   }
 
+  /** This owner writes, or may come back to. */
+  isHeldBy(owner: string): boolean {
+    return this.#writer?.owner === owner;
+  }
+
   /** The number of the lease that an owner gets if it claims now: as before, as long as nobody else wrote in between. Never 0. */
   numberFor(owner: string): number {
     return this.#leaseOf(owner)?.number ?? ++this.#toldNumber;

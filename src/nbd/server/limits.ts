@@ -8,7 +8,10 @@ export const OPTION_DATA_MAX_BYTES = 64 * 1024;
 export const EXTENTS_MAX = 512;
 
 export interface ServerLimits {
-  /** Connections of all clients together; further ones are hung up on. */
+  /**
+   * Connections of all clients together that have an export open; no further one gets to open any. As many may be about it: of
+   * those the oldest is hung up on when another one comes.
+   */
   readonly connectionsMax: number;
   /** Requests under way on one connection; further ones are not read. */
   readonly requestsMax: number;

@@ -19,6 +19,13 @@ export async function admit(negotiation: Negotiation, agreed: Agreed, name: stri
     return { refusal: { type: OptionReply.ERR_SHUTDOWN, message: "the server is shutting down" } };
   const contexts = agreed.contexts?.exportName === name ? agreed.contexts.selected : [];
   const claim = claimOf(negotiation, found, contexts);
+  // An owner takes the place of a connection of its own.
+  if (!negotiation.hasRoom() && !(claim.kind === "owner" && found.lease.isHeldBy(claim.owner))) {
+    negotiation.log("refused: there are as many open exports as there may be");
+    return {
+      refusal: { type: OptionReply.ERR_POLICY, message: "the server has all the connections that it may have" },
+    };
+  }
   let admission: Admission;
   try {
     admission = found.lease.claim(claim, holder);
@@ -29,7 +36,8 @@ export async function admit(negotiation: Negotiation, agreed: Agreed, name: stri
   }
   const flags = flagsFor(found, claim, agreed);
   negotiation.admitted(admission);
-  await admission.ready;
+  // Where the device hangs that may be never: whoever gives up waiting leaves, and is in nobody's way.
+  await Promise.race([admission.ready, negotiation.gone]);
   const readOnly = (flags & TransmissionFlag.READ_ONLY) !== 0;
   return { opened: { export: found, readOnly, structured: agreed.structured, contexts, flags, admission } };
 }

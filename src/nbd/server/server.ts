@@ -1,11 +1,11 @@
-// The server: listens, takes connections in up to a bound, and comes to an end in which everything under way is finished,
+// The server: listens, takes connections in up to a bound for those with an export open and another one for those without, and comes to an end in which everything under way is finished,
 // answered and flushed.
 
 import { rmSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { Connection, type ConnectionOptions } from "./connection.ts";
 import { type ListenAddress, formatListenAddress } from "./listen-address.ts";
-import type { Visitor } from "./visitor.ts";
+import { labelOf, type Visitor } from "./visitor.ts";
 
 /** A dead host is noticed after about twice this, and its lease given back. */
 const KEEPALIVE_MS = 15_000;
@@ -16,8 +16,10 @@ export class NbdServer {
   readonly #connections = new Set<Connection>();
   #nextNumber = 1;
 
-  constructor(options: ConnectionOptions) {
-    this.#options = options;
+  constructor(options: Omit<ConnectionOptions, "hasRoom">) {
+    const { connectionsMax } = options.limits;
+    const open = (): number => [...this.#connections].filter(({ isOpen }) => isOpen).length;
+    this.#options = { ...options, hasRoom: () => open() < connectionsMax };
   }
 
   /** Connections open now. */
@@ -54,16 +56,14 @@ export class NbdServer {
     const { catalogue, limits, log } = this.#options;
     socket.on("error", () => undefined);
     const visitor: Visitor = { number: this.#nextNumber++, address: addressOf(socket), identity: undefined };
-    const refusal = !catalogue.admits(visitor)
-      ? "is not allowed"
-      : this.#connections.size >= limits.connectionsMax
-        ? `would be one connection more than ${limits.connectionsMax}`
-        : undefined;
-    if (refusal !== undefined) {
-      log(`${visitor.address ?? `client ${visitor.number}`}: ${refusal}; hung up on`);
+    if (!catalogue.admits(visitor)) {
+      log(`${labelOf(visitor)}: is not allowed; hung up on`);
       socket.destroy();
       return;
     }
+    // Whoever only connects must not keep others out: who is about it for longest goes.
+    const [oldest, ...others] = [...this.#connections].filter(({ isOpen }) => !isOpen);
+    if (others.length + 1 >= limits.connectionsMax) oldest?.makeWay();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
     const connection = new Connection(socket, visitor, this.#options);

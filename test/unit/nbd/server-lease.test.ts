@@ -83,6 +83,33 @@ describe("the lease of an export", () => {
     expect(scene.lines).toContain("client 1: cut off: another connection takes its place");
   });
 
+  it("does not keep those who wait for its old requests, which may never end, when they give up", async () => {
+    const clock = new SimulatedClock();
+    const scene = new ServerScene({ clock, limits: DEFAULT_LIMITS });
+    const old = await scene.opened([owner(ALICE)]);
+    let letGo = (): void => undefined;
+    const until = new Promise<void>((resolve) => (letGo = resolve));
+    scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
+    old.send(Command.WRITE, 0, 4, 0, Buffer.from("late"));
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const [impatient, silent] = [await asking(scene, owner(ALICE)), await asking(scene, owner(ALICE))];
+    for (const client of [impatient, silent]) client.go().catch(() => undefined);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    impatient.stream.destroy();
+    await scene.connections[1]?.ended;
+    // It neither reads nor leaves.
+    await clock.advance(DEFAULT_LIMITS.handshakeMs);
+    await scene.connections[2]?.ended;
+    const last = await asking(scene, owner(ALICE));
+    let isIn = false;
+    const going = last.go().then(() => (isIn = true));
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(isIn).toBe(false);
+    letGo();
+    await going;
+    expect((await last.ask(Command.READ, 0, 4)).data.toString()).toBe("late");
+  });
+
   it("is kept for an owner whose connection broke, and given up by one that left in order", async () => {
     const scene = new ServerScene({ limits: { ...DEFAULT_LIMITS, leaseMs: 60_000 }, clock: new SystemClock() });
     const alice = await scene.opened([owner(ALICE)]);

@@ -69,6 +69,7 @@ export class ServerScene {
       catalogue: new Catalogue([this.served], new AllowList([], ["x"])),
       tls: undefined,
       log: (line) => this.lines.push(line),
+      hasRoom: () => true,
       ...options,
       clock,
       limits,
