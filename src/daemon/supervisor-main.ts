@@ -9,14 +9,15 @@ import { Supervisor } from "./supervisor.ts";
 
 const now = (): Date => new Date();
 
-async function live(supervisor: Supervisor, log: DaemonLog): Promise<number> {
-  let stopping = false;
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.on(signal, () => {
-      if (!stopping) supervisor.stop();
-      stopping = true;
-    });
-  }
+/** Resolves when a signal asks for the end. To be called before anything is begun that would be left behind. */
+function stopAsked(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
+  });
+}
+
+async function live(supervisor: Supervisor, log: DaemonLog, asked: Promise<void>): Promise<number> {
+  void asked.then(() => supervisor.stop());
   const { error } = await supervisor.ended;
   await supervisor.close();
   if (error !== undefined) log.line(`ending: ${error}`);
@@ -31,11 +32,12 @@ function survive(log: DaemonLog): void {
 
 /** Runs a mount to its end, logging to stderr. Throws {@link MountError} when it can't start. */
 export async function superviseInForeground(request: MountRequest): Promise<void> {
+  const asked = stopAsked();
   const { logPath } = request.options;
   const log = logPath === undefined ? DaemonLog.toStderr(now) : openLog(logPath);
-  const supervisor = await Supervisor.start(request, log);
+  const supervisor = await Supervisor.start(request, log, asked);
   survive(log);
-  process.exitCode = await live(supervisor, log);
+  process.exitCode = await live(supervisor, log, asked);
 }
 
 function openLog(path: string): DaemonLog {
@@ -53,12 +55,13 @@ async function superviseDetached(request: MountRequest): Promise<void> {
       if (process.send && process.connected) process.send(message, undefined, undefined, () => resolve());
       else resolve();
     });
+  const asked = stopAsked();
   let supervisor: Supervisor;
   let log: DaemonLog;
   try {
     const { logPath } = request.options;
     log = logPath === undefined ? DaemonLog.inMemory(now) : openLog(logPath);
-    supervisor = await Supervisor.start(request, log);
+    supervisor = await Supervisor.start(request, log, asked);
   } catch (error) {
     const known = error instanceof MountError;
     const message = error instanceof Error ? error.message : String(error);
@@ -67,7 +70,7 @@ async function superviseDetached(request: MountRequest): Promise<void> {
   }
   survive(log);
   await report({ type: "ready", warnings: [...supervisor.warnings] });
-  process.exit(await live(supervisor, log));
+  process.exit(await live(supervisor, log, asked));
 }
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {

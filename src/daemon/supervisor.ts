@@ -38,6 +38,8 @@ export class Supervisor {
   /** When the worker began to serve; infinite while none does. */
   #servingSinceMs = this.#clock.monotonicMs();
   #control: ControlServer | undefined;
+  /** From then on another worker follows one that dies. */
+  #begin: () => void = () => undefined;
 
   private constructor(
     request: MountRequest,
@@ -52,24 +54,31 @@ export class Supervisor {
     this.#legacy = legacy;
     this.#worker = worker;
     this.#serving = Promise.resolve(worker);
-    this.ended = this.#supervise();
+    this.ended = new Promise<void>((resolve) => (this.#begin = resolve)).then(() => this.#supervise());
   }
 
-  /** Mounts; resolves once programs can use the mount. Throws {@link MountError}, with nothing left behind. */
-  static async start(request: MountRequest, log: DaemonLog): Promise<Supervisor> {
+  /**
+   * Mounts; resolves once programs can use the mount. Throws {@link MountError}, with nothing left behind, also when `asked`, that it
+   * should end, resolves before.
+   */
+  static async start(request: MountRequest, log: DaemonLog, asked: Promise<void>): Promise<Supervisor> {
     // fuse-native mounts by itself, inside the worker, and ends with it.
     const connection = request.options.transport === "kernel" ? KernelConnection.open(request) : undefined;
     const heartbeatNonce = new SystemRandom().bytes(NONCE_BYTES);
     const legacy = { heartbeatNonce, kernel: connection };
     const worker = new WorkerProcess(request, legacy, log, { program: WORKER, takeOver: false });
+    const stopped = asked.then(() => {
+      throw new MountError(`${request.directory}: asked to stop before it was mounted`);
+    });
     let supervisor: Supervisor | undefined;
     try {
-      await worker.reach("opened");
+      await Promise.race([worker.reach("opened"), stopped]);
       connection?.mount();
       worker.serve();
-      await worker.reach("serving");
+      await Promise.race([worker.reach("serving"), stopped]);
       supervisor = new Supervisor(request, log, connection, legacy, worker);
       await supervisor.#listen();
+      supervisor.#begin();
     } catch (error) {
       worker.kill();
       await worker.ended;

@@ -17,6 +17,8 @@ const describe = (error: unknown): string => (error instanceof Error ? error.mes
 
 let worker: Worker | undefined;
 let devices: DeviceSender | undefined;
+/** There may be programs that use the mount. */
+let serving = false;
 
 async function obey(order: WorkerOrder): Promise<void> {
   switch (order.type) {
@@ -36,6 +38,7 @@ async function obey(order: WorkerOrder): Promise<void> {
       worker.onTargets = (targets) => void report({ type: "targets", targets });
       return report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
     case "serve": {
+      serving = true;
       const served = worker as Worker;
       served.onSettled = () => void report({ type: "settled" });
       const { ended, warnings } = await served.serve();
@@ -94,7 +97,11 @@ process.on("message", (message) => {
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
 // What is printed goes to the supervisor's log; when that is gone nobody reads it, which is no reason to stop.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
-process.on("disconnect", () => console.error("worker: the supervisor is gone; serving on"));
+process.on("disconnect", () => {
+  // Nobody would ever ask it to serve, and it would keep what it has locked.
+  if (!serving) process.exit(MountExit.SYSTEM);
+  console.error("worker: the supervisor is gone; serving on");
+});
 
 // Whatever nobody caught says that the state in memory may be wrong: nothing more is written, what is there can be read.
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {

@@ -92,13 +92,13 @@ describe("h2ts export", () => {
     };
     const idle = [await greeted(), await greeted()];
     const readers = [await opened(), await opened()];
-    for (const client of idle) await expect(client.option(Option.LIST)).rejects.toThrow();
+    await expect(idle[0]?.option(Option.LIST)).rejects.toThrow();
     const third = await greeted();
     expect(await third.tryGo()).toMatchObject({ type: OptionReply.ERR_POLICY });
     readers[0]?.leave();
     await expect.poll(() => third.tryGo()).toMatchObject({ type: OptionReply.ACK });
-    expect(server.log.match(/hung up on: others want in/g)).toHaveLength(2);
-    for (const client of [...readers, third]) client.stream.destroy();
+    expect(server.log.match(/hung up on: others want in/g)).toHaveLength(1);
+    for (const client of [...idle, ...readers, third]) client.stream.destroy();
   });
 
   it("has threads enough that one hung device holds up no other", async () => {

@@ -2,7 +2,7 @@
 // where it is gone when the machine is started anew, under what the device is known by: whoever opens that to write on this
 // machine, other than a server does, takes the record away first (I11). No record is always safe: the owner is told another number.
 
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeRuntimeFolder, runtimeFolder } from "../../base/runtime-folder.ts";
 
@@ -59,7 +59,7 @@ export class DeviceLeaseRecord implements LeaseRecord {
   }
 
   forget(): void {
-    for (const path of this.#paths) rmSync(path, { force: true });
+    for (const path of this.#paths) if (existsSync(path)) rmSync(path, { force: true });
   }
 }
 
