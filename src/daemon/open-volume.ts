@@ -18,7 +18,7 @@ import type { VolumeReport } from "./volume-report.ts";
 
 // umount(8) returns before the daemon has committed and let go of its images; who mounts next waits that long for them.
 const LOCK_WAIT_MS = 10_000;
-const LOCK_RETRY_MS = 100;
+const RETRY_MS = 100;
 /** A disk that has to spin up first is waited for. */
 const OPEN_MS = 30_000;
 const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
@@ -49,7 +49,8 @@ export async function openVolume(
     policy: { timeoutMs: options.remoteTimeoutMs ?? deadlineMs, retryCount: options.remoteRetries },
     observer: (observed) => console.error(describeEvent(observed)),
   });
-  const copies = await assembleWhenFree(targets, { readOnly, clock, deadlineMs, openMs, open, lenient: true });
+  const assembling = { readOnly, clock, deadlineMs, openMs, open, lenient: true };
+  const copies = await assembleWhenThere(targets, assembling, takeOver ? (options.remoteTimeoutMs ?? deadlineMs) : 0);
   try {
     return await openOn(copies, {
       clock,
@@ -76,14 +77,22 @@ function masterRule(master: string, copies: CopySet): MasterRule {
   return /^[0-7]$/.test(master) ? Number(master) : copyNamed(master, copies.copies);
 }
 
-async function assembleWhenFree(targets: readonly string[], options: AssembleOptions): Promise<CopySet> {
-  for (let waitedMs = 0; ; waitedMs += LOCK_RETRY_MS) {
+/** Waits for targets that are in use still, and for so long for servers without which there is nothing: they may be starting again. */
+async function assembleWhenThere(
+  targets: readonly string[],
+  options: AssembleOptions,
+  awayMs: number,
+): Promise<CopySet> {
+  const startedMs = performance.now();
+  for (;;) {
     try {
       return await assemble(targets, options);
     } catch (error) {
-      if (!(error instanceof DeviceError) || error.operation !== "lock" || waitedMs >= LOCK_WAIT_MS) throw error;
+      if (!(error instanceof DeviceError)) throw error;
+      const patienceMs = error.operation === "lock" ? LOCK_WAIT_MS : error.code === "ENOTCONN" ? awayMs : 0;
+      if (performance.now() - startedMs >= patienceMs) throw error;
     }
-    await sleep(LOCK_RETRY_MS);
+    await sleep(RETRY_MS);
   }
 }
 
