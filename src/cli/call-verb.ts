@@ -3,7 +3,7 @@
 
 import type { VerbCall } from "../daemon/messages.ts";
 import { MountError } from "../daemon/start-mount.ts";
-import { daemonOf, volumeOn } from "./daemon-of.ts";
+import { daemonOf, volumeOn, workerAnswer } from "./daemon-of.ts";
 import { mountedReport } from "./status-report.ts";
 
 export interface VerbFlags {
@@ -12,7 +12,9 @@ export interface VerbFlags {
 
 /** Throws {@link MountError} with what the daemon says when it refuses. */
 export async function callVerb(directory: string, call: VerbCall, flags: VerbFlags): Promise<void> {
-  const client = await daemonOf(volumeOn(directory));
+  const mount = volumeOn(directory);
+  const client = await daemonOf(mount);
+  await workerAnswer(client, mount);
   const reply = await client.verb(call);
   client.close();
   if (!reply) throw new MountError(`${directory}: the daemon ended before ${call.verb} was done`);

@@ -3,12 +3,14 @@
 
 import { resolve } from "node:path";
 import { ControlClient } from "../daemon/control-client.ts";
-import type { DaemonReport } from "../daemon/messages.ts";
+import type { ControlReply, DaemonReport } from "../daemon/messages.ts";
 import { type MountedVolume, mountedVolumeAt } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { resolveDirectory } from "./mount-preparation.ts";
 
 const ANSWER_MS = 5000;
+/** A worker answers from memory: one that takes this long hangs. */
+const WORKER_ANSWER_MS = 10_000;
 
 /** The volume mounted on `directory`, if it is named as in the mount table: known without a look at it, which its worker would have to answer. */
 export function volumeNamed(directory: string): MountedVolume | undefined {
@@ -38,4 +40,19 @@ export async function presence(client: ControlClient, { directory }: MountedVolu
   throw new MountError(
     `${directory}: ${reply?.error ?? "its daemon does not answer; is its process stopped? (pgrep -af supervisor-main)"}`,
   );
+}
+
+/**
+ * Has the worker of the mount answer something: what only it can do may take any time, and would not end if it is stopped. What it
+ * answers need not make sense to another version. Throws {@link MountError}, with the connection closed, when it does not.
+ */
+export async function workerAnswer(
+  client: ControlClient,
+  { directory }: MountedVolume,
+  limitMs = WORKER_ANSWER_MS,
+): Promise<ControlReply> {
+  const reply = await client.call("status", limitMs);
+  if (reply !== undefined) return reply;
+  client.close();
+  throw new MountError(`${directory}: its worker does not answer; is its process stopped? (pgrep -af worker-main)`);
 }

@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { mountedVolumeAt, mountedVolumes, type MountedVolume } from "../daemon/mount-table.ts";
 import { UsageError } from "../daemon/mount-options.ts";
 import { MountError } from "../daemon/start-mount.ts";
-import { daemonOf, volumeNamed } from "./daemon-of.ts";
+import { daemonOf, volumeNamed, workerAnswer } from "./daemon-of.ts";
 import { reportFailure } from "./failure.ts";
 import { directoryServing, resolveDirectory, resolveTarget } from "./mount-preparation.ts";
 import { mountedReport, type StatusReport } from "./status-report.ts";
@@ -21,9 +21,6 @@ interface Flags {
   readonly verbose?: boolean;
   readonly watch?: string | true;
 }
-
-/** A worker answers from memory: one that takes this long hangs. */
-const ANSWER_MS = 10_000;
 
 export function addStatus(program: Command): void {
   program
@@ -86,8 +83,8 @@ async function reportOf(words: readonly string[]): Promise<StatusReport> {
 
 async function reportOfMount(mount: MountedVolume): Promise<StatusReport> {
   const client = await daemonOf(mount);
-  const reply = await client.call("status", ANSWER_MS);
+  const reply = await workerAnswer(client, mount);
   client.close();
-  if (!reply?.volume) throw new MountError(`${mount.directory}: ${reply?.error ?? "its worker does not answer"}`);
+  if (reply.volume === undefined) throw new MountError(`${mount.directory}: ${reply.error ?? "it tells nothing"}`);
   return mountedReport(reply, reply.volume);
 }

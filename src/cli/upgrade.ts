@@ -3,7 +3,7 @@
 import type { Command } from "commander";
 import { MountError } from "../daemon/start-mount.ts";
 import { WORKER } from "../daemon/worker-process.ts";
-import { daemonOf, volumeOn } from "./daemon-of.ts";
+import { daemonOf, volumeOn, workerAnswer } from "./daemon-of.ts";
 
 export function addUpgrade(program: Command): void {
   program
@@ -16,8 +16,10 @@ export function addUpgrade(program: Command): void {
 
 /** Resolves once the new worker serves. Throws {@link MountError}. */
 async function upgrade(directory: string): Promise<void> {
-  const client = await daemonOf(volumeOn(directory));
+  const mount = volumeOn(directory);
+  const client = await daemonOf(mount);
   try {
+    await workerAnswer(client, mount);
     const reply = await client.upgrade(WORKER);
     if (reply?.error !== undefined) throw new MountError(`${directory}: ${reply.error}`);
     if (!reply) throw new MountError(`${directory}: the mount ended before another worker had taken over`);

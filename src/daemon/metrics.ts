@@ -3,6 +3,7 @@
 
 import { createServer } from "node:http";
 import { Gauge, Registry } from "prom-client";
+import { removeDeadSocket } from "../base/dead-socket.ts";
 import type { MetricsAddress } from "./metrics-address.ts";
 import type { CopyReport, NodeReport, VolumeReport } from "./volume-report.ts";
 
@@ -12,7 +13,9 @@ export interface MetricsServer {
 }
 
 /** Serves `/metrics`. Rejects with the system's error when the address can't be had. */
-export function serveMetrics(address: MetricsAddress, report: () => VolumeReport): Promise<MetricsServer> {
+export async function serveMetrics(address: MetricsAddress, report: () => VolumeReport): Promise<MetricsServer> {
+  // A worker before us may have been killed.
+  if ("path" in address) await removeDeadSocket(address.path);
   const server = createServer((request, response) => {
     if (request.url !== "/metrics" || request.method !== "GET") return void response.writeHead(404).end();
     metricsOf(report()).then(

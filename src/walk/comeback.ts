@@ -58,14 +58,24 @@ export class Comeback {
       const nodes = this.#awaited(index);
       if (nodes === undefined) continue;
       away++;
-      const answers = await Promise.all(nodes.filter(isRemoteTarget).map(this.#options.answers));
-      if (answers.includes(false) || this.#closed || this.#awaited(index) === undefined) continue;
+      if (!(await this.#answer(index, nodes)) || this.#closed || this.#awaited(index) === undefined) continue;
       await bringBack(this.#volume, this.#caretaker, index).then(
         () => void this.#said.delete(index),
         (error: unknown) => this.#say(index, error instanceof Error ? error.message : String(error)),
       );
     }
     this.#waitMs = away === 0 ? FIRST_MS : Math.min(LONGEST_MS, this.#waitMs * 2);
+  }
+
+  /** Whether the servers of all nodes answer. Where the root remembers a node by a name that is none, they never do (I12). */
+  async #answer(index: number, nodes: readonly string[]): Promise<boolean> {
+    try {
+      const answers = await Promise.all(nodes.filter(isRemoteTarget).map(this.#options.answers));
+      return !answers.includes(false);
+    } catch (error) {
+      this.#say(index, error instanceof Error ? error.message : String(error));
+      return false;
+    }
   }
 
   /** The nodes of a copy that is away and may come back, if some of them are remote. */

@@ -1,6 +1,8 @@
 // Several addresses of one export: the best one that lives is used, another one when it fails, the better one when it returns;
 // what is under way is never lost on the way, and an address that leads elsewhere is left alone.
 
+import { once } from "node:events";
+import { createServer, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SystemClock } from "../../src/base/clock.ts";
 import { SeededRandom } from "../../src/base/random.ts";
@@ -8,8 +10,15 @@ import { randomUuid } from "../../src/base/uuid.ts";
 import { planLayout } from "../../src/copies/layout.ts";
 import type { BlockDevice } from "../../src/device/device.ts";
 import { encodeNodeHeader } from "../../src/format/node-header.ts";
+import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import type { NodeEvent } from "../../src/nbd/client/events.ts";
-import { deviceOpener } from "../../src/nbd/open.ts";
+import { Routes } from "../../src/nbd/client/routes.ts";
+import { answersFor, deviceOpener } from "../../src/nbd/open.ts";
+import { parseRemoteTarget } from "../../src/nbd/target.ts";
+import { HandshakeFlag, Info, Option, OptionReply } from "../../src/nbd/wire/constants.ts";
+import { encodeGreeting } from "../../src/nbd/wire/greeting.ts";
+import { encodeInfo } from "../../src/nbd/wire/info.ts";
+import { encodeOptionReply } from "../../src/nbd/wire/option-reply.ts";
 import { freePort, temporaryFolder } from "./foreign-servers.ts";
 import { type PeerRoute, ScriptedPeer } from "./scripted-peer.ts";
 
@@ -118,5 +127,60 @@ describe("addresses of one export", () => {
     ).toBe(false);
     expect(changes().at(-1) ?? String(ports[1])).not.toBe(String(ports[0]));
     await device.close();
+  });
+
+  it("of which the first answers and does not let us in: it is not gone back to again and again", async () => {
+    const ports = [await freePort(), await freePort()];
+    const { peer: full } = await peerOn(ports[0] as number);
+    const { peer } = await peerOn(ports[1] as number);
+    full.script = ({ request, bytes }) => {
+      const isGo = request === undefined && bytes.length > 12 && Buffer.from(bytes).readUInt32BE(8) === Option.GO;
+      return isGo ? encodeOptionReply(Option.GO, OptionReply.ERR_POLICY) : "send";
+    };
+    const clock = new SimulatedClock();
+    // Answers take no time.
+    const pass = async (): Promise<void> => {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await clock.advance(2000);
+    };
+    const target = parseRemoteTarget(`nbd://127.0.0.1:${ports[0]},127.0.0.1:${ports[1]}/x`);
+    const routes = new Routes(target, { clock, lease: { kind: "reader" } });
+    const better: string[] = [];
+    const reaching = routes.reach(60_000);
+    await pass();
+    const { address, opened } = await reaching;
+    routes.watch(address, (other) => void better.push(other));
+    for (let looks = 0; looks < 4; looks++) await pass();
+    expect({ address, better }).toEqual({ address: `127.0.0.1:${ports[1]}`, better: [] });
+    expect(peer.connections).toBeGreaterThan(3);
+    opened.destroy();
+    routes.close();
+  });
+
+  it("are looked at without leaving a connection behind, whether their server hangs up or not", async () => {
+    const sockets: Socket[] = [];
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      sockets.push(socket.on("error", () => undefined).resume());
+      socket.write(encodeGreeting(HandshakeFlag.FIXED_NEWSTYLE));
+      const info = encodeInfo({ type: Info.EXPORT, sizeBytes: 4096, flags: 1 });
+      for (let i = 0; i < 3; i++) {
+        socket.write(encodeOptionReply(Option.INFO, OptionReply.INFO, info));
+        socket.write(encodeOptionReply(Option.INFO, OptionReply.ACK));
+      }
+    }).listen(`${folder.path}/half-open`);
+    const pipes = (): number => process.getActiveResourcesInfo().filter((kind) => kind === "PipeWrap").length;
+    try {
+      await once(server, "listening");
+      // What other tests had open is closed by then.
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      const before = pipes();
+      expect(await answersFor(`nbd+unix:///x?socket=${folder.path}/half-open`, new SystemClock())).toBe(true);
+      // The server's end is still open.
+      await expect.poll(pipes).toBe(before + 1);
+      expect(sockets).toHaveLength(1);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    }
   });
 });

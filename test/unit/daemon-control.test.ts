@@ -5,6 +5,9 @@ import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { makeRuntimeFolder } from "../../src/base/runtime-folder.ts";
+import { workerAnswer } from "../../src/cli/daemon-of.ts";
+import { ControlClient } from "../../src/daemon/control-client.ts";
 import { ControlServer } from "../../src/daemon/control-server.ts";
 
 let folder: string;
@@ -50,4 +53,20 @@ it("closes a connection that sends a line without end", async () => {
 
 it("lets nobody else in", () => {
   expect(statSync(server.path).mode & 0o777).toBe(0o600);
+});
+
+it("a worker that does not answer is told of, and not waited for without end", async () => {
+  const deviceKey = `test-${process.pid}`;
+  const stopped = await ControlServer.listen(join(makeRuntimeFolder(), `${deviceKey}.sock`), ({ call }) =>
+    call === "ping" ? Promise.resolve({}) : new Promise(() => undefined),
+  );
+  const client = (await ControlClient.connect(deviceKey)) as ControlClient;
+  try {
+    const mount = { directory: "/mnt", source: "a.img", deviceKey };
+    await expect(workerAnswer(client, mount, 100)).rejects.toThrow(/its worker does not answer/);
+    // Its connection is closed: nothing more is asked over it.
+    expect(await client.call("sync")).toBeUndefined();
+  } finally {
+    rmSync(stopped.path);
+  }
 });

@@ -10,6 +10,7 @@ import type { LeaseContext } from "../wire/lease-context.ts";
 import { dial } from "./dial.ts";
 import { encrypt } from "./encryption.ts";
 import { Negotiation } from "./negotiation.ts";
+import { NbdRefusedError } from "./refused-error.ts";
 import { isBetter, Route } from "./route.ts";
 import type { Reached, Way } from "./way.ts";
 
@@ -64,6 +65,8 @@ export class Routes implements Way {
           return await this.#open(route, attemptMs);
         } catch (error) {
           failure = error;
+          // It answers, and does not lead to the export: however near it is, the others come first.
+          if (error instanceof NbdRefusedError) route.blamed++;
         }
       }
     }
@@ -130,7 +133,8 @@ export class Routes implements Way {
     try {
       const terms = await this.#attempt(route, limitMs, async (negotiation, socket) => {
         const found = await negotiation.look();
-        socket.end();
+        // No longer than what was said last takes: the other end need not be through with it.
+        socket.end(() => socket.destroy());
         return found;
       });
       route.answered(terms.roundTripMs);

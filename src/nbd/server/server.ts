@@ -1,8 +1,8 @@
 // The server: listens, takes connections in up to a bound for those with an export open and another one for those without, and comes to an end in which everything under way is finished,
 // answered and flushed.
 
-import { rmSync } from "node:fs";
-import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { removeDeadSocket } from "../../base/dead-socket.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
 import { type ListenAddress, formatListenAddress } from "./listen-address.ts";
 import { labelOf, type Visitor } from "./visitor.ts";
@@ -75,19 +75,6 @@ export class NbdServer {
 function addressOf(socket: Socket): string | undefined {
   // A v4 client of a v6 socket.
   return socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, "");
-}
-
-/** A server that was killed leaves its socket's name behind. One that answers keeps it, and listening fails. */
-async function removeDeadSocket(path: string): Promise<void> {
-  const isDead = await new Promise<boolean>((resolve) => {
-    const probe = connect(path);
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(false);
-    });
-    probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
-  });
-  if (isDead) rmSync(path, { force: true });
 }
 
 const REASONS: Readonly<Record<string, string>> = {

@@ -1,0 +1,17 @@
+// The name of a unix socket, which its server leaves behind when it is killed.
+
+import { rmSync } from "node:fs";
+import { connect } from "node:net";
+
+/** Removes the socket if nobody answers there. One that answers keeps its name, and listening there fails. */
+export async function removeDeadSocket(path: string): Promise<void> {
+  const isDead = await new Promise<boolean>((resolve) => {
+    const probe = connect(path);
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(false);
+    });
+    probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
+  });
+  if (isDead) rmSync(path, { force: true });
+}

@@ -1,0 +1,35 @@
+// A copy that is away comes back by itself, if what the root remembers of where it is makes any sense.
+
+import { expect, it } from "vitest";
+import { setRootTarget } from "../../src/format/root-block.ts";
+import { answersFor } from "../../src/nbd/open.ts";
+import { Comeback } from "../../src/walk/comeback.ts";
+import { formatted, mount, unmount } from "./copies-scene.ts";
+import { MIB } from "../model/simulated-volume.ts";
+
+it.each(["nbd://", "nbd://h:99999/x", "nbd+unix:///x", "a.img+nbd://"])(
+  "a hint '%s' in a root keeps the copy away, and harms nothing else (I12)",
+  async (hint) => {
+    const [first, second] = await formatted(5, [24 * MIB, 24 * MIB]);
+    await unmount(await mount(5, [first, second]));
+    const mounted = await mount(5, [first, undefined], { degraded: true });
+    const { volume, caretaker, clock } = mounted;
+    setRootTarget(volume.rootImage.view, 1, hint);
+    const notes: string[] = [];
+    const comeback = new Comeback(volume, caretaker, {
+      clock,
+      answers: (node) => answersFor(node, clock),
+      onNote: (line) => void notes.push(line),
+    });
+    const uncaught: unknown[] = [];
+    const catching = (error: unknown): void => void uncaught.push(error);
+    process.on("unhandledRejection", catching);
+    comeback.start();
+    for (let i = 0; i < 4; i++) await clock.advance(4000);
+    process.off("unhandledRejection", catching);
+    expect(uncaught).toEqual([]);
+    expect(notes).toEqual([expect.stringMatching(/^copy 1 does not come back: /)]);
+    await comeback.close();
+    await unmount(mounted);
+  },
+);
