@@ -35,4 +35,18 @@ describe("a remote node of our own export", () => {
     await (await deviceOpener()(target, { writable: true })).close();
     await dispose();
   });
+
+  it("is one client's by one name: by another name the same export is refused, and the first goes on", async () => {
+    const { device, target, dispose } = await deviceOf();
+    const open = deviceOpener();
+    await device.close();
+    const first = await open(target, { writable: true });
+    // An empty name means the only export there is.
+    const other = target.replace("/vol?", "/?");
+    await expect(open(other, { writable: true })).rejects.toMatchObject({ code: "EBUSY", operation: "lock" });
+    await first.write(0, [new Uint8Array(4096)]);
+    expect(first.report?.()?.connection).toMatchObject({ state: "connected", reconnects: 0 });
+    await first.close();
+    await dispose();
+  });
 });

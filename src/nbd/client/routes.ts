@@ -66,7 +66,7 @@ export class Routes implements Way {
         } catch (error) {
           failure = error;
           // It answers, and does not lead to the export: however near it is, the others come first.
-          if (error instanceof NbdRefusedError) route.blamed++;
+          if (error instanceof NbdRefusedError && error.kind !== "shutting-down") route.blamed++;
         }
       }
     }
