@@ -1,7 +1,6 @@
 // What `-o metrics=ADDR` serves over HTTP: the report of the volume as figures that Prometheus collects. Made from the report
 // at each request, so nothing is counted twice and nothing is kept up to date that nobody asks for.
 
-import { createServer } from "node:http";
 import { Gauge, Registry } from "prom-client";
 import { removeDeadSocket } from "../base/dead-socket.ts";
 import type { MetricsAddress } from "./metrics-address.ts";
@@ -14,6 +13,7 @@ export interface MetricsServer {
 
 /** Serves `/metrics`. Rejects with the system's error when the address can't be had. */
 export async function serveMetrics(address: MetricsAddress, report: () => VolumeReport): Promise<MetricsServer> {
+  const { createServer } = await import("node:http");
   // A worker before us may have been killed.
   if ("path" in address) await removeDeadSocket(address.path);
   const server = createServer((request, response) => {
