@@ -2,7 +2,7 @@
 // mounted. Nothing but reading and writing can be relied on there, so time has to tell, and only spans of it, by the
 // monotonic clock of whoever waits:
 //
-//   watch   A heartbeat that is there is watched for a whole lease; if it changes, its writer is alive: refused.
+//   watch   A heartbeat that is there is watched for a whole lease; as soon as it changes, its writer is alive: refused.
 //   claim   If it still is what was watched, our own is written, at most SETTLE after that look, or not at all. After
 //           another SETTLE it must still be ours. (Whoever looked before our write has written by then: Fischer's rule.)
 //   beat    Four times a lease it is read back and written anew. Anything else in its place: somebody took over, fenced.
@@ -81,13 +81,14 @@ export class Heartbeat {
     // A worker took the place of one that held the volume: whoever watches has not seen a whole lease pass.
     const goesOn = watched.size > 0 && [...watched].every(([copy, found]) => this.#isOurs(copy, found));
     if ([...watched].some(([copy, found]) => !isZero(found) && !this.#isOurs(copy, found))) {
-      await this.#wait(this.#leaseMs);
+      for (let beat = 1; beat < BEATS_PER_LEASE; beat++) {
+        await this.#wait(this.#leaseMs / BEATS_PER_LEASE);
+        await this.#lookAgain(watched);
+      }
+      await this.#wait(this.#leaseMs / BEATS_PER_LEASE);
     }
     const lookedMs = this.#nowMs;
-    const still = await this.#look([...watched.keys()]);
-    for (const [copy, found] of still) {
-      if (!equalBytes(found, watched.get(copy) as Uint8Array)) throw inUse(copy);
-    }
+    const still = await this.#lookAgain(watched);
     const refuseLate = (): void => {
       if (this.#nowMs - lookedMs <= settleMs) return;
       const names = [...still.keys()].map(({ name }) => name).join(", ");
@@ -102,6 +103,15 @@ export class Heartbeat {
       if (!equalBytes(found, this.#written.get(copy) as Uint8Array)) throw inUse(copy);
       copy.writableUntilMs = lookedMs + this.#leaseMs / 2;
     }
+  }
+
+  /** What each copy holds, which must be what it held. Throws CopiesError when somebody beats there. */
+  async #lookAgain(watched: ReadonlyMap<Copy, Uint8Array>): Promise<Map<Copy, Uint8Array>> {
+    const still = await this.#look([...watched.keys()].filter(({ failure }) => failure === undefined));
+    for (const [copy, found] of still) {
+      if (!equalBytes(found, watched.get(copy) as Uint8Array)) throw inUse(copy);
+    }
+    return still;
   }
 
   /** What each copy holds; one that can't tell is given up. */

@@ -6,10 +6,13 @@ import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
-import type { StatusReport } from "../../src/cli/status-report.ts";
+import { mountedReport, type StatusReport } from "../../src/cli/status-report.ts";
+import { ControlClient } from "../../src/daemon/control-client.ts";
+import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
 import { Place } from "./cli-place.ts";
 import { describeTree, expectSameTree } from "./data-programs.ts";
 
+const ANSWER_MS_MAX = 20_000;
 const DONE = { code: 0, out: "", err: "" };
 
 /** Random files written, replaced, renamed and deleted, one after another; knows what must be there. */
@@ -105,8 +108,15 @@ export class CopiesPlace extends Place {
     expect(await this.run("mkfs.h2ts", "-q", "-f", "-L", "copies", "-s", size, ...targets)).toEqual(DONE);
   }
 
+  /** As `h2ts status -j` has it, without a program for each look: those that wait for something look often. */
   async status(): Promise<StatusReport> {
-    return JSON.parse((await this.run("h2ts", "status", "-j", this.mnt)).out) as StatusReport;
+    const mount = mountedVolumeAt(this.mnt);
+    if (mount === undefined) throw new Error(`${this.mnt}: nothing is mounted here`);
+    const client = await ControlClient.connect(mount.deviceKey);
+    const reply = await client?.call("status", ANSWER_MS_MAX);
+    client?.close();
+    if (reply?.volume === undefined) throw new Error(`no status: ${reply?.error ?? "nobody answers"}`);
+    return mountedReport(reply, reply.volume);
   }
 
   async states(): Promise<string[]> {

@@ -18,7 +18,7 @@ const KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const SEED = Number(process.env["H2TS_SEED"] ?? Date.now() % 1_000_000);
 /** Longer than any move takes, shorter than the outage that costs a copy its place. */
 const DEADLINE_MS = 8000;
-const WORK_MS = 1000;
+const WORK_MS = 500;
 
 let place: CopiesPlace;
 let home: TestHost;
@@ -53,9 +53,10 @@ const target = (...addresses: string[]): string =>
 /** Waits until a copy goes by an address that begins so; it must not leave meanwhile. */
 async function goesBy(copy: number, address: string): Promise<void> {
   const now = async (): Promise<unknown> => {
-    const { state, nodes } = (await place.status()).copies[copy] ?? {};
+    const { copies, notes } = await place.status();
+    const { state, nodes } = copies[copy] ?? {};
     const { connection } = nodes?.[0] ?? {};
-    expect(state, (await place.status()).notes.join("\n")).toBe("ONLINE");
+    expect(state, notes.join("\n")).toBe("ONLINE");
     return { state: connection?.state, address: connection?.address };
   };
   await expect.poll(now, { timeout: 30_000 }).toEqual({ state: "connected", address });

@@ -112,4 +112,15 @@ describe("a server", () => {
     await device.close();
     expect(events.map(({ kind }) => kind)).toEqual(["connected", "lost", "reconnected"]);
   });
+
+  it("that ends when its last client leaves does so when we have, and not before", async () => {
+    const device = await deviceOf(["--filter=exitlast", "memory", "4M"]);
+    const ended = once(server.process, "exit");
+    await fill(device, 4);
+    await verify(device, 4);
+    expect(server.process.exitCode).toBeNull();
+    await device.close();
+    expect((await ended)[0]).toBe(0);
+    expect(events.map(({ kind }) => kind)).toEqual(["connected"]);
+  });
 });

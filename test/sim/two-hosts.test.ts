@@ -168,7 +168,10 @@ describe("a volume that other hosts can reach", () => {
     const world = await worldWithVolume();
     const a = await mountOn(world, "a");
     await touch(world, a, "from a");
+    const askedMs = world.clock.monotonicMs();
     await expect(mountOn(world, "b")).rejects.toThrow(/in use by another host/);
+    // As soon as the heartbeat changes.
+    expect(world.clock.monotonicMs() - askedMs).toBeLessThan(LEASE_MS_DEFAULT * 0.6);
     await touch(world, a, "still a");
     await world.result(a.volume.close());
     for (const device of world.devices) expect((await heartbeatOn(device)).every((byte) => byte === 0)).toBe(true);

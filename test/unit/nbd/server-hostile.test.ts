@@ -15,7 +15,7 @@ const request = (command: number, offsetBytes: number, lengthBytes: number): Uin
   encodeRequest({ command, flags: 0, cookie: { high: 1, low: 2 }, offsetBytes, lengthBytes });
 
 /** All that a client says in one session, message by message. */
-const SESSION: readonly Uint8Array[] = [
+const sessionOf = (dataBytes: number): readonly Uint8Array[] => [
   encodeClientFlags(3),
   encodeOption(Option.STRUCTURED_REPLY),
   encodeOption(Option.LIST),
@@ -25,8 +25,8 @@ const SESSION: readonly Uint8Array[] = [
     encodeMetaContextQuery({ exportName: "x", queries: ["base:allocation", "h2ts:owner=0123456789abcdef/0"] }),
   ),
   encodeOption(Option.GO, encodeExportQuery({ exportName: "x", infoTypes: [] })),
-  request(Command.WRITE, 0, 5000),
-  Buffer.alloc(5000, 1),
+  request(Command.WRITE, 0, dataBytes),
+  Buffer.alloc(dataBytes, 1),
   request(Command.READ, 0, 9000),
   request(Command.BLOCK_STATUS, 0, 9000),
   request(Command.WRITE_ZEROES, 100, 9000),
@@ -34,6 +34,7 @@ const SESSION: readonly Uint8Array[] = [
   request(Command.FLUSH, 0, 0),
   request(Command.DISC, 0, 0),
 ];
+const SESSION = sessionOf(5000);
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -98,6 +99,30 @@ describe("the server survives", () => {
       await expectServing(scene);
     },
   );
+
+  it("a client that sends byte after byte", async () => {
+    const whole = Buffer.concat(sessionOf(100));
+    const heard: Buffer[] = [];
+    for (const step of [whole.length, 1]) {
+      const scene = new ServerScene();
+      const stream = scene.connect();
+      const answers: Buffer[] = [];
+      stream.on("data", (bytes: Buffer) => void answers.push(bytes));
+      for (let at = 0; at < whole.length; at += step) {
+        stream.write(whole.subarray(at, at + step));
+        await turn();
+      }
+      await scene.connections.at(-1)?.ended;
+      const content = Buffer.alloc(9000);
+      scene.device.image.read(0, content);
+      heard.push(Buffer.concat([content, ...answers]));
+      await expectServing(scene);
+    }
+    // The same was answered, in whatever order, and the same done.
+    const [atOnce, slowly] = heard.map((bytes) => bytes.length);
+    expect(slowly).toBe(atOnce);
+    expect(heard[1]?.subarray(0, 9000).equals(heard[0]?.subarray(0, 9000) as Buffer)).toBe(true);
+  });
 
   it("a client that says nothing: it is hung up on before it opened anything, and not after", async () => {
     const clock = new SimulatedClock();
