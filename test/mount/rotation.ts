@@ -61,10 +61,11 @@ export async function rotateUnderWork(rotation: Rotation): Promise<void> {
       if (turn > 0 && performance.now() >= untilMs) break;
       await sleep(random.below(PAUSE_MS_MAX));
       for (const program of programs) program.check();
-      told.push(`${loss.part.index} ${loss.name}`);
+      const startedMs = performance.now();
       await rotate(loss, rotation).catch((error: unknown) => {
-        throw new Error(`seed ${seed}: ${told.join(", ")}`, { cause: error });
+        throw new Error(`seed ${seed}: ${[...told, loss.name].join(", ")}`, { cause: error });
       });
+      told.push(`${loss.part.index} ${loss.name} (${Math.round(performance.now() - startedMs)} ms)`);
     }
   }
   for (const program of programs) await program.stop();

@@ -50,15 +50,17 @@ export class TestHost {
   /** `h2ts export` with these words; resolves when it serves. Its log goes to `log`. */
   async serve(words: readonly string[], log: string): Promise<TestServer> {
     const quoted = [process.execPath, CLI, "export", ...words].map((word) => `'${word}'`).join(" ");
-    const before = existsSync(log) ? readFileSync(log, "latin1").length : 0;
+    // The shell goes on before the log is there.
+    const logged = (): string => (existsSync(log) ? readFileSync(log, "latin1") : "");
+    const before = logged().length;
     const pid = Number(await this.ask(`${quoted} </dev/null >/dev/null 2>>'${log}' & echo $!`));
     for (let waitedMs = 0; waitedMs < START_MS_MAX; waitedMs += 50) {
-      const said = readFileSync(log, "latin1").slice(before);
+      const said = logged().slice(before);
       if (said.includes(" serving "))
         return { kill: async () => void (await this.ask(`{ kill -9 ${pid}; wait ${pid}; } 2>/dev/null; echo`)) };
       await sleep(50);
     }
-    throw new Error(`h2ts export does not start: ${readFileSync(log, "latin1").slice(before)}`);
+    throw new Error(`h2ts export does not start: ${logged().slice(before)}`);
   }
 
   /** A cable to `other`: this end is NET.1, the other one NET.2. */

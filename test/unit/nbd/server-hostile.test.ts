@@ -112,6 +112,7 @@ describe("the server survives", () => {
         stream.write(whole.subarray(at, at + step));
         await turn();
       }
+      stream.end();
       await scene.connections.at(-1)?.ended;
       const content = Buffer.alloc(9000);
       scene.device.image.read(0, content);
