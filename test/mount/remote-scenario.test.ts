@@ -145,7 +145,7 @@ describe.skipIf(mountsImpossible() !== undefined || !TestHost.possible)(
       await place.h2ts("online", place.mnt, "1", moved);
       await inSync();
 
-      for (const program of programs) await program.stop();
+      await Promise.all(programs.map((program) => program.stop()));
       console.log(
         programs.map(({ name, rounds, longestMs }) => `${name} ${rounds} (${Math.round(longestMs)} ms)`).join(", "),
       );

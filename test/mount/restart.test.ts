@@ -124,7 +124,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
     for (const program of programs) program.start();
     const pid = await supervisor();
     const kills = await killOften(random, pid);
-    for (const program of programs) await program.stop();
+    await Promise.all(programs.map((program) => program.stop()));
     counting.send("stop");
     expect({ code: await ended, complaint }).toEqual({ code: 0, complaint: "" });
     expect(rounds).toBeGreaterThan(0);

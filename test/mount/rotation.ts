@@ -68,6 +68,6 @@ export async function rotateUnderWork(rotation: Rotation): Promise<void> {
       told.push(`${loss.part.index} ${loss.name} (${Math.round(performance.now() - startedMs)} ms)`);
     }
   }
-  for (const program of programs) await program.stop();
+  await Promise.all(programs.map((program) => program.stop()));
   console.log(`${told.join(", ")}; ${programs.map(({ name, rounds }) => `${name} ${rounds}`).join(", ")} rounds`);
 }
