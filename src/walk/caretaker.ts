@@ -330,7 +330,7 @@ function whyNot({ kept, keptBy }: Detach): string {
   const more = keptBy.size > 5 ? ` and ${keptBy.size - 5} more` : "";
   return (
     `it alone holds ${kept} blocks of files written under copies=K (inodes ${shown}${more}), and they could not be read ` +
-    "or had no room elsewhere; bring it back, make room or delete the files, then h2ts detach it again"
+    "or had no room elsewhere; make room or delete the files, then h2ts detach it again; if its medium is not here, mount again with it"
   );
 }
 

@@ -33,6 +33,7 @@ import type { Volume } from "../volume/volume.ts";
 import { inTurn, liveRoot, rejoin } from "./bring-back.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { positionsOf } from "./freeze.ts";
+import { LastWord, refuseLeaving } from "./meanwhile.ts";
 import { inTime } from "./take-out.ts";
 
 /** The old device may be dying: giving it its leave is not waited for longer than this. */
@@ -49,6 +50,7 @@ export function replaceNode(
   target: OpenTarget,
   random: Random = new SystemRandom(),
 ): Promise<void> {
+  const word = new LastWord(volume, index);
   return inTurn(volume, async () => {
     const old = replaceable(volume, index, position);
     const device = fitting(old, position, target);
@@ -58,7 +60,10 @@ export function replaceNode(
     const node = await prepareNode(volume, old, position, device, nodeUuid);
     const wasTrusted = !old.untrusted;
     try {
-      await volume.changeMembers(() => leave(volume, old, nodeUuids));
+      await volume.changeMembers(() => {
+        word.refuseOther(old);
+        leave(volume, old, nodeUuids);
+      });
     } catch (error) {
       await forget(node).catch(() => undefined);
       throw error;
@@ -70,12 +75,14 @@ export function replaceNode(
     const fresh = composed(old, position, node, target.name, nodeUuids);
     const ring = await readReturning(fresh, volume.copies, liveRoot(volume), false);
     if (wasTrusted && fresh.standing === "stale") fresh.lostNode = position;
-    await rejoin(volume, caretaker, old, fresh, ring, {});
+    word.refuseOther(old);
+    await rejoin(volume, caretaker, fresh, ring, {});
   });
 }
 
 /** The copy whose node can be replaced. */
 function replaceable(volume: Volume, index: number, position: number): Copy {
+  refuseLeaving(volume, index);
   const copy = volume.copies.copy(index);
   const instead = `h2ts replace DIR ${index} TARGET makes a new copy in its place`;
   const refuse = (detail: string): CopiesError => new CopiesError("needed", copy?.name ?? `copy ${index}`, detail);
@@ -157,8 +164,6 @@ function composed(old: Copy, position: number, node: Range, name: string, nodeUu
   if (old.suspendedNode === undefined) fresh.replacedNode = replaced;
   // Like any copy that comes back, it has no heartbeat before the next mount; the nodes still knew how long the last one lasts.
   fresh.writableUntilMs = Infinity;
-  // Its devices are another's now.
-  old.released = true;
   return fresh;
 }
 
