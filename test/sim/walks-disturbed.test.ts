@@ -40,13 +40,17 @@ const AWAY = 1;
 afterEach(() => vi.restoreAllMocks());
 
 /** A volume that goes on while copy 1 is away; nothing is begun yet to take that back. */
-async function stale(seed: number, bulkBytes: number): Promise<{ work: Workload; mounted: Mounted }> {
-  const { work, mounted: first } = await worked(seed, await formattedNodes(seed, SIZES), { steps: 20 });
+async function stale(
+  seed: number,
+  bulkBytes: number,
+  sizesBytes: readonly number[] = SIZES,
+): Promise<{ work: Workload; mounted: Mounted }> {
+  const { work, mounted: first } = await worked(seed, await formattedNodes(seed, sizesBytes), { steps: 20 });
   await unmount(first);
   const images = [...imagesOf(first.devices)];
   const before = images[AWAY];
   images[AWAY] = undefined;
-  const others = await mount(seed, images);
+  const others = await mount(seed, images, { degraded: true });
   await bulk(work, others.fs, "bulk", bulkBytes);
   await unmount(others);
   const all = imagesOf(others.devices).map((image, i) => (i === AWAY ? before : image));
@@ -263,6 +267,21 @@ describe("a copy that is being taken back", () => {
       },
     );
     expect(calls).toBeGreaterThan(10);
+  });
+
+  it("and whose device stops to answer keeps nobody waiting, one other copy will do (I9)", async () => {
+    for (const operation of ["write", "flush"] as const) {
+      for (let nth = 1; nth <= 4; nth++) {
+        const seed = 2420 + nth;
+        const { work, mounted } = await stale(seed, MIB, SIZES.slice(0, 2));
+        mounted.devices[AWAY]!.fail({ operation, nth, permanent: true, effect: { kind: "hang" } });
+        mounted.caretaker.start();
+        await work.run(mounted.fs, 3);
+        await within(mounted.clock, 4 * DEADLINE_MS_DEFAULT, unmount(mounted));
+        expect(mounted.volume.failed, mounted.notes.join("\n")).toBe(false);
+        await eachAlone(seed, [imagesOf(mounted.devices)[0]], await work.tree());
+      }
+    }
   });
 
   it("comes back once when the operator says the same", async () => {
