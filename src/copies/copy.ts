@@ -59,6 +59,7 @@ export class Copy {
   readMs = 0;
   #writableUntilMs = Infinity;
   #failure: DeviceError | undefined;
+  #stalled = false;
   #restored = false;
   readonly nodeUuids: readonly Uuid[];
   /** In the order of the row. */
@@ -121,13 +122,14 @@ export class Copy {
   /** Gives the copy up: it takes no more writes, and the next commit goes on without it (I2). */
   fail(error: DeviceError): void {
     this.#failure ??= error;
+    this.#stalled ||= error.code === "ETIMEDOUT";
     this.#gate.thaw(0);
-    if (this.stalled) for (const wake of this.#waiting) wake();
+    if (this.#stalled) for (const wake of this.#waiting) wake();
   }
 
-  /** Given up because it did not answer: what is under way on it may never end. */
+  /** It does not answer, whether it was given up for that or failed before: what is under way on it may never end. */
   get stalled(): boolean {
-    return this.#failure?.code === "ETIMEDOUT";
+    return this.#stalled;
   }
 
   /** Device calls under way, those nobody waits for any more included. */

@@ -109,16 +109,15 @@ export class ReadWatch {
     this.#timer = this.#inTime.size === 0 ? undefined : this.#clock.after(HEDGE_MS, () => this.#look());
   }
 
-  /** Gives `copy` up after the deadline. */
+  /** Gives `copy` up after the deadline, if it was not before: then it answers even less. */
   expireLater(copy: Copy): Timer {
     const deadlineMs = deadlineOf(copy, this.#deadlineMs());
     const servedMs = this.#clock.monotonicMs();
     const expire = (): void => {
-      if (copy.failure !== undefined) return;
       const leftMs = deadlineMs - waitedMs(copy, servedMs, this.#clock.monotonicMs());
       if (leftMs > 0) return void (timer = this.#clock.after(Math.min(leftMs, deadlineMs), expire));
       copy.errors.read++;
-      copy.fail(new DeviceError(copy.name, "read", 0, "ETIMEDOUT", `no answer within ${deadlineMs} ms`));
+      copy.fail(silent(copy, `within ${deadlineMs} ms`));
       this.#onStalled();
     };
     let timer = this.#clock.after(deadlineMs, expire);
@@ -127,6 +126,9 @@ export class ReadWatch {
 
   /** Nobody waits any longer for overdue reads of copies that were given up; their buffers stay theirs until they end. */
   leaveStalled(): void {
-    for (const read of this.#overdue) if (read.copy.stalled) read.end(read.copy.failure);
+    for (const read of this.#overdue) if (read.copy.stalled) read.end(silent(read.copy));
   }
 }
+
+const silent = ({ name }: Copy, when = "any more"): DeviceError =>
+  new DeviceError(name, "read", 0, "ETIMEDOUT", `no answer ${when}`);

@@ -76,7 +76,9 @@ export function sharingCopy(old: Copy): Copy | undefined {
 export async function readReturning(copy: Copy, set: CopySet, live: RingRoot, opened: boolean): Promise<Ring> {
   const limit = limitOf(set);
   try {
-    const ring = await withinLimit(readRing(copy, set.volumeUuid), limit, () => silent(copy.name, limit));
+    const ring = await withinLimit(readRing({ copy, read: copy.read.bind(copy) }, set.volumeUuid), limit, () =>
+      silent(copy.name, limit),
+    );
     judgeReturning(ring, live);
     return ring;
   } catch (error) {

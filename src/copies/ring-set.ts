@@ -111,9 +111,22 @@ function nextSlotOf(ring: Ring): number {
   return oldest;
 }
 
-/** Reads the rings of all copies. Never rejects for what is on the media. */
+/**
+ * Reads the rings of all copies. Never rejects for what is on the media. One that does not answer is given up and has none: it
+ * is of no use to anybody until it is opened anew.
+ */
 export async function readRings(copies: CopySet): Promise<RingSet> {
-  return new RingSet(copies, await Promise.all(copies.copies.map((copy) => readRing(copy, copies.volumeUuid))));
+  const answering = copies.copies.filter(({ stalled }) => !stalled);
+  const rings = await Promise.all(answering.map((copy) => readRing(copies.alone(copy), copies.volumeUuid)));
+  for (const copy of copies.copies) {
+    if (!copy.stalled) continue;
+    copy.standing = "faulted";
+    copy.reason = copy.failure?.message ?? "does not answer";
+  }
+  return new RingSet(
+    copies,
+    rings.filter(({ copy }) => !copy.stalled),
+  );
 }
 
 /**

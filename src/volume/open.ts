@@ -91,13 +91,17 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
 
 /** Chooses the root, having looked at what copies that are one root behind it hold. */
 async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<ChosenRoot> {
-  const chosen = chooseRoot(rings, options);
+  const policy = { ...options, degraded: options.degraded === true || knowsNewest(options) };
+  const chosen = chooseRoot(rings, policy);
   const newest = imageBlock(chosen.image.slice());
   const rules = rulesFor(newest.view);
   checkRootRefs(rules, newest);
   const rolledBack = await rolledBackCopies(rings, newest, imageBlock, rules);
-  return rolledBack === 0 ? chosen : chooseRoot(rings, { ...options, rolledBack });
+  return rolledBack === 0 ? chosen : chooseRoot(rings, { ...policy, rolledBack });
 }
+
+/** Whoever takes over knows which root was the newest: no acknowledged one can be hidden on a copy that is not here (`findPending`). */
+const knowsNewest = ({ takeOver, journal }: OpenOptions): boolean => takeOver === true && journal?.hasBegun === true;
 
 async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: Heartbeat): Promise<Volume> {
   const rings = await readRings(copies);

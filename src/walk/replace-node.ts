@@ -11,6 +11,7 @@ import { randomUuid, type Uuid } from "../base/uuid.ts";
 import { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { writeHeaders } from "../copies/layout.ts";
+import { preparedInTime } from "../copies/new-copy.ts";
 import { readReturning } from "../copies/reopen.ts";
 import type { OpenTarget } from "../copies/targets.ts";
 import type { BlockDevice } from "../device/device.ts";
@@ -57,7 +58,8 @@ export function replaceNode(
     volume.members.refuseIfNeeded(old);
     const nodeUuid = randomUuid(random);
     const nodeUuids = old.nodeUuids.with(position, nodeUuid);
-    const node = await prepareNode(volume, old, position, device, nodeUuid);
+    const preparing = prepareNode(volume, old, position, device, nodeUuid);
+    const node = await preparedInTime(target.name, volume.copies.clock, preparing);
     const wasTrusted = !old.untrusted;
     try {
       await volume.changeMembers(() => {
@@ -65,7 +67,7 @@ export function replaceNode(
         leave(volume, old, nodeUuids);
       });
     } catch (error) {
-      await forget(node).catch(() => undefined);
+      await preparedInTime(target.name, volume.copies.clock, forget(node)).catch(() => undefined);
       throw error;
     }
     await caretaker.stop(index);

@@ -89,7 +89,7 @@ async function holdAnchor(volume: Volume, copy: Copy, anchor: RingRoot): Promise
   const freemap = volume.store.freemaps[copy.index];
   if (freemap === undefined) return;
   const leaves = await placesInUse(copy, anchor, volume.copies);
-  for (const { kib, sizeKib } of await loggedPlaces(copy, anchor.view)) {
+  for (const { kib, sizeKib } of await loggedPlaces(volume.copies.alone(copy), anchor.view)) {
     const index = Math.floor(kib / FREEMAP_LEAF_KIB);
     const words = leaves.get(index) ?? new Uint32Array(LEAF_WORDS);
     leaves.set(index, words);
