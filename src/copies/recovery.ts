@@ -88,6 +88,8 @@ export class Recovery {
       const copy = open.shift() ?? (underWay.size === 0 ? frozen.shift() : undefined);
       if (copy !== undefined) underWay.add(this.#ask(copy, request, underWay.size > 0));
       if (underWay.size === 0) break;
+      // No commit ends before every read has: one that hangs for good would stop those that other copies can do.
+      if (open.length === 0) for (const { read } of underWay) this.#expires(read);
       const ended = await firstOf(underWay, open.length > 0);
       if (ended === undefined) continue;
       underWay.delete(ended);
@@ -137,9 +139,18 @@ export class Recovery {
     const kib = request.pointers[copy.index] as number;
     const refusal = copy.placeRefusal(kib, request.target.length);
     if (refusal !== undefined) return this.blame(copy, request, refusal, false, false);
-    const failure = await this.#parts.watch.read(copy, kib * KIB, [request.target]).over;
+    const read = this.#parts.watch.read(copy, kib * KIB, [request.target]);
+    this.#expires(read);
+    const failure = await read.over;
     if (failure !== undefined) return this.blame(copy, request, failure.code, true);
     return verifies(request) ? undefined : this.blame(copy, request, "check code does not match", false);
+  }
+
+  /** Bounds a read, unless its copy is the last there is. */
+  #expires(read: WatchedRead): void {
+    const isOther = (copy: Copy | undefined): boolean =>
+      copy !== undefined && copy !== read.copy && copy.active && copy.failure === undefined;
+    if (this.#parts.copies.some(isOther)) read.expires();
   }
 
   /**

@@ -15,6 +15,7 @@ import { bringBack } from "../../src/walk/bring-back.ts";
 import { namedBlock, type NamedBlock } from "../../src/walk/named-block.ts";
 import { Sweep } from "../../src/walk/sweep.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
+import { describeFileSystem } from "../model/digest.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { runStep } from "../model/workload.ts";
 import {
@@ -30,8 +31,9 @@ import {
   togetherAgain,
   unmount,
   worked,
-  type Workload,
+  Workload,
 } from "./copies-scene.ts";
+import { setCopies } from "./narrow-scene.ts";
 import { within } from "./virtual-time.ts";
 
 const SIZES = [32 * MIB, 28 * MIB, 36 * MIB];
@@ -126,6 +128,81 @@ describe("a scrub", () => {
       const images = imagesOf(mounted.devices).map((image, i) => (i === 1 ? undefined : image));
       await eachAlone(seed, images, await work.tree());
     }
+  });
+});
+
+describe("a read that is never answered", () => {
+  const hang = { permanent: true, effect: { kind: "hang" } } as const;
+
+  it("is left when its copy was dropped for another reason", async () => {
+    const seed = 2130;
+    const { work, mounted: first } = await worked(seed, await formatted(seed, SIZES), { steps: 10, bulkBytes: MIB });
+    await unmount(first);
+    const mounted = await mount(seed, imagesOf(first.devices));
+    const { clock, devices, caretaker, copies } = mounted;
+    devices[1]!.fail({ operation: "read", nth: 2, ...hang });
+    caretaker.startScrub();
+    await clock.advance(100);
+    devices[1]!.fail({ operation: "write", nth: 1, permanent: true, effect: { kind: "error", code: "EIO" } });
+    await within(
+      clock,
+      1000,
+      work.run(mounted.fs, 5).then(() => mounted.volume.barrier()),
+    );
+    expect(copies.copy(1)).toMatchObject({ standing: "faulted", stalled: false });
+    expect(copies.copy(1)!.inFlight).toBeGreaterThan(0);
+    await within(clock, 4 * DEADLINE_MS_DEFAULT, unmount(mounted));
+    await eachAlone(
+      seed,
+      imagesOf(devices).map((image, i) => (i === 1 ? undefined : image)),
+      await work.tree(),
+    );
+  });
+
+  it("does not keep a commit waiting that other copies can do, though one copy alone has the block", async () => {
+    const seed = 2131;
+    const first = await mount(seed, await formatted(seed, SIZES));
+    await setCopies(first.fs, "", 1);
+    const work = new Workload(seed, 50_000);
+    await work.begin(first.fs);
+    await bulk(work, first.fs, "narrow", MIB);
+    const [block] = (await dataBlocks(first)).filter(
+      ({ pointers }) => pointers.filter((kib) => kib !== 0).length === 1,
+    );
+    await unmount(first);
+    const mounted = await mount(seed, imagesOf(first.devices));
+    const holder = block!.pointers.findIndex((kib) => kib !== 0);
+    const atByte = block!.pointers[holder]! * KIB;
+    mounted.devices[holder]!.fail({ operation: "read", nth: 1, atByte, ...hang });
+    const read = describeFileSystem(mounted.fs, true);
+    await mounted.clock.advance(100);
+    await within(mounted.clock, 2 * DEADLINE_MS_DEFAULT, mounted.volume.forceCommit());
+    await within(mounted.clock, 2 * DEADLINE_MS_DEFAULT, read);
+    expect(mounted.copies.copy(holder)!.standing).toBe("faulted");
+    await within(mounted.clock, 4 * DEADLINE_MS_DEFAULT, unmount(mounted));
+  });
+
+  it("does not keep a commit waiting when a scrub looks at a bad block again", async () => {
+    const seed = 2132;
+    const { work, mounted: first } = await worked(seed, await formatted(seed, SIZES), { steps: 5, bulkBytes: MIB });
+    const named = (await dataBlocks(first))[3] as NamedBlock;
+    await unmount(first);
+    const images = imagesOf(first.devices).map((image, i) => (i === 0 ? rotten(image!, named, 0) : image));
+    const mounted = await mount(seed, images);
+    const atByte = named.pointers[1]! * KIB;
+    mounted.devices[1]!.fail({ operation: "read", nth: 2, atByte, ...hang });
+    const scrub = mounted.caretaker.startScrub();
+    await mounted.clock.advance(100);
+    await within(mounted.clock, 2 * DEADLINE_MS_DEFAULT, mounted.volume.forceCommit());
+    await within(mounted.clock, 4 * DEADLINE_MS_DEFAULT, settle(mounted));
+    expect(scrub.record).toMatchObject({ repaired: 1, lost: 0 });
+    await within(mounted.clock, 4 * DEADLINE_MS_DEFAULT, unmount(mounted));
+    expect(mounted.copies.copy(1)!.standing).toBe("faulted");
+    await eachAlone(
+      seed,
+      imagesOf(mounted.devices).map((image, i) => (i === 1 ? undefined : image)),
+      await work.tree(),
+    );
   });
 });
 
