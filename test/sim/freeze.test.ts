@@ -137,6 +137,17 @@ describe("freezing", () => {
     await within(clock, LONG_MS, unmount(mounted));
   });
 
+  it("a copy that has failed is refused, and holds up nothing", async () => {
+    const { work, mounted } = await scene(4104, [[20 * MIB], [22 * MIB]]);
+    const { clock, volume, devices } = mounted;
+    devices[1]!.fail({ operation: "flush", nth: 1, effect: { kind: "error", code: "EIO" } });
+    await within(clock, 0, volume.forceCommit());
+    await expect(within(clock, 0, freeze(volume, 1))).rejects.toThrow(/EIO/);
+    expect(volume.copies.frozen).toEqual([]);
+    await within(clock, LONG_MS, work.run(mounted.fs, 5));
+    await within(clock, LONG_MS, unmount(mounted));
+  });
+
   it("refuses a node that the copy does not have", async () => {
     const { mounted } = await scene(4103, [ROW]);
     const { clock, volume, caretaker } = mounted;
