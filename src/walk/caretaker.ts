@@ -262,12 +262,13 @@ export class Caretaker {
 
   async #revalidate(revalidation: Revalidation): Promise<boolean> {
     const before = this.#revalidated;
-    const done = (async () => {
-      await before.catch(() => undefined);
-      return this.#walk(revalidation, () => revalidation.run());
-    })();
-    this.#revalidated = done;
-    if (!(await done)) return false;
+    const walked = this.#walk(revalidation, async () => {
+      // One that is stopped while it waits for its turn is over at once.
+      await Promise.race([before, revalidation.whenStopped]);
+      return revalidation.run();
+    });
+    this.#revalidated = Promise.allSettled([before, walked]);
+    if (!(await walked)) return false;
     const { blocks, bad } = revalidation.progress;
     this.#note(`copy ${revalidation.copy.index} was revalidated: ${bad} of ${blocks} blocks are brought anew`);
     return true;
