@@ -81,6 +81,7 @@ export class CopySet {
       clock: this.clock,
       deadlineMs,
       mayRepair: (copy) => this.repairs && !this.readOnly && this.#mayWrite(copy),
+      isSpareable: (copy) => this.#isSpareable(copy),
       onStalled,
     });
     for (const copy of copies) this.add(copy);
@@ -240,12 +241,25 @@ export class CopySet {
     if (recoveries !== undefined) await Promise.all(recoveries);
   }
 
+  /** True when others are in use as well. */
+  #isSpareable(copy: Copy): boolean {
+    return this.active.some((other) => other !== copy);
+  }
+
+  /**
+   * Waits for reads that nobody may go on without. Who alone asked for a block waits as long as that takes; but a read that
+   * holds up everybody for a deadline costs its copy its place, if others can do without it (I9).
+   */
+  whenRead(reads: Promise<void>): Promise<void> {
+    return this.#watch.urge(reads, (copy) => this.#isSpareable(copy));
+  }
+
   /** What one copy has by itself. It is given up when a read takes longer than the deadline and there are others (I9). */
   alone(copy: Copy): LoneCopy {
     return new LoneCopy(copy, async (offsetBytes, targets) => {
       if (copy.failure !== undefined && copy.stalled) throw copy.failure;
       const read = this.#watch.read(copy, offsetBytes, targets);
-      if (this.active.some((other) => other !== copy)) read.expires();
+      if (this.#isSpareable(copy)) read.expires();
       const failure = await read.over;
       if (failure !== undefined) throw failure;
     });

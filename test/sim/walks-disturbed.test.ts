@@ -8,7 +8,7 @@ import { DEADLINE_MS_DEFAULT } from "../../src/copies/deadline.ts";
 import { ContentLostError } from "../../src/device/device.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
-import { KIB } from "../../src/format/geometry.ts";
+import { KIB, NODE_HEADER_AREA_BYTES } from "../../src/format/geometry.ts";
 import { MemberFlag, rootMemberFlags } from "../../src/format/root-block.ts";
 import { RefType } from "../../src/format/blockref.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
@@ -46,16 +46,17 @@ async function stale(
   seed: number,
   bulkBytes: number,
   sizesBytes: readonly number[] = SIZES,
+  before: { readonly bulkBytes?: number } = {},
 ): Promise<{ work: Workload; mounted: Mounted }> {
-  const { work, mounted: first } = await worked(seed, await formattedNodes(seed, sizesBytes), { steps: 20 });
+  const { work, mounted: first } = await worked(seed, await formattedNodes(seed, sizesBytes), { steps: 20, ...before });
   await unmount(first);
   const images = [...imagesOf(first.devices)];
-  const before = images[AWAY];
+  const earlier = images[AWAY];
   images[AWAY] = undefined;
   const others = await mount(seed, images, { degraded: true });
-  await bulk(work, others.fs, "bulk", bulkBytes);
+  await bulk(work, others.fs, "more", bulkBytes);
   await unmount(others);
-  const all = imagesOf(others.devices).map((image, i) => (i === AWAY ? before : image));
+  const all = imagesOf(others.devices).map((image, i) => (i === AWAY ? earlier : image));
   return { work, mounted: await mount(seed, all, { start: false }) };
 }
 
@@ -72,10 +73,27 @@ async function dataBlocks({ volume }: Mounted): Promise<NamedBlock[]> {
   });
 }
 
-function rotten(image: PagedImage, named: NamedBlock, copy: number): PagedImage {
+function rotten(image: PagedImage, named: NamedBlock, copy: number, headerBytes = 0): PagedImage {
   const fork = image.fork();
-  fork.flipBit((named.pointers[copy] as number) * KIB, 3);
+  fork.flipBit(headerBytes + (named.pointers[copy] as number) * KIB, 3);
   return fork;
+}
+
+/** 3 MiB are written to the file "early" as soon as a scrub has found something bad. */
+function growsOnceFound({ fs: mountedFs, volume }: Mounted, work: Workload): { readonly isOver: boolean } {
+  const growth = { isOver: false };
+  const { readBlocks } = LoneCopy.prototype;
+  vi.spyOn(LoneCopy.prototype, "readBlocks").mockImplementation(async function (this: LoneCopy, requests) {
+    await readBlocks.call(this, requests);
+    if (growth.isOver || requests.every(({ error }) => error === undefined)) return;
+    growth.isOver = true;
+    for (let at = 0; at < 3; at++) {
+      const step = { do: "write", at: ["early"], offset: at * MIB, length: MIB, fill: at } as const;
+      for (const fs of [mountedFs, work.model]) expect(await runStep(fs, step)).toBe("ok");
+    }
+    await volume.forceCommit();
+  });
+  return growth;
 }
 
 describe("a scrub", () => {
@@ -90,24 +108,59 @@ describe("a scrub", () => {
     const images = imagesOf(first.devices);
     const spoilt = [images[0], rotten(images[1] as PagedImage, blocks[12] as NamedBlock, 1), images[2]];
     const mounted = await mount(seed, spoilt);
-    const { readBlocks } = LoneCopy.prototype;
-    let grown = false;
-    vi.spyOn(LoneCopy.prototype, "readBlocks").mockImplementation(async function (this: LoneCopy, requests) {
-      await readBlocks.call(this, requests);
-      if (grown || requests.every(({ error }) => error === undefined)) return;
-      grown = true;
-      for (let at = 0; at < 3; at++) {
-        const step = { do: "write", at: ["early"], offset: at * MIB, length: MIB, fill: at } as const;
-        for (const fs of [mounted.fs, work.model]) expect(await runStep(fs, step)).toBe("ok");
-      }
-      await mounted.volume.forceCommit();
-    });
+    const growth = growsOnceFound(mounted, work);
     const scrub = mounted.caretaker.startScrub();
     await settle(mounted);
-    expect(grown).toBe(true);
+    expect(growth.isOver).toBe(true);
     expect(scrub.record).toMatchObject({ errors: 1, repaired: 1, lost: 0 });
     await unmount(mounted);
     await togetherAgain(seed, mounted, work, { everyRoot: false });
+  });
+
+  it("counts once what it can't repair, although its step is made once more", async () => {
+    const seed = 2110;
+    const { work, mounted: first } = await worked(seed, await formatted(seed, SIZES), { steps: 0 });
+    await bulk(work, first.fs, "first", 64 * KIB);
+    for (const fs of [first.fs, work.model]) expect(await runStep(fs, { do: "create", at: ["early"] })).toBe("ok");
+    await bulk(work, first.fs, "late", 3 * MIB);
+    const blocks = await dataBlocks(first);
+    const [lasting, moving] = [blocks[0], blocks[12]] as [NamedBlock, NamedBlock];
+    await unmount(first);
+    const images = imagesOf(first.devices).map((image, i) =>
+      i === 1 ? rotten(rotten(image!, lasting, 1), moving, 1) : image,
+    );
+    const mounted = await mount(seed, images);
+    const atByte = lasting.pointers[1]! * KIB;
+    const effect = { kind: "error", code: "EIO" } as const;
+    mounted.devices[1]!.fail({ operation: "write", nth: 1, permanent: true, atByte, effect });
+    const growth = growsOnceFound(mounted, work);
+    const scrub = mounted.caretaker.startScrub();
+    await settle(mounted);
+    expect(growth.isOver).toBe(true);
+    expect(scrub.record).toMatchObject({ errors: 2, repaired: 1, lost: 0 });
+    await unmount(mounted);
+  });
+
+  it("repairs from a copy that is not back in use yet what is bad on all others", async () => {
+    const seed = 2111;
+    const { work, mounted: before } = await stale(seed, MIB, SIZES, { bulkBytes: MIB });
+    // A block from before copy 1 was away.
+    const named = (await dataBlocks(before)).find(({ pointers }) => pointers[AWAY] !== 0)!;
+    await unmount(before);
+    const images = imagesOf(before.devices).map((image, i) =>
+      i === AWAY ? image : rotten(image!, named, i, NODE_HEADER_AREA_BYTES),
+    );
+    const mounted = await mount(seed, images, { start: false });
+    expect(mounted.copies.copy(AWAY)!.standing).toBe("stale");
+    const scrub = mounted.caretaker.startScrub();
+    await settle(mounted);
+    expect(scrub.record).toMatchObject({ errors: 2, repaired: 2, lost: 0 });
+    await unmount(mounted);
+    await eachAlone(
+      seed,
+      imagesOf(mounted.devices).map((image, i) => (i === AWAY ? undefined : image)),
+      await work.tree(),
+    );
   });
 
   it("does not keep anybody waiting when a device stops to answer", async () => {
