@@ -51,8 +51,8 @@ export class Copy {
   suspendedNode: number | undefined;
   /** Position of a node that holds nothing yet: pointers into its range are not promises. */
   lostNode: number | undefined;
-  /** The device that was in its place, left as it is until the copy is complete. */
-  replacedNode: BlockDevice | undefined;
+  /** Devices whose places were taken, left as they are until the copy is complete. */
+  replacedNodes: readonly BlockDevice[] = [];
   /** Reads that are overdue and still under way: while there are any, others are asked first (I9). */
   overdueReads = 0;
   /** How long its reads took lately, smoothed. */
@@ -159,7 +159,7 @@ export class Copy {
 
   /** Closes its devices, after what is under way on them. */
   async close(): Promise<void> {
-    const closes = [this.device.close(), this.replacedNode?.close() ?? Promise.resolve()];
+    const closes = [this.device, ...this.replacedNodes].map((device) => device.close());
     for (const result of await Promise.allSettled(closes)) if (result.status === "rejected") throw result.reason;
   }
 

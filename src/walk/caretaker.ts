@@ -288,12 +288,13 @@ export class Caretaker {
   async #clearUp(copy: Copy): Promise<void> {
     const { rings } = this.#volume;
     const ring = rings.ring(copy.index);
-    if (ring === undefined) return;
+    // It may fail meanwhile and be brought back, and what is kept for it then is not ours to let go.
+    const isStill = (): boolean => ring?.copy === copy && rings.ring(copy.index) === ring && isInSync(copy);
     await retireReplaced(this.#volume, copy);
-    const damaged = ring.findings.some(({ kind }) => kind === "anchor-damaged");
-    if (ring.anchor !== undefined || damaged) await rings.clearAnchor(copy);
-    await releaseAnchor(this.#volume, copy.index);
-    if (isWhole(ring)) return;
+    if (ring === undefined || !isStill()) return;
+    if (hasAnchorLeft(ring)) await rings.clearAnchor(copy);
+    await releaseAnchor(this.#volume, copy.index, isStill);
+    if (isWhole(ring) || !isStill()) return;
     for (let slot = 0; slot < ROOT_SLOTS; slot++) await this.#volume.forceCommit();
   }
 
@@ -334,6 +335,8 @@ function whyNot({ kept, keptBy }: Detach): string {
     "or had no room elsewhere; make room or delete the files, then h2ts detach it again; if its medium is not here, mount again with it"
   );
 }
+
+const isInSync = ({ standing, failure }: Copy): boolean => standing === "in-sync" && failure === undefined;
 
 /** An anchor that a crash left behind, whole or torn while it was emptied. */
 function hasAnchorLeft(ring: Ring): boolean {

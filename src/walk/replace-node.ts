@@ -163,22 +163,25 @@ function composed(old: Copy, position: number, node: Range, name: string, nodeUu
   const targets = old.targets.map((target, at) => (at === position ? name : target));
   const fresh = new Copy(old.index, old.uuid, new Row(devices), targets, nodeUuids);
   const replaced = old.nodes[position]?.device;
-  if (old.suspendedNode === undefined) fresh.replacedNode = replaced;
+  const isOpen = replaced !== undefined && old.suspendedNode === undefined;
+  fresh.replacedNodes = isOpen ? [...old.replacedNodes, replaced] : old.replacedNodes;
   // Like any copy that comes back, it has no heartbeat before the next mount; the nodes still knew how long the last one lasts.
   fresh.writableUntilMs = Infinity;
   return fresh;
 }
 
-/** The copy is complete without the device whose place was taken: nothing of the volume is on that from now on. */
+/** The copy is complete without the devices whose places were taken: nothing of the volume is on them from now on. */
 export async function retireReplaced(volume: Volume, copy: Copy): Promise<void> {
-  const { replacedNode } = copy;
-  copy.replacedNode = undefined;
+  const { replacedNodes } = copy;
+  copy.replacedNodes = [];
   copy.lostNode = undefined;
-  if (replacedNode === undefined) return;
   const { clock } = volume.copies;
-  const over = forget(replacedNode).finally(() => replacedNode.close());
-  // Where it does not answer there is nothing to be done.
-  await withinLimit(over, { clock, ms: RETIRE_MS_MAX }, () => new Error("late")).catch(() => undefined);
+  const retire = async (node: BlockDevice): Promise<void> => {
+    const over = forget(node).finally(() => node.close());
+    // Where it does not answer there is nothing to be done.
+    await withinLimit(over, { clock, ms: RETIRE_MS_MAX }, () => new Error("late")).catch(() => undefined);
+  };
+  await Promise.all(replacedNodes.map(retire));
 }
 
 async function forget(node: BlockDevice): Promise<void> {

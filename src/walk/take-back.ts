@@ -110,9 +110,15 @@ function leaveOutLost(copy: Copy, leaves: ReadonlyMap<number, Uint32Array>): voi
   }
 }
 
-/** Lets go of what an anchor kept. */
-export async function releaseAnchor(volume: Volume, copyIndex: number): Promise<void> {
+/** Lets go of what an anchor kept, as long as `isWanted`. */
+export async function releaseAnchor(
+  volume: Volume,
+  copyIndex: number,
+  isWanted: () => boolean = () => true,
+): Promise<void> {
   const freemap = volume.store.freemaps[copyIndex];
   if (freemap === undefined) return;
-  for (const index of freemap.anchoredLeaves) await volume.untilLoaded(() => freemap.releaseAnchor(index));
+  for (const index of freemap.anchoredLeaves) {
+    await volume.untilLoaded(() => void (isWanted() && freemap.releaseAnchor(index)));
+  }
 }

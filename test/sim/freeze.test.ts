@@ -185,4 +185,17 @@ describe("a suspended node of a row", () => {
       expect(await treeOf(seed, [undefined, first, second], { degraded: true })).toBe(await work.tree());
     }
   });
+
+  it("is the only one: a second is refused, with nothing changed", async () => {
+    const { mounted } = await scene(4210, [[24 * MIB], ROW]);
+    const { volume, caretaker } = mounted;
+    await takeOut(volume, caretaker, 1, { lasting: false, node: 1 });
+    await expect(takeOut(volume, caretaker, 1, { lasting: false, node: 0 })).rejects.toThrow(
+      /1\/1 is suspended already/,
+    );
+    expect(volume.copies.copy(1)).toMatchObject({ standing: "offline", suspendedNode: 1, released: false });
+    await takeOut(volume, caretaker, 1, { lasting: false });
+    expect(volume.copies.copy(1)).toMatchObject({ standing: "offline", released: true });
+    await unmount(mounted);
+  });
 });
