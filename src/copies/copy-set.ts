@@ -363,13 +363,6 @@ export class CopySet {
     if (this.failed.length > 0) this.onFailure();
   }
 
-  /** Says that a range of one copy holds nothing of value. A hint. */
-  async discard(copyIndex: number, kib: number, lengthKib: number): Promise<void> {
-    const copy = this.#byIndex[copyIndex];
-    if (copy === undefined || this.readOnly || copy.holds(kib * KIB, lengthKib * KIB) || !this.#mayWrite(copy)) return;
-    await copy.device.discard(kib * KIB, lengthKib * KIB).catch(() => undefined);
-  }
-
   /** Says that a range of one copy will be written in small pieces, each flushed; false when nothing was done about it. */
   async prepare(copyIndex: number, kib: number, lengthKib: number): Promise<boolean> {
     const copy = this.#byIndex[copyIndex];
