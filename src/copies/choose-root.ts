@@ -3,6 +3,7 @@
 // told apart by history, never by time, and histories that parted are never joined silently). A volume opens by itself
 // only if no newer acknowledged root can be hidden: |visible ∩ IS(R)| ≥ |IS(R)| − M(R) + 1.
 
+import { bitCount } from "../base/bits.ts";
 import { equalBytes, formatUuid } from "../base/uuid.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import {
@@ -19,7 +20,6 @@ import {
 import type { Copy, Standing } from "./copy.ts";
 import { CopiesError } from "./errors.ts";
 import { describeHistory, isOneBehind, isUnfinished, isUpToDate, kinship, lastComplete } from "./lineage.ts";
-import { bitCount } from "./membership.ts";
 import { type Ring, type RingFinding, type RingRoot, ringRoots } from "./ring-slots.ts";
 import type { RingSet } from "./ring-set.ts";
 

@@ -3,13 +3,14 @@
 // Invariants: I2 (a failed copy leaves with its unflushed pointers cleared and a new epoch), I6 (what was last seen of a
 // copy, and what may have reached it, is noted before and after each root), I8 (a copy joins when nothing is owed to it).
 
+import { bitCount } from "../base/bits.ts";
 import { assert } from "../base/assert.ts";
 import type { Random } from "../base/random.ts";
 import { randomUuid } from "../base/uuid.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { CopiesError, CopiesLostError } from "../copies/errors.ts";
-import { bitCount, joinSync, leaveSync, membersWith, recountMembers, replacedBy } from "../copies/membership.ts";
+import { joinSync, leaveSync, membersWith, recountMembers, replacedBy } from "../copies/membership.ts";
 import { ContentLostError } from "../device/device.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";

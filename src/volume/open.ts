@@ -2,11 +2,12 @@
 // the summaries in the freemap trees, hold back what older roots still name (I3), carry out what the log holds (I4), and
 // finish what a crash left half removed. Nothing is written before root and log are found sound.
 
+import { bitCount } from "../base/bits.ts";
 import { FsError } from "../base/errno.ts";
 import { SystemRandom } from "../base/random.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
-import { bitCount, recountMembers } from "../copies/membership.ts";
+import { recountMembers } from "../copies/membership.ts";
 import { Heartbeat } from "../copies/heartbeat.ts";
 import { type RingSet, readRings } from "../copies/ring-set.ts";
 import { ringRoots } from "../copies/ring-slots.ts";

@@ -4,10 +4,11 @@
 // Narrow blocks (copies=K) that it holds go to another copy first; what is on it alone and can't be read keeps it a member.
 // Invariant I2: how many copies are needed changes in a commit of its own, durable on all in sync, before any leaves.
 
+import { bitCount } from "../base/bits.ts";
 import { withinLimit } from "../base/time-limit.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
-import { bitCount, minCopiesWithout, stayingMembers } from "../copies/membership.ts";
+import { minCopiesWithout, stayingMembers } from "../copies/membership.ts";
 import { wipeRing } from "../copies/ring.ts";
 import { DeviceError, type DeviceOperation } from "../device/device.ts";
 import { refKey, refMissing, refUnplaced } from "../format/blockref.ts";

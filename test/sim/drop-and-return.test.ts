@@ -2,7 +2,7 @@
 // until the work is done; two copies at the same work each time, three at other work for each n. Afterwards everything is in sync, the checker finds nothing, and each copy alone holds everything.
 
 import { describe, expect, it } from "vitest";
-import { bitCount } from "../../src/copies/membership.ts";
+import { bitCount } from "../../src/base/bits.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { findings, formatted, imagesOf, mount, togetherAgain, treeOf, unmount, worked } from "./copies-scene.ts";
 

@@ -2,8 +2,9 @@
 // step, and with a copy failing meanwhile. Afterwards the checker finds nothing, and each copy alone holds everything.
 
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { bitCount } from "../../src/base/bits.ts";
 import { SeededRandom } from "../../src/base/random.ts";
-import { bitCount, minCopiesFor } from "../../src/copies/membership.ts";
+import { minCopiesFor } from "../../src/copies/membership.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { MemberFlag, rootCopyCount, rootMemberFlags } from "../../src/format/root-block.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
