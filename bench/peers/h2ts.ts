@@ -1,5 +1,6 @@
 // h2ts with two copies in image files, started through its commands as a user would.
 
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { run } from "../process.ts";
@@ -17,7 +18,7 @@ export class H2ts implements Peer {
   readonly #images: readonly string[];
   readonly #imageSize: string;
   readonly #options: string;
-  #pids: readonly number[] = [];
+  #supervisorPid: number | undefined;
 
   constructor(home: string, directory: string, imageSize: string, options: string) {
     this.directory = directory;
@@ -38,23 +39,24 @@ export class H2ts implements Peer {
   async mount(): Promise<void> {
     await run(process.execPath, [CLI, "mount", "-o", this.#options, ...this.#images, this.directory]);
     const { stdout } = await run(process.execPath, [CLI, "status", "-j", this.directory]);
-    const { daemon } = JSON.parse(stdout) as { daemon: { supervisorPid: number; workerPid: number } };
-    this.#pids = [daemon.supervisorPid, daemon.workerPid];
+    const { daemon } = JSON.parse(stdout) as { daemon: { supervisorPid: number } };
+    this.#supervisorPid = daemon.supervisorPid;
   }
 
   async unmount(): Promise<void> {
     await run(process.execPath, [CLI, "umount", this.directory]);
   }
 
+  /** The supervisor and what it started: the worker and, in a while, a spare one. */
   pids(): Promise<readonly number[]> {
-    return Promise.resolve(this.#pids);
+    return Promise.resolve(this.#supervisorPid === undefined ? [] : processesOf(this.#supervisorPid));
   }
 
   async abandon(): Promise<void> {
     if (!isMounted(this.directory)) return;
     await this.unmount().catch(async () => {
       await detach(this.directory);
-      for (const pid of this.#pids) {
+      for (const pid of await this.pids()) {
         try {
           process.kill(pid, "SIGKILL");
         } catch {
@@ -63,4 +65,9 @@ export class H2ts implements Peer {
       }
     });
   }
+}
+
+function processesOf(supervisorPid: number): number[] {
+  const children = readFileSync(`/proc/${supervisorPid}/task/${supervisorPid}/children`, "utf8").trim();
+  return [supervisorPid, ...(children === "" ? [] : children.split(" ").map(Number))];
 }

@@ -2,7 +2,7 @@
 // hundreds of megabytes wait for it; and Node 20 has no ArrayBuffer.prototype.transfer.
 
 import { createRequire } from "node:module";
-import { MessageChannel } from "node:worker_threads";
+import type { MessagePort } from "node:worker_threads";
 
 interface Koffi {
   load(path: string | null): { func(declaration: string): (padBytes: number) => number };
@@ -11,16 +11,22 @@ interface Koffi {
 /** So much given back between two times of tidying up, which take some tens of milliseconds each. */
 const TIDY_AFTER_BYTES = 16 * 1024 * 1024;
 
-// What is transferred to a port that is closed is freed: there is nobody to receive it.
-const { port1: nowhere } = new MessageChannel();
-nowhere.close();
+/** What is transferred to a port that is closed is freed: there is nobody to receive it. */
+function closedPort(): MessagePort {
+  const { port1 } = new MessageChannel();
+  port1.close();
+  return port1;
+}
 
+/** Made when it is first needed: loading what ports need takes a starting worker a tenth of its time. */
+let nowhere: MessagePort | undefined;
 let untidyBytes = 0;
 let trim: ((padBytes: number) => number) | undefined;
 
 /** Detaches `memory`: every view of it has length 0 from now on. */
 export function freeAtOnce(memory: ArrayBuffer): void {
   untidyBytes += memory.byteLength;
+  nowhere ??= closedPort();
   nowhere.postMessage(null, [memory]);
   if (untidyBytes < TIDY_AFTER_BYTES) return;
   untidyBytes = 0;

@@ -1,12 +1,12 @@
 // What `h2ts status -j` prints: the volume's own report, and for a mounted one the mount and its daemon.
 
-import type { ControlReply } from "../daemon/messages.ts";
+import type { ControlReply, DaemonReport } from "../daemon/messages.ts";
 import type { VolumeReport } from "../daemon/volume-report.ts";
 
 export interface StatusReport extends VolumeReport {
   readonly mount?: { readonly directory: string; readonly source: string; readonly transport: string };
   /** `restarts`: how often a worker died or was replaced. */
-  readonly daemon?: { readonly supervisorPid: number; readonly workerPid: number; readonly restarts: number };
+  readonly daemon?: Omit<DaemonReport, "transport" | "directory" | "source" | "targets">;
   /** Recent lines of the daemon's log. */
   readonly notes: readonly string[];
 }
@@ -18,7 +18,12 @@ export function mountedReport(reply: ControlReply, volume: VolumeReport): Status
   return {
     ...volume,
     mount: { directory: daemon.directory, source: daemon.source, transport: daemon.transport },
-    daemon: { supervisorPid: daemon.supervisorPid, workerPid: daemon.workerPid, restarts: daemon.restarts },
+    daemon: {
+      supervisorPid: daemon.supervisorPid,
+      workerPid: daemon.workerPid,
+      restarts: daemon.restarts,
+      ...(daemon.sparePid !== undefined && { sparePid: daemon.sparePid }),
+    },
     notes: reply.notes ?? [],
   };
 }

@@ -36,21 +36,11 @@ export const StartReport = z.discriminatedUnion("type", [
 ]);
 export type StartReport = z.infer<typeof StartReport>;
 
-/** Devices that the workers before had open, and the socket to tell of those that are opened and closed. */
-export const HandedDevices = z.object({
-  socketFd: z.number(),
-  held: z.array(z.tuple([z.string(), z.number()])),
-});
-export type HandedDevices = z.infer<typeof HandedDevices>;
-
 /** From the supervisor to the worker. */
 export const WorkerOrder = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("start"),
     request: MountRequest,
-    fuseFd: z.number().optional(),
-    memoryFd: z.number().optional(),
-    devices: HandedDevices.optional(),
     takeOver: z.boolean(),
     heartbeatNonce: z.string().optional(),
   }),
@@ -106,6 +96,8 @@ export const DaemonReport = z.object({
   workerPid: z.number(),
   /** How often a worker died or was replaced and another one took over. */
   restarts: z.number().default(0),
+  /** A process that waits to become the next worker. */
+  sparePid: z.number().optional(),
   transport: z.string(),
   directory: z.string(),
   source: z.string(),

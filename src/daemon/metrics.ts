@@ -1,7 +1,6 @@
 // What `-o metrics=ADDR` serves over HTTP: the report of the volume as figures that Prometheus collects. Made from the report
 // at each request, so nothing is counted twice and nothing is kept up to date that nobody asks for.
 
-import { createServer } from "node:http";
 import { Gauge, Registry } from "prom-client";
 import type { MetricsAddress } from "./metrics-address.ts";
 import type { CopyReport, NodeReport, VolumeReport } from "./volume-report.ts";
@@ -12,7 +11,8 @@ export interface MetricsServer {
 }
 
 /** Serves `/metrics`. Rejects with the system's error when the address can't be had. */
-export function serveMetrics(address: MetricsAddress, report: () => VolumeReport): Promise<MetricsServer> {
+export async function serveMetrics(address: MetricsAddress, report: () => VolumeReport): Promise<MetricsServer> {
+  const { createServer } = await import("node:http");
   const server = createServer((request, response) => {
     if (request.url !== "/metrics" || request.method !== "GET") return void response.writeHead(404).end();
     metricsOf(report()).then(

@@ -17,6 +17,7 @@ import { MountExit, type ControlReply, type ControlRequest, type DaemonReport, t
 import { mountedVolumeAt } from "./mount-table.ts";
 import { negotiatedIn } from "./shared-memory.ts";
 import { type Death, Patience } from "./patience.ts";
+import { SpareWorker } from "./spare-worker.ts";
 import { MountError } from "./start-mount.ts";
 import { WORKER, type WorkerEnding, type WorkerLegacy, WorkerProcess } from "./worker-process.ts";
 
@@ -29,6 +30,7 @@ export class Supervisor {
   readonly #connection: KernelConnection | undefined;
   readonly #legacy: WorkerLegacy;
   #worker: WorkerProcess;
+  readonly #spare: SpareWorker;
   /** The worker that serves; pending between two of them, rejected when there will be none. */
   #serving: Promise<WorkerProcess>;
   #program = WORKER;
@@ -52,6 +54,8 @@ export class Supervisor {
     this.#legacy = legacy;
     this.#worker = worker;
     this.#serving = Promise.resolve(worker);
+    this.#spare = new SpareWorker((program) => this.#newWorker(program));
+    if (this.#canGoOn()) this.#spare.prepare(this.#program);
     this.ended = this.#supervise();
   }
 
@@ -61,7 +65,8 @@ export class Supervisor {
     const connection = request.options.transport === "kernel" ? KernelConnection.open(request) : undefined;
     const heartbeatNonce = new SystemRandom().bytes(NONCE_BYTES);
     const legacy = { heartbeatNonce, kernel: connection };
-    const worker = new WorkerProcess(request, legacy, log, { program: WORKER, takeOver: false });
+    const worker = new WorkerProcess(WORKER, request.directory, log);
+    worker.start({ request, legacy, takeOver: false });
     let supervisor: Supervisor | undefined;
     try {
       await worker.reach("opened");
@@ -127,12 +132,17 @@ export class Supervisor {
     return agreed !== undefined && (agreed.flags2 & InitFlag2.HAS_RESEND) !== 0;
   }
 
+  #newWorker(program = this.#program): WorkerProcess {
+    return new WorkerProcess(program, this.#request.directory, this.#log);
+  }
+
   #takeOver(): void {
     this.#restarts++;
     this.#servingSinceMs = Infinity;
     // Copies came, went and moved since the mount.
     const request = { ...this.#request, targets: [...this.#worker.targets] };
-    const worker = new WorkerProcess(request, this.#legacy, this.#log, { program: this.#program, takeOver: true });
+    const worker = this.#spare.take() ?? this.#newWorker();
+    worker.start({ request, legacy: this.#legacy, takeOver: true });
     this.#worker = worker;
     this.#serving = (async () => {
       await worker.reach("opened");
@@ -140,6 +150,7 @@ export class Supervisor {
       await worker.reach("serving");
       this.#servingSinceMs = this.#clock.monotonicMs();
       this.#log.line(`worker ${worker.pid} took over`);
+      if (this.#canGoOn()) this.#spare.prepare(this.#program);
       return worker;
     })();
     // Its end is seen by `#supervise`; whoever waits asks again then.
@@ -165,6 +176,7 @@ export class Supervisor {
     const { volume } = await worker.ask({ type: "status" });
     if (volume?.copies.some(({ state }) => state === "FROZEN"))
       return "a copy is frozen, and nothing can be committed; h2ts resume it first";
+    await this.#spare.discard();
     this.#programBefore = this.#program;
     this.#program = program;
     worker.leave();
@@ -219,6 +231,7 @@ export class Supervisor {
     return {
       supervisorPid: process.pid,
       workerPid: this.#worker.pid,
+      ...(this.#spare.pid !== undefined && { sparePid: this.#spare.pid }),
       restarts: this.#restarts,
       transport: options.transport,
       directory,
@@ -230,6 +243,7 @@ export class Supervisor {
   // ---- the end
 
   async #finish(ending: WorkerEnding): Promise<WorkerEnding> {
+    await this.#spare.close();
     // Once nobody holds the device, requests still waiting get an error instead of hanging.
     this.#connection?.close();
     const { directory } = this.#request;

@@ -1,10 +1,17 @@
 // Entry of the worker's process: one mount, served on this thread. Orders come and reports go over the IPC channel.
 // When the supervisor dies the worker serves on: programs using the mount must not notice.
 
+import { settleDown } from "../base/idle-memory.ts";
 import { keepDescriptors } from "../device/kept.ts";
+import { HANDED, receiveHanded } from "./hand-over.ts";
 import { DeviceSender } from "./kept-devices.ts";
 import { MountExit, WorkerOrder, type WorkerReport } from "./messages.ts";
 import { Worker } from "./worker.ts";
+
+/** The one descriptor that is inherited, after stdin, stdout, stderr and the channel. */
+const HAND_OVER_FD = 4;
+/** A worker without an order for so long is a spare one. */
+const IDLE_AFTER_MS = 1000;
 
 function report(message: WorkerReport): Promise<void> {
   return new Promise((resolve) => {
@@ -13,28 +20,43 @@ function report(message: WorkerReport): Promise<void> {
   });
 }
 
+/** What the supervisor handed over; without a mount of the kernel, nothing. */
+function handedOver() {
+  const handed = receiveHanded(HAND_OVER_FD);
+  const take = (name: string): number | undefined => {
+    const fd = handed.get(name);
+    handed.delete(name);
+    return fd;
+  };
+  const [fuseFd, memoryFd, keeperFd] = [take(HANDED.fuse), take(HANDED.memory), take(HANDED.keeper)];
+  return { fuseFd, memoryFd, keeperFd, held: [...handed] };
+}
+
 const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+const idle = setTimeout(settleDown, IDLE_AFTER_MS);
 let worker: Worker | undefined;
 let devices: DeviceSender | undefined;
 
 async function obey(order: WorkerOrder): Promise<void> {
   switch (order.type) {
-    case "start":
-      if (order.devices !== undefined) {
-        const { socketFd, held } = order.devices;
-        devices = new DeviceSender(socketFd, held, () => void report({ type: "devices" }));
+    case "start": {
+      clearTimeout(idle);
+      const { fuseFd, memoryFd, keeperFd, held } = handedOver();
+      if (keeperFd !== undefined) {
+        devices = new DeviceSender(keeperFd, held, () => void report({ type: "devices" }));
         keepDescriptors(devices);
       }
       worker = await Worker.open(order.request, {
-        fuseFd: order.fuseFd,
-        memoryFd: order.memoryFd,
+        fuseFd,
+        memoryFd,
         takeOver: order.takeOver,
         heartbeatNonce: order.heartbeatNonce === undefined ? undefined : Buffer.from(order.heartbeatNonce, "hex"),
       });
       devices?.settle();
       worker.onTargets = (targets) => void report({ type: "targets", targets });
       return report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
+    }
     case "serve": {
       const served = worker as Worker;
       served.onSettled = () => void report({ type: "settled" });
@@ -94,7 +116,10 @@ process.on("message", (message) => {
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
 // What is printed goes to the supervisor's log; when that is gone nobody reads it, which is no reason to stop.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
-process.on("disconnect", () => console.error("worker: the supervisor is gone; serving on"));
+process.on("disconnect", () => {
+  if (worker === undefined) process.exit(MountExit.FAILURE);
+  console.error("worker: the supervisor is gone; serving on");
+});
 
 // Whatever nobody caught says that the state in memory may be wrong: nothing more is written, what is there can be read.
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {

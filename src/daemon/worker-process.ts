@@ -3,26 +3,15 @@
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { HANDED, HandOver } from "./hand-over.ts";
 import type { KeptDevices } from "./kept-devices.ts";
-import {
-  type HandedDevices,
-  MountExit,
-  WorkerReport,
-  type MountRequest,
-  type VerbCall,
-  type WorkerOrder,
-} from "./messages.ts";
+import { MountExit, WorkerReport, type MountRequest, type VerbCall, type WorkerOrder } from "./messages.ts";
 import type { DaemonLog } from "./daemon-log.ts";
 import { MountError } from "./start-mount.ts";
 import type { VolumeReport } from "./volume-report.ts";
 
 /** Program of a worker of this installation. */
 export const WORKER = fileURLToPath(new URL("../daemon/worker-main.js", import.meta.url));
-/** Where the worker finds what it inherits: after stdin, stdout, stderr and the channel. Devices come last. */
-const FUSE_FD = 4;
-const MEMORY_FD = 5;
-const SOCKET_FD = 6;
-const FIRST_DEVICE_FD = 7;
 // Device calls run on libuv's threads: with its four, one hung disk would stop every other copy.
 const THREADS = "64";
 const MALLOC = {
@@ -61,6 +50,14 @@ export interface Answer {
 /** What a worker can be asked that it answers. */
 type Question = { readonly type: "status" | "sync" } | ({ readonly type: "verb" } & VerbCall);
 
+/** What a worker is to begin with. */
+export interface WorkerStart {
+  readonly request: MountRequest;
+  readonly legacy: WorkerLegacy;
+  /** The mount was served by another worker before. */
+  readonly takeOver: boolean;
+}
+
 export class WorkerProcess {
   readonly pid: number;
   readonly program: string;
@@ -73,45 +70,33 @@ export class WorkerProcess {
   /** What the operator should know although the mount succeeded. */
   warnings: string[] = [];
   /** It has answered what the worker before it left unanswered; true for one that took over nothing. */
-  settled: boolean;
+  settled = false;
   /** Where the copies are, as far as it told. */
-  targets: readonly string[];
-  readonly #devices: KeptDevices | undefined;
+  targets: readonly string[] = [];
+  readonly #handOver = new HandOver();
+  #devices: KeptDevices | undefined;
   #nextId = 1;
   #lastLine = "";
   #failed: MountError | undefined;
   #farewell: WorkerEnding | undefined;
 
-  constructor(
-    request: MountRequest,
-    legacy: WorkerLegacy,
-    log: DaemonLog,
-    { program, takeOver }: { readonly program: string; readonly takeOver: boolean },
-  ) {
+  /** Starts the process, which loads its program and waits. `directory`: for whoever reads `ps`. */
+  constructor(program: string, directory: string, log: DaemonLog) {
     this.#log = log;
     this.program = program;
-    this.targets = request.targets;
-    this.#devices = legacy.kernel?.devices;
-    this.settled = !takeOver;
-    const { kernel } = legacy;
-    // What the worker before this one sent last.
-    kernel?.devices.receive();
-    const held = kernel?.devices.held ?? [];
-    const inherited =
-      kernel === undefined
-        ? []
-        : [kernel.fuseFd, kernel.memoryFd, kernel.devices.socketFd, ...held.map(([, fd]) => fd)];
-    const child = spawn(process.execPath, [...V8_OPTIONS, program, request.directory], {
+    const child = spawn(process.execPath, [...V8_OPTIONS, program, directory], {
       cwd: "/",
       env: { ...process.env, UV_THREADPOOL_SIZE: THREADS, ...MALLOC },
-      stdio: ["ignore", "pipe", "pipe", "ipc", ...inherited],
+      stdio: ["ignore", "pipe", "pipe", "ipc", this.#handOver.theirs],
     });
+    this.#handOver.passedOn();
     this.#child = child;
     this.pid = child.pid ?? 0;
     for (const stream of [child.stdout, child.stderr]) this.#logLines(stream);
     child.on("message", (message) => this.#take(message));
     this.ended = new Promise((resolve) => {
       const settle = (ending: WorkerEnding): void => {
+        this.#handOver.close();
         for (const answer of this.#answers.values()) answer({ error: ending.error ?? "the volume is unmounted" });
         this.#answers.clear();
         resolve(ending);
@@ -129,13 +114,28 @@ export class WorkerProcess {
         });
       });
     });
-    const devices: HandedDevices = {
-      socketFd: SOCKET_FD,
-      held: held.map(([identity], i) => [identity, FIRST_DEVICE_FD + i]),
-    };
-    const descriptors = kernel === undefined ? {} : { fuseFd: FUSE_FD, memoryFd: MEMORY_FD, devices };
+  }
+
+  /** Has it open the volume, with what the workers before it left; `reach("opened")` tells when it has. */
+  start({ request, legacy, takeOver }: WorkerStart): void {
+    this.targets = request.targets;
+    this.settled = !takeOver;
+    const { kernel } = legacy;
+    this.#devices = kernel?.devices;
+    // What the worker before this one sent last.
+    kernel?.devices.receive();
+    this.#handOver.give(
+      kernel === undefined
+        ? []
+        : [
+            [HANDED.fuse, kernel.fuseFd],
+            [HANDED.memory, kernel.memoryFd],
+            [HANDED.keeper, kernel.devices.socketFd],
+            ...kernel.devices.held,
+          ],
+    );
     const heartbeatNonce = Buffer.from(legacy.heartbeatNonce).toString("hex");
-    this.#send({ type: "start", request, takeOver, heartbeatNonce, ...descriptors });
+    this.#send({ type: "start", request, takeOver, heartbeatNonce });
   }
 
   #logLines(stream: NodeJS.ReadableStream | null): void {

@@ -1,7 +1,6 @@
 // Recognises what lies on a target already, so that nobody overwrites a filesystem that somebody still wants.
 // Own checks of the common formats come first and need no tool; blkid, where installed, knows the rare ones.
 
-import { execFile } from "node:child_process";
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import type { BlockDevice } from "./device.ts";
@@ -100,6 +99,7 @@ function hasPartition(head: Buffer): boolean {
 }
 
 async function probeWithBlkid(path: string): Promise<string | undefined> {
+  const { execFile } = await import("node:child_process");
   const env = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin` };
   const { code, out } = await new Promise<{ code: unknown; out: string }>((resolve) => {
     execFile("blkid", ["-p", "-o", "export", path], { encoding: "utf8", env }, (error, stdout) =>

@@ -277,13 +277,13 @@ export class FileSystem implements FileSystemRequests {
 
   // ---- content
 
-  read(ino: number, offset: number, lengthBytes: number): Eventually<ReadResult> {
+  read(ino: number, offset: number, lengthBytes: number, room?: Uint8Array): Eventually<ReadResult> {
     let runs = 0;
     const result = this.#view((state): ReadResult => {
       runs++;
       const pieces = readFile(state, ino, offset, lengthBytes);
       // After a wait the answer is looked at a little later than here, when the blocks may have been changed.
-      const stable = runs === 1 ? pieces : [joined(pieces)];
+      const stable = runs === 1 ? pieces : [joined(pieces, room)];
       let length = 0;
       for (const piece of stable) length += piece.length;
       return { pieces: stable, lengthBytes: length };

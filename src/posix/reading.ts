@@ -76,10 +76,11 @@ export function readTarget(state: PfsState, ino: number): Uint8Array {
   return joined(piecesOf(state, inode, 0, DATA_WINDOW_BYTES));
 }
 
-export function joined(pieces: readonly Uint8Array[]): Uint8Array {
+/** The bytes of all pieces at the beginning of `room`, or in memory of their own. */
+export function joined(pieces: readonly Uint8Array[], room?: Uint8Array): Uint8Array {
   let length = 0;
   for (const piece of pieces) length += piece.length;
-  const bytes = new Uint8Array(length);
+  const bytes = room?.subarray(0, length) ?? new Uint8Array(length);
   let at = 0;
   for (const piece of pieces) {
     bytes.set(piece, at);

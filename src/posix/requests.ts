@@ -99,7 +99,11 @@ export interface FileSystemRequests {
     flags: number,
     caller: Caller,
   ): Eventually<void>;
-  read(ino: number, offset: number, lengthBytes: number): Eventually<ReadResult>;
+  /**
+   * The pieces are to be used in the step that gets them. An answer that has to be waited for is put into `room` if that is
+   * given: at least as long as what is asked for, and the answer's until it was used.
+   */
+  read(ino: number, offset: number, lengthBytes: number, room?: Uint8Array): Eventually<ReadResult>;
   /**
    * Takes the bytes of `data` over until the returned value (or promise) is there; the transport may reuse them after that.
    * `append` writes at the end of the file; `killPrivileges` clears setuid/setgid; `cached` is a write-back of the kernel's page

@@ -15,6 +15,8 @@ export interface BlockBuffer {
 
 /** What a buffer takes besides its bytes: its objects, its head, and the block and the entry of the cache it is taken for. */
 const OVERHEAD_BYTES = 768;
+/** Part of the limit that blocks leave free: what is read next finds buffers of those that went before. */
+const STOCK_PART = 1 / 12;
 /** Kept free of each size whatever the limit: enough for reading ahead and for the pre-images of one operation. */
 const FREE_BYTES_MIN = 1024 * 1024;
 const FREE_BUFFERS_MIN = 64;
@@ -37,9 +39,9 @@ export class BufferPool {
     return this.#takenBytes;
   }
 
-  /** What is taken alone is more than all should be. */
+  /** What is taken leaves less than it should for what is taken next. */
   get isOverdrawn(): boolean {
-    return this.#takenBytes > this.#limitBytes;
+    return this.#takenBytes > this.#limitBytes * (1 - STOCK_PART);
   }
 
   /** A buffer of `sizeBytes` (a power of two up to 64 KiB) with unspecified content. */

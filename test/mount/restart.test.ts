@@ -21,6 +21,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Random, SeededRandom } from "../../src/base/random.ts";
+import { ControlClient } from "../../src/daemon/control-client.ts";
+import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
 import { busyPrograms } from "./busy-programs.ts";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
@@ -30,6 +32,8 @@ const MINUTES = Number(process.env["H2TS_KILL_MINUTES"] ?? 0);
 const KILLS = MINUTES > 0 ? Infinity : Number(process.env["H2TS_KILLS"] ?? 52);
 const SEED = Number(process.env["H2TS_KILL_SEED"] ?? Date.now() % 1_000_000);
 const PAUSE_MS_MAX = 700;
+/** A spare worker waits by then. */
+const SPARE_READY_MS = 2300;
 
 let place: CopiesPlace;
 beforeEach(() => {
@@ -66,7 +70,7 @@ async function killOften(random: Random, supervisorPid: number): Promise<number>
     if (random.below(6) === 0) await sleep(random.below(400));
     else {
       if (done > 0) await tookOver(pid);
-      await sleep(random.below(PAUSE_MS_MAX));
+      await sleep(random.below(12) === 0 ? SPARE_READY_MS : random.below(PAUSE_MS_MAX));
     }
     process.kill(pid, "SIGKILL");
     last = pid;
@@ -82,16 +86,15 @@ async function tookOver(pid: number): Promise<void> {
 }
 
 /** Children of the supervisor: the worker, as soon as there is one. Cheaper and sooner than to ask for the status. */
+/** The worker of this moment, whether it serves yet or not. */
 async function workerOf(supervisorPid: number): Promise<number> {
-  for (;;) {
-    if (!existsSync(`/proc/${supervisorPid}`)) {
-      throw new Error(`the supervisor is gone:\n${readFileSync(place.path("daemon.log"), "utf8")}`);
-    }
-    const out = await run("pgrep", ["-P", String(supervisorPid), "-f", "worker-main"]).catch(() => "");
-    const pid = Number(out.trim().split("\n").at(-1));
-    if (pid > 0) return pid;
-    await sleep(5);
-  }
+  const client = await ControlClient.connect(mountedVolumeAt(place.mnt)?.deviceKey ?? "");
+  const reply = await client?.call("ping");
+  client?.close();
+  const pid = reply?.daemon?.workerPid;
+  if (pid !== undefined) return pid;
+  const state = existsSync(`/proc/${supervisorPid}`) ? "does not answer" : "is gone";
+  throw new Error(`the supervisor ${state}:\n${readFileSync(place.path("daemon.log"), "utf8")}`);
 }
 
 async function supervisor(): Promise<number> {

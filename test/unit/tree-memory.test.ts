@@ -57,8 +57,8 @@ it("counts what small blocks take besides their bytes", () => {
     block.referenced = false;
     cache.add(key, block);
   }
-  expect(cache.bytes).toBeLessThan(0.58 * MIB);
-  expect(cache.bytes).toBeGreaterThan(0.55 * MIB);
+  expect(cache.bytes).toBeLessThan(0.535 * MIB);
+  expect(cache.bytes).toBeGreaterThan(0.5 * MIB);
 });
 
 it("keeps free buffers below its limit, and gives them up for other sizes", () => {

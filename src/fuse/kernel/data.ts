@@ -65,7 +65,8 @@ export const DATA_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, O
     Opcode.READ,
     operation<ReadResult>({
       bodyBytes: ReadIn.sizeBytes,
-      run: ({ fs }, request) => fs.read(request.nodeid, request.u64(ReadIn.offset), request.u32(ReadIn.size)),
+      run: ({ fs }, request) =>
+        fs.read(request.nodeid, request.u64(ReadIn.offset), request.u32(ReadIn.size), request.room),
       encode: encodeRead,
     }),
   ],

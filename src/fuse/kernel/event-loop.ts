@@ -5,9 +5,7 @@
 // No JavaScript is called when the descriptor becomes readable; libuv calls a function of its own that has no effect
 // (uv_is_active). What matters is that epoll_wait returned: the immediates run next, and the serving loop is one of them.
 
-import { isMainThread } from "node:worker_threads";
 import koffi from "koffi";
-import { assert } from "../../base/assert.ts";
 
 const UV_POLL = 8;
 const UV_READABLE = 1;
@@ -33,12 +31,11 @@ const uv_close = libuv.func("void uv_close(void *handle, void *callback)") as (
 /** Handles libuv may still touch: memory it was given must stay where it is until its next turn after uv_close. */
 const handles = new Set<Uint8Array>();
 
-/** Wakes the event loop whenever a descriptor is readable, and keeps the process alive until closed. */
+/** Wakes the event loop of the main thread, where a FUSE session must be served, whenever a descriptor is readable, and keeps the process alive until closed. */
 export class Wakeup {
   readonly #handle = new Uint8Array(uv_handle_size(UV_POLL));
 
   constructor(fd: number) {
-    assert(isMainThread, "a FUSE session is served on the main thread, whose event loop it sleeps in");
     const error = uv_poll_init(uv_default_loop(), this.#handle, fd);
     if (error !== 0) throw new Error(`the event loop does not take descriptor ${fd}: libuv error ${error}`);
     handles.add(this.#handle);

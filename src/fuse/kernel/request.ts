@@ -96,6 +96,11 @@ export class Request implements Caller {
     return high * TWO_32 + this.view.getUint32(at, true);
   }
 
+  /** The part of the buffer that the request leaves free: as long as the longest content of a request, and used until it is answered. */
+  get room(): Uint8Array {
+    return this.bytes.subarray(Limit.requestHeaderBytes);
+  }
+
   /** The NUL-terminated string at byte `field` of the body, without its NUL. */
   name(field: number): Uint8Array {
     const from = this.body + field;

@@ -1,0 +1,61 @@
+// A worker in reserve: a process that has loaded its program and waits, so that programs on the mount do not wait for that when
+// the worker dies. It holds nothing of the mount (see hand-over.ts). There is none where no worker can follow another one, nor
+// shortly after one began to serve: a mount that is short-lived, or whose workers die at once, costs no second process.
+
+import { settleDown } from "../base/idle-memory.ts";
+import type { WorkerProcess } from "./worker-process.ts";
+
+/** From the beginning of service to the start of the spare: what was left unanswered is answered first. */
+const PREPARE_AFTER_MS = 1500;
+/** Until the new process has loaded its program, and the supervisor has nothing to do with it. */
+const SETTLE_AFTER_MS = 2000;
+
+export class SpareWorker {
+  readonly #start: (program: string) => WorkerProcess;
+  #worker: WorkerProcess | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(start: (program: string) => WorkerProcess) {
+    this.#start = start;
+  }
+
+  /** Its process, while there is one. */
+  get pid(): number | undefined {
+    return this.#worker === undefined || this.#worker.isGone ? undefined : this.#worker.pid;
+  }
+
+  /** Starts one that runs `program`, in a while. One that dies is not replaced before the worker is. */
+  prepare(program: string): void {
+    this.#later(PREPARE_AFTER_MS, () => {
+      if (this.pid === undefined) this.#worker = this.#start(program);
+      this.#later(SETTLE_AFTER_MS, settleDown);
+    });
+  }
+
+  /** The spare, if there is one: now the caller's. */
+  take(): WorkerProcess | undefined {
+    clearTimeout(this.#timer);
+    const worker = this.#worker;
+    this.#worker = undefined;
+    return worker?.isGone === false ? worker : undefined;
+  }
+
+  /** Ends it: the next worker is to be another program, or the same from newer files. Resolves when it is gone. */
+  async discard(): Promise<void> {
+    const worker = this.take();
+    worker?.kill();
+    await worker?.ended;
+  }
+
+  /** As `discard`, and there will be none any more. */
+  close(): Promise<void> {
+    this.#closed = true;
+    return this.discard();
+  }
+
+  #later(ms: number, work: () => void): void {
+    clearTimeout(this.#timer);
+    if (!this.#closed) this.#timer = setTimeout(work, ms).unref();
+  }
+}
