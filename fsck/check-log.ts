@@ -12,7 +12,10 @@ import type { FindingList } from "./finding-list.ts";
 export async function checkLog(copies: CopySet, newest: RingRoot, list: FindingList): Promise<void> {
   const inSync = copies.copies.filter(({ standing }) => standing === "in-sync");
   try {
-    const found = await readLog(newest.view, inSync);
+    const found = await readLog(
+      newest.view,
+      inSync.map((copy) => copies.alone(copy)),
+    );
     const operations =
       found === undefined
         ? 0

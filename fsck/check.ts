@@ -1,6 +1,7 @@
 // The checker: reads a volume from its root rings down, on every copy, and says everything that is wrong with it.
 // It changes nothing, and never fails on what it reads (I12). Tests call it after every simulated power cut.
 
+import { bitCount } from "../src/base/bits.ts";
 import { BLOCKREF_BYTES, BLOCKSET_REFS } from "../src/format/blockref.ts";
 import { equalBytes } from "../src/base/uuid.ts";
 import { COPIES_MAX } from "../src/format/geometry.ts";
@@ -25,7 +26,7 @@ import { checkLog } from "./check-log.ts";
 import { Content } from "./content.ts";
 import { type Finding, FindingList } from "./finding-list.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
-import { bitCount, membersWith, stayingMembers } from "../src/copies/membership.ts";
+import { membersWith, stayingMembers } from "../src/copies/membership.ts";
 import { keptRoots } from "../src/copies/choose-root.ts";
 import type { RingRoot } from "../src/copies/ring.ts";
 import { checkRings, copyName } from "./root-ring.ts";

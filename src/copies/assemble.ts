@@ -3,8 +3,10 @@
 // Whether a copy is missing or stale only the roots can tell: chooseRoot does that.
 
 import { SystemClock } from "../base/clock.ts";
+import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { equalBytes, formatUuid, isZero, toHex } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
+import { OpenError } from "../device/open.ts";
 import { Range, SharedDevice } from "../device/range.ts";
 import { Row } from "../device/row.ts";
 import { FormatError } from "../format/format-error.ts";
@@ -20,12 +22,12 @@ import {
 } from "../format/node-header.ts";
 import { Copy, CopySet, type CopySetOptions } from "./copy-set.ts";
 import { CopiesError } from "./errors.ts";
-import { closeTargets, type OpenTarget, openTargets } from "./targets.ts";
+import { abandonTarget, closeTargets, type OpenTarget, openTargets } from "./targets.ts";
 
 export interface AssembleOptions extends Pick<CopySetOptions, "readOnly" | "clock" | "deadlineMs" | "open"> {
   /** A target that can't be opened, or a row that is not whole, is a copy that is missing: the roots tell whether that will do. */
   readonly lenient?: boolean;
-  /** How long a target may take to open; as long as it takes unless given. */
+  /** How long a target may take to open, and its header to be read; as long as it takes unless given. */
   readonly openMs?: number;
 }
 
@@ -37,18 +39,23 @@ export async function assemble(targets: readonly string[], options: AssembleOpti
   const opened = await openTargets(targets, {
     writable: options.readOnly !== true,
     open: options.open,
+    limit: limitOf(options),
     ...(options.lenient === true && { absent }),
-    ...(options.openMs !== undefined && {
-      limit: { clock: options.clock ?? new SystemClock(), ms: options.openMs },
-    }),
   });
   try {
     return await assembleCopies(opened, options, absent);
   } catch (error) {
-    await closeTargets(opened);
+    if (isSilent(error)) opened.forEach(abandonTarget);
+    else await closeTargets(opened);
     throw error;
   }
 }
+
+function limitOf({ openMs, clock }: AssembleOptions): TimeLimit | undefined {
+  return openMs === undefined ? undefined : { clock: clock ?? new SystemClock(), ms: openMs };
+}
+
+const isSilent = (error: unknown): boolean => error instanceof DeviceError && error.code === "ETIMEDOUT";
 
 interface Node {
   readonly shared: SharedDevice;
@@ -66,20 +73,7 @@ export async function assembleCopies(
   options: AssembleOptions = {},
   absent: string[] = [],
 ): Promise<CopySet> {
-  const nodes: Node[] = [];
-  let damaged: CopiesError | undefined;
-  for (const device of targets.flatMap((target) => target.devices)) {
-    try {
-      nodes.push({ shared: new SharedDevice(device), header: await readNodeHeader(device) });
-    } catch (error) {
-      const lost = error instanceof CopiesError && (error.kind === "damaged-header" || error.kind === "empty");
-      if (options.lenient !== true || !lost) throw error;
-      damaged ??= error;
-      absent.push(error.message);
-      await device.close();
-    }
-  }
-  if (nodes.length === 0 && damaged !== undefined) throw damaged;
+  const nodes = await readNodes(targets, options, absent);
   const first = nodes[0] as Node;
   for (const { shared, header } of nodes) refuseUnfit(shared.device, header, first, options.readOnly === true);
   const copies: Copy[] = [];
@@ -95,6 +89,48 @@ export async function assembleCopies(
   const set = new CopySet(copies, { ...options, volumeUuid: first.header.volumeUuid });
   set.absent = absent;
   return set;
+}
+
+/** All nodes with their headers; a lenient caller does without those that have none, as long as there is another. */
+async function readNodes(
+  targets: readonly OpenTarget[],
+  options: AssembleOptions,
+  absent: string[],
+): Promise<readonly Node[]> {
+  const limit = limitOf(options);
+  const found = targets.flatMap(({ name, devices }) => devices.map((device) => ({ name, device })));
+  const headers = await Promise.allSettled(found.map(({ device }) => headerInTime(device, limit)));
+  const nodes: Node[] = [];
+  let lost: Error | undefined;
+  for (const [i, { name, device }] of found.entries()) {
+    const header = headers[i] as PromiseSettledResult<NodeHeader>;
+    if (header.status === "fulfilled") {
+      nodes.push({ shared: new SharedDevice(device), header: header.value });
+      continue;
+    }
+    const error: unknown = header.reason;
+    if (options.lenient !== true || !isLost(error)) throw error;
+    lost ??= error;
+    absent.push(error.message);
+    if (isSilent(error)) abandonTarget({ name, devices: [device] });
+    else await device.close();
+  }
+  if (nodes.length === 0 && lost !== undefined) throw lost;
+  return nodes;
+}
+
+/** Nothing of the volume is there, or the device does not answer: a copy without it is missing. */
+function isLost(error: unknown): error is Error {
+  return (
+    isSilent(error) || (error instanceof CopiesError && (error.kind === "damaged-header" || error.kind === "empty"))
+  );
+}
+
+function headerInTime(device: BlockDevice, limit: TimeLimit | undefined): Promise<NodeHeader> {
+  return withinLimit(readNodeHeader(device), limit, () => {
+    const detail = `does not answer (waited ${limit?.ms} ms); try again when its device does`;
+    return new OpenError(device.name, "read", "ETIMEDOUT", detail);
+  });
 }
 
 /** The header of a device, from its second place when the first is damaged. */

@@ -3,6 +3,7 @@
 // told apart by history, never by time, and histories that parted are never joined silently). A volume opens by itself
 // only if no newer acknowledged root can be hidden: |visible ∩ IS(R)| ≥ |IS(R)| − M(R) + 1.
 
+import { bitCount } from "../base/bits.ts";
 import { equalBytes, formatUuid } from "../base/uuid.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import {
@@ -67,7 +68,7 @@ export function chooseRoot(rings: RingSet, policy: ChoosePolicy = {}): ChosenRoo
   const complete = rings.rings.filter(({ copy }) => copy.standing === "in-sync");
   const lost = rootInSync(root.view) & ~complete.reduce((mask, { copy }) => mask | copy.bit, 0);
   if (!forced) refuseUnsure(rings, root, complete, policy, volume);
-  for (const { copy } of rings.rings) copy.restoreCounters(rootCounters(root.view, copy.index));
+  for (const copy of rings.copies.copies) copy.restoreCounters(rootCounters(root.view, copy.index));
   const older = new Map<string, Uint8Array>();
   let highestSequence = root.sequence;
   for (const other of rings.rings) {
@@ -259,7 +260,7 @@ function refuseUnsure(
     const last = seen === undefined || seen.target === "" ? "" : `, last seen at ${seen.target}`;
     missing.push(
       ring === undefined
-        ? `copy ${index} is missing${last}${inSync}`
+        ? `copy ${index} ${absence(rings, index)}${last}${inSync}`
         : `copy ${index} (${ring.copy.name}) ${ring.copy.reason ?? "is not complete"}`,
     );
   }
@@ -271,6 +272,12 @@ function refuseUnsure(
   throw new CopiesError("missing-copy", volume, `${missing.join("; ")}${absent}; ${advice}`);
 }
 
+/** Why a copy has no ring. */
+function absence({ copies }: RingSet, index: number): string {
+  const copy = copies.copy(index);
+  return copy === undefined ? "is missing" : `can't be used (${copy.reason ?? "does not answer"})`;
+}
+
 /** By the rule if one is given, else the copy the operator selected, else the first. */
 function chooseMaster(complete: readonly Ring[], newest: number, root: DataView, rule: MasterRule | undefined): number {
   const [first] = complete;
@@ -278,10 +285,4 @@ function chooseMaster(complete: readonly Ring[], newest: number, root: DataView,
   const selected = ({ copy }: Ring): boolean => (rootMemberFlags(root, copy.index) & MemberFlag.MASTER) !== 0;
   const chosen = rule === undefined ? complete.find(selected) : complete.find(({ copy }) => copy.index === rule);
   return (chosen ?? first).copy.index;
-}
-
-function bitCount(mask: number): number {
-  let count = 0;
-  for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
-  return count;
 }

@@ -81,6 +81,7 @@ export class CopySet {
       clock: this.clock,
       deadlineMs,
       mayRepair: (copy) => this.repairs && !this.readOnly && this.#mayWrite(copy),
+      isSpareable: (copy) => this.#isSpareable(copy),
       onStalled,
     });
     for (const copy of copies) this.add(copy);
@@ -240,12 +241,25 @@ export class CopySet {
     if (recoveries !== undefined) await Promise.all(recoveries);
   }
 
+  /** True when others are in use as well. */
+  #isSpareable(copy: Copy): boolean {
+    return this.active.some((other) => other !== copy);
+  }
+
+  /**
+   * Waits for reads that nobody may go on without. Who alone asked for a block waits as long as that takes; but a read that
+   * holds up everybody for a deadline costs its copy its place, if others can do without it (I9).
+   */
+  whenRead(reads: Promise<void>): Promise<void> {
+    return this.#watch.urge(reads, (copy) => this.#isSpareable(copy));
+  }
+
   /** What one copy has by itself. It is given up when a read takes longer than the deadline and there are others (I9). */
   alone(copy: Copy): LoneCopy {
     return new LoneCopy(copy, async (offsetBytes, targets) => {
       if (copy.failure !== undefined && copy.stalled) throw copy.failure;
       const read = this.#watch.read(copy, offsetBytes, targets);
-      if (this.active.some((other) => other !== copy)) read.expires();
+      if (this.#isSpareable(copy)) read.expires();
       const failure = await read.over;
       if (failure !== undefined) throw failure;
     });
@@ -339,20 +353,14 @@ export class CopySet {
   }
 
   async #over(operation: "write" | "flush", calls: readonly CallOnCopy[]): Promise<void> {
-    await allWithinDeadline(this.clock, this.deadlineMs, operation, calls, this.active.length > 1);
+    const spareable = this.active.some((other) => calls.every(({ copy }) => copy !== other));
+    await allWithinDeadline(this.clock, this.deadlineMs, operation, calls, spareable);
     this.#noticeFailed();
   }
 
   #noticeFailed(): void {
     this.#watch.leaveStalled();
     if (this.failed.length > 0) this.onFailure();
-  }
-
-  /** Says that a range of one copy holds nothing of value. A hint. */
-  async discard(copyIndex: number, kib: number, lengthKib: number): Promise<void> {
-    const copy = this.#byIndex[copyIndex];
-    if (copy === undefined || this.readOnly || copy.holds(kib * KIB, lengthKib * KIB) || !this.#mayWrite(copy)) return;
-    await copy.device.discard(kib * KIB, lengthKib * KIB).catch(() => undefined);
   }
 
   /** Says that a range of one copy will be written in small pieces, each flushed; false when nothing was done about it. */

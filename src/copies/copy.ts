@@ -51,14 +51,15 @@ export class Copy {
   suspendedNode: number | undefined;
   /** Position of a node that holds nothing yet: pointers into its range are not promises. */
   lostNode: number | undefined;
-  /** The device that was in its place, left as it is until the copy is complete. */
-  replacedNode: BlockDevice | undefined;
+  /** Devices whose places were taken, left as they are until the copy is complete. */
+  replacedNodes: readonly BlockDevice[] = [];
   /** Reads that are overdue and still under way: while there are any, others are asked first (I9). */
   overdueReads = 0;
   /** How long its reads took lately, smoothed. */
   readMs = 0;
   #writableUntilMs = Infinity;
   #failure: DeviceError | undefined;
+  #stalled = false;
   #restored = false;
   readonly nodeUuids: readonly Uuid[];
   /** In the order of the row. */
@@ -121,13 +122,14 @@ export class Copy {
   /** Gives the copy up: it takes no more writes, and the next commit goes on without it (I2). */
   fail(error: DeviceError): void {
     this.#failure ??= error;
+    this.#stalled ||= error.code === "ETIMEDOUT";
     this.#gate.thaw(0);
-    if (this.stalled) for (const wake of this.#waiting) wake();
+    if (this.#stalled) for (const wake of this.#waiting) wake();
   }
 
-  /** Given up because it did not answer: what is under way on it may never end. */
+  /** It does not answer, whether it was given up for that or failed before: what is under way on it may never end. */
   get stalled(): boolean {
-    return this.#failure?.code === "ETIMEDOUT";
+    return this.#stalled;
   }
 
   /** Device calls under way, those nobody waits for any more included. */
@@ -157,7 +159,7 @@ export class Copy {
 
   /** Closes its devices, after what is under way on them. */
   async close(): Promise<void> {
-    const closes = [this.device.close(), this.replacedNode?.close() ?? Promise.resolve()];
+    const closes = [this.device, ...this.replacedNodes].map((device) => device.close());
     for (const result of await Promise.allSettled(closes)) if (result.status === "rejected") throw result.reason;
   }
 

@@ -1,6 +1,7 @@
 // How long the copies wait for one another. A call goes to several copies at once; the deadline counts from the moment the
 // first of them is done, so that a slow machine slows all copies down and drops none, and a copy that stalls holds
-// nothing up for longer (I9). A call to one copy alone that the others can do without counts from its own beginning.
+// nothing up for longer (I9). Where all calls go to one copy they count from their own beginning, if there is another copy in use
+// to go on with; the last one is waited for as long as it takes.
 
 import type { Clock, Timer } from "../base/clock.ts";
 import { DeviceError, type DeviceOperation } from "../device/device.ts";
@@ -24,7 +25,7 @@ export interface CallOnCopy {
 
 /**
  * Resolves when every call is over, or its copy has been given up as stalled. Never rejects: failures are on the copies.
- * `spareable`: when all calls are on one copy, there are others to go on with.
+ * `spareable`: when all calls are on one copy, there are others to go on with: then that copy has a deadline, too.
  */
 export function allWithinDeadline(
   clock: Clock,

@@ -49,6 +49,8 @@ export class Heartbeat {
   /** What we wrote last, on each copy that others could open. */
   readonly #written = new Map<Copy, Uint8Array>();
   readonly #underWay = new Map<Copy, Promise<void>>();
+  /** Whoever asks for one that is under way shares it: of two, the second would take the first for a stranger's. */
+  readonly #renewals = new Map<Copy, Promise<void>>();
   /** Copies to which a claim may have come too late: whoever has them now has to notice it first. */
   readonly #doubtful = new Set<Copy>();
   #counter = 0;
@@ -178,7 +180,9 @@ export class Heartbeat {
     const startedMs = this.#nowMs;
     if (startedMs > copy.writableUntilMs) return this.#copies.giveUp(copy, silent(copy, "ESTALE"));
     if (!(await this.#stillOurs(copy))) return;
-    if (await this.#write(copy)) copy.writableUntilMs = startedMs + this.#leaseMs / 2;
+    if (!(await this.#write(copy))) return;
+    // Its write may have been held for long: the copy was claimed anew before that was let through.
+    copy.writableUntilMs = Math.max(copy.writableUntilMs, startedMs + this.#leaseMs / 2);
   }
 
   /** False when the copy failed or nothing more is to be written; a stranger's heartbeat fences the volume. */
@@ -200,7 +204,16 @@ export class Heartbeat {
    * host took it over, nothing more is written (`CopySet.fenced`). Rejects with CopiesError when that could not be made sure in
    * time; a copy that fails is given up.
    */
-  async renew(copy: Copy): Promise<void> {
+  renew(copy: Copy): Promise<void> {
+    let renewal = this.#renewals.get(copy);
+    if (renewal === undefined) {
+      renewal = this.#claimAnew(copy).finally(() => this.#renewals.delete(copy));
+      this.#renewals.set(copy, renewal);
+    }
+    return renewal;
+  }
+
+  async #claimAnew(copy: Copy): Promise<void> {
     const known = this.#written.get(copy);
     const beatMs = this.#leaseMs / BEATS_PER_LEASE;
     if (known === undefined || this.#nowMs < copy.writableUntilMs - beatMs) return;

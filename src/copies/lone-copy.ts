@@ -10,16 +10,23 @@ import { verifies } from "./recovery.ts";
 /** Reads from a copy; rejects when its device does, or does not answer in time. */
 export type ReadAlone = (offsetBytes: number, targets: readonly Uint8Array[]) => Promise<void>;
 
+/** A copy, and how it is read: what is asked of it alone may never be answered. */
+export interface ReadableCopy {
+  readonly copy: Copy;
+  /** Any bytes of it, roots and logs too. */
+  readonly read: ReadAlone;
+}
+
 /** Made by `CopySet.alone`. */
-export class LoneCopy {
+export class LoneCopy implements ReadableCopy {
   readonly copy: Copy;
   readonly mask: number;
-  readonly #read: ReadAlone;
+  readonly read: ReadAlone;
 
   constructor(copy: Copy, read: ReadAlone) {
     this.copy = copy;
     this.mask = copy.bit;
-    this.#read = read;
+    this.read = read;
   }
 
   /** Reads each block from this copy; `error` is set on those that are not what their parents remember. Never rejects. */
@@ -38,7 +45,7 @@ export class LoneCopy {
 
   async #readRun(run: Run<BlockRead>): Promise<void> {
     try {
-      await this.#read(run.offsetBytes, run.buffers);
+      await this.read(run.offsetBytes, run.buffers);
     } catch (error) {
       if (run.items.length === 1) return this.#bad(run.items[0] as BlockRead, String(error));
       // One bad place spoils the whole call: each block is asked for by itself.

@@ -1,6 +1,7 @@
 // Who belongs to the volume and who is in sync, as the live root image says: the edits of it that go with a copy leaving
 // or joining. Pure. Invariants: I2 (a new epoch whenever the in-sync set shrinks), I6 (what was last seen of a copy stays).
 
+import { bitCount } from "../base/bits.ts";
 import type { Uuid } from "../base/uuid.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import {
@@ -22,12 +23,6 @@ import {
 /** In-sync copies below which a volume turns read-only: one of two, a majority from three (RELIABILITY.md). */
 export function minCopiesFor(copyCount: number): number {
   return copyCount < 3 ? 1 : Math.floor(copyCount / 2) + 1;
-}
-
-export function bitCount(mask: number): number {
-  let count = 0;
-  for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
-  return count;
 }
 
 /** Takes the copies of `mask` out of the in-sync set; when that shrinks it, a new epoch begins. */

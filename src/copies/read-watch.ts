@@ -55,7 +55,7 @@ export class WatchedRead {
     this.#end(failure);
   }
 
-  /** Nothing depends on this read that others could not give: if it is not over within the deadline, its copy is given up. */
+  /** It is not waited for without end: if it is not over within the deadline, its copy is given up. */
   expires(): void {
     if (!this.#ended) this.#expiry ??= this.#watch.expireLater(this.copy);
   }
@@ -68,6 +68,8 @@ export class ReadWatch {
   readonly #inTime = new Set<WatchedRead>();
   readonly #overdue = new Set<WatchedRead>();
   #timer: Timer | undefined;
+  /** While somebody waits for reads: of which copies they expire. */
+  #expiring: ((copy: Copy) => boolean) | undefined;
 
   /** `onStalled` is called after a copy was given up. */
   constructor(clock: Clock, deadlineMs: () => number, onStalled: () => void) {
@@ -82,11 +84,23 @@ export class ReadWatch {
     const read = new WatchedRead(this, copy, now, now + patienceMs);
     this.#inTime.add(read);
     this.#timer ??= this.#clock.after(HEDGE_MS, () => this.#look());
+    if (this.#expiring?.(copy) === true) read.expires();
     copy.read(offsetBytes, targets).then(
       () => this.#over(read, undefined),
       (error: unknown) => this.#over(read, asDeviceError(copy.name, "read", offsetBytes, error)),
     );
     return read;
+  }
+
+  /** Waits for `work`, for which reads have to be over. Meanwhile they expire, those of copies of which `mayExpire` says so. */
+  async urge(work: Promise<void>, mayExpire: (copy: Copy) => boolean): Promise<void> {
+    this.#expiring = mayExpire;
+    for (const read of [...this.#inTime, ...this.#overdue]) if (mayExpire(read.copy)) read.expires();
+    try {
+      await work;
+    } finally {
+      this.#expiring = undefined;
+    }
   }
 
   #over(read: WatchedRead, failure: DeviceError | undefined): void {
@@ -109,16 +123,15 @@ export class ReadWatch {
     this.#timer = this.#inTime.size === 0 ? undefined : this.#clock.after(HEDGE_MS, () => this.#look());
   }
 
-  /** Gives `copy` up after the deadline. */
+  /** Gives `copy` up after the deadline, if it was not before: then it answers even less. */
   expireLater(copy: Copy): Timer {
     const deadlineMs = deadlineOf(copy, this.#deadlineMs());
     const servedMs = this.#clock.monotonicMs();
     const expire = (): void => {
-      if (copy.failure !== undefined) return;
       const leftMs = deadlineMs - waitedMs(copy, servedMs, this.#clock.monotonicMs());
       if (leftMs > 0) return void (timer = this.#clock.after(Math.min(leftMs, deadlineMs), expire));
       copy.errors.read++;
-      copy.fail(new DeviceError(copy.name, "read", 0, "ETIMEDOUT", `no answer within ${deadlineMs} ms`));
+      copy.fail(silent(copy, `within ${deadlineMs} ms`));
       this.#onStalled();
     };
     let timer = this.#clock.after(deadlineMs, expire);
@@ -127,6 +140,9 @@ export class ReadWatch {
 
   /** Nobody waits any longer for overdue reads of copies that were given up; their buffers stay theirs until they end. */
   leaveStalled(): void {
-    for (const read of this.#overdue) if (read.copy.stalled) read.end(read.copy.failure);
+    for (const read of this.#overdue) if (read.copy.stalled) read.end(silent(read.copy));
   }
 }
+
+const silent = ({ name }: Copy, when = "any more"): DeviceError =>
+  new DeviceError(name, "read", 0, "ETIMEDOUT", `no answer ${when}`);

@@ -25,7 +25,7 @@ interface Bad {
 export interface Mended {
   readonly bad: number;
   readonly repaired: number;
-  /** No copy had it. */
+  /** It was bad, and no copy at hand had it. */
   readonly lost: boolean;
 }
 
@@ -46,6 +46,8 @@ export interface RecoveryParts {
   readonly deadlineMs: () => number;
   /** Whether this copy may be written to at this moment. */
   readonly mayRepair: (copy: Copy) => boolean;
+  /** Whether there are other copies to go on with. */
+  readonly isSpareable: (copy: Copy) => boolean;
   /** Called after a copy was given up. */
   readonly onStalled: () => void;
 }
@@ -114,8 +116,8 @@ export class Recovery {
   }
 
   /**
-   * Reads `request` from each of `copies` for itself and writes what verifies over what does not. Tells how many of them had
-   * it bad, how many of those were repaired, and whether any had it good.
+   * Reads `request` from each of `copies` for itself and writes what verifies over what does not; where none of them has it
+   * good, any other copy will do. Tells how many of them had it bad, and how many of those were repaired.
    */
   async mend(request: BlockRead, copies: readonly Copy[]): Promise<Mended> {
     const bad: Bad[] = [];
@@ -127,28 +129,44 @@ export class Recovery {
       if (failed === undefined) verified ??= own.target;
       else bad.push(failed);
     }
-    if (verified === undefined) return { bad: bad.length, repaired: 0, lost: true };
+    if (bad.length > 0) verified ??= await this.#elsewhere(request, copies);
+    if (verified === undefined) return { bad: bad.length, repaired: 0, lost: bad.length > 0 };
     let repaired = 0;
     for (const one of bad) if (await this.#repair(one, verified)) repaired++;
     return { bad: bad.length, repaired, lost: false };
+  }
+
+  /** The block from a copy that is none of `copies`. */
+  async #elsewhere(request: BlockRead, copies: readonly Copy[]): Promise<Uint8Array | undefined> {
+    for (const copy of this.#parts.copies) {
+      const kib = copy === undefined ? 0 : (request.pointers[copy.index] as number);
+      if (copy === undefined || kib === 0 || copies.includes(copy) || !mayAsk(copy, kib)) continue;
+      if (copy.holds(kib * KIB, request.target.length)) continue;
+      const own = { ...request, target: new Uint8Array(request.target.length) };
+      if ((await this.#attempt(copy, own)) === undefined) return own.target;
+    }
+    return undefined;
   }
 
   async #attempt(copy: Copy, request: BlockRead): Promise<Bad | undefined> {
     const kib = request.pointers[copy.index] as number;
     const refusal = copy.placeRefusal(kib, request.target.length);
     if (refusal !== undefined) return this.blame(copy, request, refusal, false, false);
-    const failure = await this.#parts.watch.read(copy, kib * KIB, [request.target]).over;
+    const read = this.#parts.watch.read(copy, kib * KIB, [request.target]);
+    if (this.#parts.isSpareable(copy)) read.expires();
+    const failure = await read.over;
     if (failure !== undefined) return this.blame(copy, request, failure.code, true);
     return verifies(request) ? undefined : this.blame(copy, request, "check code does not match", false);
   }
 
   /**
-   * Copies to ask, the nearest first, those with overdue reads last, and those where the block lies on a frozen node. Pointers
-   * that can't be followed go to `bad`.
+   * Copies to ask, the nearest first, then those with overdue reads, then those out of use, and by themselves those where the
+   * block lies on a frozen node. Pointers that can't be followed go to `bad`.
    */
   #candidates(request: BlockRead, except: Copy | undefined, bad: Bad[]): { open: Copy[]; frozen: Copy[] } {
     const prompt: Copy[] = [];
     const slow: Copy[] = [];
+    const outOfUse: Copy[] = [];
     const frozen: Copy[] = [];
     for (let index = 0; index < COPIES_MAX; index++) {
       const copy = this.#parts.copies[index];
@@ -157,11 +175,12 @@ export class Recovery {
       const refusal = copy.placeRefusal(kib, request.target.length);
       if (refusal !== undefined) bad.push(this.blame(copy, request, refusal, false, false));
       else if (copy.holds(kib * KIB, request.target.length)) frozen.push(copy);
+      else if (!copy.active) outOfUse.push(copy);
       else if (copy.overdueReads > 0) slow.push(copy);
       else prompt.push(copy);
     }
     const byDistance = (a: Copy, b: Copy): number => a.distanceMs - b.distanceMs;
-    return { open: [...prompt.sort(byDistance), ...slow.sort(byDistance)], frozen };
+    return { open: [prompt, slow, outOfUse].flatMap((copies) => copies.sort(byDistance)), frozen };
   }
 
   #ask(copy: Copy, request: BlockRead, ownBuffer: boolean): Attempt {

@@ -1,6 +1,7 @@
 // Opens a copy that comes back to a volume in use, and judges where it stands.
 // Invariants: I6 (only this volume's copy of that index is taken, and one that went another way never is), I11 (its devices
-// are locked), I12. A device that other copies lie on as well is open already: the copy goes on with it.
+// are locked where that is possible; one on a foreign server has no heartbeat before the next mount), I12.
+// A device that other copies lie on as well is open already: the copy goes on with it.
 
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { equalBytes, formatUuid } from "../base/uuid.ts";
@@ -76,7 +77,9 @@ export function sharingCopy(old: Copy): Copy | undefined {
 export async function readReturning(copy: Copy, set: CopySet, live: RingRoot, opened: boolean): Promise<Ring> {
   const limit = limitOf(set);
   try {
-    const ring = await withinLimit(readRing(copy, set.volumeUuid), limit, () => silent(copy.name, limit));
+    const ring = await withinLimit(readRing({ copy, read: copy.read.bind(copy) }, set.volumeUuid), limit, () =>
+      silent(copy.name, limit),
+    );
     judgeReturning(ring, live);
     return ring;
   } catch (error) {

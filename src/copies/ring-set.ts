@@ -74,25 +74,28 @@ export class RingSet {
 
   /** Writes `root`, the last one complete on this copy, to its anchor and flushes. A failure is on the copy. */
   async writeAnchor(copy: Copy, root: RingRoot): Promise<void> {
-    await this.#writeAnchor(copy, (offsetBytes) =>
-      sealRoot(root.image, copy.uuid, copy.index, offsetBytes, root.version),
-    );
-    (this.ring(copy.index) as Ring).anchor = root;
+    await this.#writeAnchor(copy, root);
   }
 
   /** Empties the anchor of a copy that is in sync again. */
   async clearAnchor(copy: Copy): Promise<void> {
-    await this.#writeAnchor(copy, () => new Uint8Array(ROOT_BYTES));
-    (this.ring(copy.index) as Ring).anchor = undefined;
+    await this.#writeAnchor(copy, undefined);
   }
 
-  async #writeAnchor(copy: Copy, bytesFor: (offsetBytes: number) => Uint8Array): Promise<void> {
-    assert(this.ring(copy.index) !== undefined, `copy ${copy.index} has no ring`);
+  async #writeAnchor(copy: Copy, root: RingRoot | undefined): Promise<void> {
+    // Another one may take its place meanwhile, with a ring of its own.
+    const ring = this.ring(copy.index);
+    assert(ring?.copy === copy, `copy ${copy.index} has no ring`);
     // One side after the other: a crash in between leaves the anchor as it was, or as it shall be.
     for (const offsetBytes of slotOffsets(ANCHOR_SLOT, copy.sizeKib * KIB)) {
-      await this.copies.writeAt([{ copy, offsetBytes, bytes: bytesFor(offsetBytes) }]);
+      const bytes =
+        root === undefined
+          ? new Uint8Array(ROOT_BYTES)
+          : sealRoot(root.image, copy.uuid, copy.index, offsetBytes, root.version);
+      await this.copies.writeAt([{ copy, offsetBytes, bytes }]);
       await this.copies.flush(copy);
     }
+    ring.anchor = root;
   }
 }
 
@@ -111,9 +114,22 @@ function nextSlotOf(ring: Ring): number {
   return oldest;
 }
 
-/** Reads the rings of all copies. Never rejects for what is on the media. */
+/**
+ * Reads the rings of all copies. Never rejects for what is on the media. One that does not answer is given up and has none: it
+ * is of no use to anybody until it is opened anew.
+ */
 export async function readRings(copies: CopySet): Promise<RingSet> {
-  return new RingSet(copies, await Promise.all(copies.copies.map((copy) => readRing(copy, copies.volumeUuid))));
+  const answering = copies.copies.filter(({ stalled }) => !stalled);
+  const rings = await Promise.all(answering.map((copy) => readRing(copies.alone(copy), copies.volumeUuid)));
+  for (const copy of copies.copies) {
+    if (!copy.stalled) continue;
+    copy.standing = "faulted";
+    copy.reason = copy.failure?.message ?? "does not answer";
+  }
+  return new RingSet(
+    copies,
+    rings.filter(({ copy }) => !copy.stalled),
+  );
 }
 
 /**

@@ -11,6 +11,7 @@ import { ROOT_BYTES, rootSequence, rootVersion } from "../format/root-block.ts";
 import { isEmptyRoot, verifyRoot } from "../format/root-verify.ts";
 import { chainOrder, chainVersion } from "../format/version-chain.ts";
 import type { Copy } from "./copy.ts";
+import type { ReadableCopy } from "./lone-copy.ts";
 
 /** No honest ring has a root this much newer than its neighbours: they are written one commit after another (trap 9). */
 export const SEQUENCE_JUMP_MAX = 2 ** 20;
@@ -62,10 +63,11 @@ export function ringRoots(ring: Ring): RingRoot[] {
 /** The version of the root to be written next. */
 export const nextVersion = (ring: Ring): Uint8Array => chainVersion(ring.backupVersion, ring.currentVersion);
 
-/** Reads and judges the ring of `copy`. Never rejects for what is on the media. */
-export async function readRing(copy: Copy, volumeUuid: Uuid): Promise<Ring> {
+/** Reads and judges the ring of a copy. Never rejects for what is on the media. */
+export async function readRing(from: ReadableCopy, volumeUuid: Uuid): Promise<Ring> {
+  const { copy } = from;
   const findings: RingFinding[] = [];
-  const read = (slot: number): Promise<RingRoot | undefined> => readSlot(copy, slot, volumeUuid, findings);
+  const read = (slot: number): Promise<RingRoot | undefined> => readSlot(from, slot, volumeUuid, findings);
   const [a, b, c, anchor] = await Promise.all([read(0), read(1), read(2), read(ANCHOR_SLOT)]);
   const slots = [a, b, c];
   dropJumps(copy, slots, findings);
@@ -73,15 +75,16 @@ export async function readRing(copy: Copy, volumeUuid: Uuid): Promise<Ring> {
 }
 
 async function readSlot(
-  copy: Copy,
+  from: ReadableCopy,
   slot: number,
   volumeUuid: Uuid,
   findings: RingFinding[],
 ): Promise<RingRoot | undefined> {
+  const { copy } = from;
   const note = (kind: RingFindingKind, message: string): void =>
     void findings.push({ kind, copyIndex: copy.index, slot, message: `copy ${copy.index}, ${message}` });
   const duplicates = await Promise.all(
-    slotOffsets(slot, copy.sizeKib * KIB).map((offsetBytes) => readDuplicate(copy, offsetBytes, volumeUuid)),
+    slotOffsets(slot, copy.sizeKib * KIB).map((offsetBytes) => readDuplicate(from, offsetBytes, volumeUuid)),
   );
   const roots = duplicates.filter((found) => typeof found === "object");
   const reasons = duplicates.filter((found) => typeof found === "string");
@@ -100,10 +103,14 @@ async function readSlot(
 const EMPTY = "nothing was ever written there";
 
 /** The root found at a place, or why there is none. */
-async function readDuplicate(copy: Copy, offsetBytes: number, volumeUuid: Uuid): Promise<RingRoot | string> {
+async function readDuplicate(
+  { copy, read }: ReadableCopy,
+  offsetBytes: number,
+  volumeUuid: Uuid,
+): Promise<RingRoot | string> {
   const image = new Uint8Array(ROOT_BYTES);
   try {
-    await copy.read(offsetBytes, [image]);
+    await read(offsetBytes, [image]);
     if (isEmptyRoot(image)) return EMPTY;
     verifyRoot(image, { volumeUuid, copyUuid: copy.uuid, copyIndex: copy.index, offsetBytes, name: copy.name });
   } catch (error) {

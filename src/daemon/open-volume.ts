@@ -98,7 +98,7 @@ async function assembleWhenThere(
 
 /** The report of a volume that is not mounted; opens it for reading only and changes nothing. */
 export async function readVolumeReport(targets: readonly string[]): Promise<VolumeReport> {
-  const copies = await assemble(targets, { readOnly: true, lenient: true });
+  const copies = await assemble(targets, { readOnly: true, lenient: true, openMs: OPEN_MS });
   try {
     const options = { clock: new SystemClock(), cacheBytes: REPORT_CACHE_BYTES, readOnly: true, degraded: true };
     return describeVolume(await openOn(copies, options));

@@ -186,9 +186,13 @@ export class Worker {
     await this.#metrics?.close();
     await this.#device?.stop();
     await this.#device?.session.quiet();
-    await this.#comeback.close();
-    await this.#caretaker.close();
+    await this.#stopWalks();
     if (this.#volume.readOnly === undefined) await this.#volume.forceCommit();
+  }
+
+  /** At once: what brings a copy back may wait for a walk to stop. */
+  async #stopWalks(): Promise<void> {
+    await Promise.all([this.#caretaker.close(), this.#comeback.close()]);
   }
 
   async #finish(fs: FileSystem): Promise<string | undefined> {
@@ -196,8 +200,7 @@ export class Worker {
       await thawAll(this.#volume);
       await this.#metrics?.close();
       await fs.close();
-      await this.#comeback.close();
-      await this.#caretaker.close();
+      await this.#stopWalks();
       await this.#volume.noteErrors();
       await this.#volume.close();
       await this.#volume.copies.close();

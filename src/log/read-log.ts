@@ -4,7 +4,7 @@
 
 import { FsError } from "../base/errno.ts";
 import { formatUuid, isZero, type Uuid } from "../base/uuid.ts";
-import type { Copy } from "../copies/copy.ts";
+import type { ReadableCopy } from "../copies/lone-copy.ts";
 import { KIB } from "../format/geometry.ts";
 import {
   flushedClaim,
@@ -46,7 +46,7 @@ interface Chain {
  */
 export async function readLog(
   root: DataView,
-  copies: readonly Copy[],
+  copies: readonly ReadableCopy[],
   dropLost = false,
 ): Promise<LogFound | undefined> {
   const id = rootLogId(root).slice();
@@ -76,13 +76,14 @@ export async function readLog(
   return { id, stream, sureBytes, segments: best.segments };
 }
 
-async function readChain(copy: Copy, id: Uuid, head: readonly number[], seed: Uint8Array): Promise<Chain> {
+async function readChain(from: ReadableCopy, id: Uuid, head: readonly number[], seed: Uint8Array): Promise<Chain> {
+  const { copy } = from;
   const chain: Chain = { pieces: [], streamBytes: 0, sureBytes: 0, segments: head.map(placed), claimedBytes: 0 };
   let number = 0;
   let previous = seed;
   let next = head;
   for (let segment = 0; chain.streamBytes < STREAM_BYTES_MAX; segment++) {
-    const bytes = await readSegment(copy, next[copy.index] ?? 0);
+    const bytes = await readSegment(from, next[copy.index] ?? 0);
     if (bytes === undefined) return chain;
     let offsetBytes = 0;
     let found = false;
@@ -120,12 +121,12 @@ async function readChain(copy: Copy, id: Uuid, head: readonly number[], seed: Ui
 
 const placed = (kib: number): number[] => (kib === 0 ? [] : [kib]);
 
-/** Undefined when there is none, or the device can't give it: the chain on this copy ends there. */
-async function readSegment(copy: Copy, kib: number): Promise<Uint8Array | undefined> {
+/** Undefined when there is none, or the device can't give it, or not in time: the chain on this copy ends there. */
+async function readSegment({ copy, read }: ReadableCopy, kib: number): Promise<Uint8Array | undefined> {
   if (kib === 0 || copy.placeRefusal(kib, LOG_SEGMENT_KIB * KIB) !== undefined) return undefined;
   const bytes = new Uint8Array(LOG_SEGMENT_BYTES);
   try {
-    await copy.read(kib * KIB, [bytes]);
+    await read(kib * KIB, [bytes]);
     return bytes;
   } catch {
     return undefined;

@@ -2,6 +2,7 @@
 // enough; members away make up the rest and are owed it (DESIGN §4: in a narrow ref only the missing bit means owed).
 // A file keeps to the same copies while they have room, so that the loss of one copy takes whole files, not parts of all.
 
+import { bitCount } from "../base/bits.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { RefFlag, refFlags, refKey, refMissing, refPointer } from "../format/blockref.ts";
 
@@ -33,7 +34,7 @@ export const holdersOf = (view: DataView, at: number): number => placedOn(view, 
 
 /** Where the block named there lies now, as a placement; undefined for one that belongs on every copy. */
 export function placementOf(view: DataView, at: number): Placement | undefined {
-  return isNarrow(view, at) ? { copies: countBits(holdersOf(view, at)), seed: refKey(view, at) } : undefined;
+  return isNarrow(view, at) ? { copies: bitCount(holdersOf(view, at)), seed: refKey(view, at) } : undefined;
 }
 
 /**
@@ -48,10 +49,4 @@ export function inOrder(candidates: number, seed: number, room: CopyRoom): numbe
   const most = turned.reduce((kib, copy) => Math.max(kib, room.freeKib(copy)), 0);
   const roomy = (copy: number): boolean => room.freeKib(copy) * 2 >= most;
   return [...turned.filter(roomy), ...turned.filter((copy) => !roomy(copy))];
-}
-
-export function countBits(mask: number): number {
-  let count = 0;
-  for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
-  return count;
 }

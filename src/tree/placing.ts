@@ -2,13 +2,14 @@
 // Invariants: I8 (what a narrow block is owed stands in its missing bits), I10 (a copy that must hold a block and has no room
 // refuses the operation, and nothing is taken then).
 
+import { bitCount } from "../base/bits.ts";
 import { assert } from "../base/assert.ts";
 import { RefFlag, setRefFlags, setRefMissing, setRefPointer } from "../format/blockref.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { type Claim, type Freemap, NO_ROOM } from "../freemap/freemap.ts";
 import type { ChangeSet } from "./change-set.ts";
 import { NoSpace } from "./miss.ts";
-import { countBits, holdersOf, inOrder, isNarrow, type Placement } from "./narrow.ts";
+import { holdersOf, inOrder, isNarrow, type Placement } from "./narrow.ts";
 
 /** The copies as the store sees them: a bit per copy in each mask. */
 export interface PlacingCopies {
@@ -62,12 +63,12 @@ export class Placing {
   isMisplaced(view: DataView, at: number, placement: Placement | undefined): boolean {
     if (placement === undefined || (placement.copies === 0 && !isNarrow(view, at))) return false;
     if (!this.#narrows(placement)) return isNarrow(view, at);
-    return !isNarrow(view, at) || countBits(holdersOf(view, at)) !== placement.copies;
+    return !isNarrow(view, at) || bitCount(holdersOf(view, at)) !== placement.copies;
   }
 
   /** True when fewer copies are asked for than the volume has. */
   #narrows({ copies }: Placement): boolean {
-    return copies > 0 && copies < countBits(this.#copies.inSync | this.#copies.owing);
+    return copies > 0 && copies < bitCount(this.#copies.inSync | this.#copies.owing);
   }
 
   /** Copies in sync come first; where they are too few, others make up the number and are owed what they can't be given. */
@@ -81,7 +82,7 @@ export class Placing {
       if (this.#take(copy, sizeKib)) left--;
       else full = copy;
     }
-    if (left > Math.max(0, copies - countBits(inSync))) this.#noRoom(full, sizeKib);
+    if (left > Math.max(0, copies - bitCount(inSync))) this.#noRoom(full, sizeKib);
     this.#narrowOwed = 0;
     for (const copy of inOrder(owing, seed, room)) {
       if (left === 0) break;

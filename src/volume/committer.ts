@@ -227,7 +227,7 @@ export class Committer {
       await this.#roots.write(image);
       await this.#copies.flush();
       // A read or repair begun before some block was freed must be over before its place can be used again.
-      await store.readsSettled();
+      await this.#copies.whenRead(store.readsSettled());
       durable = true;
     } finally {
       this.#release(writes, durable);

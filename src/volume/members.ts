@@ -3,13 +3,14 @@
 // Invariants: I2 (a failed copy leaves with its unflushed pointers cleared and a new epoch), I6 (what was last seen of a
 // copy, and what may have reached it, is noted before and after each root), I8 (a copy joins when nothing is owed to it).
 
+import { bitCount } from "../base/bits.ts";
 import { assert } from "../base/assert.ts";
 import type { Random } from "../base/random.ts";
 import { randomUuid } from "../base/uuid.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { CopiesError, CopiesLostError } from "../copies/errors.ts";
-import { bitCount, joinSync, leaveSync, membersWith, recountMembers, replacedBy } from "../copies/membership.ts";
+import { joinSync, leaveSync, membersWith, recountMembers, replacedBy } from "../copies/membership.ts";
 import { ContentLostError } from "../device/device.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
@@ -58,6 +59,7 @@ export class Members {
   onJoined: (copy: Copy) => void = () => undefined;
   /** Called when a copy was replaced: its pointers are to be cleared. */
   onReplaced: (copyIndex: number) => void = () => undefined;
+  readonly #timesTakenOut: number[] = [];
   /** What M was before a change that no commit has made durable on every copy yet, and the first that may. */
   #minBefore: { readonly minCopies: number; readonly tid: number } | undefined;
 
@@ -188,6 +190,21 @@ export class Members {
     this.onEvent({ copyIndex: copy.index, what, detail: reason });
   }
 
+  /** The operator takes a copy out, at hand or not; `lasting`: it stays out at later mounts too. */
+  takeOut(index: number, lasting: boolean): void {
+    const copy = this.#copies.copy(index);
+    const { view } = this.#rootImage;
+    const flags = rootMemberFlags(view, index) & ~MemberFlag.OFFLINE;
+    setRootMemberFlags(view, index, lasting ? flags | MemberFlag.OFFLINE : flags);
+    this.#timesTakenOut[index] = this.timesTakenOut(index) + 1;
+    if (copy !== undefined) this.drop(copy, "offline", "taken out by the operator");
+  }
+
+  /** How often that was said of a copy: it tells whether it was said again. */
+  timesTakenOut(index: number): number {
+    return this.#timesTakenOut[index] ?? 0;
+  }
+
   /** What it flushed may be gone: every block is checked when it returns, and what was checked before counts no more (I6). */
   #distrust(copy: Copy): void {
     const { view } = this.#rootImage;
@@ -256,6 +273,8 @@ export class Members {
     const { view } = this.#rootImage;
     assert((this.leaving & (1 << index)) !== 0, `copy ${index} is forgotten without having left`);
     assert(refIsBare(view, rootFreemapOffset(index)), `copy ${index} is forgotten before its freemap`);
+    const copy = this.#copies.copy(index);
+    assert(copy?.active !== true, `copy ${index} is forgotten while it is in use`);
     for (let other = 0; other < COPIES_MAX; other++) {
       const seen = rootLastSeen(view, other);
       if (seen === undefined || (seen.flags & MemberFlag.REPLACING) === 0 || seen.replaces !== index) continue;
@@ -265,7 +284,6 @@ export class Members {
     setRootCounters(view, index, { read: 0, write: 0, checksum: 0, repaired: 0 });
     this.#store.freemaps[index] = undefined;
     this.#store.rules.setCopySize(index, 0);
-    const copy = this.#copies.copy(index);
     if (copy !== undefined) this.#copies.remove(copy);
     this.align();
     this.onEvent({ copyIndex: index, what: "detached", detail: "nothing of the volume is on it any more" });

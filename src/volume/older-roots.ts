@@ -11,6 +11,9 @@ import type { BlockStore } from "../tree/store.ts";
 import { type Position, type Root, treeCeiling, treeFind } from "../tree/tree.ts";
 import { freemapRoot, readLeafWords } from "./freemap-trees.ts";
 
+/** Leaves looked at at once: what they take must fit beside everything else, however large the volume is. */
+const STEP_LEAVES = 32;
+
 /** Leaves of one freemap in which `older` uses something that `newest` does not: leaf index to those bits. */
 export async function usedOnlyByOlder(
   store: BlockStore,
@@ -21,23 +24,37 @@ export async function usedOnlyByOlder(
   const found = new Map<number, Uint32Array>();
   const before = freemapRoot(older, copy);
   const now = freemapRoot(newest, copy);
-  for (const index of await store.untilLoaded(() => changedLeaves(store, before, now))) {
-    const bits = await store.untilLoaded(() => {
-      const words = readLeafWords(store, now, index);
-      const used = readLeafWords(store, before, index) as Uint32Array;
-      return words === undefined ? used : used.map((word, i) => word & ~(words[i] as number));
-    });
-    if (bits.some((word) => word !== 0)) found.set(index, bits);
+  for (let key: number | undefined = 0; key !== undefined; ) {
+    const from: number = key;
+    const { changed, next } = await store.untilLoaded(() => changedLeaves(store, before, now, from));
+    for (const index of changed) {
+      const bits = await store.untilLoaded(() => {
+        const words = readLeafWords(store, now, index);
+        const used = readLeafWords(store, before, index) as Uint32Array;
+        return words === undefined ? used : used.map((word, i) => word & ~(words[i] as number));
+      });
+      if (bits.some((word) => word !== 0)) found.set(index, bits);
+    }
+    key = next;
   }
   return found;
 }
 
-/** Leaves of `before` that lie elsewhere now. Queues the blocks of all of them, so that one wait brings them. May throw MISS. */
-function changedLeaves(store: BlockStore, before: Root, now: Root): number[] {
+/**
+ * Some leaves of `before`, from `key` on, that lie elsewhere now, and where to go on. Queues the blocks of all of them, so that
+ * one wait brings them. May throw MISS.
+ */
+function changedLeaves(
+  store: BlockStore,
+  before: Root,
+  now: Root,
+  key: number,
+): { readonly changed: readonly number[]; readonly next: number | undefined } {
   const changed: number[] = [];
-  for (let key = 0; ; ) {
-    const then = treeCeiling(store, before, key);
-    if (then === undefined) return changed;
+  let next = key;
+  while (changed.length < STEP_LEAVES) {
+    const then = treeCeiling(store, before, next);
+    if (then === undefined) return { changed, next: undefined };
     const index = refKey(then.block.view, then.at);
     const since = treeFind(store, now, index);
     if (since === undefined || !samePlace(then, since)) {
@@ -45,8 +62,9 @@ function changedLeaves(store: BlockStore, before: Root, now: Root): number[] {
       store.prefetch(then.block, then.at);
       if (since !== undefined) store.prefetch(since.block, since.at);
     }
-    key = index + 1;
+    next = index + 1;
   }
+  return { changed, next };
 }
 
 function samePlace(a: Position, b: Position): boolean {

@@ -2,11 +2,12 @@
 // the summaries in the freemap trees, hold back what older roots still name (I3), carry out what the log holds (I4), and
 // finish what a crash left half removed. Nothing is written before root and log are found sound.
 
+import { bitCount } from "../base/bits.ts";
 import { FsError } from "../base/errno.ts";
 import { SystemRandom } from "../base/random.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
-import { bitCount, recountMembers } from "../copies/membership.ts";
+import { recountMembers } from "../copies/membership.ts";
 import { Heartbeat } from "../copies/heartbeat.ts";
 import { type RingSet, readRings } from "../copies/ring-set.ts";
 import { ringRoots } from "../copies/ring-slots.ts";
@@ -91,13 +92,17 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
 
 /** Chooses the root, having looked at what copies that are one root behind it hold. */
 async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<ChosenRoot> {
-  const chosen = chooseRoot(rings, options);
+  const policy = { ...options, degraded: options.degraded === true || knowsNewest(options) };
+  const chosen = chooseRoot(rings, policy);
   const newest = imageBlock(chosen.image.slice());
   const rules = rulesFor(newest.view);
   checkRootRefs(rules, newest);
   const rolledBack = await rolledBackCopies(rings, newest, imageBlock, rules);
-  return rolledBack === 0 ? chosen : chooseRoot(rings, { ...options, rolledBack });
+  return rolledBack === 0 ? chosen : chooseRoot(rings, { ...policy, rolledBack });
 }
+
+/** Whoever takes over knows which root was the newest: no acknowledged one can be hidden on a copy that is not here (`findPending`). */
+const knowsNewest = ({ takeOver, journal }: OpenOptions): boolean => takeOver === true && journal?.hasBegun === true;
 
 async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: Heartbeat): Promise<Volume> {
   const rings = await readRings(copies);

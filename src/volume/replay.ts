@@ -4,8 +4,7 @@
 // bad, and where no copy has it the log ends (trap 4a); where requests are sent again, only that record is left out. A volume that can only be read gets the same state, in memory.
 
 import { FsError } from "../base/errno.ts";
-import type { CopySet } from "../copies/copy-set.ts";
-import { type CheckType, checkMatches } from "../format/check.ts";
+import type { BlockRead, CopySet } from "../copies/copy-set.ts";
 import { DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
 import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
 import { rootSequence } from "../format/root-block.ts";
@@ -53,7 +52,11 @@ export async function findPending(
   { journal, dropLost }: { readonly journal: Journal | undefined; readonly dropLost: boolean },
 ): Promise<(PendingLog & { readonly segments: readonly (readonly number[])[] }) | undefined> {
   const inSync = copies.copies.filter(({ standing, failure }) => standing === "in-sync" && failure === undefined);
-  const found = await readLog(root, inSync, dropLost);
+  const found = await readLog(
+    root,
+    inSync.map((copy) => copies.alone(copy)),
+    dropLost,
+  );
   const segments = found?.segments ?? [];
   if (journal === undefined || !journal.hasBegun) {
     if (found === undefined) return undefined;
@@ -265,36 +268,20 @@ async function soundBlocks(
 
 /** Looks at a block on every copy and writes it where it is bad, which needs no place but its own. False when no copy has it. */
 async function madeGood({ pointers, check }: EarlyBlock, parts: ReplayParts): Promise<boolean> {
+  const { copies, store } = parts;
   const bad: number[] = [];
   let good: Uint8Array | undefined;
-  for (const [copy, kib] of pointers.entries()) {
-    if (kib === 0) continue;
-    const bytes = await readWhole(parts.copies, copy, kib, check, parts.store.checkType);
-    if (bytes === undefined) bad.push(copy);
-    else good = bytes;
+  for (const [index, kib] of pointers.entries()) {
+    const copy = copies.copy(index);
+    if (kib === 0 || copy === undefined) continue;
+    const target = new Uint8Array(DATA_WINDOW_BYTES);
+    const read: BlockRead = { pointers, checkType: store.checkType, check, target, metadata: false };
+    await copies.alone(copy).readBlocks([read]);
+    if (read.error === undefined) good = target;
+    else bad.push(index);
   }
   if (good === undefined) return false;
   if (bad.length === 0 || parts.readOnly) return true;
-  await parts.copies.writeBlocks([
-    { pointers: pointers.map((kib, copy) => (bad.includes(copy) ? kib : 0)), bytes: good },
-  ]);
+  await copies.writeBlocks([{ pointers: pointers.map((kib, copy) => (bad.includes(copy) ? kib : 0)), bytes: good }]);
   return true;
-}
-
-async function readWhole(
-  copies: CopySet,
-  copy: number,
-  kib: number,
-  check: Uint8Array,
-  checkType: CheckType,
-): Promise<Uint8Array | undefined> {
-  const bytes = new Uint8Array(DATA_WINDOW_BYTES);
-  try {
-    await copies.copy(copy)?.read(kib * KIB, [bytes]);
-  } catch {
-    return undefined;
-  }
-  return checkMatches(checkType, bytes, new DataView(check.buffer, check.byteOffset, check.length), 0)
-    ? bytes
-    : undefined;
 }

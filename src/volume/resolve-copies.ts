@@ -6,6 +6,7 @@
 import { SystemRandom } from "../base/random.ts";
 import { equalBytes } from "../base/uuid.ts";
 import type { CopySet } from "../copies/copy-set.ts";
+import { allWithinDeadline } from "../copies/deadline.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { Heartbeat } from "../copies/heartbeat.ts";
 import { completeRoot, wentApart } from "../copies/histories.ts";
@@ -23,7 +24,8 @@ export async function resolveCopies(copies: CopySet, keep: number, discard: numb
     const rings = await readRings(copies);
     const lost = ringOf(rings, discard);
     refuseResolving(ringOf(rings, keep), lost);
-    await wipeRing(lost.copy);
+    const { clock, deadlineMs } = copies;
+    await allWithinDeadline(clock, deadlineMs, "write", [{ copy: lost.copy, done: wipeRing(lost.copy) }], true);
     if (lost.copy.failure !== undefined) throw lost.copy.failure;
   } finally {
     await heartbeat.release();
@@ -32,6 +34,8 @@ export async function resolveCopies(copies: CopySet, keep: number, discard: numb
 
 function ringOf(rings: RingSet, index: number): Ring {
   const ring = rings.ring(index);
+  const silent = rings.copies.copy(index)?.failure;
+  if (ring === undefined && silent !== undefined) throw silent;
   if (ring === undefined) throw new CopiesError("no-copy", `copy ${index}`, "is not among the targets given");
   return ring;
 }

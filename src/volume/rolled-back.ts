@@ -57,7 +57,7 @@ async function holdsNewest(
   others: CopySet,
   rules: BlockRules,
 ): Promise<boolean> {
-  const used = await placesInUse(others.alone(copy), older, rules);
+  const used = await placesSeenInUse(others.alone(copy), older, rules);
   const isOld = (kib: number): boolean => {
     const words = used.get(Math.floor(kib / FREEMAP_LEAF_KIB));
     const at = kib % FREEMAP_LEAF_KIB;
@@ -90,7 +90,7 @@ function mixedSource(copy: Copy, others: CopySet): BlockSource {
 }
 
 /** The bitmap of a copy as its own root has it: what can't be read counts as free. */
-async function placesInUse(alone: LoneCopy, root: Block, rules: BlockRules): Promise<Map<number, Uint32Array>> {
+async function placesSeenInUse(alone: LoneCopy, root: Block, rules: BlockRules): Promise<Map<number, Uint32Array>> {
   const leaves = new Map<number, Uint32Array>();
   const own = rootFreemapOffset(alone.copy.index);
   const wanted = ({ holder, at }: Named): boolean => holder !== root || at === own;

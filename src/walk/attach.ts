@@ -31,7 +31,7 @@ export async function attach(volume: Volume, target: OpenTarget, options: Attach
   const index = freeIndex(volume, target.name);
   refuseReplacing(volume, options.replaces);
   const identity = { volumeUuid: volume.uuid, label: volume.label, random };
-  const copy = await prepareCopy(target, index, identity, { clock: volume.copies.clock });
+  const copy = await prepareCopy(target, index, identity, volume.copies.clock);
   // Versions of roots that never were: the ones that whoever reads the ring with its first root alone will assume.
   const ring = emptyRing(copy, new Uint8Array(VERSION_BYTES), new Uint8Array(VERSION_BYTES));
   await volume.forceCommit(() => {

@@ -5,9 +5,11 @@ import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { openCopy, readReturning, sharingCopy } from "../copies/reopen.ts";
 import type { Ring, RingRoot } from "../copies/ring.ts";
+import { abandonTarget } from "../copies/targets.ts";
 import { rootLastSeen, rootVersion, setRootCounters } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
+import { refuseLeaving, LastWord } from "./meanwhile.ts";
 import { letGo } from "./take-out.ts";
 import type { TakeBackOptions } from "./take-back.ts";
 
@@ -26,7 +28,8 @@ export function bringBack(
   index: number,
   options: BringBackOptions = {},
 ): Promise<void> {
-  return inTurn(volume, () => broughtBack(volume, caretaker, index, options));
+  const word = new LastWord(volume, index);
+  return inTurn(volume, () => broughtBack(volume, caretaker, index, word, options));
 }
 
 /** Does `work`, in which a copy is opened or made anew, after that of everybody who came before. */
@@ -41,37 +44,50 @@ async function broughtBack(
   volume: Volume,
   caretaker: Caretaker,
   index: number,
+  word: LastWord,
   options: BringBackOptions,
 ): Promise<void> {
   // A copy that has just failed is dropped by this, and no commit is half way when it is looked at.
   await volume.changeMembers(() => undefined);
+  refuseLeaving(volume, index);
   const old = volume.copies.copy(index);
   if (old?.standing === "in-sync") return;
   if (old?.standing === "syncing") return goOn(volume, caretaker, old, options);
   await caretaker.stop(index);
   const fresh = await reopened(volume, old, index, options.target);
-  const ring = await readReturning(fresh, volume.copies, liveRoot(volume), fresh.device !== old?.device);
-  await rejoin(volume, caretaker, old, fresh, ring, options);
+  const isOpened = fresh.device !== old?.device;
+  const ring = await readReturning(fresh, volume.copies, liveRoot(volume), isOpened);
+  try {
+    word.refuseOther(old);
+  } catch (error) {
+    if (isOpened) abandonTarget({ name: fresh.name, devices: [fresh.device] });
+    throw error;
+  }
+  await rejoin(volume, caretaker, fresh, ring, options);
 }
 
 /** Has `fresh`, which was judged by its ring, take the place of what was the copy until now, and be caught up. */
 export async function rejoin(
   volume: Volume,
   caretaker: Caretaker,
-  old: Copy | undefined,
   fresh: Copy,
   ring: Ring,
   options: TakeBackOptions,
 ): Promise<void> {
+  const old = volume.copies.copy(fresh.index);
   if (old !== undefined) {
     setRootCounters(volume.rootImage.view, old.index, { ...old.errors, repaired: old.repaired });
+    // Its devices are closed, or another's.
+    old.released = true;
     volume.copies.remove(old);
   }
   volume.copies.add(fresh);
+  const was = fresh.standing;
   try {
     await caretaker.takeBack(ring, options);
   } catch (error) {
-    fresh.standing = "faulted";
+    // Unless that was because something else was done with it.
+    if (fresh.standing === was) fresh.standing = "faulted";
     fresh.reason = error instanceof Error ? error.message : String(error);
     throw error;
   }

@@ -262,12 +262,13 @@ export class Caretaker {
 
   async #revalidate(revalidation: Revalidation): Promise<boolean> {
     const before = this.#revalidated;
-    const done = (async () => {
-      await before.catch(() => undefined);
-      return this.#walk(revalidation, () => revalidation.run());
-    })();
-    this.#revalidated = done;
-    if (!(await done)) return false;
+    const walked = this.#walk(revalidation, async () => {
+      // One that is stopped while it waits for its turn is over at once.
+      await Promise.race([before, revalidation.whenStopped]);
+      return revalidation.run();
+    });
+    this.#revalidated = Promise.allSettled([before, walked]);
+    if (!(await walked)) return false;
     const { blocks, bad } = revalidation.progress;
     this.#note(`copy ${revalidation.copy.index} was revalidated: ${bad} of ${blocks} blocks are brought anew`);
     return true;
@@ -287,12 +288,13 @@ export class Caretaker {
   async #clearUp(copy: Copy): Promise<void> {
     const { rings } = this.#volume;
     const ring = rings.ring(copy.index);
-    if (ring === undefined) return;
+    // It may fail meanwhile and be brought back, and what is kept for it then is not ours to let go.
+    const isStill = (): boolean => ring?.copy === copy && rings.ring(copy.index) === ring && isInSync(copy);
     await retireReplaced(this.#volume, copy);
-    const damaged = ring.findings.some(({ kind }) => kind === "anchor-damaged");
-    if (ring.anchor !== undefined || damaged) await rings.clearAnchor(copy);
-    await releaseAnchor(this.#volume, copy.index);
-    if (isWhole(ring)) return;
+    if (ring === undefined || !isStill()) return;
+    if (hasAnchorLeft(ring)) await rings.clearAnchor(copy);
+    await releaseAnchor(this.#volume, copy.index, isStill);
+    if (isWhole(ring) || !isStill()) return;
     for (let slot = 0; slot < ROOT_SLOTS; slot++) await this.#volume.forceCommit();
   }
 
@@ -330,9 +332,11 @@ function whyNot({ kept, keptBy }: Detach): string {
   const more = keptBy.size > 5 ? ` and ${keptBy.size - 5} more` : "";
   return (
     `it alone holds ${kept} blocks of files written under copies=K (inodes ${shown}${more}), and they could not be read ` +
-    "or had no room elsewhere; bring it back, make room or delete the files, then h2ts detach it again"
+    "or had no room elsewhere; make room or delete the files, then h2ts detach it again; if its medium is not here, mount again with it"
   );
 }
+
+const isInSync = ({ standing, failure }: Copy): boolean => standing === "in-sync" && failure === undefined;
 
 /** An anchor that a crash left behind, whole or torn while it was emptied. */
 function hasAnchorLeft(ring: Ring): boolean {

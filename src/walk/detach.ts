@@ -4,12 +4,13 @@
 // Narrow blocks (copies=K) that it holds go to another copy first; what is on it alone and can't be read keeps it a member.
 // Invariant I2: how many copies are needed changes in a commit of its own, durable on all in sync, before any leaves.
 
-import { withinLimit } from "../base/time-limit.ts";
+import { bitCount } from "../base/bits.ts";
 import type { Copy } from "../copies/copy.ts";
+import { allWithinDeadline } from "../copies/deadline.ts";
 import { CopiesError } from "../copies/errors.ts";
-import { bitCount, minCopiesWithout, stayingMembers } from "../copies/membership.ts";
+import { minCopiesWithout, stayingMembers } from "../copies/membership.ts";
 import { wipeRing } from "../copies/ring.ts";
-import { DeviceError, type DeviceOperation } from "../device/device.ts";
+import type { DeviceOperation } from "../device/device.ts";
 import { refKey, refMissing, refUnplaced } from "../format/blockref.ts";
 import { ROOT_SLOTS } from "../format/geometry.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
@@ -104,13 +105,22 @@ export class Detach {
       await volume.forceCommit();
     }
     const copy = volume.copies.copy(this.index);
-    if (copy !== undefined && copy.failure === undefined) await inTime(volume, copy, "write", wipeRing(copy));
+    if (copy !== undefined && copy.failure === undefined) await this.#forOneDeadline(copy, "write", wipeRing(copy));
     await volume.forceCommit(() => {
       volume.members.forget(this.index);
       volume.rings.remove(this.index);
     });
-    if (copy !== undefined) await letGo(volume, copy);
+    if (copy === undefined) return true;
+    // A device that is dying may not even close.
+    const closed = copy.close().catch(() => undefined);
+    if (copy.failure === undefined) await this.#forOneDeadline(copy, "close", closed);
     return true;
+  }
+
+  /** What leaves is not worth more. */
+  #forOneDeadline(copy: Copy, operation: DeviceOperation, done: Promise<void>): Promise<void> {
+    const { clock, deadlineMs } = this.#volume.copies;
+    return allWithinDeadline(clock, deadlineMs, operation, [{ copy, done }], true);
   }
 
   async #clearPointers(): Promise<boolean> {
@@ -207,22 +217,4 @@ export class Detach {
     }
     return true;
   }
-}
-
-/** A device that is dying may not even close. */
-async function letGo(volume: Volume, copy: Copy): Promise<void> {
-  const closed = copy.close().catch(() => undefined);
-  if (copy.failure === undefined) await inTime(volume, copy, "close", closed);
-}
-
-/** Waits for one deadline: what leaves is not worth more. */
-async function inTime(
-  { copies: { clock, deadlineMs: ms } }: Volume,
-  copy: Copy,
-  operation: DeviceOperation,
-  work: Promise<void>,
-): Promise<void> {
-  const late = (): DeviceError =>
-    new DeviceError(copy.name, operation, 0, "ETIMEDOUT", `no answer within ${ms} ms; it is left as it is`);
-  await withinLimit(work, { clock, ms }, late).catch((error: DeviceError) => copy.fail(error));
 }

@@ -14,6 +14,8 @@ import type { Volume } from "../volume/volume.ts";
 
 /** Calls under way on a node that is to be still may take so long. */
 const STILL_MS_MAX = 10_000;
+/** To make sure that a copy is still ours takes a while, a lease if there is any doubt. */
+const THAW_MS_MAX = 60_000;
 /** A node whose server is back is connected again within this time. */
 const CONNECT_MS_MAX = 3000;
 const CONNECT_POLL_MS = 100;
@@ -26,6 +28,8 @@ export async function freeze(volume: Volume, index: number, node?: number): Prom
   const copy = presentCopy(volume, index);
   // What is durable already need not wait. With a frozen copy there is no commit.
   if (volume.copies.frozen.length === 0) await volume.forceCommit();
+  // Nothing goes to it any more, and nobody would thaw it.
+  if (copy.failure !== undefined) throw copy.failure;
   const nodes = concerned(copy, node).filter((position) => !copy.frozenNodes.includes(position));
   const { clock } = volume.copies;
   try {
@@ -33,7 +37,7 @@ export async function freeze(volume: Volume, index: number, node?: number): Prom
       return new CopiesError("busy", copy.name, "calls on it are still under way; try again when its device answers");
     });
   } catch (error) {
-    copy.thaw(clock.monotonicMs(), nodes);
+    await thawInTime(volume, copy, nodes);
     throw error;
   }
   if (copy.failure !== undefined) throw copy.failure;
@@ -45,7 +49,7 @@ export async function freeze(volume: Volume, index: number, node?: number): Prom
  */
 export async function thaw(volume: Volume, index: number, node?: number): Promise<void> {
   const copy = presentCopy(volume, index);
-  const nodes = concerned(copy, node).filter((position) => copy.frozenNodes.includes(position));
+  const nodes = heldTogether(copy, node).filter((position) => copy.frozenNodes.includes(position));
   if (nodes.length === 0)
     throw new CopiesError("needed", copy.name, `${node === undefined ? "it" : `node ${index}/${node}`} is not frozen`);
   await Promise.all(nodes.map((position) => connected(copy, position, volume.copies.clock)));
@@ -57,11 +61,18 @@ export async function thaw(volume: Volume, index: number, node?: number): Promis
 /** Lets everything go on, for a volume that is to be closed: a copy that can't be thawed fails. */
 export async function thawAll(volume: Volume): Promise<void> {
   for (const copy of volume.copies.frozen) {
-    await volume.thaw(copy, copy.frozenNodes).catch((error: unknown) => {
+    await thawInTime(volume, copy, copy.frozenNodes).catch((error: unknown) => {
       const reason = error instanceof Error ? error.message : String(error);
       volume.copies.giveUp(copy, new DeviceError(copy.name, "write", 0, "ESTALE", reason));
     });
   }
+}
+
+/** Its device may not answer when it is to be made sure that it is still ours: then it is thawed as soon as it does. */
+function thawInTime(volume: Volume, copy: Copy, nodes: readonly number[]): Promise<void> {
+  return withinLimit(volume.thaw(copy, nodes), { clock: volume.copies.clock, ms: THAW_MS_MAX }, () => {
+    return new CopiesError("busy", copy.name, "its device does not answer; it stays frozen until it does");
+  });
 }
 
 /** Refuses what takes a commit while there can be none. Throws CopiesError. */
@@ -81,6 +92,13 @@ function presentCopy(volume: Volume, index: number): Copy {
 function concerned(copy: Copy, node: number | undefined): number[] {
   const positions = positionsOf(copy, node);
   return !copy.device.exclusive && positions.includes(0) ? positionsOf(copy, undefined) : positions;
+}
+
+/** What is frozen without its heartbeat goes on with that only. */
+function heldTogether(copy: Copy, node: number | undefined): number[] {
+  const positions = concerned(copy, node);
+  const isSilent = !copy.device.exclusive && copy.frozenNodes.includes(0);
+  return isSilent ? positionsOf(copy, undefined) : positions;
 }
 
 /** All positions of a copy, or the one given. Throws CopiesError for a node that it does not have. */

@@ -1,21 +1,14 @@
 // Narrow blocks of a copy on its way out are brought to another copy in sync before the pointer to it is cleared: written to
 // reserved places, flushed, and only then entered (I1, I8). What was brought is done; a walk that is stopped goes on with the rest.
 
-import type { BlockRead } from "../copies/block-io.ts";
+import { bitCount } from "../base/bits.ts";
 import { RefType, refSizeBytes, refType } from "../format/blockref.ts";
 import { KIB } from "../format/geometry.ts";
-import { type Freemap, NO_ROOM } from "../freemap/freemap.ts";
-import { countBits, holdersOf, inOrder, isNarrow, placedOn } from "../tree/narrow.ts";
+import { holdersOf, inOrder, isNarrow, placedOn } from "../tree/narrow.ts";
 import type { BlockStore } from "../tree/store.ts";
 import type { Volume } from "../volume/volume.ts";
-import { blockKey, type NamedBlock, placeOn, readOf } from "./named-block.ts";
-
-interface Reserved {
-  readonly named: NamedBlock;
-  readonly read: BlockRead;
-  readonly copy: number;
-  readonly kib: number;
-}
+import { blockKey, type NamedBlock, placeOn } from "./named-block.ts";
+import { endReserved, reservePlaces } from "./reserved-places.ts";
 
 /** Where a block goes: the key of the block, and its new place. */
 export type Brought = ReadonlyMap<string, { readonly copy: number; readonly kib: number }>;
@@ -41,13 +34,10 @@ export async function handOver(
   enter: (brought: Brought) => ReadonlySet<string>,
 ): Promise<void> {
   const { store, copies } = volume;
-  const reserved = await volume.untilLoaded(() => reserve(store, blocks));
-  const end = (entered: ReadonlySet<string>): void => {
-    for (const { named, copy, kib } of reserved.splice(0)) {
-      const freemap = store.freemaps[copy] as Freemap;
-      freemap.endReservation(kib, named.sizeBytes / KIB, entered.has(blockKey(named)));
-    }
-  };
+  const room = { freeKib: (copy: number): number => store.freemaps[copy]?.freeKib ?? 0 };
+  const heirs = ({ holders }: NamedBlock): readonly number[] =>
+    inOrder(store.inSync & ~holders, bitCount(holders), room);
+  const reserved = await volume.untilLoaded(() => reservePlaces(store, blocks, heirs, { whileRoom: false }));
   try {
     await copies.readBlocks(reserved.map(({ read }) => read));
     const good = reserved.filter(({ read }) => read.error === undefined);
@@ -58,36 +48,14 @@ export async function handOver(
         good.filter(({ copy }) => isUsable(volume, copy)).map((each) => [blockKey(each.named), each]),
       );
       // Bitmap and pointers change in the same step: no commit may come between them.
-      end(enter(brought));
+      endReserved(store, reserved, enter(brought));
     });
   } finally {
-    end(new Set());
+    endReserved(store, reserved, new Set());
   }
 }
 
 /** Still in sync, and it flushed what was written to it. */
 function isUsable({ store, copies }: Volume, index: number): boolean {
   return (store.inSync & (1 << index)) !== 0 && copies.copy(index)?.failure === undefined;
-}
-
-/** Places for those of the blocks that there is room for. May throw MISS before anything is reserved. */
-function reserve(store: BlockStore, blocks: readonly NamedBlock[]): Reserved[] {
-  const reserved: Reserved[] = [];
-  const room = { freeKib: (copy: number): number => store.freemaps[copy]?.freeKib ?? 0 };
-  try {
-    for (const named of blocks) {
-      for (const copy of inOrder(store.inSync & ~named.holders, countBits(named.holders), room)) {
-        const kib = (store.freemaps[copy] as Freemap).reserve(named.sizeBytes / KIB);
-        if (kib === NO_ROOM) continue;
-        reserved.push({ named, read: readOf(named), copy, kib });
-        break;
-      }
-    }
-  } catch (error) {
-    for (const { named, copy, kib } of reserved) {
-      (store.freemaps[copy] as Freemap).endReservation(kib, named.sizeBytes / KIB, false);
-    }
-    throw error;
-  }
-  return reserved;
 }

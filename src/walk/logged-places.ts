@@ -2,7 +2,7 @@
 // media has them.
 
 import { FsError } from "../base/errno.ts";
-import type { Copy } from "../copies/copy.ts";
+import type { ReadableCopy } from "../copies/lone-copy.ts";
 import { DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
 import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
 import { readLog } from "../log/read-log.ts";
@@ -13,9 +13,10 @@ export interface LoggedPlace {
   readonly sizeKib: number;
 }
 
-/** Those of the log that goes on from the root in `root`, as far as `copy` has it. */
-export async function loggedPlaces(copy: Copy, root: DataView): Promise<LoggedPlace[]> {
-  const found = await readLog(root, [copy], true);
+/** Those of the log that goes on from the root in `root`, as far as a copy has it. */
+export async function loggedPlaces(from: ReadableCopy, root: DataView): Promise<LoggedPlace[]> {
+  const { copy } = from;
+  const found = await readLog(root, [from], true);
   if (found === undefined) return [];
   const places: LoggedPlace[] = (found.segments[copy.index] ?? []).map((kib) => ({ kib, sizeKib: LOG_SEGMENT_KIB }));
   try {

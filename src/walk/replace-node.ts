@@ -11,6 +11,7 @@ import { randomUuid, type Uuid } from "../base/uuid.ts";
 import { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { writeHeaders } from "../copies/layout.ts";
+import { preparedInTime } from "../copies/new-copy.ts";
 import { readReturning } from "../copies/reopen.ts";
 import type { OpenTarget } from "../copies/targets.ts";
 import type { BlockDevice } from "../device/device.ts";
@@ -33,6 +34,7 @@ import type { Volume } from "../volume/volume.ts";
 import { inTurn, liveRoot, rejoin } from "./bring-back.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { positionsOf } from "./freeze.ts";
+import { LastWord, refuseLeaving } from "./meanwhile.ts";
 import { inTime } from "./take-out.ts";
 
 /** The old device may be dying: giving it its leave is not waited for longer than this. */
@@ -49,18 +51,23 @@ export function replaceNode(
   target: OpenTarget,
   random: Random = new SystemRandom(),
 ): Promise<void> {
+  const word = new LastWord(volume, index);
   return inTurn(volume, async () => {
     const old = replaceable(volume, index, position);
     const device = fitting(old, position, target);
     volume.members.refuseIfNeeded(old);
     const nodeUuid = randomUuid(random);
     const nodeUuids = old.nodeUuids.with(position, nodeUuid);
-    const node = await prepareNode(volume, old, position, device, nodeUuid);
+    const preparing = prepareNode(volume, old, position, device, nodeUuid);
+    const node = await preparedInTime(target.name, volume.copies.clock, preparing);
     const wasTrusted = !old.untrusted;
     try {
-      await volume.changeMembers(() => leave(volume, old, nodeUuids));
+      await volume.changeMembers(() => {
+        word.refuseOther(old);
+        leave(volume, old, nodeUuids);
+      });
     } catch (error) {
-      await forget(node).catch(() => undefined);
+      await preparedInTime(target.name, volume.copies.clock, forget(node)).catch(() => undefined);
       throw error;
     }
     await caretaker.stop(index);
@@ -70,12 +77,14 @@ export function replaceNode(
     const fresh = composed(old, position, node, target.name, nodeUuids);
     const ring = await readReturning(fresh, volume.copies, liveRoot(volume), false);
     if (wasTrusted && fresh.standing === "stale") fresh.lostNode = position;
-    await rejoin(volume, caretaker, old, fresh, ring, {});
+    word.refuseOther(old);
+    await rejoin(volume, caretaker, fresh, ring, {});
   });
 }
 
 /** The copy whose node can be replaced. */
 function replaceable(volume: Volume, index: number, position: number): Copy {
+  refuseLeaving(volume, index);
   const copy = volume.copies.copy(index);
   const instead = `h2ts replace DIR ${index} TARGET makes a new copy in its place`;
   const refuse = (detail: string): CopiesError => new CopiesError("needed", copy?.name ?? `copy ${index}`, detail);
@@ -154,24 +163,25 @@ function composed(old: Copy, position: number, node: Range, name: string, nodeUu
   const targets = old.targets.map((target, at) => (at === position ? name : target));
   const fresh = new Copy(old.index, old.uuid, new Row(devices), targets, nodeUuids);
   const replaced = old.nodes[position]?.device;
-  if (old.suspendedNode === undefined) fresh.replacedNode = replaced;
+  const isOpen = replaced !== undefined && old.suspendedNode === undefined;
+  fresh.replacedNodes = isOpen ? [...old.replacedNodes, replaced] : old.replacedNodes;
   // Like any copy that comes back, it has no heartbeat before the next mount; the nodes still knew how long the last one lasts.
   fresh.writableUntilMs = Infinity;
-  // Its devices are another's now.
-  old.released = true;
   return fresh;
 }
 
-/** The copy is complete without the device whose place was taken: nothing of the volume is on that from now on. */
+/** The copy is complete without the devices whose places were taken: nothing of the volume is on them from now on. */
 export async function retireReplaced(volume: Volume, copy: Copy): Promise<void> {
-  const { replacedNode } = copy;
-  copy.replacedNode = undefined;
+  const { replacedNodes } = copy;
+  copy.replacedNodes = [];
   copy.lostNode = undefined;
-  if (replacedNode === undefined) return;
   const { clock } = volume.copies;
-  const over = forget(replacedNode).finally(() => replacedNode.close());
-  // Where it does not answer there is nothing to be done.
-  await withinLimit(over, { clock, ms: RETIRE_MS_MAX }, () => new Error("late")).catch(() => undefined);
+  const retire = async (node: BlockDevice): Promise<void> => {
+    const over = forget(node).finally(() => node.close());
+    // Where it does not answer there is nothing to be done.
+    await withinLimit(over, { clock, ms: RETIRE_MS_MAX }, () => new Error("late")).catch(() => undefined);
+  };
+  await Promise.all(replacedNodes.map(retire));
 }
 
 async function forget(node: BlockDevice): Promise<void> {

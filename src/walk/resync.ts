@@ -3,14 +3,12 @@
 // this copy, flushes it, and only then enters the pointers, in an ordinary transaction. When nothing is owed, the next
 // commit takes the copy into the in-sync set. Killed at any point, it goes on from what the tree says is still owed.
 
-import type { BlockRead } from "../copies/block-io.ts";
 import type { Copy } from "../copies/copy.ts";
-import { KIB } from "../format/geometry.ts";
-import { type Freemap, NO_ROOM } from "../freemap/freemap.ts";
 import type { Volume } from "../volume/volume.ts";
-import { blockKey, type NamedBlock, placeOn, readOf } from "./named-block.ts";
+import { blockKey, type NamedBlock, placeOn } from "./named-block.ts";
 import { enterBrought, findOwed } from "./owed.ts";
 import type { Pace } from "./pace.ts";
+import { endReserved, type Reserved, reservePlaces } from "./reserved-places.ts";
 
 /** One round: enough for large device calls, little enough to be over soon. */
 const ROUND_BLOCKS = 1024;
@@ -26,12 +24,6 @@ export interface ResyncProgress {
   /** Blocks and bytes brought so far, since the walk began. */
   blocks: number;
   bytes: number;
-}
-
-interface Reserved {
-  readonly owed: NamedBlock;
-  readonly read: BlockRead;
-  readonly kib: number;
 }
 
 export class Resync {
@@ -94,62 +86,43 @@ export class Resync {
   }
 
   async #bring(blocks: readonly NamedBlock[]): Promise<ResyncEnd | undefined> {
-    const { copies } = this.#volume;
-    const freemap = this.#volume.store.freemaps[this.copy.index] as Freemap;
-    const reserved = await this.#volume.untilLoaded(() => this.#reserve(freemap, blocks));
-    const end = (entered: ReadonlySet<string>): void => {
-      for (const { owed, kib } of reserved.splice(0)) {
-        freemap.endReservation(kib, owed.sizeBytes / KIB, entered.has(blockKey(owed)));
-      }
-    };
+    const { copies, store } = this.#volume;
+    const only = [this.copy.index];
+    const reserve = (): Reserved[] => reservePlaces(store, blocks, () => only, { whileRoom: true });
+    const reserved = await this.#volume.untilLoaded(reserve);
     const complete = reserved.length === blocks.length;
     try {
       await copies.readBlocks(reserved.map(({ read }) => read));
       const good = reserved.filter(({ read }) => read.error === undefined);
-      const bytes = good.reduce((sum, { owed }) => sum + owed.sizeBytes, 0);
+      const bytes = good.reduce((sum, { named }) => sum + named.sizeBytes, 0);
       await this.#pace.take(bytes);
       if (!this.#goesOn) return undefined;
       await copies.writeBlocks(
         good.map(({ read, kib }) => ({ pointers: placeOn(this.copy.index, kib), bytes: read.target })),
       );
       await copies.flush(this.copy);
-      const brought = new Map(good.map(({ owed, kib }) => [blockKey(owed), kib]));
+      const brought = new Map(good.map(({ named, kib }) => [blockKey(named), kib]));
       // A narrow block may lie only on copies that are away: it stays theirs alone.
       const waived = new Set(
         reserved
-          .filter(({ owed, read }) => owed.holders !== 0 && read.error !== undefined)
-          .map(({ owed }) => blockKey(owed)),
+          .filter(({ named, read }) => named.holders !== 0 && read.error !== undefined)
+          .map(({ named }) => blockKey(named)),
       );
-      for (const { owed, read } of reserved) {
-        if (owed.holders === 0 && read.error !== undefined) this.#unreadable.add(blockKey(owed));
+      for (const { named, read } of reserved) {
+        if (named.holders === 0 && read.error !== undefined) this.#unreadable.add(blockKey(named));
       }
-      await this.#volume.maintain(({ store }) => {
+      await this.#volume.maintain(() => {
         if (!this.#goesOn) return;
         const { rootImage } = this.#volume;
         // Bitmap and pointers change in the same step: no commit may come between them.
-        end(enterBrought(store, rootImage, this.copy.index, brought, waived, this.#unreadable));
+        const entered = enterBrought(store, rootImage, this.copy.index, brought, waived, this.#unreadable);
+        endReserved(store, reserved, entered);
       });
       this.progress.blocks += good.length;
       this.progress.bytes += bytes;
     } finally {
-      end(new Set());
+      endReserved(store, reserved, new Set());
     }
     return complete ? undefined : "no-room";
-  }
-
-  /** Places for as many of the blocks as there is room for. May throw MISS before anything is reserved. */
-  #reserve(freemap: Freemap, blocks: readonly NamedBlock[]): Reserved[] {
-    const reserved: Reserved[] = [];
-    try {
-      for (const owed of blocks) {
-        const kib = freemap.reserve(owed.sizeBytes / KIB);
-        if (kib === NO_ROOM) break;
-        reserved.push({ owed, read: readOf(owed), kib });
-      }
-    } catch (error) {
-      for (const { owed, kib } of reserved) freemap.endReservation(kib, owed.sizeBytes / KIB, false);
-      throw error;
-    }
-    return reserved;
   }
 }

@@ -41,6 +41,9 @@ export class Revalidation {
   readonly #reader: LoneCopy;
   readonly #sweep: Sweep;
   #stopped = false;
+  #onStop!: () => void;
+  /** Resolves when it is stopped, which may be before it began. */
+  readonly whenStopped = new Promise<void>((resolve) => (this.#onStop = resolve));
 
   constructor(volume: Volume, copy: Copy, pace: Pace) {
     this.#volume = volume;
@@ -53,6 +56,7 @@ export class Revalidation {
   /** Ends it after the step under way; it goes on from its cursor another time. */
   stop(): void {
     this.#stopped = true;
+    this.#onStop();
   }
 
   /** Resolves with true when every pointer was checked and the copy counts as trusted; false when it stopped before. */

@@ -13,6 +13,7 @@ import {
   setRootScrub,
   setRootScrubCursor,
 } from "../format/root-block.ts";
+import type { Mended } from "../copies/recovery.ts";
 import type { Block } from "../tree/block.ts";
 import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, namedBlock, readOf } from "./named-block.ts";
@@ -170,18 +171,27 @@ export class Scrub {
       bytes += own.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       own.forEach((named, i) => reads[i]?.error !== undefined && suspects.add(blockKey(named)));
     }
-    const found = suspects.size === 0 ? 0 : await this.#mend(place, suspects);
+    const mended = suspects.size === 0 ? [] : await this.#mend(place, suspects);
+    // What was repaired is found good if the step is made once more, the rest is found bad again.
+    for (const { repaired } of mended) {
+      this.record.errors += repaired;
+      this.record.repaired += repaired;
+    }
     await this.#pace.take(bytes);
-    if (found < suspects.size) return false;
+    if (mended.length < suspects.size) return false;
+    for (const { bad, repaired, lost } of mended) {
+      this.record.errors += bad - repaired;
+      if (lost) this.record.lost++;
+    }
     this.record.blocks += count;
     this.record.bytes += bytes;
     return true;
   }
 
-  /** Looks at the suspects again, those that the live tree still names in this step, and repairs them; how many those are. */
-  async #mend(place: Place, suspects: ReadonlySet<string>): Promise<number> {
+  /** Looks at the suspects again, those that the live tree still names in this step, and repairs them. */
+  async #mend(place: Place, suspects: ReadonlySet<string>): Promise<readonly Mended[]> {
     const { store, copies } = this.#volume;
-    const mended = await this.#volume.view(() => {
+    const { work } = await this.#volume.view(() => {
       const found = new Map<string, NamedBlock>();
       this.#step(place, (named) => {
         const key = blockKey(named);
@@ -190,13 +200,8 @@ export class Scrub {
       // Begun here, where nothing can come between, so that no place of theirs is given out before it is over.
       const work = Promise.all([...found.values()].map((named) => copies.mend(readOf(named))));
       store.holdPlaces(work);
-      return { work, count: found.size };
+      return { work };
     });
-    for (const { bad, repaired, lost } of await mended.work) {
-      this.record.errors += bad;
-      this.record.repaired += repaired;
-      if (lost) this.record.lost++;
-    }
-    return mended.count;
+    return work;
   }
 }

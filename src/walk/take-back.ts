@@ -2,8 +2,7 @@
 // block; everything the anchor names is kept from being given out until the copy is complete. From then on new writes go
 // to it, and the resync walk brings the rest.
 
-import type { Copy } from "../copies/copy.ts";
-import { CopiesError } from "../copies/errors.ts";
+import type { Copy, Standing } from "../copies/copy.ts";
 import { lastComplete } from "../copies/lineage.ts";
 import type { Ring, RingRoot } from "../copies/ring.ts";
 import { FREEMAP_LEAF_KIB } from "../format/freemap.ts";
@@ -23,12 +22,16 @@ import { LEAF_WORDS, setBits } from "../freemap/leaf.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
 import type { Volume } from "../volume/volume.ts";
 import { loggedPlaces } from "./logged-places.ts";
+import { changedMeanwhile, refuseLeaving } from "./meanwhile.ts";
 import { placesInUse } from "./places-in-use.ts";
 
 export interface TakeBackOptions {
   /** The copy's earlier state is given up: nothing of it is kept. */
   readonly noAnchor?: boolean;
 }
+
+/** What a copy may be before it is caught up; one that is, with its anchor given up, begins again. */
+const RETURNING: readonly Standing[] = ["stale", "unknown", "blank", "syncing"];
 
 /**
  * Makes a copy at hand that is stale, unknown or blank one that is being caught up. Throws DeviceError when the copy can't be
@@ -38,6 +41,7 @@ export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOpti
   const { copy } = ring;
   const { view } = volume.rootImage;
   const was = copy.standing;
+  if (!RETURNING.includes(was) || volume.copies.copy(copy.index) !== copy) throw changedMeanwhile(copy.name);
   volume.rings.add(ring);
   const anchor = options.noAnchor === true ? undefined : lastComplete(ring, view);
   if (anchor !== undefined && anchor !== ring.anchor) await volume.rings.writeAnchor(copy, anchor);
@@ -48,14 +52,9 @@ export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOpti
     if (anchor !== undefined) await holdAnchor(volume, copy, anchor);
     await volume.forceCommit(() => {
       if (copy.failure !== undefined) throw copy.failure;
-      // The operator may have taken it out, or had it opened anew.
-      if (copy.standing !== was || volume.copies.copy(copy.index) !== copy) {
-        throw new CopiesError(
-          "busy",
-          copy.name,
-          "something else was done with the copy meanwhile; look at h2ts status",
-        );
-      }
+      // The operator may have taken it out, had it opened anew, or begun to detach it.
+      refuseLeaving(volume, copy.index);
+      if (copy.standing !== was || volume.copies.copy(copy.index) !== copy) throw changedMeanwhile(copy.name);
       beginSyncing(volume, copy);
     });
   } catch (error) {
@@ -90,7 +89,7 @@ async function holdAnchor(volume: Volume, copy: Copy, anchor: RingRoot): Promise
   const freemap = volume.store.freemaps[copy.index];
   if (freemap === undefined) return;
   const leaves = await placesInUse(copy, anchor, volume.copies);
-  for (const { kib, sizeKib } of await loggedPlaces(copy, anchor.view)) {
+  for (const { kib, sizeKib } of await loggedPlaces(volume.copies.alone(copy), anchor.view)) {
     const index = Math.floor(kib / FREEMAP_LEAF_KIB);
     const words = leaves.get(index) ?? new Uint32Array(LEAF_WORDS);
     leaves.set(index, words);
@@ -111,9 +110,15 @@ function leaveOutLost(copy: Copy, leaves: ReadonlyMap<number, Uint32Array>): voi
   }
 }
 
-/** Lets go of what an anchor kept. */
-export async function releaseAnchor(volume: Volume, copyIndex: number): Promise<void> {
+/** Lets go of what an anchor kept, as long as `isWanted`. */
+export async function releaseAnchor(
+  volume: Volume,
+  copyIndex: number,
+  isWanted: () => boolean = () => true,
+): Promise<void> {
   const freemap = volume.store.freemaps[copyIndex];
   if (freemap === undefined) return;
-  for (const index of freemap.anchoredLeaves) await volume.untilLoaded(() => freemap.releaseAnchor(index));
+  for (const index of freemap.anchoredLeaves) {
+    await volume.untilLoaded(() => void (isWanted() && freemap.releaseAnchor(index)));
+  }
 }

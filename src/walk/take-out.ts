@@ -6,7 +6,6 @@ import { withinLimit } from "../base/time-limit.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { sharingCopy } from "../copies/reopen.ts";
-import { MemberFlag, rootMemberFlags, setRootMemberFlags } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { positionsOf } from "./freeze.ts";
@@ -27,22 +26,36 @@ export async function takeOut(
   index: number,
   options: TakeOutOptions,
 ): Promise<void> {
-  const copy = volume.copies.copy(index);
   const { node } = options;
-  if (copy !== undefined) positionsOf(copy, node);
-  else if (node !== undefined)
-    throw new CopiesError("missing-copy", `copy ${index}`, "is not here; none of its nodes is in use");
+  let copy: Copy | undefined;
   await volume.changeMembers(() => {
-    if (copy !== undefined) volume.members.refuseIfNeeded(copy);
-    const { view } = volume.rootImage;
-    const flags = rootMemberFlags(view, index) & ~MemberFlag.OFFLINE;
-    setRootMemberFlags(view, index, options.lasting ? flags | MemberFlag.OFFLINE : flags);
-    if (copy !== undefined) volume.members.drop(copy, "offline", "taken out by the operator");
+    // Another one may have taken its place until now.
+    copy = volume.copies.copy(index);
+    refuseTakeOut(volume, index, node);
+    volume.members.takeOut(index, options.lasting);
   });
   if (copy === undefined) return;
   await caretaker.stop(index);
   if (node === undefined || copy.nodes.length === 1) await letGo(copy, volume.copies.clock);
   else await letGoOfNode(copy, node, volume.copies.clock);
+}
+
+/** Throws CopiesError when the volume can't do without the copy, or there is no such node to let go of. */
+function refuseTakeOut(volume: Volume, index: number, node: number | undefined): void {
+  const copy = volume.copies.copy(index);
+  if (copy === undefined) {
+    if (node === undefined) return;
+    throw new CopiesError("missing-copy", `copy ${index}`, "is not here; none of its nodes is in use");
+  }
+  positionsOf(copy, node);
+  const { suspendedNode } = copy;
+  if (node !== undefined && suspendedNode !== undefined && suspendedNode !== node)
+    throw new CopiesError(
+      "needed",
+      copy.name,
+      `node ${index}/${suspendedNode} is suspended already; suspend copy ${index} as a whole, or resume it first`,
+    );
+  volume.members.refuseIfNeeded(copy);
 }
 
 /** Closes one device of a row that is out of use; resolves once every call on it is over. */

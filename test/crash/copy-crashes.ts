@@ -4,9 +4,9 @@
 // While a copy is caught up, its last complete state must be there to go back to at every instant (I7).
 // Where the seed is even, syncs go through the log.
 
+import { bitCount } from "../../src/base/bits.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
-import { bitCount } from "../../src/copies/membership.ts";
 import { Journal } from "../../src/log/journal.ts";
 import type { OpenOptions } from "../../src/volume/open.ts";
 import { describeFileSystem } from "../model/digest.ts";

@@ -3,10 +3,11 @@
 // change to its end or never heard of it, and the checker finds nothing.
 
 import { describe, expect, it } from "vitest";
+import { bitCount } from "../../src/base/bits.ts";
 import { checkVolume } from "../../fsck/check.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { CopiesError } from "../../src/copies/errors.ts";
-import { bitCount, minCopiesFor } from "../../src/copies/membership.ts";
+import { minCopiesFor } from "../../src/copies/membership.ts";
 import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { describeFileSystem } from "../model/digest.ts";

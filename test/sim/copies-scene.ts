@@ -2,12 +2,12 @@
 // compare them: through the mount, through fsck, and from each copy alone.
 
 import { expect } from "vitest";
+import { bitCount } from "../../src/base/bits.ts";
 import { checkVolume } from "../../fsck/check.ts";
 import type { Finding } from "../../fsck/finding-list.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { randomUuid } from "../../src/base/uuid.ts";
 import { Copy, CopySet } from "../../src/copies/copy-set.ts";
-import { bitCount } from "../../src/copies/membership.ts";
 import { assembleCopies } from "../../src/copies/assemble.ts";
 import { formatCopies } from "../../src/copies/layout.ts";
 import type { OpenTarget } from "../../src/copies/targets.ts";

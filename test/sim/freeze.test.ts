@@ -137,6 +137,17 @@ describe("freezing", () => {
     await within(clock, LONG_MS, unmount(mounted));
   });
 
+  it("a copy that has failed is refused, and holds up nothing", async () => {
+    const { work, mounted } = await scene(4104, [[20 * MIB], [22 * MIB]]);
+    const { clock, volume, devices } = mounted;
+    devices[1]!.fail({ operation: "flush", nth: 1, effect: { kind: "error", code: "EIO" } });
+    await within(clock, 0, volume.forceCommit());
+    await expect(within(clock, 0, freeze(volume, 1))).rejects.toThrow(/EIO/);
+    expect(volume.copies.frozen).toEqual([]);
+    await within(clock, LONG_MS, work.run(mounted.fs, 5));
+    await within(clock, LONG_MS, unmount(mounted));
+  });
+
   it("refuses a node that the copy does not have", async () => {
     const { mounted } = await scene(4103, [ROW]);
     const { clock, volume, caretaker } = mounted;
@@ -173,5 +184,18 @@ describe("a suspended node of a row", () => {
       await eachAlone(seed, [alone], await work.tree());
       expect(await treeOf(seed, [undefined, first, second], { degraded: true })).toBe(await work.tree());
     }
+  });
+
+  it("is the only one: a second is refused, with nothing changed", async () => {
+    const { mounted } = await scene(4210, [[24 * MIB], ROW]);
+    const { volume, caretaker } = mounted;
+    await takeOut(volume, caretaker, 1, { lasting: false, node: 1 });
+    await expect(takeOut(volume, caretaker, 1, { lasting: false, node: 0 })).rejects.toThrow(
+      /1\/1 is suspended already/,
+    );
+    expect(volume.copies.copy(1)).toMatchObject({ standing: "offline", suspendedNode: 1, released: false });
+    await takeOut(volume, caretaker, 1, { lasting: false });
+    expect(volume.copies.copy(1)).toMatchObject({ standing: "offline", released: true });
+    await unmount(mounted);
   });
 });

@@ -1,11 +1,16 @@
 // Copies are attached, detached and replaced while the volume is in use (I1, I2, I6–I8): to the end, interrupted after any
 // step, and with a copy failing meanwhile. Afterwards the checker finds nothing, and each copy alone holds everything.
 
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { bitCount } from "../../src/base/bits.ts";
 import { SeededRandom } from "../../src/base/random.ts";
-import { bitCount, minCopiesFor } from "../../src/copies/membership.ts";
+import { minCopiesFor } from "../../src/copies/membership.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
-import { rootCopyCount } from "../../src/format/root-block.ts";
+import { MemberFlag, rootCopyCount, rootMemberFlags } from "../../src/format/root-block.ts";
+import { bringBack } from "../../src/walk/bring-back.ts";
+import { Detach } from "../../src/walk/detach.ts";
+import { replaceNode } from "../../src/walk/replace-node.ts";
+import { takeOut } from "../../src/walk/take-out.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
   eachAlone,
@@ -21,6 +26,8 @@ import {
   worked,
   type Workload,
 } from "./copies-scene.ts";
+
+afterEach(() => vi.restoreAllMocks());
 
 const SIZES = [24 * MIB, 20 * MIB, 28 * MIB];
 const NEW_BYTES = 26 * MIB;
@@ -77,6 +84,22 @@ function attach({ seed, mounted }: Scene, device: SimulatedDevice): Promise<unkn
 
 function replace({ seed, mounted }: Scene, index: number, device: SimulatedDevice): Promise<unknown> {
   return mounted.caretaker.replace(index, targetOf(device), { random: new SeededRandom(seed + 78) });
+}
+
+/** Copy 1 was taken out and is brought back: its device is open when `opened` is called. */
+async function opening({ work, mounted }: Scene): Promise<{ back: Promise<void>; opened: () => void }> {
+  const { volume, caretaker, copies } = mounted;
+  await takeOut(volume, caretaker, 1, { lasting: false });
+  await work.run(mounted.fs, 5);
+  const { name, sizeBytes, image } = mounted.devices[1]!;
+  const device = new SimulatedDevice(name, sizeBytes, { image });
+  (mounted.devices as SimulatedDevice[])[1] = device;
+  let opened = (): void => undefined;
+  const until = new Promise<void>((resolve) => (opened = resolve));
+  Object.assign(copies, { open: () => until.then(() => device) });
+  const back = bringBack(volume, caretaker, 1);
+  back.catch(() => undefined);
+  return { back, opened };
 }
 
 describe("attaching", () => {
@@ -155,6 +178,51 @@ describe("detaching", () => {
     }
   });
 
+  it("a copy that is brought online meanwhile goes on: nothing is owed to it any more (I1)", async () => {
+    // Before anything is cleared, and after all that can be.
+    for (const cleared of [false, true]) {
+      const at = await scene(790 + Number(cleared), 3);
+      const { volume, caretaker, copies } = at.mounted;
+      if (!cleared) vi.spyOn(Detach.prototype, "run").mockResolvedValue(false);
+      else vi.spyOn(volume.members, "forget").mockImplementation(() => undefined);
+      await caretaker.detach(1);
+      await at.work.run(at.mounted.fs, 10);
+      await settle(at.mounted);
+      const { name, sizeBytes, image } = at.mounted.devices[1]!;
+      Object.assign(copies, { open: () => Promise.resolve(new SimulatedDevice(name, sizeBytes, { image })) });
+      const refused = /copy 1 is being detached/;
+      await expect(bringBack(volume, caretaker, 1)).rejects.toThrow(refused);
+      const target = targetOf(newDevice());
+      await expect(replaceNode(volume, caretaker, { index: 1, position: 0 }, target)).rejects.toThrow(refused);
+      expect(volume.members.inSync).toBe(0b101);
+      expect(copies.copy(1)?.standing).toBe("leaving");
+      vi.restoreAllMocks();
+      await caretaker.detach(1);
+      await settle(at.mounted);
+      expect(volume.members.all, at.mounted.notes.join("\n")).toBe(0b101);
+      await unmount(at.mounted);
+      const images = allImages(at.mounted).map((image, i) => (i === 1 ? undefined : image));
+      await endsWell(at, images, 2, `seed ${at.seed}`);
+    }
+  });
+
+  it("a copy that is being opened to be brought back leaves all the same (I1)", async () => {
+    const at = await scene(792, 3);
+    const { volume, caretaker, notes } = at.mounted;
+    const { back, opened } = await opening(at);
+    vi.spyOn(Detach.prototype, "run").mockResolvedValue(false);
+    await caretaker.detach(1);
+    opened();
+    await expect(back).rejects.toThrow(/copy 1 is being detached/);
+    vi.restoreAllMocks();
+    await caretaker.detach(1);
+    await settle(at.mounted);
+    expect(volume.members.all, notes.join("\n")).toBe(0b101);
+    await unmount(at.mounted);
+    const images = allImages(at.mounted).map((each, i) => (i === 1 ? undefined : each));
+    await endsWell(at, images, 2, `seed ${at.seed}`);
+  });
+
   it("is refused when too few complete copies would be left", async () => {
     const at = await scene(800, 1);
     await expect(at.mounted.caretaker.detach(0)).rejects.toThrow(/copy 0.*0 complete copies/);
@@ -212,6 +280,27 @@ describe("replacing", () => {
       const images = allImages(at.mounted, device).map((image, i) => (gone && i === 1 ? undefined : image));
       await endsWell(at, images, 2, `seed ${at.seed}, ${steps} steps`);
     }
+  });
+});
+
+describe("taking out", () => {
+  it("a copy that is being opened to be brought back keeps it out, until the operator says otherwise", async () => {
+    const at = await scene(890, 3);
+    const { volume, caretaker, copies } = at.mounted;
+    const { back, opened } = await opening(at);
+    await takeOut(volume, caretaker, 1, { lasting: true });
+    opened();
+    await expect(back).rejects.toThrow(/something else was done with the copy meanwhile/);
+    await settle(at.mounted);
+    expect(copies.copy(1)?.standing).toBe("offline");
+    expect(rootMemberFlags(volume.rootImage.view, 1) & MemberFlag.OFFLINE).not.toBe(0);
+    // What was opened for it is closed again.
+    await expect(at.mounted.devices[1]!.flush()).rejects.toThrow(/closed/);
+    await unmount(at.mounted);
+    const again = await mount(at.seed, allImages(at.mounted));
+    await settle(again);
+    expect(again.copies.copy(1)?.standing).toBe("offline");
+    await unmount(again);
   });
 });
 

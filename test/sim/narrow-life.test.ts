@@ -2,10 +2,10 @@
 // all of it is interrupted by unmounts. Whatever was completed is there whenever all members are (I1, I2, I4, I8).
 
 import { expect, it } from "vitest";
+import { bitCount } from "../../src/base/bits.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { FsError } from "../../src/base/errno.ts";
 import { CopiesError } from "../../src/copies/errors.ts";
-import { bitCount } from "../../src/copies/membership.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { MIB } from "../model/simulated-volume.ts";

@@ -2,7 +2,7 @@
 // was to be on one copy only, and what a copy away alone holds is EIO, and there again when the copy is.
 
 import { describe, expect, it, vi } from "vitest";
-import { bitCount } from "../../src/copies/membership.ts";
+import { bitCount } from "../../src/base/bits.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { runStep } from "../model/workload.ts";

@@ -1,13 +1,15 @@
 // A node of a row moves to another device while the volume is in use (I5–I8): only what lay there is brought, the others go on,
 // and after a crash at any moment the volume mounts with the old device or the new one, whole.
 
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { hasNodeHeaderMagic, NODE_HEADER_BYTES } from "../../src/format/node-header.ts";
+import { bringBack } from "../../src/walk/bring-back.ts";
 import { replaceNode } from "../../src/walk/replace-node.ts";
+import { Resync } from "../../src/walk/resync.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
 import { survivors } from "../crash/power-cut.ts";
 import { describeFileSystem } from "../model/digest.ts";
@@ -27,6 +29,9 @@ import {
   worked,
   type Workload,
 } from "./copies-scene.ts";
+import { within } from "./virtual-time.ts";
+
+afterEach(() => vi.restoreAllMocks());
 
 /** One copy on a device, and one on a row; what follows moves a node of the second. */
 const ROWS = [[34 * MIB], [16 * MIB, 18 * MIB]];
@@ -180,6 +185,62 @@ describe("replacing a node of a row", () => {
       const images = withNew(imagesOf(mounted.devices), 1, device.image);
       await isWhole(at.seed, images, await work.tree(), `failed ${failed}`);
     }
+  });
+
+  it("again, or another one, before it is over lets go of each device whose place was taken", async () => {
+    for (const next of [0, 1]) {
+      const at = await scene(6220 + next);
+      const { mounted, work } = at;
+      const [first, second] = [new SimulatedDevice("new", NEW_BYTES), new SimulatedDevice("newer", NEW_BYTES)];
+      await replace(at, 0, first);
+      await replace({ ...at, seed: at.seed + 1 }, next, second);
+      await settle(mounted);
+      expect(mounted.volume.members.inSync, mounted.notes.join("\n")).toBe(0b11);
+      const old = next === 0 ? [mounted.devices[1]!, first] : [mounted.devices[1]!, mounted.devices[2]!];
+      for (const device of old) {
+        expect(hasHeader(device.image)).toBe(false);
+        await expect(device.flush()).rejects.toThrow(/closed/);
+      }
+      await unmount(mounted);
+      if (next === 0) continue;
+      await isWhole(at.seed, imagesOf([mounted.devices[0], first, second]), await work.tree(), `seed ${at.seed}`);
+    }
+  });
+
+  it("is cleared up behind only while the copy is the same: what is kept for one brought back stays (I7)", async () => {
+    const at = await scene(6230);
+    const { mounted } = at;
+    const { clock, copies, devices, volume, caretaker } = mounted;
+    const device = new SimulatedDevice("new", NEW_BYTES);
+    await replace(at, 0, device);
+    devices[1]!.fail({ operation: "write", nth: 1, permanent: true, effect: { kind: "hang" } });
+    await within(
+      clock,
+      1000,
+      caretaker.settled().then(() => undefined),
+    ).catch(() => undefined);
+    expect(volume.members.inSync, mounted.notes.join("\n")).toBe(0b11);
+    device.fail({ operation: "flush", nth: 1, effect: { kind: "error", code: "EIO" } });
+    await at.work.run(mounted.fs, 10);
+    await volume.forceCommit();
+    const opened = new Map([device, devices[2]!].map((old) => [old.name, old]));
+    const open = (name: string): Promise<SimulatedDevice> => {
+      const { sizeBytes, image } = opened.get(name)!;
+      return Promise.resolve(new SimulatedDevice(name, sizeBytes, { image }));
+    };
+    Object.assign(copies, { open });
+    vi.spyOn(Resync.prototype, "run").mockResolvedValue("stopped");
+    await bringBack(volume, caretaker, COPY, { target: "new+copy2" });
+    const kept = (): unknown => [
+      volume.rings.ring(COPY)?.anchor !== undefined,
+      volume.store.freemaps[COPY]?.anchoredLeaves,
+    ];
+    const before = kept();
+    expect(before).toEqual([true, expect.arrayContaining([0])]);
+    await clock.advance(20_000);
+    await settle(mounted);
+    expect(kept()).toEqual(before);
+    await unmount(mounted);
   });
 
   it("is refused where it can't be done, with nothing changed", async () => {

@@ -7,6 +7,7 @@ import { SeededRandom } from "../../src/base/random.ts";
 import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { rootRevalidateCursor } from "../../src/format/root-block.ts";
+import { Caretaker } from "../../src/walk/caretaker.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
   findings,
@@ -21,6 +22,8 @@ import {
   worked,
   type Workload,
 } from "./copies-scene.ts";
+
+import { within } from "./virtual-time.ts";
 
 const SIZES = [32 * MIB, 28 * MIB, 36 * MIB];
 const BULK_BYTES = 6 * MIB;
@@ -129,6 +132,23 @@ describe("a copy of unknown state", () => {
       const alone = [undefined, mounted.devices[1]!.image, undefined];
       expect(await treeOf(seed, alone, { forcedMaster: 1 }), `seed ${seed}`).toBe(before);
     }
+  });
+
+  it("stops at once while it waits for another one to be checked", async () => {
+    const seed = 530;
+    const { work, mounted: first } = await worked(seed, await formatted(seed, SIZES), { steps: 5, bulkBytes: MIB });
+    await unmount(first);
+    const images = imagesOf(first.devices).map((image, i) => (i === 0 ? image : wiped(image!)));
+    const { clock, volume, fs } = await mount(seed, images, { degraded: true, start: false });
+    // So slow that the first is at it for minutes.
+    const caretaker = new Caretaker(volume, { clock, resyncBytesPerSecond: 4096 });
+    caretaker.start();
+    await within(clock, 1000, work.run(fs, 3));
+    expect([1, 2].map((index) => caretaker.catchUps.get(index)?.end)).toEqual([undefined, undefined]);
+    await within(clock, 0, caretaker.stop(2));
+    expect([1, 2].map((index) => caretaker.catchUps.get(index)?.end)).toEqual([undefined, "stopped"]);
+    await within(clock, 0, caretaker.close());
+    await within(clock, 0, volume.close());
   });
 
   it("goes on where it was when the volume is mounted again", async () => {

@@ -4,6 +4,7 @@
 import { expect, it } from "vitest";
 import { checkVolume } from "../../fsck/check.ts";
 import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
+import { bringBack } from "../../src/walk/bring-back.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { pattern, runStep } from "../model/workload.ts";
 import {
@@ -62,7 +63,7 @@ it("a resync that meets blocks no copy can read ends, with the copy out of sync 
       expect(await runStep(each, { do: "unlink", at: ["bulk"] })).toBe("ok");
       expect(await runStep(each, { do: "sync" })).toBe("ok");
     }
-    await mounted.caretaker.takeBack(mounted.volume.rings.ring(1)!);
+    await bringBack(mounted.volume, mounted.caretaker, 1);
     await settle(mounted);
     expect(mounted.volume.copies.copy(1)?.standing).toBe("in-sync");
     await work.run(mounted.fs, 5);

@@ -8,13 +8,14 @@ import { DEADLINE_MS_DEFAULT } from "../../src/copies/deadline.ts";
 import { ContentLostError } from "../../src/device/device.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
-import { KIB } from "../../src/format/geometry.ts";
+import { KIB, NODE_HEADER_AREA_BYTES } from "../../src/format/geometry.ts";
 import { MemberFlag, rootMemberFlags } from "../../src/format/root-block.ts";
 import { RefType } from "../../src/format/blockref.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
 import { namedBlock, type NamedBlock } from "../../src/walk/named-block.ts";
 import { Sweep } from "../../src/walk/sweep.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
+import { describeFileSystem } from "../model/digest.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { runStep } from "../model/workload.ts";
 import {
@@ -30,8 +31,9 @@ import {
   togetherAgain,
   unmount,
   worked,
-  type Workload,
+  Workload,
 } from "./copies-scene.ts";
+import { setCopies } from "./narrow-scene.ts";
 import { within } from "./virtual-time.ts";
 
 const SIZES = [32 * MIB, 28 * MIB, 36 * MIB];
@@ -40,16 +42,21 @@ const AWAY = 1;
 afterEach(() => vi.restoreAllMocks());
 
 /** A volume that goes on while copy 1 is away; nothing is begun yet to take that back. */
-async function stale(seed: number, bulkBytes: number): Promise<{ work: Workload; mounted: Mounted }> {
-  const { work, mounted: first } = await worked(seed, await formattedNodes(seed, SIZES), { steps: 20 });
+async function stale(
+  seed: number,
+  bulkBytes: number,
+  sizesBytes: readonly number[] = SIZES,
+  before: { readonly bulkBytes?: number } = {},
+): Promise<{ work: Workload; mounted: Mounted }> {
+  const { work, mounted: first } = await worked(seed, await formattedNodes(seed, sizesBytes), { steps: 20, ...before });
   await unmount(first);
   const images = [...imagesOf(first.devices)];
-  const before = images[AWAY];
+  const earlier = images[AWAY];
   images[AWAY] = undefined;
-  const others = await mount(seed, images);
-  await bulk(work, others.fs, "bulk", bulkBytes);
+  const others = await mount(seed, images, { degraded: true });
+  await bulk(work, others.fs, "more", bulkBytes);
   await unmount(others);
-  const all = imagesOf(others.devices).map((image, i) => (i === AWAY ? before : image));
+  const all = imagesOf(others.devices).map((image, i) => (i === AWAY ? earlier : image));
   return { work, mounted: await mount(seed, all, { start: false }) };
 }
 
@@ -66,10 +73,27 @@ async function dataBlocks({ volume }: Mounted): Promise<NamedBlock[]> {
   });
 }
 
-function rotten(image: PagedImage, named: NamedBlock, copy: number): PagedImage {
+function rotten(image: PagedImage, named: NamedBlock, copy: number, headerBytes = 0): PagedImage {
   const fork = image.fork();
-  fork.flipBit((named.pointers[copy] as number) * KIB, 3);
+  fork.flipBit(headerBytes + (named.pointers[copy] as number) * KIB, 3);
   return fork;
+}
+
+/** 3 MiB are written to the file "early" as soon as a scrub has found something bad. */
+function growsOnceFound({ fs: mountedFs, volume }: Mounted, work: Workload): { readonly isOver: boolean } {
+  const growth = { isOver: false };
+  const { readBlocks } = LoneCopy.prototype;
+  vi.spyOn(LoneCopy.prototype, "readBlocks").mockImplementation(async function (this: LoneCopy, requests) {
+    await readBlocks.call(this, requests);
+    if (growth.isOver || requests.every(({ error }) => error === undefined)) return;
+    growth.isOver = true;
+    for (let at = 0; at < 3; at++) {
+      const step = { do: "write", at: ["early"], offset: at * MIB, length: MIB, fill: at } as const;
+      for (const fs of [mountedFs, work.model]) expect(await runStep(fs, step)).toBe("ok");
+    }
+    await volume.forceCommit();
+  });
+  return growth;
 }
 
 describe("a scrub", () => {
@@ -84,24 +108,59 @@ describe("a scrub", () => {
     const images = imagesOf(first.devices);
     const spoilt = [images[0], rotten(images[1] as PagedImage, blocks[12] as NamedBlock, 1), images[2]];
     const mounted = await mount(seed, spoilt);
-    const { readBlocks } = LoneCopy.prototype;
-    let grown = false;
-    vi.spyOn(LoneCopy.prototype, "readBlocks").mockImplementation(async function (this: LoneCopy, requests) {
-      await readBlocks.call(this, requests);
-      if (grown || requests.every(({ error }) => error === undefined)) return;
-      grown = true;
-      for (let at = 0; at < 3; at++) {
-        const step = { do: "write", at: ["early"], offset: at * MIB, length: MIB, fill: at } as const;
-        for (const fs of [mounted.fs, work.model]) expect(await runStep(fs, step)).toBe("ok");
-      }
-      await mounted.volume.forceCommit();
-    });
+    const growth = growsOnceFound(mounted, work);
     const scrub = mounted.caretaker.startScrub();
     await settle(mounted);
-    expect(grown).toBe(true);
+    expect(growth.isOver).toBe(true);
     expect(scrub.record).toMatchObject({ errors: 1, repaired: 1, lost: 0 });
     await unmount(mounted);
     await togetherAgain(seed, mounted, work, { everyRoot: false });
+  });
+
+  it("counts once what it can't repair, although its step is made once more", async () => {
+    const seed = 2110;
+    const { work, mounted: first } = await worked(seed, await formatted(seed, SIZES), { steps: 0 });
+    await bulk(work, first.fs, "first", 64 * KIB);
+    for (const fs of [first.fs, work.model]) expect(await runStep(fs, { do: "create", at: ["early"] })).toBe("ok");
+    await bulk(work, first.fs, "late", 3 * MIB);
+    const blocks = await dataBlocks(first);
+    const [lasting, moving] = [blocks[0], blocks[12]] as [NamedBlock, NamedBlock];
+    await unmount(first);
+    const images = imagesOf(first.devices).map((image, i) =>
+      i === 1 ? rotten(rotten(image!, lasting, 1), moving, 1) : image,
+    );
+    const mounted = await mount(seed, images);
+    const atByte = lasting.pointers[1]! * KIB;
+    const effect = { kind: "error", code: "EIO" } as const;
+    mounted.devices[1]!.fail({ operation: "write", nth: 1, permanent: true, atByte, effect });
+    const growth = growsOnceFound(mounted, work);
+    const scrub = mounted.caretaker.startScrub();
+    await settle(mounted);
+    expect(growth.isOver).toBe(true);
+    expect(scrub.record).toMatchObject({ errors: 2, repaired: 1, lost: 0 });
+    await unmount(mounted);
+  });
+
+  it("repairs from a copy that is not back in use yet what is bad on all others", async () => {
+    const seed = 2111;
+    const { work, mounted: before } = await stale(seed, MIB, SIZES, { bulkBytes: MIB });
+    // A block from before copy 1 was away.
+    const named = (await dataBlocks(before)).find(({ pointers }) => pointers[AWAY] !== 0)!;
+    await unmount(before);
+    const images = imagesOf(before.devices).map((image, i) =>
+      i === AWAY ? image : rotten(image!, named, i, NODE_HEADER_AREA_BYTES),
+    );
+    const mounted = await mount(seed, images, { start: false });
+    expect(mounted.copies.copy(AWAY)!.standing).toBe("stale");
+    const scrub = mounted.caretaker.startScrub();
+    await settle(mounted);
+    expect(scrub.record).toMatchObject({ errors: 2, repaired: 2, lost: 0 });
+    await unmount(mounted);
+    await eachAlone(
+      seed,
+      imagesOf(mounted.devices).map((image, i) => (i === AWAY ? undefined : image)),
+      await work.tree(),
+    );
   });
 
   it("does not keep anybody waiting when a device stops to answer", async () => {
@@ -122,6 +181,81 @@ describe("a scrub", () => {
       const images = imagesOf(mounted.devices).map((image, i) => (i === 1 ? undefined : image));
       await eachAlone(seed, images, await work.tree());
     }
+  });
+});
+
+describe("a read that is never answered", () => {
+  const hang = { permanent: true, effect: { kind: "hang" } } as const;
+
+  it("is left when its copy was dropped for another reason", async () => {
+    const seed = 2130;
+    const { work, mounted: first } = await worked(seed, await formatted(seed, SIZES), { steps: 10, bulkBytes: MIB });
+    await unmount(first);
+    const mounted = await mount(seed, imagesOf(first.devices));
+    const { clock, devices, caretaker, copies } = mounted;
+    devices[1]!.fail({ operation: "read", nth: 2, ...hang });
+    caretaker.startScrub();
+    await clock.advance(100);
+    devices[1]!.fail({ operation: "write", nth: 1, permanent: true, effect: { kind: "error", code: "EIO" } });
+    await within(
+      clock,
+      1000,
+      work.run(mounted.fs, 5).then(() => mounted.volume.barrier()),
+    );
+    expect(copies.copy(1)).toMatchObject({ standing: "faulted", stalled: false });
+    expect(copies.copy(1)!.inFlight).toBeGreaterThan(0);
+    await within(clock, 4 * DEADLINE_MS_DEFAULT, unmount(mounted));
+    await eachAlone(
+      seed,
+      imagesOf(devices).map((image, i) => (i === 1 ? undefined : image)),
+      await work.tree(),
+    );
+  });
+
+  it("does not keep a commit waiting that other copies can do, though one copy alone has the block", async () => {
+    const seed = 2131;
+    const first = await mount(seed, await formatted(seed, SIZES));
+    await setCopies(first.fs, "", 1);
+    const work = new Workload(seed, 50_000);
+    await work.begin(first.fs);
+    await bulk(work, first.fs, "narrow", MIB);
+    const [block] = (await dataBlocks(first)).filter(
+      ({ pointers }) => pointers.filter((kib) => kib !== 0).length === 1,
+    );
+    await unmount(first);
+    const mounted = await mount(seed, imagesOf(first.devices));
+    const holder = block!.pointers.findIndex((kib) => kib !== 0);
+    const atByte = block!.pointers[holder]! * KIB;
+    mounted.devices[holder]!.fail({ operation: "read", nth: 1, atByte, ...hang });
+    const read = describeFileSystem(mounted.fs, true);
+    await mounted.clock.advance(100);
+    await within(mounted.clock, 2 * DEADLINE_MS_DEFAULT, mounted.volume.forceCommit());
+    await within(mounted.clock, 2 * DEADLINE_MS_DEFAULT, read);
+    expect(mounted.copies.copy(holder)!.standing).toBe("faulted");
+    await within(mounted.clock, 4 * DEADLINE_MS_DEFAULT, unmount(mounted));
+  });
+
+  it("does not keep a commit waiting when a scrub looks at a bad block again", async () => {
+    const seed = 2132;
+    const { work, mounted: first } = await worked(seed, await formatted(seed, SIZES), { steps: 5, bulkBytes: MIB });
+    const named = (await dataBlocks(first))[3] as NamedBlock;
+    await unmount(first);
+    const images = imagesOf(first.devices).map((image, i) => (i === 0 ? rotten(image!, named, 0) : image));
+    const mounted = await mount(seed, images);
+    const atByte = named.pointers[1]! * KIB;
+    mounted.devices[1]!.fail({ operation: "read", nth: 2, atByte, ...hang });
+    const scrub = mounted.caretaker.startScrub();
+    await mounted.clock.advance(100);
+    await within(mounted.clock, 2 * DEADLINE_MS_DEFAULT, mounted.volume.forceCommit());
+    await within(mounted.clock, 4 * DEADLINE_MS_DEFAULT, settle(mounted));
+    expect(scrub.record).toMatchObject({ repaired: 1, lost: 0 });
+    await within(mounted.clock, 4 * DEADLINE_MS_DEFAULT, unmount(mounted));
+    expect(mounted.copies.copy(1)!.standing).toBe("faulted");
+    await eachAlone(
+      seed,
+      imagesOf(mounted.devices).map((image, i) => (i === 1 ? undefined : image)),
+      await work.tree(),
+    );
   });
 });
 
@@ -263,6 +397,21 @@ describe("a copy that is being taken back", () => {
       },
     );
     expect(calls).toBeGreaterThan(10);
+  });
+
+  it("and whose device stops to answer keeps nobody waiting, one other copy will do (I9)", async () => {
+    for (const operation of ["write", "flush"] as const) {
+      for (let nth = 1; nth <= 4; nth++) {
+        const seed = 2420 + nth;
+        const { work, mounted } = await stale(seed, MIB, SIZES.slice(0, 2));
+        mounted.devices[AWAY]!.fail({ operation, nth, permanent: true, effect: { kind: "hang" } });
+        mounted.caretaker.start();
+        await work.run(mounted.fs, 3);
+        await within(mounted.clock, 4 * DEADLINE_MS_DEFAULT, unmount(mounted));
+        expect(mounted.volume.failed, mounted.notes.join("\n")).toBe(false);
+        await eachAlone(seed, [imagesOf(mounted.devices)[0]], await work.tree());
+      }
+    }
   });
 
   it("comes back once when the operator says the same", async () => {

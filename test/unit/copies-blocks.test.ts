@@ -39,6 +39,26 @@ describe("CopySet.readBlocks", () => {
     expect(onMedia).toEqual(bytes);
   });
 
+  it("asks a copy that is out of use only when all others have failed", async () => {
+    const { copies, devices } = await scene(3);
+    const bytes = random.bytes(8192);
+    const at = pointers(FIRST_KIB, FIRST_KIB, FIRST_KIB);
+    await copies.writeBlocks([{ pointers: at, bytes }]);
+    copies.copy(0)!.standing = "stale";
+    copies.master = 1;
+    const before = devices[0]!.calls.read;
+    await spoil(devices[1]!, FIRST_KIB);
+    const first = readOf(bytes, at, true);
+    await copies.readBlocks([first]);
+    expect(first.target).toEqual(bytes);
+    expect(devices[0]!.calls.read).toBe(before);
+    for (const device of [devices[1]!, devices[2]!]) await spoil(device, FIRST_KIB);
+    const second = readOf(bytes, at, true);
+    await copies.readBlocks([second]);
+    expect(second.target).toEqual(bytes);
+    expect(devices[0]!.calls.read).toBe(before + 1);
+  });
+
   it("when the n-th read fails, for all n, every block is still served and the place rewritten (I5)", async () => {
     const blocks = Array.from({ length: 6 }, () => random.bytes(16384));
     // Two are adjacent on copy 0, so that one failing call covers several blocks.
