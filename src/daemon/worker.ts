@@ -235,6 +235,7 @@ export class Worker {
 
   /** A copy that leaves is off the list before it is gone from the volume, one that comes is on it once it is a member. */
   #tellTargets(): void {
+    this.#comeback.membersChanged();
     const targets = this.#targets.current();
     if (targets.length === 0 || targets.join("\0") === this.#targetsTold.join("\0")) return;
     this.#targetsTold = targets;

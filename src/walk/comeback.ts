@@ -30,6 +30,7 @@ export class Comeback {
   #timer: Timer | undefined;
   #waitMs = FIRST_MS;
   #underWay: Promise<void> = Promise.resolve();
+  #started = false;
   #closed = false;
 
   constructor(volume: Volume, caretaker: Caretaker, options: ComebackOptions) {
@@ -39,11 +40,32 @@ export class Comeback {
   }
 
   start(): void {
+    this.#started = true;
+    this.#schedule();
+  }
+
+  /** A copy may have come, or moved to another place. */
+  membersChanged(): void {
+    if (this.#started) this.#schedule();
+  }
+
+  /** While all copies are local there is nothing to look for, and an idle mount sleeps. */
+  #schedule(): void {
+    if (this.#timer !== undefined || this.#closed || !this.#hasRemoteMember()) return;
     this.#timer = this.#options.clock.after(this.#waitMs, () => {
       this.#underWay = this.#round().finally(() => {
-        if (!this.#closed) this.start();
+        this.#timer = undefined;
+        this.#schedule();
       });
     });
+  }
+
+  #hasRemoteMember(): boolean {
+    for (let index = 0; index < COPIES_MAX; index++) {
+      const target = rootLastSeen(this.#volume.rootImage.view, index)?.target ?? "";
+      if (splitRow(this.#volume.copies.copy(index)?.name ?? target).some(isRemoteTarget)) return true;
+    }
+    return false;
   }
 
   async close(): Promise<void> {

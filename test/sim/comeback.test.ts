@@ -1,6 +1,6 @@
 // A copy that is away comes back by itself, if what the root remembers of where it is makes any sense.
 
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { setRootTarget } from "../../src/format/root-block.ts";
 import { answersFor } from "../../src/nbd/open.ts";
 import { Comeback } from "../../src/walk/comeback.ts";
@@ -33,3 +33,30 @@ it.each(["nbd://", "nbd://h:99999/x", "nbd+unix:///x", "a.img+nbd://"])(
     await unmount(mounted);
   },
 );
+
+it("nothing is looked for while all copies are local; one that comes from a server is looked after", async () => {
+  const [first, second] = await formatted(6, [24 * MIB, 24 * MIB]);
+  await unmount(await mount(6, [first, second]));
+  const mounted = await mount(6, [first, undefined], { degraded: true });
+  const { volume, caretaker, clock } = mounted;
+  const asked: string[] = [];
+  const comeback = new Comeback(volume, caretaker, {
+    clock,
+    answers: (node) => {
+      asked.push(node);
+      return Promise.resolve(false);
+    },
+    onNote: () => undefined,
+  });
+  const timers = vi.spyOn(clock, "after");
+  comeback.start();
+  expect(timers).not.toHaveBeenCalled();
+  setRootTarget(volume.rootImage.view, 1, "nbd://far/x");
+  comeback.membersChanged();
+  comeback.membersChanged();
+  expect(timers).toHaveBeenCalledTimes(1);
+  for (let i = 0; i < 2; i++) await clock.advance(4000);
+  expect(asked).toEqual(["nbd://far/x", "nbd://far/x"]);
+  await comeback.close();
+  await unmount(mounted);
+});
