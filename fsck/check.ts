@@ -29,6 +29,7 @@ import type { CopySet } from "../src/copies/copy-set.ts";
 import { membersWith, stayingMembers } from "../src/copies/membership.ts";
 import { keptRoots } from "../src/copies/choose-root.ts";
 import type { RingRoot } from "../src/copies/ring.ts";
+import { type IsContested, RepairingReader } from "./repairing-reader.ts";
 import { checkRings, copyName } from "./root-ring.ts";
 
 export type CheckPhase = "rings" | "blocks" | "directories" | "freemap" | "links";
@@ -47,6 +48,8 @@ export interface CheckOptions {
   readonly everyRoot?: boolean;
   /** Whether the trees below a root are to be checked; all are unless given. For whoever knows them to be sound. */
   readonly wants?: (root: RingRoot) => boolean;
+  /** Has bad blocks written anew while they are met, unless their place is contested; the copies are flushed in the end. */
+  readonly repairUnless?: IsContested;
   /** How often the power failed since all was well: roots torn in writing are no damage. */
   readonly powerCuts?: number;
   /** Called with each phase, and with bytes read since the last call. */
@@ -205,7 +208,10 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
     options.onProgress?.(next, 0);
   };
   const content = new Content(list, sequence, (bytes) => options.onProgress?.(phase, bytes));
-  const verifier = new Verifier(trusted(copies, root), bounds, content, options.signal);
+  const reader = trusted(copies, root);
+  const { repairUnless } = options;
+  const mending = repairUnless === undefined ? reader : new RepairingReader(copies, reader, repairUnless);
+  const verifier = new Verifier(mending, bounds, content, options.signal);
   begin("blocks");
   await verifier.walk([superRoot(view)]);
   begin("directories");
@@ -224,6 +230,7 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
     if (claims === undefined || content.freemapGaps.has(copy)) continue;
     checkFreemap({ copy, copyKib: bounds.copyKib[copy] as number, leaves, claims, gap: content.gap }, list);
   }
+  if (repairUnless !== undefined) await copies.flush();
   begin("links");
   checkLinks(content, list);
   return { content, bounds, filesOnly, claims: verifier.claims };

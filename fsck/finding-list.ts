@@ -26,16 +26,21 @@ export interface FindingPlace {
   readonly repair?: Repair;
 }
 
-const KEPT_PER_KIND = 10_000;
+export const KEPT_PER_KIND = 10_000;
 
 export class FindingList {
   readonly findings: Finding[] = [];
+  readonly #keptPerKind: number;
   readonly #counts = new Map<FindingName, number>();
+
+  constructor(keptPerKind = KEPT_PER_KIND) {
+    this.#keptPerKind = keptPerKind;
+  }
 
   add(name: FindingName, message: string, place: FindingPlace = {}): void {
     const count = (this.#counts.get(name) ?? 0) + 1;
     this.#counts.set(name, count);
-    if (count > KEPT_PER_KIND) return;
+    if (count > this.#keptPerKind) return;
     const { severity, repair } = FINDINGS[name];
     const repairable = repair !== "none" || place.repair !== undefined;
     this.findings.push({ id: findingId(name), name, severity, repairable, message, ...place });
@@ -49,7 +54,7 @@ export class FindingList {
   /** Says which kinds were cut short. */
   close(): readonly Finding[] {
     for (const [name, count] of [...this.#counts]) {
-      if (count > KEPT_PER_KIND) this.add("truncated", `${count - KEPT_PER_KIND} more of ${findingId(name)}`);
+      if (count > this.#keptPerKind) this.add("truncated", `${count - this.#keptPerKind} more of ${findingId(name)}`);
     }
     return this.findings;
   }

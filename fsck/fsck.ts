@@ -8,7 +8,16 @@ import { openVolume } from "../src/volume/open.ts";
 import { type Checked, checkInto, checkLightly, type CheckOptions } from "./check.ts";
 import { type Finding, FindingList, isClean } from "./finding-list.ts";
 import { checkHeaders, rewriteHeaders } from "./headers.ts";
-import { repairable, type RepairContext, type RepairFailure, type RepairMode, repairVolume } from "./repair.ts";
+import {
+  contestedIn,
+  repairable,
+  type RepairContext,
+  type RepairFailure,
+  type RepairMode,
+  repairVolume,
+} from "./repair.ts";
+
+import type { IsContested } from "./repairing-reader.ts";
 
 /** fsck(8)'s exit bits. */
 export const ExitBit = { CLEAN: 0, CORRECTED: 1, UNCORRECTED: 4, OPERATIONAL: 8, USAGE: 16, CANCELLED: 32 } as const;
@@ -24,6 +33,8 @@ export interface FsckOptions {
   readonly force: boolean;
   readonly repair?: RepairMode;
   readonly clock: Clock;
+  /** Findings of one kind that are listed at most; 10,000 unless given. */
+  readonly keptPerKind?: number;
   readonly onProgress?: CheckOptions["onProgress"];
   readonly signal?: AbortSignal;
 }
@@ -85,7 +96,9 @@ export async function fsckVolume(target: FsckTarget, options: FsckOptions): Prom
       options.signal?.throwIfAborted();
       failures = await repairVolume(contextOf(target, options), look.findings, look.checked, repair);
       rounds++;
-      look = await fullLook(target, options);
+      // More than were listed are repaired in passing: else a copy full of garbage took a check for every list.
+      const moreThanListed = look.findings.some(({ name }) => name === "truncated");
+      look = await fullLook(target, options, moreThanListed ? contestedIn(look.checked) : undefined);
     }
   }
   const left = new Set(look.findings.map(({ message }) => message));
@@ -101,12 +114,17 @@ async function lightLook({ copies, devices }: FsckTarget): Promise<readonly Find
   return list.close();
 }
 
-async function fullLook({ copies, devices }: FsckTarget, options: FsckOptions): Promise<Look> {
-  const list = new FindingList();
+async function fullLook(
+  { copies, devices }: FsckTarget,
+  options: FsckOptions,
+  repairUnless?: IsContested,
+): Promise<Look> {
+  const list = new FindingList(options.keptPerKind);
   await checkHeaders(devices, list);
   const checked = await checkInto(copies, list, {
     ...(options.onProgress && { onProgress: options.onProgress }),
     ...(options.signal && { signal: options.signal }),
+    ...(repairUnless && { repairUnless }),
   });
   return { findings: list.close(), checked };
 }

@@ -17,6 +17,7 @@ import type { Checked } from "./check.ts";
 import type { Finding } from "./finding-list.ts";
 import { FINDINGS } from "./findings.ts";
 import { canRebuild, rebuildFreemap, type RebuiltFreemap } from "./rebuild-freemap.ts";
+import type { IsContested } from "./repairing-reader.ts";
 import type { AnchorRepair, BlockRepair, Repair } from "./repair-plan.ts";
 
 /** safe: what -p does. full: all that can be done. */
@@ -81,9 +82,12 @@ export async function repairVolume(
   const failures: RepairFailure[] = [];
   const wanted = repairable(findings, mode);
   const ofKind = <K extends Repair["kind"]>(kind: K): Finding[] => wanted.filter(({ repair }) => repair?.kind === kind);
+  const isContested = contestedIn(checked);
   for (const finding of ofKind("block")) {
     const repair = finding.repair as BlockRepair;
-    if (!isContested(repair, checked)) await attempt(failures, finding, () => repairBlock(context.copies, repair));
+    const { copy, pointers, sizeBytes } = repair;
+    if (!isContested(copy, pointers[copy] as number, sizeBytes))
+      await attempt(failures, finding, () => repairBlock(context.copies, repair));
   }
   await attempt(failures, undefined, () => context.copies.flush());
   if (ofKind("headers").length > 0) await attempt(failures, ofKind("headers")[0], context.rewriteHeaders);
@@ -110,13 +114,13 @@ async function attempt(
   }
 }
 
-/** True when the bad place may hold somebody else's good block. */
-function isContested({ copy, pointers, sizeBytes }: BlockRepair, checked: Checked | undefined): boolean {
-  const kib = pointers[copy] as number;
-  const end = kib + sizeBytes / KIB;
-  return (checked?.content.contested ?? []).some(
-    (other) => other.copy === copy && other.kib < end && kib < other.kib + other.sizeBytes / KIB,
-  );
+/** Tells whether a place may hold somebody else's good block, by what was met twice in a check. */
+export function contestedIn(checked: Checked | undefined): IsContested {
+  const contested = checked?.content.contested ?? [];
+  return (copy, kib, sizeBytes) => {
+    const end = kib + sizeBytes / KIB;
+    return contested.some((other) => other.copy === copy && other.kib < end && kib < other.kib + other.sizeBytes / KIB);
+  };
 }
 
 /** Writes a block over its bad duplicate, from a copy where it verifies, and reads it back (I5). */

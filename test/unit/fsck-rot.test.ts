@@ -75,3 +75,25 @@ test("a cancelled check rejects", async () => {
   const target = { copies: memoryCopies(good), devices: memoryDevices(good) };
   await expect(fsckVolume(target, { force: true, clock, signal: AbortSignal.abort() })).rejects.toThrow();
 });
+
+test("a copy with more bad blocks than are listed is whole after the list and one more look (I5)", async () => {
+  const editor = new ImageEditor(good);
+  let spoiled = 0;
+  // The deepest first: what leads to them is followed through the other copy.
+  for (const { holder, at } of allBlocks(editor).reverse()) {
+    if (holder === undefined) continue;
+    editor.garble({ block: holder, at }, 1);
+    spoiled++;
+  }
+  expect(spoiled).toBeGreaterThan(30);
+  const copies = memoryCopies(editor, false);
+  const outcome = await fsckVolume(
+    { copies, devices: memoryDevices(editor) },
+    { force: true, clock, repair: "safe", keptPerKind: 5 },
+  );
+  expect(outcome.findings.map(({ message }) => message)).toContain(`${spoiled - 5} more of H2F-010-block-bad`);
+  expect(outcome).toMatchObject({ exitCode: 1, rounds: 1, failures: [] });
+  expect(isClean(outcome.left)).toBe(true);
+  expect(copies.copy(1)?.repaired).toBeGreaterThan(30);
+  expect(isClean(await checkVolume(memoryCopies(editor)))).toBe(true);
+});
