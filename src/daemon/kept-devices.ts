@@ -2,7 +2,7 @@
 // each device it opens to the supervisor, which keeps it and hands it to the next worker. What a dying worker sent arrives
 // nevertheless. The supervisor itself never touches a device.
 
-import { closeSync } from "node:fs";
+import { close, closeSync } from "node:fs";
 import koffi from "koffi";
 import type { DescriptorKeeper } from "../device/kept.ts";
 import { receiveDescriptor, sendDescriptor, socketPair } from "../fuse/kernel/descriptor-socket.ts";
@@ -28,7 +28,8 @@ export class KeptDevices {
   /** Takes in what workers sent until now. */
   receive(): void {
     for (;;) {
-      const message = receiveDescriptor(this.#socket, false);
+      // Not closed by the start of a program: closing a file of a filesystem that hangs waits for it, and so would we.
+      const message = receiveDescriptor(this.#socket, false, true);
       if (message === undefined) return;
       const { words, fd } = message;
       const identity = words.slice(OPENED.length);
@@ -47,12 +48,26 @@ export class KeptDevices {
     return [...this.#held];
   }
 
+  /** What programs that are started now inherit, whether they want it or not: they are to close it (see closeInherited). */
+  get inherited(): readonly number[] {
+    return [...this.#held.values()];
+  }
+
   /** Lets go of everything. */
   close(): void {
     this.receive();
     for (const fd of [...this.#held.values(), this.#socket, this.socketFd]) closeSync(fd);
     this.#held.clear();
   }
+}
+
+/** Name of the variable that tells a program which descriptors of devices it inherited. */
+export const INHERITED_VARIABLE = "H2TS_INHERITED";
+
+/** The worker's side of `inherited`: lets go of them, each in a thread, which waits for a device that hangs. */
+export function closeInherited(environment: NodeJS.ProcessEnv): void {
+  for (const fd of (environment[INHERITED_VARIABLE] ?? "").split(" "))
+    if (fd !== "") close(Number(fd), () => undefined);
 }
 
 /**

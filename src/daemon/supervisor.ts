@@ -144,7 +144,7 @@ export class Supervisor {
   }
 
   #newWorker(program = this.#program): WorkerProcess {
-    return new WorkerProcess(program, this.#request.directory, this.#log);
+    return new WorkerProcess(program, this.#request.directory, this.#log, this.#connection?.devices);
   }
 
   #takeOver(): void {

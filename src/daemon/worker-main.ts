@@ -4,7 +4,7 @@
 import { settleDown } from "../base/idle-memory.ts";
 import { keepDescriptors } from "../device/kept.ts";
 import { HANDED, receiveHanded } from "./hand-over.ts";
-import { DeviceSender } from "./kept-devices.ts";
+import { closeInherited, DeviceSender } from "./kept-devices.ts";
 import { MountExit, WorkerOrder, type WorkerReport } from "./messages.ts";
 import { Worker } from "./worker.ts";
 
@@ -34,6 +34,7 @@ function handedOver() {
 
 const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+closeInherited(process.env);
 const idle = setTimeout(settleDown, IDLE_AFTER_MS);
 let worker: Worker | undefined;
 let devices: DeviceSender | undefined;

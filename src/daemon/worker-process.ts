@@ -4,7 +4,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { HANDED, HandOver } from "./hand-over.ts";
-import type { KeptDevices } from "./kept-devices.ts";
+import { INHERITED_VARIABLE, type KeptDevices } from "./kept-devices.ts";
 import { MountExit, WorkerReport, type MountRequest, type VerbCall, type WorkerOrder } from "./messages.ts";
 import type { DaemonLog } from "./daemon-log.ts";
 import { MountError } from "./start-mount.ts";
@@ -81,12 +81,17 @@ export class WorkerProcess {
   #farewell: WorkerEnding | undefined;
 
   /** Starts the process, which loads its program and waits. `directory`: for whoever reads `ps`. */
-  constructor(program: string, directory: string, log: DaemonLog) {
+  constructor(program: string, directory: string, log: DaemonLog, devices?: KeptDevices) {
     this.#log = log;
     this.program = program;
     const child = spawn(process.execPath, [...V8_OPTIONS, program, directory], {
       cwd: "/",
-      env: { ...process.env, UV_THREADPOOL_SIZE: THREADS, ...MALLOC },
+      env: {
+        ...process.env,
+        UV_THREADPOOL_SIZE: THREADS,
+        ...MALLOC,
+        [INHERITED_VARIABLE]: devices?.inherited.join(" ") ?? "",
+      },
       stdio: ["ignore", "pipe", "pipe", "ipc", this.#handOver.theirs],
     });
     this.#handOver.passedOn();

@@ -2,7 +2,10 @@
 // nothing, and ends with the mount, with an upgrade and with the supervisor.
 
 import { existsSync, readFileSync, readlinkSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { StatusReport } from "../../src/cli/status-report.ts";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, killed, Work } from "./copies-place.ts";
 
@@ -51,7 +54,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a spare worker", () => {
   it("takes over when the worker dies, and another one becomes the spare", async () => {
     const { targets, work } = await mounted();
     const { workerPid, sparePid } = await withSpare();
-    expect(filesOf(sparePid)).toEqual([]);
+    await expect.poll(() => filesOf(sparePid), { timeout: 10_000 }).toEqual([]);
     await killed(workerPid);
     await work.run(4);
     expect((await processes()).workerPid).toBe(sparePid);
@@ -85,6 +88,31 @@ describe.skipIf(mountsImpossible() !== undefined)("a spare worker", () => {
     for (const pid of [last.sparePid, last.workerPid]) expect(alive(pid)).toBe(false);
     await expect.poll(() => alive(last.supervisorPid), { timeout: 10_000 }).toBe(false);
     await place.examine(work, targets);
+  });
+
+  it("is started while a device hangs, and nobody waits for that device (I9)", async () => {
+    const host = place.mountPoint("host");
+    await place.format("96M", [place.path("host.img")]);
+    await place.h2ts("mount", place.path("host.img"), host);
+    const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", host)).out) as StatusReport;
+    const hostPid = daemon?.workerPid as number;
+    const targets = [place.path("a.img"), join(host, "b.img")];
+    await place.format("32M", targets);
+    await place.h2ts("mount", "-o", "commit=1,deadline=2000", ...targets, place.mnt);
+    const work = new Work(place.mnt, 48);
+    work.start();
+    await sleep(300);
+    process.kill(hostPid, "SIGSTOP");
+    try {
+      // What is written to the copy that hangs waits in the kernel: to close its descriptor would be to wait for that.
+      await expect.poll(async () => (await processes()).sparePid, { timeout: 10_000 }).toBeGreaterThan(0);
+      await place.until(["ONLINE", "FAULTED"]);
+    } finally {
+      process.kill(hostPid, "SIGCONT");
+    }
+    await work.stop();
+    await place.h2ts("umount", place.mnt);
+    await place.h2ts("umount", host);
   });
 
   it("ends when the supervisor is killed, and the worker serves on", async () => {

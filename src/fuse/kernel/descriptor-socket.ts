@@ -72,14 +72,15 @@ export function sendDescriptor(socket: number, words: string, fd: number | undef
 
 /**
  * Receives one message: its words, and its descriptor if it has one. Undefined when the other side closed, or, unless `waits`,
- * when there is none now. Throws SystemError.
+ * when there is none now. `inherited`: the descriptor stays open in programs that are started. Throws SystemError.
  */
 export function receiveDescriptor(
   socket: number,
   waits: boolean,
+  inherited = false,
 ): { readonly words: string; readonly fd: number | undefined } | undefined {
   const message = newMessage(TEXT_BYTES_MAX, true);
-  const count = recvmsg(socket, message, MSG_CMSG_CLOEXEC | (waits ? 0 : MSG_DONTWAIT));
+  const count = recvmsg(socket, message, (inherited ? 0 : MSG_CMSG_CLOEXEC) | (waits ? 0 : MSG_DONTWAIT));
   if (count < 0) {
     const error = systemError("recvmsg");
     if (error.code === "EAGAIN") return undefined;
