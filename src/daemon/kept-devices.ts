@@ -25,19 +25,20 @@ export class KeptDevices {
     [this.#socket, this.socketFd] = socketPair(true);
   }
 
-  /** Takes in what workers sent until now. */
-  receive(): void {
+  /** Takes in what workers sent until now; true when some device is held no longer. */
+  receive(): boolean {
+    let released = false;
     for (;;) {
       // Not closed by the start of a program: closing a file of a filesystem that hangs waits for it, and so would we.
       const message = receiveDescriptor(this.#socket, false, true);
-      if (message === undefined) return;
+      if (message === undefined) return released;
       const { words, fd } = message;
       const identity = words.slice(OPENED.length);
       const before = this.#held.get(identity);
       if (before !== undefined) closeSync(before);
       if (words.startsWith(OPENED) && fd !== undefined) this.#held.set(identity, fd);
       else {
-        this.#held.delete(identity);
+        released = this.#held.delete(identity) || released;
         if (fd !== undefined) closeSync(fd);
       }
     }

@@ -2,6 +2,7 @@
 // the worker dies. It holds nothing of the mount (see hand-over.ts). There is none where no worker can follow another one, nor
 // shortly after one began to serve: a mount that is short-lived, or whose workers die at once, costs no second process.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { settleDown } from "../base/idle-memory.ts";
 import type { WorkerProcess } from "./worker-process.ts";
 
@@ -9,6 +10,9 @@ import type { WorkerProcess } from "./worker-process.ts";
 const PREPARE_AFTER_MS = 1500;
 /** Until the new process has loaded its program, and the supervisor has nothing to do with it. */
 const SETTLE_AFTER_MS = 2000;
+
+/** A process that was killed is gone by then. */
+const GONE_MS_MAX = 2000;
 
 export class SpareWorker {
   readonly #start: (program: string) => WorkerProcess;
@@ -41,11 +45,26 @@ export class SpareWorker {
     return worker?.isGone === false ? worker : undefined;
   }
 
-  /** Ends it: the next worker is to be another program, or the same from newer files. Resolves when it is gone. */
+  /**
+   * Another one takes its place, in a while, if there is one: it inherited what nobody is to hold any more, and may not have come
+   * to closing it. Resolves as `discard`.
+   */
+  async renew(program: string): Promise<void> {
+    if (this.#worker === undefined) return;
+    const gone = this.discard();
+    this.prepare(program);
+    await gone;
+  }
+
+  /**
+   * Ends it: the next worker is to be another program, or the same from newer files. Resolves when it is gone; or after a moment,
+   * when it does not end because a device hangs that it was closing.
+   */
   async discard(): Promise<void> {
     const worker = this.take();
-    worker?.kill();
-    await worker?.ended;
+    if (worker === undefined) return;
+    worker.kill();
+    await Promise.race([worker.ended, sleep(GONE_MS_MAX)]);
   }
 
   /** As `discard`, and there will be none any more. */

@@ -31,6 +31,7 @@ export class Supervisor {
   readonly #legacy: WorkerLegacy;
   #worker: WorkerProcess;
   readonly #spare: SpareWorker;
+  #released: Promise<void> = Promise.resolve();
   /** The worker that serves; pending between two of them, rejected when there will be none. */
   #serving: Promise<WorkerProcess>;
   #program = WORKER;
@@ -57,6 +58,7 @@ export class Supervisor {
     this.#worker = worker;
     this.#serving = Promise.resolve(worker);
     this.#spare = new SpareWorker((program) => this.#newWorker(program));
+    this.#watchDevices(worker);
     this.ended = new Promise<void>((resolve) => (this.#begin = resolve)).then(() => {
       if (this.#canGoOn()) this.#spare.prepare(this.#program);
       return this.#supervise();
@@ -143,6 +145,13 @@ export class Supervisor {
     return agreed !== undefined && (agreed.flags2 & InitFlag2.HAS_RESEND) !== 0;
   }
 
+  /** A device that a worker let go of is free before whoever asked for that is told. */
+  #watchDevices(worker: WorkerProcess): void {
+    worker.onReleased = () => {
+      this.#released = Promise.all([this.#released, this.#spare.renew(this.#program)]).then(() => undefined);
+    };
+  }
+
   #newWorker(program = this.#program): WorkerProcess {
     return new WorkerProcess(program, this.#request.directory, this.#log, this.#connection?.devices);
   }
@@ -154,6 +163,7 @@ export class Supervisor {
     const request = { ...this.#request, targets: [...this.#worker.targets] };
     const worker = this.#spare.take() ?? this.#newWorker();
     worker.start({ request, legacy: this.#legacy, takeOver: true });
+    this.#watchDevices(worker);
     this.#worker = worker;
     this.#serving = (async () => {
       await worker.reach("opened");
@@ -220,7 +230,9 @@ export class Supervisor {
         return this.#full(await (await this.#served()).ask({ type: "status" }));
       case "verb": {
         const { verb, args } = request;
-        return this.#full(await (await this.#served()).ask({ type: "verb", verb, args }));
+        const answer = await (await this.#served()).ask({ type: "verb", verb, args });
+        await this.#released;
+        return this.#full(answer);
       }
       case "upgrade": {
         const error = await this.#upgrade(request.worker);

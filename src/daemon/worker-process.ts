@@ -67,6 +67,8 @@ export class WorkerProcess {
   readonly #log: DaemonLog;
   readonly #answers = new Map<number, (answer: Answer) => void>();
   readonly #milestones = new Map<WorkerReport["type"], () => void>();
+  /** Called when it let go of a device that the supervisor held. */
+  onReleased: () => void = () => undefined;
   /** What the operator should know although the mount succeeded. */
   warnings: string[] = [];
   /** It has answered what the worker before it left unanswered; true for one that took over nothing. */
@@ -169,8 +171,9 @@ export class WorkerProcess {
     else if (report.type === "settled") this.settled = true;
     else if (report.type === "failed") this.#failed = new MountError(report.message, report.exitCode);
     else if (report.type === "targets") this.targets = report.targets;
-    else if (report.type === "devices") this.#devices?.receive();
-    else if (report.type === "opened" || report.type === "serving") this.warnings.push(...report.warnings);
+    else if (report.type === "devices") {
+      if (this.#devices?.receive() === true) this.onReleased();
+    } else if (report.type === "opened" || report.type === "serving") this.warnings.push(...report.warnings);
     this.#milestones.get(report.type)?.();
   }
 
