@@ -52,7 +52,8 @@ class Prober {
 
   async #run(path: string): Promise<void> {
     const handle = await open(path, "w");
-    while (!this.#stopped) {
+    // Once at least: who stops it may have been faster than the file was opened.
+    do {
       const beganMs = performance.now();
       await handle.write(`round ${this.rounds}`, 0);
       await handle.sync();
@@ -60,7 +61,7 @@ class Prober {
       this.slowestMs = Math.max(this.slowestMs, performance.now() - beganMs);
       this.rounds++;
       await sleep(20);
-    }
+    } while (!this.#stopped);
     await handle.close();
   }
 
