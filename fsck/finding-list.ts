@@ -26,7 +26,7 @@ export interface FindingPlace {
   readonly repair?: Repair;
 }
 
-export const KEPT_PER_KIND = 10_000;
+const KEPT_PER_KIND = 10_000;
 
 export class FindingList {
   readonly findings: Finding[] = [];

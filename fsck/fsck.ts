@@ -16,7 +16,6 @@ import {
   type RepairMode,
   repairVolume,
 } from "./repair.ts";
-
 import type { IsContested } from "./repairing-reader.ts";
 
 /** fsck(8)'s exit bits. */

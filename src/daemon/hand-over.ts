@@ -1,5 +1,5 @@
 // Descriptors on their way from the supervisor to a worker. They travel when the worker is to start work, not when its process
-// starts: a spare one waits with none of them, so it holds neither the mount nor the lock of a device (I11).
+// starts: a spare one waits without them, so it does not hold the mount, and the lock of a device no longer than it takes to load.
 
 import { closeSync } from "node:fs";
 import { receiveDescriptor, sendDescriptor, socketPair } from "../fuse/kernel/descriptor-socket.ts";

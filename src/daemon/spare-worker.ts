@@ -1,5 +1,5 @@
 // A worker in reserve: a process that has loaded its program and waits, so that programs on the mount do not wait for that when
-// the worker dies. It holds nothing of the mount (see hand-over.ts). There is none where no worker can follow another one, nor
+// the worker dies. It is handed nothing of the mount before (see hand-over.ts), and closes what it inherited (see kept-devices.ts). There is none where no worker can follow another one, nor
 // shortly after one began to serve: a mount that is short-lived, or whose workers die at once, costs no second process.
 
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,7 +10,6 @@ import type { WorkerProcess } from "./worker-process.ts";
 const PREPARE_AFTER_MS = 1500;
 /** Until the new process has loaded its program, and the supervisor has nothing to do with it. */
 const SETTLE_AFTER_MS = 2000;
-
 /** A process that was killed is gone by then. */
 const GONE_MS_MAX = 2000;
 
