@@ -34,6 +34,8 @@ const SEED = Number(process.env["H2TS_KILL_SEED"] ?? Date.now() % 1_000_000);
 const PAUSE_MS_MAX = 700;
 /** A spare worker waits by then. */
 const SPARE_READY_MS = 2300;
+/** Fewer in a row than the supervisor takes for hopeless (src/daemon/patience.ts). */
+const HASTY_KILLS_MAX = 5;
 
 let place: CopiesPlace;
 beforeEach(() => {
@@ -60,6 +62,7 @@ async function kill(): Promise<number> {
 async function killOften(random: Random, supervisorPid: number): Promise<number> {
   let last = 0;
   let done = 0;
+  let hasty = 0;
   const untilMs = MINUTES > 0 ? performance.now() + MINUTES * 60_000 : Infinity;
   for (; done < KILLS && performance.now() < untilMs; done++) {
     let pid = await workerOf(supervisorPid);
@@ -67,10 +70,15 @@ async function killOften(random: Random, supervisorPid: number): Promise<number>
       await sleep(5);
       pid = await workerOf(supervisorPid);
     }
-    if (random.below(6) === 0) await sleep(random.below(400));
-    else {
+    if (random.below(6) === 0 && hasty < HASTY_KILLS_MAX) {
+      await sleep(random.below(400));
+      hasty++;
+    } else {
       if (done > 0) await tookOver(pid);
-      await sleep(random.below(12) === 0 ? SPARE_READY_MS : random.below(PAUSE_MS_MAX));
+      const pauseMs = random.below(12) === 0 ? SPARE_READY_MS : random.below(PAUSE_MS_MAX);
+      const isHasty = pauseMs < PAUSE_MS_MAX && hasty < HASTY_KILLS_MAX;
+      await sleep(isHasty ? pauseMs : SPARE_READY_MS);
+      hasty = isHasty ? hasty + 1 : 0;
     }
     process.kill(pid, "SIGKILL");
     last = pid;

@@ -11,6 +11,18 @@ const NO_GROUPS: readonly number[] = Object.freeze([]);
 
 /** Size a request buffer must have: the kernel refuses to deliver anything into a smaller one. */
 export const REQUEST_BUFFER_BYTES = Limit.requestHeaderBytes + Limit.maxWriteBytes;
+const PAGE_BYTES = 4096;
+
+/**
+ * A buffer of which every page is in memory. The kernel fails a request with EIO that it can't copy to the end, and bringing in a
+ * page for a process that is being killed it can't: with pages still to be made, a program would see an error, or a page it wrote
+ * earlier would be lost, because the worker died in the middle of a read (I4).
+ */
+function residentBuffer(): Uint8Array {
+  const bytes = new Uint8Array(REQUEST_BUFFER_BYTES);
+  for (let at = 0; at < bytes.length; at += PAGE_BYTES) bytes[at] = 0;
+  return bytes;
+}
 
 export class Request implements Caller {
   readonly bytes: Uint8Array;
@@ -37,7 +49,7 @@ export class Request implements Caller {
   /** Views of this buffer by length, for the commonest name of all: making one costs more than parsing the request. */
   readonly #names: Uint8Array[] = [];
 
-  constructor(bytes: Uint8Array = new Uint8Array(REQUEST_BUFFER_BYTES)) {
+  constructor(bytes: Uint8Array = residentBuffer()) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }

@@ -17,7 +17,7 @@ import { Reply } from "./reply.ts";
 import { Request } from "./request.ts";
 import { InvalidateInode, OutHeader } from "./structures.ts";
 
-/** Requests being carried out together at most; each holds a buffer, of which only the touched part takes memory. */
+/** Requests being carried out together at most; each holds a buffer. The kernel rarely sends more than a dozen (Limit.maxBackground). */
 const REQUESTS_IN_FLIGHT = 64;
 
 /** What one step found: a request; none waiting; all buffers taken; the mount gone. */
@@ -150,7 +150,7 @@ export class Session implements OperationContext {
     return this.#writingBack;
   }
 
-  /** Last in, first out, so that few buffers stay warm and the others untouched. */
+  /** Last in, first out, so that few buffers stay warm and others are not made. */
   #spareRequest(): Request | undefined {
     const spare = this.#spare.pop();
     if (spare !== undefined || this.#buffers === REQUESTS_IN_FLIGHT) return spare;
