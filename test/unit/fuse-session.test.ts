@@ -1,6 +1,5 @@
 // The kernel transport without a kernel: requests are written by hand into a list, answers read back from one.
 
-import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { NullRequests } from "../../bench/null-requests.ts";
@@ -9,7 +8,7 @@ import { Errno, FsError } from "../../src/base/errno.ts";
 import { Extension, InitFlag, InitFlag2, Opcode, SetattrFlag } from "../../src/fuse/kernel/abi.ts";
 import type { Channel } from "../../src/fuse/kernel/channel.ts";
 import { attributeChange } from "../../src/fuse/kernel/attributes.ts";
-import { REQUEST_BUFFER_BYTES, Request } from "../../src/fuse/kernel/request.ts";
+import { Request } from "../../src/fuse/kernel/request.ts";
 import { Session, type SessionOptions } from "../../src/fuse/kernel/session.ts";
 import * as structures from "../../src/fuse/kernel/structures.ts";
 import type { Attributes, Caller, FileSystemRequests } from "../../src/posix/requests.ts";
@@ -367,15 +366,6 @@ describe("robustness", () => {
 });
 
 describe("taking over a mount", () => {
-  it("reads into buffers of which every page is in memory: the kernel loses what it can't copy to a dying worker (I4)", () => {
-    const residentKib = (): number =>
-      Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1]);
-    const before = residentKib();
-    const requests = Array.from({ length: 64 }, () => new Request());
-    const bufferKib = REQUEST_BUFFER_BYTES / 1024;
-    expect((residentKib() - before) / requests.length).toBeGreaterThan(0.9 * bufferKib);
-  });
-
   const takenOver = (writeResult: number): Session => {
     const channel = new ScriptedChannel();
     channel.writeResult = writeResult;
