@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-// Mount tests share loop devices, mount points and two cores: files run one after another there, side by side elsewhere.
+// Most of what mount tests do is to wait: three files at a time keep two cores busy.
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
@@ -8,6 +8,6 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: "forks",
-    maxWorkers: 2,
+    maxWorkers: 3,
   },
 });
