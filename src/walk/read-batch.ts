@@ -1,4 +1,5 @@
-// Reads the blocks of one batch of refs: from any copy that can serve, or from every copy for itself.
+// Reads the blocks of one batch of refs: from any copy that can serve, or from every copy for itself. Blocks that nobody keeps
+// lend their memory to later ones.
 
 import { REF_CHECK_OFFSET, refCheckType, refPointer } from "../format/blockref.ts";
 import { CHECK_BYTES_MAX } from "../format/check.ts";
@@ -25,9 +26,23 @@ export interface Arrival {
 
 const NOTHING: Arrival = Object.freeze({ block: undefined, good: 0, bad: 0 });
 
-function newTarget(sizeBytes: number): Uint8Array {
-  const buffer = Buffer.allocUnsafeSlow(sizeBytes);
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, sizeBytes);
+/** Memory that blocks are read into; what is given back is lent again. */
+export class Targets {
+  readonly #free = new Map<number, Uint8Array[]>();
+
+  take(sizeBytes: number): Uint8Array {
+    const free = this.#free.get(sizeBytes)?.pop();
+    if (free !== undefined) return free;
+    const buffer = Buffer.allocUnsafeSlow(sizeBytes);
+    return new Uint8Array(buffer.buffer, buffer.byteOffset, sizeBytes);
+  }
+
+  /** Nobody may look at it any more. */
+  give(target: Uint8Array): void {
+    const free = this.#free.get(target.length);
+    if (free === undefined) this.#free.set(target.length, [target]);
+    else free.push(target);
+  }
 }
 
 /** Pointers to present copies; what a damaged ref says of others must not be followed. */
@@ -49,7 +64,7 @@ class Fetch {
   readonly requests: BlockRead[] = [];
   readonly copies: number[] = [];
 
-  constructor(node: WalkNode, pointers: readonly number[], everyCopy: boolean) {
+  constructor(node: WalkNode, pointers: readonly number[], everyCopy: boolean, targets: Targets) {
     const { view, at } = node;
     const check = new Uint8Array(view.buffer, view.byteOffset + at + REF_CHECK_OFFSET, CHECK_BYTES_MAX);
     const metadata = node.tree.kind !== "data" || node.level > 0;
@@ -57,7 +72,7 @@ class Fetch {
     for (let copy = 0; copy < COPIES_MAX; copy++) {
       if (pointers[copy] === 0) continue;
       const wanted = everyCopy ? only(pointers, copy) : pointers;
-      this.requests.push({ pointers: wanted, checkType, check, target: newTarget(node.sizeBytes), metadata });
+      this.requests.push({ pointers: wanted, checkType, check, target: targets.take(node.sizeBytes), metadata });
       this.copies.push(copy);
       if (!everyCopy) break;
     }
@@ -80,22 +95,43 @@ class Fetch {
   }
 }
 
-/**
- * Reads the blocks of `nodes`, in their order; `inRange` says which pointers may be followed at all. Without
- * `everyCopy`, `good` and `bad` name the first copy only, whichever served.
- */
-export async function readBatch(
-  reader: BlockReader,
-  nodes: readonly WalkNode[],
-  everyCopy: boolean,
-  inRange: (node: WalkNode, copy: number, kib: number) => boolean,
-): Promise<Arrival[]> {
-  const fetches = nodes.map((node) => {
-    if (node.sizeBytes === 0) return undefined;
-    const pointers = presentPointers(node, reader.mask, (copy, kib) => inRange(node, copy, kib));
-    return new Fetch(node, pointers, everyCopy);
-  });
-  const requests = fetches.flatMap((fetch) => fetch?.requests ?? []);
-  if (requests.length > 0) await reader.readBlocks(requests);
-  return fetches.map((fetch) => fetch?.result() ?? NOTHING);
+/** What a batch is read from and how. */
+export interface BatchSource {
+  readonly reader: BlockReader;
+  /** From every copy for itself. Without it, `good` and `bad` of an arrival name the first copy only, whichever served. */
+  readonly everyCopy: boolean;
+  readonly targets: Targets;
+  /** Which pointers may be followed at all. */
+  readonly inRange: (node: WalkNode, copy: number, kib: number) => boolean;
+}
+
+/** Blocks being read, in the order of their refs. */
+export class ReadBatch {
+  readonly nodes: readonly WalkNode[];
+  /** Resolves when all are read. */
+  readonly done: Promise<void>;
+  readonly #fetches: readonly (Fetch | undefined)[];
+  readonly #targets: Targets;
+
+  constructor(nodes: readonly WalkNode[], { reader, everyCopy, targets, inRange }: BatchSource) {
+    this.nodes = nodes;
+    this.#targets = targets;
+    this.#fetches = nodes.map((node) => {
+      if (node.sizeBytes === 0) return undefined;
+      const pointers = presentPointers(node, reader.mask, (copy, kib) => inRange(node, copy, kib));
+      return new Fetch(node, pointers, everyCopy, targets);
+    });
+    const requests = this.#fetches.flatMap((fetch) => fetch?.requests ?? []);
+    this.done = requests.length > 0 ? reader.readBlocks(requests) : Promise.resolve();
+  }
+
+  /** What became of the block of the ref at `index`; once all are read. */
+  arrival(index: number): Arrival {
+    return this.#fetches[index]?.result() ?? NOTHING;
+  }
+
+  /** Nobody looks at the block of the ref at `index` any more. */
+  giveBack(index: number): void {
+    for (const { target } of this.#fetches[index]?.requests ?? []) this.#targets.give(target);
+  }
 }

@@ -1,11 +1,11 @@
 // The one walker of the block tree. It starts from the roots given, goes depth first in key order, and reads blocks in
-// batches, so that adjacent blocks come in one device call and memory stays bounded: a batch, plus the refs still
-// to be met on the way down. Visitors (verify, later resync, scrub, reclaim) decide what is read and entered.
+// batches, so that adjacent blocks come in one device call and memory stays bounded: two batches, plus the refs still
+// to be met on the way down. While blocks of data are looked at, which have nothing below them, the next batch is read. Visitors (verify, later resync, scrub, reclaim) decide what is read and entered.
 // Levels fall strictly inside a tree and trees nest to a fixed depth (I12); a visitor that claims blocks bounds the time.
 
 import { BLOCKREF_BYTES, refMirrorTid, refModifyTid, refOwed, refType, RefType } from "../format/blockref.ts";
 import { KIB } from "../format/geometry.ts";
-import { type Arrival, type BlockReader, readBatch } from "./read-batch.ts";
+import { type Arrival, type BatchSource, type BlockReader, ReadBatch, Targets } from "./read-batch.ts";
 import {
   owingCopies,
   pointerInRange,
@@ -25,7 +25,10 @@ export interface WalkVisitor {
   misstamped(node: WalkNode, rule: "mirror-tid" | "missing-mask", detail: string): void;
   /** A ref is met, in key order within its tree. False: its block is neither read nor entered. */
   meet(node: WalkNode): boolean;
-  /** Its block is here (or the ref has none), in the order of `meet`. False: nothing below it is entered. */
+  /**
+   * Its block is here (or the ref has none), in the order of `meet`. False: nothing below it is entered. A block of data is not
+   * to be kept.
+   */
   arrive(node: WalkNode, arrival: Arrival): boolean;
   /** A tree below an item is about to be entered. False: not now; the visitor may walk it later. */
   enter(tree: WalkTree): boolean;
@@ -39,8 +42,13 @@ export interface WalkOptions {
   readonly signal?: AbortSignal;
 }
 
+/** A block of data: there is nothing below it, and nobody keeps it. */
+function isLeaf({ tree, type }: WalkNode): boolean {
+  return tree.kind === "data" && type === RefType.DATA;
+}
+
 export class Walker {
-  readonly #reader: BlockReader;
+  readonly #source: BatchSource;
   readonly #bounds: VolumeBounds;
   readonly #visitor: WalkVisitor;
   readonly #options: WalkOptions;
@@ -48,7 +56,10 @@ export class Walker {
   readonly #pending: WalkNode[] = [];
 
   constructor(reader: BlockReader, bounds: VolumeBounds, visitor: WalkVisitor, options: WalkOptions) {
-    this.#reader = reader;
+    this.#source = {
+      ...{ reader, everyCopy: options.everyCopy, targets: new Targets() },
+      inRange: (node, copy, kib) => pointerInRange(kib, node.sizeBytes / KIB, bounds.copyKib[copy] ?? 0),
+    };
     this.#bounds = bounds;
     this.#visitor = visitor;
     this.#options = options;
@@ -58,9 +69,17 @@ export class Walker {
   async walk(trees: readonly WalkTree[]): Promise<void> {
     for (const tree of trees) {
       this.#pushTree(tree);
-      while (this.#pending.length > 0) {
-        this.#options.signal?.throwIfAborted();
-        await this.#step();
+      let ahead: ReadBatch | undefined;
+      try {
+        while (ahead !== undefined || this.#pending.length > 0) {
+          this.#options.signal?.throwIfAborted();
+          const batch: ReadBatch = ahead ?? this.#begin();
+          ahead = batch.nodes.every(isLeaf) && this.#pending.length > 0 ? this.#begin() : undefined;
+          await batch.done;
+          this.#arrive(batch);
+        }
+      } finally {
+        await ahead?.done;
       }
     }
   }
@@ -76,7 +95,8 @@ export class Walker {
     return greatestMirrorTid(run.view, run.at, run.refs);
   }
 
-  async #step(): Promise<void> {
+  /** Meets the refs that are next and begins to read their blocks. */
+  #begin(): ReadBatch {
     const batch: WalkNode[] = [];
     const limit = this.#options.batchBlocks ?? 256;
     let budget = this.#options.batchBytes ?? 4 << 20;
@@ -87,18 +107,19 @@ export class Walker {
       batch.push(node);
       budget -= node.sizeBytes;
     }
-    const { copyKib } = this.#bounds;
-    const arrivals = await readBatch(this.#reader, batch, this.#options.everyCopy, (node, copy, kib) =>
-      pointerInRange(kib, node.sizeBytes / KIB, copyKib[copy] ?? 0),
-    );
+    return new ReadBatch(batch, this.#source);
+  }
+
+  #arrive(batch: ReadBatch): void {
     // Children are met in key order: they go on the stack from the last block of the batch to the first.
     const below: WalkNode[][] = [];
-    batch.forEach((node, i) => {
-      const arrival = arrivals[i] as Arrival;
+    for (const [i, node] of batch.nodes.entries()) {
+      const arrival = batch.arrival(i);
       const mark = this.#pending.length;
       if (this.#visitor.arrive(node, arrival) && arrival.block !== undefined) this.#expand(node, arrival.block);
+      if (isLeaf(node)) batch.giveBack(i);
       below.push(this.#pending.splice(mark));
-    });
+    }
     for (let i = below.length - 1; i >= 0; i--) for (const node of below[i] as WalkNode[]) this.#pending.push(node);
   }
 
