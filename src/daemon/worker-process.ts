@@ -1,7 +1,7 @@
 // The supervisor's view of its worker: starts the process, passes orders and answers, tells how it ended. What the worker
 // prints goes to the log, so that even a crash of the runtime itself leaves its last words there.
 
-import { spawn, type ChildProcess } from "node:child_process";
+import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { HANDED, HandOver } from "./hand-over.ts";
 import { INHERITED_VARIABLE, type KeptDevices } from "./kept-devices.ts";
@@ -86,15 +86,18 @@ export class WorkerProcess {
   constructor(program: string, directory: string, log: DaemonLog, devices?: KeptDevices) {
     this.#log = log;
     this.program = program;
+    const stdio: StdioOptions & unknown[] = ["ignore", "pipe", "pipe", "ipc", this.#handOver.theirs];
+    // What has one of the first numbers here is not passed on: these numbers are something else there.
+    const inherited = devices?.inherited.filter((fd) => fd >= stdio.length) ?? [];
     const child = spawn(process.execPath, [...V8_OPTIONS, program, directory], {
       cwd: "/",
       env: {
         ...process.env,
         UV_THREADPOOL_SIZE: THREADS,
         ...MALLOC,
-        [INHERITED_VARIABLE]: devices?.inherited.join(" ") ?? "",
+        [INHERITED_VARIABLE]: inherited.join(" "),
       },
-      stdio: ["ignore", "pipe", "pipe", "ipc", this.#handOver.theirs],
+      stdio,
     });
     this.#handOver.passedOn();
     this.#child = child;

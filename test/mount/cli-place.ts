@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { expect } from "vitest";
 
-const DIST = resolve(import.meta.dirname, "../../dist");
+/** Where the built programs are. */
+export const DIST = resolve(import.meta.dirname, "../../dist");
 const PROGRAMS = {
   h2ts: join(DIST, "src/cli.js"),
   "mkfs.h2ts": join(DIST, "mkfs/main.js"),

@@ -6,7 +6,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StatusReport } from "../../src/cli/status-report.ts";
-import { mountsImpossible } from "./cli-place.ts";
+import { DaemonLog } from "../../src/daemon/daemon-log.ts";
+import type { KeptDevices } from "../../src/daemon/kept-devices.ts";
+import { WorkerProcess } from "../../src/daemon/worker-process.ts";
+import { DIST, mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, killed, Work } from "./copies-place.ts";
 
 let place: CopiesPlace;
@@ -49,6 +52,18 @@ function filesOf(pid: number): string[] {
     .map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
     .filter((name) => name.startsWith("/") && name !== "/dev/null");
 }
+
+it("a worker of a supervisor that has devices under the numbers of the worker's own channels can be told what to do", async () => {
+  const log = DaemonLog.inMemory(() => new Date());
+  const devices = { inherited: [0, 1, 2, 3, 4] } as unknown as KeptDevices;
+  const worker = new WorkerProcess(join(DIST, "src/daemon/worker-main.js"), "none", log, devices);
+  try {
+    worker.leave();
+    expect(await worker.ended).toEqual({ error: undefined, goesOn: true, killed: false });
+  } finally {
+    worker.kill();
+  }
+}, 20_000);
 
 describe.skipIf(mountsImpossible() !== undefined)("a spare worker", () => {
   it("takes over when the worker dies, and another one becomes the spare", async () => {
