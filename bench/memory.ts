@@ -10,9 +10,18 @@ const SETTLE_SECONDS = 7;
 /** USER_HZ, the unit of /proc/PID/stat on every Linux. */
 const TICKS_PER_SECOND = 100;
 
-function residentBytes(pid: number): number {
-  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-  return Number(kib ?? 0) * 1024;
+/** Pages of a process in memory: its own, and those of files (its program above all), which others may share. */
+function resident(pid: number): { readonly ownKib: number; readonly fileKib: number } {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const kib = (field: string): number => Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? 0);
+  return { ownKib: kib("RssAnon") + kib("RssShmem"), fileKib: kib("RssFile") };
+}
+
+/** What processes hold together. Pages of files are the same ones in all processes of a program: those of the one with most count. */
+function residentBytes(pids: readonly number[]): number {
+  const all = pids.map(resident);
+  const ownKib = all.reduce((sum, { ownKib }) => sum + ownKib, 0);
+  return (ownKib + Math.max(...all.map(({ fileKib }) => fileKib))) * 1024;
 }
 
 function cpuSeconds(pid: number): number {
@@ -31,8 +40,7 @@ export class MemoryWatch {
     if (pids.length === 0) return;
     const byPeer = this.#bytes.get(this.scenario) ?? new Map<string, number>();
     this.#bytes.set(this.scenario, byPeer);
-    const bytes = pids.reduce((sum, pid) => sum + residentBytes(pid), 0);
-    byPeer.set(peer.name, Math.max(bytes, byPeer.get(peer.name) ?? 0));
+    byPeer.set(peer.name, Math.max(residentBytes(pids), byPeer.get(peer.name) ?? 0));
   }
 
   bytes(scenario: string, peer: string): number | undefined {
