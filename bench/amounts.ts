@@ -8,6 +8,7 @@ export interface Amounts {
   readonly randomReads: number;
   readonly smallFiles: number;
   readonly treeFiles: number;
+  /** After half as many that are not counted. */
   readonly fsyncs: number;
   readonly inserts: number;
   readonly lookups: number;
@@ -21,8 +22,8 @@ export const FULL: Amounts = {
   randomReads: 4000,
   smallFiles: 10_000,
   treeFiles: 4000,
-  fsyncs: 200,
-  inserts: 500,
+  fsyncs: 1000,
+  inserts: 2000,
   lookups: 20_000,
   warmStats: 200_000,
 };
@@ -35,7 +36,7 @@ export const QUICK: Amounts = {
   randomReads: 1000,
   smallFiles: 2000,
   treeFiles: 500,
-  fsyncs: 50,
+  fsyncs: 100,
   inserts: 100,
   lookups: 5000,
   warmStats: 50_000,
