@@ -26,8 +26,6 @@ export interface AdoptionOptions {
   readonly recognise: (read: ReadNow) => Promise<void>;
   /** It is up to date; with the number of writes that were sent again. Requests may go out at once. */
   readonly onReady: (connection: Connection, keptWrites: number) => void;
-  /** The server answered a request. */
-  readonly onAnswer: () => void;
   /** It is over, having been up to date. */
   readonly onLost: (connection: Connection, reason: Error) => void;
 }
@@ -51,10 +49,7 @@ export class Adoption {
     });
     this.#over.catch(() => undefined);
     this.#connection = new Connection(opened, {
-      onAnswer: (transaction, error) => {
-        transaction.settle(error);
-        if (this.#isReady) options.onAnswer();
-      },
+      onAnswer: (transaction, error) => transaction.settle(error),
       onLost: (reason) => (this.#isReady ? options.onLost(this.#connection, reason) : this.#end(reason)),
     });
   }

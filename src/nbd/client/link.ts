@@ -78,6 +78,7 @@ export class Link {
         if (this.#bundle !== undefined) this.#send(this.#bundle, transaction);
         this.#overdue.watch();
       },
+      onAnswered: () => this.#reconnecting.proven(),
       onFlushFailed: (error) => this.#giveUp(error, `its server could not flush: ${error}`, true),
     });
     this.#overdue = new Overdue(way, options, {
@@ -89,7 +90,6 @@ export class Link {
     });
     this.#widening = new Widening(options, {
       ...{ terms, requests: this.requests, identity: this.#identity, tenure: this.tenure },
-      onAnswer: () => this.#reconnecting.proven(),
       onLost: (connection, reason) => this.#lostBy(connection, reason),
       emit: (event) => this.#emit(event),
     });
@@ -162,7 +162,6 @@ export class Link {
         this.#use(bundle, requests.pending);
         this.#widening.widen(bundle, reached);
       },
-      onAnswer: () => this.#reconnecting.proven(),
       onLost: (connection, reason) => this.#lostBy(connection, reason),
     });
     return this.#adoption.run();

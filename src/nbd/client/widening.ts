@@ -27,8 +27,6 @@ export interface Widened {
   readonly requests: Requests;
   readonly identity: NodeIdentity;
   readonly tenure: Tenure;
-  /** The server answered a request. */
-  readonly onAnswer: () => void;
   /** A connection that was taken is over. */
   readonly onLost: (connection: Connection, reason: Error) => void;
   readonly emit: (event: NodeEvent) => void;
@@ -75,7 +73,7 @@ export class Widening {
   }
 
   async #join(bundle: Bundle, reached: Reached, slot: number): Promise<void> {
-    const { terms, requests, identity, tenure, onAnswer } = this.#link;
+    const { terms, requests, identity, tenure } = this.#link;
     const { name, clock, policy } = this.#options;
     const opened = await reached.another(slot, attemptMs(policy));
     const isSame =
@@ -88,7 +86,7 @@ export class Widening {
     }
     let joinedMs = Infinity;
     const adoption = new Adoption(opened, {
-      ...{ name, clock, requests, tenure, onAnswer, silenceMs: silenceMs(policy), isFirst: false },
+      ...{ name, clock, requests, tenure, silenceMs: silenceMs(policy), isFirst: false },
       recognise: async (read) => {
         const isChanging = (offset: number, length: number): boolean => requests.isChanging(offset, length);
         await identity.recognise(read, requests.kept, isChanging);

@@ -180,6 +180,27 @@ describe("a server that hangs up at a certain request", () => {
   });
 });
 
+describe("a server that hangs up at a certain request after it let in further connections", () => {
+  it("is asked for it with growing pauses all the same: those were no requests", async () => {
+    const device = new SimulatedDevice("disk", SIZE_BYTES);
+    scene = new ServerScene({ clock, limits: DEFAULT_LIMITS, device });
+    const link = await open({ timeoutMs: 60_000, connections: 3 });
+    await quiet();
+    way.triedMs.length = 0;
+    let most = 0;
+    device.write = async () => {
+      for (let i = 0; i < 5; i++) await quiet();
+      most = Math.max(most, link.connections);
+      way.drop();
+    };
+    await write(link);
+    for (let ms = 0; ms < 5000; ms += 10) await pass(10);
+    expect(most).toBe(3);
+    expect(way.triedMs.length).toBeGreaterThan(5);
+    expect(way.triedMs.length).toBeLessThan(12);
+  });
+});
+
 describe("another address that is better", () => {
   it("is changed to when what is under way is answered soon; else it goes on by the one in use", async () => {
     const link = await open({ timeoutMs: 8000 });
