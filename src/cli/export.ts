@@ -28,8 +28,8 @@ const HELP = `
 ADDR is HOST:PORT, [V6]:PORT or unix:PATH (default 127.0.0.1:10809); --listen may be given several times.
 WHO is an IP address, a network (192.0.2.0/24), or an identity: that of a pre-shared key, or the common name of a certificate.
 With =EXPORT behind it, it is let in there only. Without --allow, whoever can connect is.
-With --psk-file or --tls-cert nothing is served in plaintext, unless --tls allows it. The file of keys has lines of IDENTITY:KEY, the key in hex, as
-psktool writes them.
+With --psk-file or --tls-cert nothing is served in plaintext, unless --tls allows it. MODE is require, allow or off. The file of
+keys has lines of IDENTITY:KEY, the key in hex, as psktool writes them.
 SIGTERM ends the server when all requests under way are answered and everything is flushed.`;
 
 const all = (text: string, before: string[]): string[] => [...before, text];

@@ -1,7 +1,9 @@
 // Several connections to one export: made where the server says that a flush on one covers what was answered on any, and only
 // there; one that is cut costs nothing that was answered; one that can't be made costs nothing at all.
 
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
+import { connect, createServer, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SystemClock } from "../../src/base/clock.ts";
 import type { BlockDevice } from "../../src/device/device.ts";
@@ -113,6 +115,53 @@ describe("several connections to servers people have", () => {
     // Closed before it has all of them.
     await (await open(target)).close();
     await (await open(target)).close();
+  });
+
+  it.each([
+    ["our own export", (path: string) => startExport(path, imageIn(path, 4 * MIB)), "vol"],
+    ["nbdkit", (path: string) => startNbdkit(path, ["file", imageIn(path, 4 * MIB)]), ""],
+  ] as const)("are made anew when one of them is cut at work: %s", async (_, start, name) => {
+    server = await start(folder.path);
+    const behind = server.target.split("socket=")[1] ?? "";
+    const ways: Socket[] = [];
+    const between = createServer((socket) => {
+      const onward = connect(behind);
+      for (const [from, to] of [
+        [socket, onward],
+        [onward, socket],
+      ] as const) {
+        from.on("error", () => undefined).on("close", () => to.destroy());
+        from.pipe(to);
+      }
+      ways.push(socket);
+    }).listen(`${folder.path}/between`);
+    try {
+      await once(between, "listening");
+      const device = await open(`nbd+unix:///${name}?socket=${folder.path}/between`, { timeoutMs: 20_000 });
+      let written = 0;
+      let stop = false;
+      const work = Array.from({ length: 8 }, async (_, place) => {
+        for (let i = 0; !stop; i++, written++) {
+          await device.write((place * 8 + (i % 8)) * 65_536, [block(i % 250)]);
+          if (i % 8 === 7) await device.flush();
+          expect((await readBlock(device, (place * 8 + (i % 8)) * 65_536))[0]).toBe(i % 250);
+        }
+      });
+      for (const [round, which] of [1, 0, 3].entries()) {
+        await expect.poll(() => connectionsOf(device)).toBe(COUNT);
+        const before = written;
+        await expect.poll(() => written).toBeGreaterThan(before + 100);
+        ways.splice(0)[which]?.destroy();
+        await expect.poll(() => device.report?.()?.connection?.reconnects).toBe(round + 1);
+      }
+      await expect.poll(() => connectionsOf(device)).toBe(COUNT);
+      stop = true;
+      await Promise.all(work);
+      await device.close();
+      expect(kinds().filter((kind) => kind === "gave-up")).toEqual([]);
+    } finally {
+      between.close();
+    }
   });
 
   it("are made anew after the server was killed, with all that was answered", async () => {
