@@ -88,8 +88,7 @@ export class Widening {
     const adoption = new Adoption(opened, {
       ...{ name, clock, requests, tenure, silenceMs: silenceMs(policy), isFirst: false },
       recognise: async (read) => {
-        const isChanging = (offset: number, length: number): boolean => requests.isChanging(offset, length);
-        await identity.recognise(read, requests.kept, isChanging);
+        await identity.expect(read);
         await this.#answersByFirst(bundle);
       },
       onReady: (connection) => {
