@@ -1,12 +1,16 @@
-// The client of h2ts by itself, against an export: node nbd-client.js TARGET write|read COUNT BYTES DEPTH STEP prints the seconds it
-// took. STEP is how many requests lie between two that follow one another.
+// The client of h2ts by itself, against an export: node nbd-client.js TARGET write|read COUNT BYTES DEPTH STEP [CONNECTIONS] prints
+// the seconds it took. STEP is how many requests lie between two that follow one another; CONNECTIONS are there before it begins.
 
-import { openDevice } from "../src/nbd/open.ts";
+import { deviceOpener } from "../src/nbd/open.ts";
 
 const [target = "", mode, ...numbers] = process.argv.slice(2);
-const [count, bytes, depth, step] = numbers.map(Number) as [number, number, number, number];
+const [count, bytes, depth, step, connections = 1] = numbers.map(Number) as [number, number, number, number, number?];
 
-const device = await openDevice(target, { writable: true });
+let widened = (): void => undefined;
+const ready = connections === 1 ? undefined : new Promise<void>((resolve) => (widened = resolve));
+const open = deviceOpener({ policy: { connections }, observer: ({ event }) => event.kind === "widened" && widened() });
+const device = await open(target, { writable: true });
+await ready;
 const places = Math.floor(device.sizeBytes / bytes);
 let next = 0;
 const beganMs = performance.now();

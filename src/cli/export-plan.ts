@@ -16,6 +16,7 @@ export interface ExportFlags {
   readonly listen: readonly string[];
   readonly allow: readonly string[];
   readonly readOnly?: boolean;
+  readonly tls?: string;
   readonly pskFile?: string;
   readonly tlsCert?: string;
   readonly tlsKey?: string;
@@ -37,11 +38,14 @@ export interface ExportPlan {
   readonly addresses: readonly ListenAddress[];
   readonly allowList: AllowList;
   readonly tls: TlsKeys | undefined;
+  /** Who has no TLS is let in, too. */
+  readonly plaintextAllowed: boolean;
   readonly limits: ServerLimits;
   readonly readOnly: boolean;
 }
 
 const DEFAULT_LISTEN = "127.0.0.1";
+const TLS_MODES = ["require", "allow", "off"] as const;
 
 /** Throws UsageError, or the typed error of what is wrong. `warn` is told what the operator should know. */
 export function planExport(words: readonly string[], flags: ExportFlags, warn: (line: string) => void): ExportPlan {
@@ -52,24 +56,32 @@ export function planExport(words: readonly string[], flags: ExportFlags, warn: (
   if (twin !== undefined) throw new UsageError(`two exports would be named ${twin}; name one of them with NAME=TARGET`);
   const addresses = (flags.listen.length === 0 ? [DEFAULT_LISTEN] : flags.listen).map(parseListenAddress);
   const allowList = new AllowList(flags.allow, names);
-  const tls = keysOf(flags, warn);
+  const mode = tlsModeOf(flags);
+  const tls = mode === "off" ? undefined : keysOf(flags, warn);
+  if (mode !== "off" && tls === undefined)
+    throw new UsageError(`--tls ${mode} needs keys: --psk-file, or --tls-cert and --tls-key`);
+  const plaintextAllowed = mode === "allow";
   if (allowList.asksForIdentity && tls?.psk === undefined && tls?.ca === undefined)
     throw new UsageError("--allow names an identity, which only --psk-file or --tls-ca can prove");
   // Who proves a key is known, and who has none is let in all the same.
   const open = names.find((name) => !allowList.identifies(name));
-  if (tls?.psk !== undefined && tls.certificate !== undefined && tls.ca === undefined && open !== undefined)
+  const isOpenInTls = tls?.psk !== undefined && tls.certificate !== undefined && tls.ca === undefined;
+  if (isOpenInTls && !plaintextAllowed && open !== undefined)
     throw new UsageError(
       `--tls-cert beside --psk-file lets in whoever has no key; give --tls-ca, or --allow IDENTITY=${open}`,
     );
-  if (tls === undefined && !addresses.every(isLocal))
-    warn("anybody on the network can read what passes, and change it: there is no TLS (--psk-file, --tls-cert)");
+  if (!addresses.every(isLocal)) {
+    const what = "anybody on the network can read what passes, and change it";
+    if (tls === undefined) warn(`${what}: there is no TLS (--psk-file, --tls-cert)`);
+    else if (plaintextAllowed) warn(`${what}, where a client does not ask for TLS (--tls require)`);
+  }
   const limits: ServerLimits = {
     ...DEFAULT_LIMITS,
     leaseMs: numberOf("--lease", flags.lease, 0, 3600, DEFAULT_LIMITS.leaseMs / 1000) * 1000,
     connectionsMax: numberOf("--connections", flags.connections, 1, 10_000, DEFAULT_LIMITS.connectionsMax),
     requestsMax: numberOf("--requests", flags.requests, 1, 1024, DEFAULT_LIMITS.requestsMax),
   };
-  return { exports, addresses, allowList, tls, limits, readOnly: flags.readOnly === true };
+  return { exports, addresses, allowList, tls, plaintextAllowed, limits, readOnly: flags.readOnly === true };
 }
 
 /** `NAME=TARGET`, or a target that is named after its first node. A path that exists is taken as it is. */
@@ -80,6 +92,15 @@ function namedTarget(word: string): NamedTarget {
   const name = given ?? basename(paths[0] as string);
   if (Buffer.byteLength(name) > TEXT_MAX_BYTES) throw new UsageError(`${name.slice(0, 40)}…: the name is too long`);
   return { name, target, nodes: paths.length };
+}
+
+/** Without a word of it, TLS is required where there are keys. */
+function tlsModeOf({ tls, pskFile, tlsCert, tlsKey, tlsCa }: ExportFlags): (typeof TLS_MODES)[number] {
+  const hasKeys = [pskFile, tlsCert, tlsKey, tlsCa].some((file) => file !== undefined);
+  if (tls === undefined) return hasKeys ? "require" : "off";
+  const mode = TLS_MODES.find((each) => each === tls);
+  if (mode === undefined) throw new UsageError(`--tls ${tls}: give one of ${TLS_MODES.join(", ")}`);
+  return mode;
 }
 
 function keysOf({ pskFile, tlsCert, tlsKey, tlsCa }: ExportFlags, warn: (line: string) => void): TlsKeys | undefined {

@@ -28,8 +28,8 @@ const HELP = `
 ADDR is HOST:PORT, [V6]:PORT or unix:PATH (default 127.0.0.1:10809); --listen may be given several times.
 WHO is an IP address, a network (192.0.2.0/24), or an identity: that of a pre-shared key, or the common name of a certificate.
 With =EXPORT behind it, it is let in there only. Without --allow, whoever can connect is.
-With --psk-file or --tls-cert nothing is served in plaintext. The file of keys has lines of IDENTITY:KEY, the key in hex, as
-psktool writes them.
+With --psk-file or --tls-cert nothing is served in plaintext, unless --tls allows it. MODE is require, allow or off. The file of
+keys has lines of IDENTITY:KEY, the key in hex, as psktool writes them.
 SIGTERM ends the server when all requests under way are answered and everything is flushed.`;
 
 const all = (text: string, before: string[]): string[] => [...before, text];
@@ -43,6 +43,7 @@ export function addExport(program: Command): void {
     .option("-l, --listen <ADDR>", "where to listen", all, [])
     .option("-r, --read-only", "let nobody write")
     .option("--allow <WHO>", "whom to let in", all, [])
+    .option("--tls <MODE>", "require TLS, allow it, or off (default: require where there are keys)")
     .option("--psk-file <FILE>", "pre-shared keys of the clients")
     .option("--tls-cert <FILE>", "certificate of the server, PEM")
     .option("--tls-key <FILE>", "key of the certificate, PEM")
@@ -68,14 +69,14 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
   try {
     const clock = new SystemClock();
     const random = new SystemRandom();
-    const { readOnly, limits, tls } = plan;
+    const { readOnly, limits, tls, plaintextAllowed } = plan;
     const exports = plan.exports.map(({ name }, i) => {
       const target = targets[i] as OpenTarget;
       const options = { readOnly, leaseMs: limits.leaseMs, clock, random, record: recordOf(target, readOnly) };
       return new Export(name, deviceOf(target), options);
     });
     const catalogue = new Catalogue(exports, plan.allowList);
-    const server = new NbdServer({ catalogue, limits, clock, tls, log });
+    const server = new NbdServer({ catalogue, limits, clock, tls, plaintextAllowed, log });
     try {
       for (const address of plan.addresses) log(`listening on ${formatListenAddress(await server.listen(address))}`);
       for (const { name, device } of exports) log(`serving "${name}": ${device.name}, ${device.sizeBytes} bytes`);

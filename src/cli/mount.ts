@@ -24,6 +24,7 @@ Options of -o, separated by commas:
   deadline=MS          how long a copy may take longer than the fastest before it is dropped (default 5000)
   nbd-timeout=MS       how long a request to a remote node may go without an answer (default: as deadline)
   nbd-retry=COUNT      how often in a row a lost connection is tried anew while requests wait (default 100)
+  nbd-connections=COUNT  connections to a server that allows for several (default 1)
   resync-rate=SIZE     bytes a second that catching up a copy may move (default 0: no bound)
   ro, rw               read-only, or not (default rw)
   transport=NAME       kernel (default) or fuse-native, as --transport

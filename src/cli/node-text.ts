@@ -19,12 +19,23 @@ export function nodeLines({ index, nodes }: CopyReport): string[] {
 
 function connectionLines({ connection }: NodeReport): string[] {
   if (connection === undefined) return [];
-  const { state, address, addresses, roundTripMs, inFlight, unflushedBytes, resent, reconnects, lastError } =
-    connection;
+  const {
+    state,
+    address,
+    addresses,
+    connections,
+    roundTripMs,
+    inFlight,
+    unflushedBytes,
+    resent,
+    reconnects,
+    lastError,
+  } = connection;
   const others = addresses.filter((other) => other !== address);
   const also = others.length === 0 ? "" : `, or by ${others.join(", ")}`;
+  const several = connections > 1 ? ` ${connections} times` : "";
   const lines = [
-    `${state}, by ${address}${also}; round trip ${roundTripMs.toFixed(2)} ms`,
+    `${state}${several}, by ${address}${also}; round trip ${roundTripMs.toFixed(2)} ms`,
     `${inFlight} requests in flight, ${formatByteSize(unflushedBytes)} unflushed, ${resent} sent again, ${reconnects} reconnects`,
   ];
   if (lastError !== undefined) lines.push(`last error: ${lastError}`);

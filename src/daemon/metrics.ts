@@ -85,6 +85,7 @@ export async function metricsOf(report: VolumeReport): Promise<{ readonly type: 
       remote.map(({ copy, node, connection }) => [{ copy: String(copy.index), node: node.target }, value(connection)]),
     );
   ofRemote("connected", "1 while the node is connected", ({ state }) => Number(state === "connected"));
+  ofRemote("connections", "Connections open to the node", ({ connections }) => connections);
   ofRemote("in_flight", "Requests without an answer", ({ inFlight }) => inFlight);
   ofRemote("unflushed_bytes", "Written and not flushed yet", ({ unflushedBytes }) => unflushedBytes);
   ofRemote("resent", "Requests sent again since the node was opened", ({ resent }) => resent);

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { parseByteSize } from "../base/byte-size.ts";
 import { isGenericMountOption } from "../fuse/kernel/mount-options.ts";
 import { parseMetricsAddress } from "./metrics-address.ts";
-import { RETRY_COUNT_DEFAULT } from "../nbd/client/policy.ts";
+import { CONNECTIONS_MAX, RETRY_COUNT_DEFAULT } from "../nbd/client/policy.ts";
 
 export const CACHE_DEFAULT_BYTES = 256 * 1024 * 1024;
 const CACHE_MIN_BYTES = 32 * 1024 * 1024;
@@ -29,6 +29,8 @@ export const MountOptions = z.strictObject({
   remoteTimeoutMs: z.number().optional(),
   /** So often in a row a lost connection is tried anew. */
   remoteRetries: z.number().int(),
+  /** By so many connections a remote node is asked whose server allows for several; undefined: by as many as is usual. */
+  remoteConnections: z.number().int().optional(),
   /** Go on without the copies that are missing, whatever they may hold. */
   degraded: z.boolean(),
   /** Which complete copy is the master: newest, first, or a copy by its name. */
@@ -74,6 +76,10 @@ const RemoteRetries = z.coerce
   .number()
   .int("takes a whole number")
   .refine((count) => count >= 0 && count <= 1_000_000, "takes a number from 0 to 1000000");
+const RemoteConnections = z.coerce
+  .number()
+  .int("takes a whole number")
+  .refine((count) => count >= 1 && count <= CONNECTIONS_MAX, `takes a number from 1 to ${CONNECTIONS_MAX}`);
 const Master = z
   .string()
   .regex(/^(newest|first|[0-7]|[0-9a-f-]{4,36})$/i, "takes newest, first, or a copy by index or UUID");
@@ -122,6 +128,7 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
     else if (word === "deadline") options.deadlineMs = valueOf(word, value, DeadlineMs);
     else if (word === "nbd-timeout") options.remoteTimeoutMs = valueOf(word, value, RemoteTimeoutMs);
     else if (word === "nbd-retry") options.remoteRetries = valueOf(word, value, RemoteRetries);
+    else if (word === "nbd-connections") options.remoteConnections = valueOf(word, value, RemoteConnections);
     else if (word === "master") options.master = valueOf(word, value, Master);
     else if (word === "resync-rate") options.resyncBytesPerSecond = valueOf(word, value, Rate);
     else if (value === undefined && word === "degraded") options.degraded = true;

@@ -46,7 +46,11 @@ export async function openVolume(
   const open = deviceOpener({
     clock,
     owner: heartbeatNonce,
-    policy: { timeoutMs: options.remoteTimeoutMs ?? deadlineMs, retryCount: options.remoteRetries },
+    policy: {
+      timeoutMs: options.remoteTimeoutMs ?? deadlineMs,
+      retryCount: options.remoteRetries,
+      ...(options.remoteConnections !== undefined && { connections: options.remoteConnections }),
+    },
     observer: (observed) => console.error(describeEvent(observed)),
   });
   const assembling = { readOnly, clock, deadlineMs, openMs, open, lenient: true };

@@ -41,6 +41,8 @@ export const NodeReport = z.object({
       state: z.enum(["connected", "reconnecting", "given-up", "closed"]),
       address: z.string(),
       addresses: z.array(z.string()),
+      /** By default for a worker of an older version. */
+      connections: z.number().default(1),
       inFlight: z.number(),
       unflushedBytes: z.number(),
       resent: z.number(),

@@ -42,6 +42,8 @@ export interface ConnectionReport {
   /** The one in use, or used last, and all there are. */
   readonly address: string;
   readonly addresses: readonly string[];
+  /** Open to it now. */
+  readonly connections: number;
   /** Requests without an answer. */
   readonly inFlight: number;
   /** Written, answered, and not flushed yet. */

@@ -13,6 +13,7 @@ import { OpenError } from "../device/open.ts";
 import { writeZeros } from "../device/sparse.ts";
 import { readsAsZero } from "./wire/chunk.ts";
 import { TransmissionFlag } from "./wire/constants.ts";
+import { FIRST_SLOT } from "./wire/lease-context.ts";
 import { Link } from "./client/link.ts";
 import { Routes } from "./client/routes.ts";
 import { slicesOf } from "./client/read-reply.ts";
@@ -62,7 +63,7 @@ export class RemoteNode implements BlockDevice {
   static async open(target: RemoteTarget, options: RemoteNodeOptions): Promise<RemoteNode> {
     const name = target.text;
     const { clock, owner, writable } = options;
-    const lease = writable ? ({ kind: "owner", owner, slot: 0 } as const) : ({ kind: "reader" } as const);
+    const lease = writable ? ({ kind: "owner", owner, slot: FIRST_SLOT } as const) : ({ kind: "reader" } as const);
     const link = await Link.open(new Routes(target, { clock, lease }), { ...options, name });
     if (link.terms.minimumBytes > MINIMUM_MAX_BYTES) {
       await link.close();
@@ -83,11 +84,11 @@ export class RemoteNode implements BlockDevice {
   }
 
   report(): DeviceReport {
-    const { state, address, addresses, requests, counters } = this.link;
+    const { state, address, addresses, connections, requests, counters } = this.link;
     const { count: inFlight } = requests;
     const { bytes: unflushedBytes } = requests.kept;
     const { resent, reconnects, roundTripMs, lastError } = counters;
-    const told = { state, address, addresses, inFlight, unflushedBytes, resent, reconnects, roundTripMs };
+    const told = { state, address, addresses, connections, inFlight, unflushedBytes, resent, reconnects, roundTripMs };
     return { kind: "remote", connection: { ...told, ...(lastError !== undefined && { lastError }) } };
   }
 

@@ -12,6 +12,7 @@ import {
   startNbdkit,
   startNbdkitOn,
   startUndying,
+  startUndyingExport,
   temporaryFolder,
 } from "../nbd/foreign-servers.ts";
 import { mountsImpossible } from "./cli-place.ts";
@@ -77,6 +78,36 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
     );
     const metrics = await page(metricsPort, "/metrics");
     expect(metrics).toMatch(/^h2ts_node_reconnects\{copy="1",node="nbd\+unix:.*\} 3$/m);
+    await place.h2ts("umount", place.mnt);
+    await place.examine(work, [local, server.target]);
+  });
+
+  it.each([
+    ["a server of others", () => startUndying(away.path, ["file", `${away.path}/remote.img`])],
+    ["an export of ours", () => startUndyingExport(away.path, `${away.path}/remote.img`)],
+  ] as const)("is in sync in the end when worker and server are killed at once: %s", async (_, startIt) => {
+    await server.stop();
+    const undying = await startIt();
+    server = undying;
+    expect(await place.run("mkfs.h2ts", "-q", local, server.target)).toMatchObject({ code: 0, out: "", err: "" });
+    await place.h2ts("mount", "-o", "deadline=20000,nbd-connections=3", local, server.target, place.mnt);
+    const work = new Work(place.mnt, 14);
+    work.start();
+    for (let round = 0; round < 4; round++) {
+      const worker = (await place.status()).daemon?.workerPid ?? 0;
+      const kills = [() => undying.kill(), () => process.kill(worker, "SIGKILL")];
+      for (const kill of round % 2 === 0 ? kills : kills.reverse()) kill();
+      await expect.poll(async () => (await place.status()).daemon?.workerPid, { timeout: 20_000 }).not.toBe(worker);
+      await place.until(["ONLINE", "ONLINE"]);
+      await work.stop();
+      work.start();
+    }
+    await work.stop();
+    await work.verify();
+    const remote = async (): Promise<unknown> => (await place.status()).copies[1]?.nodes[0]?.connection;
+    await expect.poll(remote).toMatchObject({ state: "connected", connections: 3 });
+    const report = await place.run("h2ts", "status", "-v", place.mnt);
+    expect(report.out).toMatch(/ connected 3 times, by \S+undying.sock;/);
     await place.h2ts("umount", place.mnt);
     await place.examine(work, [local, server.target]);
   });

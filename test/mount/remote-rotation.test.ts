@@ -39,7 +39,8 @@ describe.skipIf(mountsImpossible() !== undefined)("three copies on servers", () 
     const random = new SeededRandom(SEED);
     const targets = (): string[] => parts.map(({ target }) => target);
     await place.succeeds("mkfs.h2ts", "-q", "-L", "rotation", ...targets());
-    await place.h2ts("mount", "-o", `commit=1,deadline=${DEADLINE_MS}`, ...targets(), place.mnt);
+    const options = `commit=1,deadline=${DEADLINE_MS},nbd-connections=${1 + random.below(4)}`;
+    await place.h2ts("mount", "-o", options, ...targets(), place.mnt);
     const losses = new Losses(place);
     const remote = new RemoteLosses(place);
     const [a, b, c] = parts as readonly [RemotePart, RemotePart, RemotePart];

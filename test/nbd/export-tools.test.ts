@@ -132,6 +132,24 @@ describe.skipIf(missing !== undefined)("h2ts export with the tools of others", (
     expect(readFileSync(`/proc/${server.child.pid}/cmdline`, "latin1")).not.toContain(keys.alice);
   });
 
+  it("with a pre-shared key and plaintext allowed: an export without rules is for all, with TLS or not", async () => {
+    const keys = place.path("keys");
+    writeFileSync(keys, `alice:${randomBytes(32).toString("hex")}\n`, { mode: 0o600 });
+    const tls = ["--tls", "allow", "--psk-file", keys];
+    const secure = place.uri("x", `&tls-psk-file=${keys}`, "nbds", "alice@");
+    const server = await place.serve(...listen(), ...tls, image("x", MIB));
+    expect(await place.ok("nbdinfo", secure)).toMatch(/with TLS/);
+    expect(await place.ok("nbdinfo", place.uri())).toMatch(/without TLS/);
+    expect(await server.end()).toBe(0);
+    const choosy = await place.serve(...listen(), ...tls, "--allow", "alice=x", place.path("x"));
+    expect(await place.ok("nbdinfo", secure)).toMatch(/with TLS/);
+    expect((await place.run("nbdinfo", place.uri())).code).not.toBe(0);
+    expect(await choosy.end()).toBe(0);
+    await place.serve(...listen(), "--tls", "off", "--psk-file", keys, place.path("x"));
+    expect(await place.ok("nbdinfo", place.uri())).toMatch(/without TLS/);
+    expect((await place.run("nbdinfo", secure)).code).not.toBe(0);
+  });
+
   it("with certificates: only a client whose own is signed gets in", async () => {
     const openssl = (...words: string[]): Promise<string> => place.ok("openssl", ...words);
     const key = ["-newkey", "rsa:2048", "-nodes", "-sha256"];

@@ -16,6 +16,8 @@ export interface ForeignServer {
   readonly stop: () => Promise<void>;
 }
 
+const CLI = join(import.meta.dirname, "../../dist/src/cli.js");
+
 /** In memory, where there is such a place: a disk that is busy with other tests may hold a server up for seconds. */
 const FOLDER = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 
@@ -39,20 +41,41 @@ export async function startNbdkit(folder: string, words: readonly string[], name
   return started("nbdkit", ["-f", "-U", socket, ...words], `nbd+unix:///?socket=${socket}`, () => listensAt(socket));
 }
 
-/**
- * An nbdkit that a shell starts again whenever it is killed. Not by us: a process that we fork closes its copies of our open
- * files, and those on a mount that waits for this very server can't be closed before it is there.
- */
-export async function startUndying(
-  folder: string,
-  words: readonly string[],
-): Promise<ForeignServer & { kill(): void }> {
+export type UndyingServer = ForeignServer & { kill(): void };
+
+/** An nbdkit that is started again whenever it is killed. */
+export function startUndying(folder: string, words: readonly string[]): Promise<UndyingServer> {
   const socket = join(folder, "undying.sock");
+  return undying(folder, socket, `nbd+unix:///?socket=${socket}`, ["nbdkit", "-f", "-U", socket, ...words]);
+}
+
+/** Our own `h2ts export`, started again whenever it is killed. */
+export function startUndyingExport(folder: string, image: string): Promise<UndyingServer> {
+  const socket = join(folder, "undying.sock");
+  const target = `nbd+unix:///vol?socket=${socket}`;
+  return undying(folder, socket, target, [
+    process.execPath,
+    CLI,
+    "export",
+    "--listen",
+    `unix:${socket}`,
+    `vol=${image}`,
+  ]);
+}
+
+/**
+ * A shell starts it again. Not we: a process that we fork closes its copies of our open files, and those on a mount that waits
+ * for this very server can't be closed before it is there.
+ */
+async function undying(
+  folder: string,
+  socket: string,
+  target: string,
+  command: readonly string[],
+): Promise<UndyingServer> {
   const pidFile = join(folder, "undying.pid");
-  const loop = 'while :; do rm -f "$0" "$1"; nbdkit -f -U "$0" -P "$1" "${@:2}"; done';
-  const server = await started("bash", ["-c", loop, socket, pidFile, ...words], `nbd+unix:///?socket=${socket}`, () =>
-    listensAt(socket),
-  );
+  const loop = 'while :; do rm -f "$0"; "${@:2}" & echo $! >"$1"; wait; done';
+  const server = await started("bash", ["-c", loop, socket, pidFile, ...command], target, () => listensAt(socket));
   const kill = (): void => void process.kill(Number(readFileSync(pidFile, "latin1")), "SIGKILL");
   return {
     ...server,
@@ -149,7 +172,6 @@ export async function startExport(
   { name = "own", words = [] }: { readonly name?: string; readonly words?: readonly string[] } = {},
 ): Promise<ForeignServer> {
   const socket = join(folder, `${name}.sock`);
-  const cli = join(import.meta.dirname, "../../dist/src/cli.js");
-  const all = [cli, "export", "--listen", `unix:${socket}`, ...words, `vol=${image}`];
+  const all = [CLI, "export", "--listen", `unix:${socket}`, ...words, `vol=${image}`];
   return started(process.execPath, all, `nbd+unix:///vol?socket=${socket}`, () => listensAt(socket));
 }

@@ -28,6 +28,8 @@ import { decodeRequest, type Request, REQUEST_BYTES } from "../../src/nbd/wire/r
 export interface Outgoing {
   /** Counted from 0 over all connections. */
   readonly number: number;
+  /** Which connection it goes by, counted from 1. */
+  readonly connection: number;
   /** What it answers; undefined in the negotiation. */
   readonly request: Request | undefined;
   readonly bytes: Uint8Array;
@@ -53,7 +55,7 @@ export interface PeerOptions {
   readonly flags?: number;
 }
 
-const ALL_FLAGS =
+export const ALL_FLAGS =
   TransmissionFlag.HAS_FLAGS |
   TransmissionFlag.SEND_FLUSH |
   TransmissionFlag.SEND_FUA |
@@ -100,7 +102,12 @@ export class ScriptedPeer {
   /** Ends all connections; with `powerLost` what was not flushed is gone. */
   cut(powerLost: boolean): void {
     for (const socket of this.#sockets) socket.destroy();
-    if (powerLost) this.#volatile = Buffer.from(this.#durable);
+    if (powerLost) this.forget();
+  }
+
+  /** What was not flushed is gone. */
+  forget(): void {
+    this.#volatile = Buffer.from(this.#durable);
   }
 
   async close(): Promise<void> {
@@ -123,14 +130,14 @@ export class ScriptedPeer {
   }
 
   async #serve(socket: Socket, route?: PeerRoute): Promise<void> {
-    this.connections++;
+    const connection = ++this.connections;
     this.#sockets.add(socket);
     socket.on("close", () => this.#sockets.delete(socket)).on("error", () => undefined);
     const source = new ByteSource(socket);
     const send = (request: Request | undefined, bytes: Uint8Array): void => {
       if (route?.mute === true) return;
-      if (route === undefined || route.delayMs === 0) return this.#send(socket, request, bytes);
-      setTimeout(() => this.#send(socket, request, bytes), route.delayMs);
+      if (route === undefined || route.delayMs === 0) return this.#send(socket, connection, request, bytes);
+      setTimeout(() => this.#send(socket, connection, request, bytes), route.delayMs);
     };
     send(undefined, encodeGreeting(HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES));
     await source.take(CLIENT_FLAGS_BYTES, "flags");
@@ -199,8 +206,8 @@ export class ScriptedPeer {
     });
   }
 
-  #send(socket: Socket, request: Request | undefined, bytes: Uint8Array): void {
-    const act = this.script({ number: this.messages++, request, bytes });
+  #send(socket: Socket, connection: number, request: Request | undefined, bytes: Uint8Array): void {
+    const act = this.script({ number: this.messages++, connection, request, bytes });
     if (act instanceof Promise) void act.then(() => socket.write(bytes));
     else if (act instanceof Uint8Array) socket.write(act);
     else if (act === "send") socket.write(bytes);

@@ -10,9 +10,9 @@ import { deviceOpener } from "../../src/nbd/open.ts";
 import { Command, TransmissionFlag } from "../../src/nbd/wire/constants.ts";
 import { temporaryFolder } from "./foreign-servers.ts";
 import { type Act, ScriptedPeer } from "./scripted-peer.ts";
+import { block, BLOCK_BYTES, expectResult, readBlock, workload } from "./workload.ts";
 
 const SIZE_BYTES = 1024 * 1024;
-const BLOCK_BYTES = 4096;
 
 let folder: ReturnType<typeof temporaryFolder>;
 let peer: ScriptedPeer;
@@ -43,34 +43,7 @@ function open(policy: Partial<RemotePolicy> = {}): Promise<BlockDevice> {
   return deviceOpener({ clock: new SystemClock(), policy, observer })(peer.target, { writable: true });
 }
 
-const block = (fill: number): Uint8Array => new Uint8Array(BLOCK_BYTES).fill(fill);
 const kinds = (): string[] => events.map(({ kind }) => kind);
-
-async function read(device: BlockDevice, offsetBytes: number): Promise<Uint8Array> {
-  const target = block(0xee);
-  await device.read(offsetBytes, [target]);
-  return target;
-}
-
-/** Writes, overwrites, flushes and reads on a device that nobody may see fail; what must be there in the end. */
-async function workload(device: BlockDevice): Promise<void> {
-  await Promise.all([1, 2, 3].map((i) => device.write(i * BLOCK_BYTES, [block(i)])));
-  await device.flush();
-  await device.write(BLOCK_BYTES, [block(11)]);
-  await Promise.all([device.write(BLOCK_BYTES, [block(12)]), device.write(7 * BLOCK_BYTES, [block(7)])]);
-  await device.discard(32 * BLOCK_BYTES, BLOCK_BYTES);
-  expect([...(await read(device, 2 * BLOCK_BYTES))].every((byte) => byte === 2)).toBe(true);
-  await device.flush();
-  await device.write(3 * BLOCK_BYTES, [block(13)]);
-  expect([...(await read(device, 3 * BLOCK_BYTES))].every((byte) => byte === 13)).toBe(true);
-  await device.flush();
-  await device.close();
-}
-
-function expectResult(of: ScriptedPeer): void {
-  const found = [0, 1, 2, 3, 4, 7].map((i) => of.content(true)[i * BLOCK_BYTES]);
-  expect(found).toEqual([0, 12, 2, 13, 0, 7]);
-}
 
 describe("cut at every message, with everything lost that was not flushed", () => {
   it.each([
@@ -112,7 +85,7 @@ describe("a server that stalls", () => {
     const older = device.write(BLOCK_BYTES, [block(1)]).then(() => (olderDone = true));
     await device.write(2 * BLOCK_BYTES, [block(2)]);
     await device.flush();
-    expect((await read(device, 2 * BLOCK_BYTES))[0]).toBe(2);
+    expect((await readBlock(device, 2 * BLOCK_BYTES))[0]).toBe(2);
     expect(olderDone).toBe(false);
     release();
     await older;

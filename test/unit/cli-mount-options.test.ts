@@ -24,7 +24,7 @@ describe("mount options", () => {
       "cache=1G,ro,suid",
       "rw,commit=30,noatime,transport=fuse-native",
       "log=/tmp/x.log,relatime",
-      "degraded,deadline=250,master=1,resync-rate=20M",
+      "degraded,deadline=250,master=1,resync-rate=20M,nbd-connections=4",
     ]);
     expect(options).toMatchObject({
       cacheBytes: 2 ** 30,
@@ -36,6 +36,7 @@ describe("mount options", () => {
       deadlineMs: 250,
       master: "1",
       resyncBytesPerSecond: 20 * 2 ** 20,
+      remoteConnections: 4,
     });
     expect(options.vfsWords).toEqual(["suid", "noatime", "relatime"]);
   });
@@ -58,6 +59,8 @@ describe("mount options", () => {
     ["cache=lots", "cache takes a size"],
     ["commit=0", "mount option 'commit=0': commit takes seconds from 1 to 300"],
     ["deadline=1", "mount option 'deadline=1': deadline takes milliseconds from 100 to 600000"],
+    ["nbd-connections=0", "nbd-connections takes a number from 1 to 16"],
+    ["nbd-connections=17", "nbd-connections takes a number from 1 to 16"],
     ["master=best", "master takes newest, first, or a copy by index or UUID"],
     ["resync-rate=fast", "resync-rate takes bytes a second"],
     ["degraded=1", "unknown mount option 'degraded=1'"],

@@ -1,5 +1,6 @@
-// What a new connection goes through before requests do: the node at its end is recognised, and all writes that no flush
-// covers are written again, in an order that lets the latest win, and flushed. Then it is where the old one was.
+// What a new connection goes through before requests do: the node at its end is recognised, and, if there is no other connection,
+// all writes that no flush covers are written again, in an order that lets the latest win, and flushed. Then it is where the old
+// one was.
 // Invariants: I1 (nothing goes on before all of them are durable), I11 (none of them goes out late).
 
 import type { Clock, Timer } from "../../base/clock.ts";
@@ -19,12 +20,12 @@ export interface AdoptionOptions {
   readonly silenceMs: number;
   readonly requests: Requests;
   readonly tenure: Tenure;
+  /** There is no other one: the server may be another one than before. */
+  readonly isFirst: boolean;
   /** Rejects when this is not the node that it has to be. */
   readonly recognise: (read: ReadNow) => Promise<void>;
   /** It is up to date; with the number of writes that were sent again. Requests may go out at once. */
   readonly onReady: (connection: Connection, keptWrites: number) => void;
-  /** The server answered a request. */
-  readonly onAnswer: () => void;
   /** It is over, having been up to date. */
   readonly onLost: (connection: Connection, reason: Error) => void;
 }
@@ -48,10 +49,7 @@ export class Adoption {
     });
     this.#over.catch(() => undefined);
     this.#connection = new Connection(opened, {
-      onAnswer: (transaction, error) => {
-        transaction.settle(error);
-        if (this.#isReady) options.onAnswer();
-      },
+      onAnswer: (transaction, error) => transaction.settle(error),
       onLost: (reason) => (this.#isReady ? options.onLost(this.#connection, reason) : this.#end(reason)),
     });
   }
@@ -65,7 +63,7 @@ export class Adoption {
     try {
       this.#listen();
       const covered = requests.kept.lastNumber;
-      const keptWrites = await this.#bringUpToDate();
+      const keptWrites = await Promise.race([this.#bringUpToDate(), this.#over]);
       // It may have ended in the very moment in which the last answer came.
       if (this.#lost !== undefined) throw this.#lost;
       if (keptWrites > 0) requests.flushed(covered);
@@ -87,14 +85,14 @@ export class Adoption {
   }
 
   async #bringUpToDate(): Promise<number> {
-    const { recognise, requests } = this.#options;
+    const { recognise, requests, isFirst } = this.#options;
     await recognise(async (offsetBytes, target) => {
       const error = await this.#ask(offsetBytes, target.length, (asked) =>
         plainTransaction(asked, Command.READ, 0, [target]),
       );
       if (error !== undefined) throw new Error(`its server says ${error} to the first read`);
     });
-    if (requests.kept.count === 0) return 0;
+    if (requests.kept.count === 0 || !isFirst) return 0;
     const waves = requests.kept.waves();
     for (const wave of waves) {
       await Promise.all(

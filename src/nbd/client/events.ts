@@ -13,6 +13,14 @@ export type NodeEvent =
       readonly requests: number;
       readonly keptWrites: number;
     }
+  /** Others were made beside a new connection, or could not be; `trouble`: why there are fewer than wanted. */
+  | {
+      readonly kind: "widened";
+      readonly address: string;
+      readonly connections: number;
+      readonly wanted: number;
+      readonly trouble: string | undefined;
+    }
   | { readonly kind: "route-changed"; readonly from: string; readonly to: string; readonly reason: string }
   /** Every request fails from now on; only opening the node anew helps. */
   | { readonly kind: "gave-up"; readonly reason: string };
@@ -35,6 +43,11 @@ export function describeEvent({ node, event }: ObservedNode): string {
     case "reconnected": {
       const again = `${event.requests} requests and ${event.keptWrites} unflushed writes sent again`;
       return `${node}: back at ${event.address} after ${Math.round(event.awayMs)} ms; ${again}`;
+    }
+    case "widened": {
+      const { address, connections, wanted, trouble } = event;
+      if (trouble === undefined) return `${node}: ${connections} connections to ${address}`;
+      return `${node}: goes on with ${connections} of ${wanted} connections to ${address}: ${trouble}`;
     }
     case "route-changed":
       return `${node}: goes by ${event.to} now, not ${event.from}: ${event.reason}`;

@@ -63,6 +63,12 @@ export class NodeIdentity {
     if (!apart) this.#witness = undefined;
   }
 
+  /** Makes sure that this is the node we have, in whatever state it is. Rejects with NbdRefusedError when it is another one. */
+  async expect(read: ReadNow): Promise<void> {
+    if (this.#accepted.has(await this.#found(read))) return;
+    throw new NbdRefusedError("another-node", "another node answers there now, not the one that was here before");
+  }
+
   /**
    * Makes sure that this is the node we had. Rejects with NbdRefusedError when it is another one, with ContentLostError when it
    * is the same and has gone back to an earlier state. `kept` may be there or not.
@@ -72,9 +78,7 @@ export class NodeIdentity {
     kept: KeptWrites,
     isChanging: (offsetBytes: number, lengthBytes: number) => boolean,
   ): Promise<void> {
-    if (!this.#accepted.has(await this.#found(read))) {
-      throw new NbdRefusedError("another-node", "another node answers there now, not the one that was here before");
-    }
+    await this.expect(read);
     const witness = this.#witness;
     if (witness === undefined) return;
     const { offsetBytes, bytes } = witness;

@@ -1,20 +1,22 @@
 // The way to one export. When a connection is lost, another one is made, the node at its end recognised, what no flush covers
 // written again and flushed, and everything without an answer sent again, in the order it was asked for. Only when that takes
 // longer than the policy allows does anything fail; then everything does, for good: the copy is dropped (I2), and opened anew when
-// it comes back. Here is what state that is in, and who is told; the work is done by requests (requests.ts), adoption (adoption.ts)
-// and reconnecting (reconnecting.ts).
+// it comes back. Here is what state that is in, and who is told; the work is done by requests (requests.ts), adoption (adoption.ts),
+// widening (widening.ts) and reconnecting (reconnecting.ts).
 // Invariant I11: nothing is written later than the tenure (tenure.ts) allows.
 
 import { withinLimit } from "../../base/time-limit.ts";
 import { ContentLostError, DeviceError } from "../../device/device.ts";
 import { OpenError } from "../../device/open.ts";
 import { Adoption } from "./adoption.ts";
+import { Bundle } from "./bundle.ts";
 import type { Connection } from "./connection.ts";
 import type { NodeEvent } from "./events.ts";
 import { NodeIdentity, type ReadNow } from "./identity.ts";
 import type { LinkCounters, LinkState } from "./link-state.ts";
 import { openFailure } from "./open-failure.ts";
 import { Overdue } from "./overdue.ts";
+import { silenceMs } from "./policy.ts";
 import { Reconnecting } from "./reconnecting.ts";
 import { NbdRefusedError } from "./refused-error.ts";
 import { Requests } from "./requests.ts";
@@ -22,11 +24,9 @@ import { LATE, Tenure } from "./tenure.ts";
 import { stillHolds, type Terms, writeRefusal } from "./terms.ts";
 import { changes, type Transaction } from "./transaction.ts";
 import type { LinkOptions, Reached, Way } from "./way.ts";
+import { Widening } from "./widening.ts";
 
-/** A new connection may be silent for this part of the time a request has. */
-const SILENCE_PART = 4;
-const SILENCE_MIN_MS = 2000;
-/** What is under way when the address is changed may take this part of it. */
+/** What is under way when the address is changed may take this part of the time a request has. */
 const DRAIN_PART = 8;
 
 interface Away {
@@ -48,13 +48,17 @@ export class Link {
   readonly #identity: NodeIdentity;
   readonly #overdue: Overdue;
   readonly #reconnecting: Reconnecting;
+  readonly #widening: Widening;
   #state: LinkState = "connected";
   /** Ready for requests; undefined while there is none, or one that is being brought up to date. */
-  #connection: Connection | undefined;
+  #bundle: Bundle | undefined;
   #address: string;
   #adoption: Adoption | undefined;
   /** Since the last connection; undefined before the first. */
   #away: Away | undefined;
+  /** Resolves when the last change to a better address is over. */
+  #changed: Promise<void> = Promise.resolve();
+  #isClosing = false;
 
   private constructor(way: Way, options: LinkOptions, reached: Reached) {
     const { name, clock, policy } = options;
@@ -71,20 +75,23 @@ export class Link {
       ...{ name, clock, terms, identity: this.#identity, keptBytesMax: policy.keptBytesMax },
       onAsked: (transaction, isFirst) => {
         if (isFirst) this.#reconnecting.hurry();
-        if (this.#connection !== undefined) this.#send(this.#connection, transaction);
+        if (this.#bundle !== undefined) this.#send(this.#bundle, transaction);
         this.#overdue.watch();
       },
+      onAnswered: () => this.#reconnecting.proven(),
       onFlushFailed: (error) => this.#giveUp(error, `its server could not flush: ${error}`, true),
     });
     this.#overdue = new Overdue(way, options, {
       oldestMs: () => this.requests.oldestMs,
-      connection: () => this.#connection,
+      connections: () => this.#bundle,
       address: () => this.#address,
       onOverdue: () => this.#giveUp("ENOTCONN", `no answer within ${policy.timeoutMs} ms${this.#lastError}`),
-      onSilent: (connection, silentMs) => {
-        connection.destroy();
-        this.#lost(new Error(`no answer for ${Math.round(silentMs)} ms`));
-      },
+      onSilent: (silentMs) => this.#lost(new Error(`no answer for ${Math.round(silentMs)} ms`)),
+    });
+    this.#widening = new Widening(options, {
+      ...{ terms, requests: this.requests, identity: this.#identity, tenure: this.tenure },
+      onLost: (connection, reason) => this.#lostBy(connection, reason),
+      emit: (event) => this.#emit(event),
     });
     this.#reconnecting = new Reconnecting(way, options, {
       isWanted: () => this.#state === "reconnecting",
@@ -126,32 +133,36 @@ export class Link {
     return this.#way.addresses;
   }
 
+  /** Those in use. */
+  get connections(): number {
+    return this.#bundle?.count ?? 0;
+  }
+
   // ---- connections
 
   /** Sends a request, unless it is too late for that. */
-  #send(connection: Connection, transaction: Transaction): void {
-    if (!changes(transaction) || this.tenure.mayWrite(this.#nowMs)) connection.send(transaction);
+  #send(bundle: Bundle, transaction: Transaction): void {
+    if (!changes(transaction) || this.tenure.mayWrite(this.#nowMs)) bundle.send(transaction);
     else this.#giveUp("ESTALE", LATE);
   }
 
   /** Brings a new connection up to date, and everything that waits onto it. Rejects when it does not last that long. */
-  #adopt({ opened, address }: Reached, recognise: (read: ReadNow) => Promise<void>): Promise<void> {
+  #adopt(reached: Reached, recognise: (read: ReadNow) => Promise<void>): Promise<void> {
     const { name, requests, tenure } = this;
+    const { opened, address } = reached;
     const { clock, policy } = this.#options;
     this.#adoption = new Adoption(opened, {
-      ...{ name, clock, requests, tenure, recognise },
-      silenceMs: Math.max(SILENCE_MIN_MS, policy.timeoutMs / SILENCE_PART),
+      ...{ name, clock, requests, tenure, recognise, silenceMs: silenceMs(policy), isFirst: true },
       onReady: (connection, keptWrites) => {
         this.#state = "connected";
         this.#address = address;
         this.counters.roundTripMs = opened.terms.roundTripMs;
         this.#tellBack(keptWrites);
-        this.#use(connection, requests.pending);
+        const bundle = new Bundle(connection);
+        this.#use(bundle, requests.pending);
+        this.#widening.widen(bundle, reached);
       },
-      onAnswer: () => this.#reconnecting.proven(),
-      onLost: (connection, reason) => {
-        if (this.#connection === connection) this.#lost(reason);
-      },
+      onLost: (connection, reason) => this.#lostBy(connection, reason),
     });
     return this.#adoption.run();
   }
@@ -171,48 +182,59 @@ export class Link {
     this.#emit({ kind: "route-changed", from, to: address, reason: whyChanged ?? "it was lost" });
   }
 
-  /** Requests go by this connection from now on, those that wait first. */
-  #use(connection: Connection, waiting: Iterable<Transaction>): void {
-    this.#connection = connection;
+  /** Requests go by these connections from now on, those that wait first. */
+  #use(bundle: Bundle, waiting: Iterable<Transaction>): void {
+    this.#bundle = bundle;
     this.#overdue.begin();
     for (const transaction of [...waiting]) {
-      if (this.#connection !== connection) return;
-      this.#send(connection, transaction);
+      if (this.#bundle !== bundle) return;
+      this.#send(bundle, transaction);
     }
-    this.#way.watch(this.#address, (better) => void this.#changeOver(connection, better));
+    this.#way.watch(this.#address, (better) => {
+      if (this.#bundle === bundle) this.#changed = this.#changeOver(bundle, better);
+    });
   }
 
   /** Goes by another address although this one works, if what is under way is answered soon. */
-  async #changeOver(connection: Connection, better: string): Promise<void> {
-    if (this.#connection !== connection) return;
+  async #changeOver(bundle: Bundle, better: string): Promise<void> {
     // From here on requests wait.
-    this.#connection = undefined;
+    this.#bundle = undefined;
     const { clock, policy } = this.#options;
     const limit = { clock, ms: policy.timeoutMs / DRAIN_PART };
-    await withinLimit(connection.drained(), limit, () => new Error("late")).catch(() => undefined);
-    if (this.#state !== "connected") return connection.destroy();
-    // Whatever it does not get done there, it would have to do again by the better way.
-    if (connection.inFlight > 0 && !connection.isOver)
+    await withinLimit(bundle.drained(), limit, () => new Error("late")).catch(() => undefined);
+    if (this.#state !== "connected") return this.#drop(bundle);
+    // Whatever it does not get done there, it would have to do again by the better way. Goodbye can be said here as well.
+    if ((bundle.inFlight > 0 || this.#isClosing) && !bundle.isOver)
       return this.#use(
-        connection,
-        [...this.requests.pending].filter(({ cookie }) => !connection.has(cookie)),
+        bundle,
+        [...this.requests.pending].filter(({ cookie }) => !bundle.has(cookie)),
       );
     // No goodbye: a server of ours would take it for the end of our lease.
-    connection.destroy();
-    this.#restore(`${better} is better`);
+    this.#drop(bundle);
+    await this.#restore(`${better} is better`);
+  }
+
+  #drop(bundle: Bundle | undefined): void {
+    bundle?.destroy();
+    this.#widening.abandon();
+  }
+
+  #lostBy(connection: Connection, reason: Error): void {
+    if (this.#bundle?.includes(connection) === true) this.#lost(reason);
   }
 
   #lost(reason: Error): void {
-    this.#connection = undefined;
+    this.#drop(this.#bundle);
+    this.#bundle = undefined;
     this.#note(reason.message);
     this.#emit({ kind: "lost", address: this.#address, reason: reason.message });
-    this.#restore();
+    void this.#restore();
   }
 
-  #restore(whyChanged?: string): void {
+  #restore(whyChanged?: string): Promise<void> {
     this.#state = "reconnecting";
     this.#away = { sinceMs: this.#nowMs, from: this.#address, whyChanged };
-    void this.#reconnecting.restore();
+    return this.#reconnecting.restore();
   }
 
   /** Goes on by a new connection, if it leads to what we had, and that is ours still. */
@@ -258,24 +280,30 @@ export class Link {
   }
 
   #leave(): void {
-    this.#connection?.destroy();
-    this.#connection = undefined;
+    this.#drop(this.#bundle);
+    this.#bundle = undefined;
     this.#adoption?.abandon();
     this.#reconnecting.hurry();
     this.#way.close();
   }
 
-  /** Waits for what is under way, which is bounded by the policy, and leaves. */
+  /**
+   * Waits for what is under way, which is bounded by the policy, and leaves. Connections on the way are waited for as well: the one
+   * that leaves last must say goodbye, or a server of ours keeps our lease.
+   */
   async close(): Promise<void> {
+    this.#isClosing = true;
     await this.requests.answered();
+    const { clock, policy } = this.#options;
+    const settled = this.#changed.then(() => this.#widening.settled);
+    await withinLimit(settled, { clock, ms: policy.timeoutMs }, () => new Error("late")).catch(() => undefined);
     if (this.#state === "closed") return;
-    const connection = this.#state === "connected" ? this.#connection : undefined;
+    const bundle = this.#state === "connected" ? this.#bundle : undefined;
     this.#state = "closed";
     this.#overdue.end();
-    connection?.close();
-    if (connection !== undefined) this.#connection = undefined;
-    else this.#leave();
-    this.#way.close();
+    bundle?.close();
+    if (bundle !== undefined) this.#bundle = undefined;
+    this.#leave();
     this.requests.close();
   }
 

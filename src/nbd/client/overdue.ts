@@ -2,7 +2,7 @@
 // may be slow, or the way there is cut, which is asked where there are other ways.
 
 import type { Timer } from "../../base/clock.ts";
-import type { Connection } from "./connection.ts";
+import type { Bundle } from "./bundle.ts";
 import { Silence } from "./silence.ts";
 import type { LinkOptions, Way } from "./way.ts";
 
@@ -14,12 +14,12 @@ const LOOKS_PER_TIMEOUT = 20;
 export interface Watched {
   /** When the oldest request without an answer was asked for; undefined when there is none. */
   readonly oldestMs: () => number | undefined;
-  readonly connection: () => Connection | undefined;
+  readonly connections: () => Bundle | undefined;
   readonly address: () => string;
   /** A request had no answer in all the time it may take. */
   readonly onOverdue: () => void;
-  /** Nothing came by this connection for so long, and its address does not answer. */
-  readonly onSilent: (connection: Connection, silentMs: number) => void;
+  /** Nothing came by these connections for so long, and their address does not answer. */
+  readonly onSilent: (silentMs: number) => void;
 }
 
 export class Overdue {
@@ -37,7 +37,7 @@ export class Overdue {
     this.#silence = new Silence(options.clock);
   }
 
-  /** A new connection is in use. */
+  /** New connections are in use. */
   begin(): void {
     this.#silence = new Silence(this.#options.clock);
   }
@@ -61,17 +61,17 @@ export class Overdue {
   }
 
   async #doubt(waitedMs: number): Promise<void> {
-    const connection = this.#watched.connection();
-    if (connection === undefined || this.#way.addresses.length < 2) return;
+    const bundle = this.#watched.connections();
+    if (bundle === undefined || this.#way.addresses.length < 2) return;
     const patienceMs = this.#options.policy.timeoutMs / DOUBT_PART;
-    const sinceMs = this.#silence.since(connection.receivedBytes);
+    const sinceMs = this.#silence.since(bundle.receivedBytes);
     if (Math.min(waitedMs, this.#nowMs - sinceMs) < patienceMs || this.#doubting) return;
     this.#doubting = true;
     const answers = await this.#way.answers(this.#watched.address(), patienceMs);
     this.#doubting = false;
-    if (answers || this.#watched.connection() !== connection) return;
-    if (this.#silence.since(connection.receivedBytes) > sinceMs) return;
-    this.#watched.onSilent(connection, this.#nowMs - sinceMs);
+    if (answers || this.#watched.connections() !== bundle) return;
+    if (this.#silence.since(bundle.receivedBytes) > sinceMs) return;
+    this.#watched.onSilent(this.#nowMs - sinceMs);
   }
 
   get #nowMs(): number {

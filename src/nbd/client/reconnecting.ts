@@ -3,13 +3,9 @@
 // it: a server that hangs up on a certain request is not asked for it without a pause.
 
 import { ContentLostError, DeviceError } from "../../device/device.ts";
-import { backoffMs } from "./policy.ts";
+import { attemptMs, backoffMs } from "./policy.ts";
 import { NbdRefusedError } from "./refused-error.ts";
 import type { LinkOptions, Reached, Way } from "./way.ts";
-
-/** An attempt may take this part of the time a request has. */
-const ATTEMPT_PART = 4;
-const ATTEMPT_MIN_MS = 1000;
 
 export interface Reconnected {
   /** A connection is wanted still. */
@@ -73,7 +69,7 @@ export class Reconnecting {
   async #attempt(): Promise<boolean> {
     let reached: Reached | undefined;
     try {
-      reached = await this.#way.reach(Math.max(ATTEMPT_MIN_MS, this.#options.policy.timeoutMs / ATTEMPT_PART));
+      reached = await this.#way.reach(attemptMs(this.#options.policy));
       // Given up, or closed, while that went on.
       if (!this.#link.isWanted()) reached.opened.destroy();
       else await this.#link.adopt(reached);

@@ -31,6 +31,8 @@ export interface RequestsOptions {
   readonly keptBytesMax: number;
   /** There is a new one to be sent, if it can be; `isFirst`: nothing else waits. */
   readonly onAsked: (transaction: Transaction, isFirst: boolean) => void;
+  /** The server answered one. */
+  readonly onAnswered: () => void;
   /** The server could not flush. */
   readonly onFlushFailed: (error: string) => void;
 }
@@ -202,6 +204,7 @@ export class Requests {
     return new Promise((resolve, reject) => {
       const settle = (error: string | undefined): void => {
         this.#pending.delete(cookie);
+        if (this.#failure === undefined) this.#options.onAnswered();
         settled(transaction, error);
         if (this.#pending.size === 0) for (const wake of this.#idle.splice(0)) wake();
         if (error === undefined) resolve();

@@ -5,13 +5,14 @@
 import type { Socket } from "node:net";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { withinLimit } from "../../base/time-limit.ts";
-import type { RemoteTarget } from "../target.ts";
+import type { RemoteAddress, RemoteTarget } from "../target.ts";
 import type { LeaseContext } from "../wire/lease-context.ts";
 import { dial } from "./dial.ts";
 import { encrypt } from "./encryption.ts";
 import { Negotiation } from "./negotiation.ts";
 import { NbdRefusedError } from "./refused-error.ts";
 import { isBetter, Route } from "./route.ts";
+import type { OpenExport } from "./terms.ts";
 import type { Reached, Way } from "./way.ts";
 
 export interface RoutesOptions {
@@ -146,26 +147,35 @@ export class Routes implements Way {
 
   async #open(route: Route, limitMs: number): Promise<Reached> {
     try {
-      const opened = await this.#attempt(route, limitMs, (negotiation) => negotiation.open());
+      let peer = route.address;
+      const opened = await this.#attempt(route, limitMs, (negotiation, { remoteAddress, remotePort }) => {
+        // A name may stand for several machines.
+        if (remoteAddress !== undefined && remotePort !== undefined) peer = { host: remoteAddress, port: remotePort };
+        return negotiation.open();
+      });
       route.answered(opened.terms.roundTripMs);
-      return { opened, address: route.name };
+      const another = (slot: number, attemptMs: number): Promise<OpenExport> =>
+        this.#attempt(route, attemptMs, (negotiation) => negotiation.open(), { peer, slot });
+      return { opened, address: route.name, another };
     } catch (error) {
       route.failed();
       throw error;
     }
   }
 
-  /** Negotiates with one address; the socket is left open only when `work` succeeds. */
+  /** Negotiates with one address, as `beside` says or by its name; the socket is left open only when `work` succeeds. */
   async #attempt<T>(
     { address, name }: Route,
     limitMs: number,
     work: (negotiation: Negotiation, socket: Socket) => Promise<T>,
+    beside?: { readonly peer: RemoteAddress; readonly slot: number },
   ): Promise<T> {
-    const { clock, lease } = this.#options;
+    const { clock } = this.#options;
+    const lease = beside === undefined ? this.#options.lease : { ...this.#options.lease, slot: beside.slot };
     const { tls, exportName } = this.#target;
     let socket: Socket | undefined;
     const negotiate = async (): Promise<T> => {
-      const stream = await dial(address, (made) => {
+      const stream = await dial(beside?.peer ?? address, (made) => {
         socket = made;
         if (this.#closed) made.destroy();
         this.#sockets.add(made);

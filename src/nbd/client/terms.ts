@@ -38,9 +38,12 @@ export interface OpenExport {
 
 export const offers = ({ flags }: Terms, flag: number): boolean => (flags & flag) !== 0;
 
+/** Flags that may go without harm. */
+const DISPENSABLE = TransmissionFlag.ROTATIONAL | TransmissionFlag.CAN_MULTI_CONN;
+
 /** What was agreed on before, `now` offers as well: the export can be gone on with. */
 export function stillHolds(before: Terms, now: Terms): boolean {
-  const lacking = before.flags & ~now.flags & ~TransmissionFlag.ROTATIONAL;
+  const lacking = before.flags & ~now.flags & ~DISPENSABLE;
   const turnedReadOnly = ~before.flags & now.flags & TransmissionFlag.READ_ONLY;
   return (
     now.sizeBytes === before.sizeBytes &&

@@ -9,6 +9,8 @@ import type { OpenExport } from "./terms.ts";
 export interface Reached {
   readonly opened: OpenExport;
   readonly address: string;
+  /** Opens the export once more, with the very server that this leads to. `slot`: which of our connections it is (LeaseContext). */
+  readonly another: (slot: number, attemptMs: number) => Promise<OpenExport>;
 }
 
 export interface Way {

@@ -9,16 +9,16 @@ import type { Export } from "./export.ts";
 import type { Admission, Holder } from "./lease.ts";
 import type { Visitor } from "./visitor.ts";
 
+/** Whether TLS is to be had, and must be had before anything else; or has begun. */
+export type TlsState = "none" | "allowed" | "required" | "begun";
+
 export interface Negotiation {
   readonly source: ByteSource;
   readonly sink: ByteSink;
   readonly catalogue: Catalogue;
   readonly visitor: Visitor;
   readonly holder: Holder;
-  /** TLS is asked for, and has not begun. */
-  readonly mustSecure: boolean;
-  /** TLS is to be had. */
-  readonly canSecure: boolean;
+  readonly tls: TlsState;
   /** The client asked to be spared 124 zeroes. */
   readonly noZeroes: boolean;
   /** Rejects with NbdClosedError when the connection ends, whoever ended it. */

@@ -8,7 +8,7 @@ import { ByteSource } from "../wire/byte-source.ts";
 import { HandshakeFlag } from "../wire/constants.ts";
 import { NbdClosedError, NbdProtocolError } from "../wire/errors.ts";
 import { CLIENT_FLAGS_BYTES, decodeClientFlags, encodeGreeting } from "../wire/greeting.ts";
-import type { Negotiation, OpenExport } from "./agreement.ts";
+import type { Negotiation, OpenExport, TlsState } from "./agreement.ts";
 import type { Catalogue } from "./catalogue.ts";
 import { InFlight } from "./in-flight.ts";
 import type { Admission } from "./lease.ts";
@@ -26,8 +26,9 @@ export interface ConnectionOptions {
   readonly catalogue: Catalogue;
   readonly limits: ServerLimits;
   readonly clock: Clock;
-  /** TLS is required where it is given. */
+  /** TLS is required where it is given, unless plaintext is allowed as well. */
   readonly tls: TlsKeys | undefined;
+  readonly plaintextAllowed?: boolean;
   readonly log: (line: string) => void;
   /** Whether one more connection may have an export open. */
   readonly hasRoom: () => boolean;
@@ -115,16 +116,17 @@ export class Connection {
 
   /** Everything up to the first request. Undefined when the client left before that. */
   async #open(): Promise<OpenExport | undefined> {
-    const { clock, limits, tls } = this.#options;
+    const { clock, limits, tls, plaintextAllowed = false } = this.#options;
     const timer = clock.after(limits.handshakeMs, () => this.#hangUp("hung up on: took too long to open an export"));
     try {
       this.#sink.send(encodeGreeting(HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES));
       const flags = decodeClientFlags(await this.#source.take(CLIENT_FLAGS_BYTES, "client flags"));
       const noZeroes = (flags & HandshakeFlag.NO_ZEROES) !== 0;
-      let outcome = await negotiate(this.#negotiation(noZeroes, tls !== undefined));
+      const offered = plaintextAllowed ? "allowed" : "required";
+      let outcome = await negotiate(this.#negotiation(noZeroes, tls === undefined ? "none" : offered));
       if (outcome.kind === "secure") {
         await this.#secure(tls as TlsKeys);
-        outcome = await negotiate(this.#negotiation(noZeroes, false));
+        outcome = await negotiate(this.#negotiation(noZeroes, "begun"));
       }
       return outcome.kind === "open" ? outcome.opened : undefined;
     } finally {
@@ -132,8 +134,8 @@ export class Connection {
     }
   }
 
-  #negotiation(noZeroes: boolean, mustSecure: boolean): Negotiation {
-    const { catalogue, tls, hasRoom } = this.#options;
+  #negotiation(noZeroes: boolean, tls: TlsState): Negotiation {
+    const { catalogue, hasRoom } = this.#options;
     return {
       gone: endOf(this.#stream),
       hasRoom,
@@ -142,8 +144,7 @@ export class Connection {
       catalogue,
       visitor: this.#visitor,
       holder: this,
-      mustSecure,
-      canSecure: tls !== undefined,
+      tls,
       noZeroes,
       isDraining: () => this.#isDraining,
       admitted: (admission) => (this.#admission = admission),

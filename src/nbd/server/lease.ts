@@ -5,6 +5,7 @@
 
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Random } from "../../base/random.ts";
+import { FIRST_SLOT } from "../wire/lease-context.ts";
 import type { LeaseRecord } from "./lease-record.ts";
 
 /**
@@ -40,7 +41,7 @@ interface Entry {
   readonly holder: Holder;
   readonly slot: number;
   readonly left: Promise<void>;
-  /** Another connection has its slot. */
+  /** Another connection took its place. */
   isReplaced: boolean;
 }
 
@@ -115,7 +116,7 @@ export class Lease {
     if (reader !== undefined)
       throw new LeaseRefused(`is being read by ${reader.label}, and a writer would need it alone`);
     const owner = claim.kind === "owner" ? claim.owner : undefined;
-    const slot = claim.kind === "owner" ? claim.slot : 0;
+    const slot = claim.kind === "owner" ? claim.slot : FIRST_SLOT;
     this.#refuseOthers(owner);
     const writer = this.#lend(claim.kind === "owner" ? claim : undefined, holder);
     writer.timer?.cancel();
@@ -166,7 +167,8 @@ export class Lease {
   }
 
   #admitWriter(writer: Writer, slot: number, holder: Holder): Admission {
-    const replaced = [...writer.entries].filter((entry) => entry.slot === slot);
+    // The first connection of a client that has begun anew, or lost all it had: what it asked for by others is over as well.
+    const replaced = [...writer.entries].filter((entry) => slot === FIRST_SLOT || entry.slot === slot);
     let hasLeft = (): void => undefined;
     const left = new Promise<void>((resolve) => (hasLeft = resolve));
     const entry: Entry = { holder, slot, left, isReplaced: false };

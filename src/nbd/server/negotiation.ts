@@ -56,7 +56,7 @@ async function answer(
     return { kind: "ended" };
   }
   if (option === Option.STARTTLS) return startTls(negotiation, data, reply, refuse);
-  if (negotiation.mustSecure) {
+  if (negotiation.tls === "required") {
     if (option === Option.EXPORT_NAME)
       throw new NbdProtocolError("option EXPORT_NAME", "in plaintext; TLS is required");
     refuse({ type: OptionReply.ERR_TLS_REQD, message: "TLS is required here" });
@@ -92,18 +92,18 @@ async function answer(
 }
 
 function startTls(
-  { canSecure, mustSecure }: Negotiation,
+  { tls }: Negotiation,
   data: Uint8Array,
   reply: Reply,
   refuse: (refusal: Refusal) => void,
 ): Negotiated | undefined {
   if (data.length > 0) throw new NbdProtocolError("option STARTTLS", "has data");
-  if (mustSecure) {
+  if (tls === "required" || tls === "allowed") {
     reply(OptionReply.ACK);
     return { kind: "secure" };
   }
-  const message = canSecure ? "TLS has begun already" : "there is no TLS here";
-  refuse({ type: canSecure ? OptionReply.ERR_INVALID : OptionReply.ERR_POLICY, message });
+  if (tls === "begun") refuse({ type: OptionReply.ERR_INVALID, message: "TLS has begun already" });
+  else refuse({ type: OptionReply.ERR_POLICY, message: "there is no TLS here" });
   return undefined;
 }
 

@@ -2,6 +2,7 @@
 
 import { Info, OptionReply, TransmissionFlag } from "../wire/constants.ts";
 import { encodeInfo } from "../wire/info.ts";
+import { FIRST_SLOT } from "../wire/lease-context.ts";
 import { decodeExportQuery } from "../wire/option.ts";
 import type { Export } from "./export.ts";
 import { type Admission, type Claim, LeaseRefused } from "./lease.ts";
@@ -19,8 +20,9 @@ export async function admit(negotiation: Negotiation, agreed: Agreed, name: stri
     return { refusal: { type: OptionReply.ERR_SHUTDOWN, message: "the server is shutting down" } };
   const contexts = agreed.contexts?.exportName === name ? agreed.contexts.selected : [];
   const claim = claimOf(negotiation, found, contexts);
-  // An owner takes the place of a connection of its own.
-  if (!negotiation.hasRoom() && !(claim.kind === "owner" && found.lease.isHeldBy(claim.owner))) {
+  // An owner takes the place of its own connections.
+  const takesPlace = claim.kind === "owner" && claim.slot === FIRST_SLOT && found.lease.isHeldBy(claim.owner);
+  if (!negotiation.hasRoom() && !takesPlace) {
     negotiation.log("refused: there are as many open exports as there may be");
     return {
       refusal: { type: OptionReply.ERR_POLICY, message: "the server has all the connections that it may have" },

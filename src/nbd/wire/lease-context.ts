@@ -4,7 +4,7 @@
 
 /**
  * `owner`: the same for all connections of one client, known to nobody else. `slot`: which of its connections this is; a new one
- * takes the place of the old one in the same slot. `reader`: it will only read, and wants no lease.
+ * takes the place of the old one in the same slot, one in the first slot that of all. `reader`: it will only read, and wants no lease.
  */
 export type LeaseContext =
   | { readonly kind: "owner"; readonly owner: string; readonly slot: number }
@@ -13,6 +13,8 @@ export type LeaseContext =
 export const LEASE_NAMESPACE = "h2ts:";
 export const OWNER_MIN_CHARS = 16;
 export const OWNER_MAX_CHARS = 64;
+/** A client that has no other connection, or gave them all up, connects here. */
+export const FIRST_SLOT = 0;
 /** Slots are 0 … this number. */
 export const SLOT_MAX = 15;
 

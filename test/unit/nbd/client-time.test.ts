@@ -9,6 +9,7 @@ import type { NodeEvent } from "../../../src/nbd/client/events.ts";
 import { Link } from "../../../src/nbd/client/link.ts";
 import { Negotiation } from "../../../src/nbd/client/negotiation.ts";
 import { POLICY_DEFAULT, type RemotePolicy } from "../../../src/nbd/client/policy.ts";
+import type { OpenExport } from "../../../src/nbd/client/terms.ts";
 import type { Reached, Way } from "../../../src/nbd/client/way.ts";
 import { DEFAULT_LIMITS } from "../../../src/nbd/server/limits.ts";
 import { NbdClosedError } from "../../../src/nbd/wire/errors.ts";
@@ -38,6 +39,10 @@ class ClosableWay implements Way {
   isOpen = true;
   /** The server has no leases. */
   isForeign = false;
+  /** Nobody gets there before. */
+  passable: Promise<void> = Promise.resolve();
+  /** Nobody learns before that a further connection is there. */
+  beside: Promise<void> = Promise.resolve();
   /** To be called when another address is better. */
   onBetter: (address: string) => void = () => undefined;
   #stream: Duplex | undefined;
@@ -45,12 +50,22 @@ class ClosableWay implements Way {
   async reach(): Promise<Reached> {
     this.triedMs.push(clock.monotonicMs());
     if (!this.isOpen) throw new NbdClosedError("connecting", true);
+    await this.passable;
     this.#stream = scene.connect();
-    const lease = { kind: "owner", owner: OWNER, slot: 0 } as const;
-    const negotiation = await Negotiation.begin(this.#stream, { exportName: "x", clock, lease, encrypt: undefined });
+    const opened = await this.#open(this.#stream, 0);
+    const another = async (slot: number): Promise<OpenExport> => {
+      const beside = await this.#open(scene.connect(), slot);
+      await this.beside;
+      return beside;
+    };
+    return { opened, address: "the server", another };
+  }
+
+  async #open(stream: Duplex, slot: number): Promise<OpenExport> {
+    const lease = { kind: "owner", owner: OWNER, slot } as const;
+    const negotiation = await Negotiation.begin(stream, { exportName: "x", clock, lease, encrypt: undefined });
     const opened = await negotiation.open();
-    const terms = { ...opened.terms, ...(this.isForeign && { lease: undefined }) };
-    return { opened: { ...opened, terms }, address: "the server" };
+    return { ...opened, terms: { ...opened.terms, ...(this.isForeign && { lease: undefined }) } };
   }
 
   /** It can be connected anew at once. */
@@ -165,6 +180,27 @@ describe("a server that hangs up at a certain request", () => {
   });
 });
 
+describe("a server that hangs up at a certain request after it let in further connections", () => {
+  it("is asked for it with growing pauses all the same: those were no requests", async () => {
+    const device = new SimulatedDevice("disk", SIZE_BYTES);
+    scene = new ServerScene({ clock, limits: DEFAULT_LIMITS, device });
+    const link = await open({ timeoutMs: 60_000, connections: 3 });
+    await quiet();
+    way.triedMs.length = 0;
+    let most = 0;
+    device.write = async () => {
+      for (let i = 0; i < 5; i++) await quiet();
+      most = Math.max(most, link.connections);
+      way.drop();
+    };
+    await write(link);
+    for (let ms = 0; ms < 5000; ms += 10) await pass(10);
+    expect(most).toBe(3);
+    expect(way.triedMs.length).toBeGreaterThan(5);
+    expect(way.triedMs.length).toBeLessThan(12);
+  });
+});
+
 describe("another address that is better", () => {
   it("is changed to when what is under way is answered soon; else it goes on by the one in use", async () => {
     const link = await open({ timeoutMs: 8000 });
@@ -186,6 +222,76 @@ describe("another address that is better", () => {
     await pass(1);
     expect(way.triedMs).toHaveLength(1);
     expect((await write(link)).said).toBe("done");
+  });
+});
+
+describe("a link that is closed while it changes its address", () => {
+  /** The server keeps the lease of a client that did not say goodbye. */
+  const closed = async (link: Link): Promise<{ isHeld: boolean }> => {
+    const closing = link.close();
+    closing.catch(() => undefined);
+    await quiet();
+    return {
+      get isHeld() {
+        return scene.served.lease.isHeld;
+      },
+    };
+  };
+
+  it("says goodbye by the one in use when the other is not there yet", async () => {
+    const link = await open({ timeoutMs: 8000 });
+    const letGo = holdNext("write");
+    await write(link);
+    way.onBetter("the other one");
+    const closing = await closed(link);
+    expect(closing.isHeld).toBe(true);
+    letGo();
+    await pass(1);
+    expect(closing.isHeld).toBe(false);
+    expect(way.triedMs).toHaveLength(1);
+  });
+
+  it("says goodbye by the other when the one in use is no more", async () => {
+    const link = await open({ timeoutMs: 8000 });
+    let letPass = (): void => undefined;
+    way.passable = new Promise((resolve) => (letPass = resolve));
+    way.onBetter("the other one");
+    await quiet();
+    await pass(1);
+    expect(link.state).toBe("reconnecting");
+    const closing = await closed(link);
+    letPass();
+    await quiet();
+    expect(closing.isHeld).toBe(false);
+    expect(link.state).toBe("closed");
+  });
+
+  it("or makes a further connection, says goodbye by all of them", async () => {
+    let letPass = (): void => undefined;
+    const link = await open({ connections: 2 });
+    await quiet();
+    expect(link.connections).toBe(2);
+    await link.close();
+    await quiet();
+    way.beside = new Promise((resolve) => (letPass = resolve));
+    const again = await open({ connections: 2 });
+    const closing = await closed(again);
+    letPass();
+    await quiet();
+    expect(closing.isHeld).toBe(false);
+  });
+
+  it("does not wait for longer than a request would", async () => {
+    const link = await open({ timeoutMs: 8000 });
+    way.passable = new Promise(() => undefined);
+    way.onBetter("the other one");
+    await quiet();
+    await pass(1);
+    await closed(link);
+    await pass(7999);
+    expect(link.state).toBe("reconnecting");
+    await pass(1);
+    expect(link.state).toBe("closed");
   });
 });
 

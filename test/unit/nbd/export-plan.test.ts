@@ -46,7 +46,27 @@ describe("what to export", () => {
     expect(warnings.join()).toMatch(/everybody may read/);
   });
 
+  it("is served by TLS alone where there are keys, unless plaintext is asked for by a word", () => {
+    const pskFile = join(folder, "keys");
+    const tlsOf = (flags: Partial<ExportFlags>): unknown => {
+      warnings.length = 0;
+      const { tls, plaintextAllowed } = plan(["x"], { ...flags, listen: [":1"] });
+      return { keys: tls?.psk?.size, plaintextAllowed, warned: warnings.filter((line) => line.includes("network")) };
+    };
+    expect(tlsOf({ pskFile })).toEqual({ keys: 1, plaintextAllowed: false, warned: [] });
+    expect(tlsOf({ pskFile, tls: "require" })).toEqual({ keys: 1, plaintextAllowed: false, warned: [] });
+    const allowed = { keys: 1, plaintextAllowed: true, warned: [expect.stringMatching(/does not ask for TLS/)] };
+    expect(tlsOf({ pskFile, tls: "allow" })).toEqual(allowed);
+    const off = { keys: undefined, plaintextAllowed: false, warned: [expect.stringMatching(/there is no TLS/)] };
+    expect(tlsOf({ tls: "off" })).toEqual(off);
+    expect(tlsOf({ pskFile, tls: "off" })).toEqual(off);
+  });
+
   it.each([
+    [["x"], { tls: "yes" }, /--tls yes: give one of require, allow, off/],
+    [["x"], { tls: "require" }, /--tls require needs keys/],
+    [["x"], { tls: "allow" }, /--tls allow needs keys/],
+    [["x"], { tls: "off", pskFile: "missing", allow: ["alice"] }, /only --psk-file or --tls-ca can prove/],
     [[], {}, /give a target/],
     [["x", "sub/x"], {}, /two exports would be named x/],
     [["x"], { listen: ["nowhere:99999"] }, /no address/],

@@ -60,14 +60,14 @@ describe("the lease of an export", () => {
 
   it("lets its owner in again in other slots, and in the same one when the old connection's requests are over", async () => {
     const scene = new ServerScene();
-    const old = await scene.opened([owner(ALICE, 0)]);
-    const beside = await scene.opened([owner(ALICE, 1)]);
+    const old = await scene.opened([owner(ALICE, 1)]);
+    const beside = await scene.opened([owner(ALICE, 2)]);
     let letGo = (): void => undefined;
     const until = new Promise<void>((resolve) => (letGo = resolve));
     scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
     old.send(Command.WRITE, 0, 4, 0, Buffer.from("late"));
     await new Promise((resolve) => setTimeout(resolve, 10));
-    const next = await asking(scene, owner(ALICE, 0));
+    const next = await asking(scene, owner(ALICE, 1));
     let isIn = false;
     const going = next.go().then((flags) => {
       isIn = true;
@@ -81,6 +81,27 @@ describe("the lease of an export", () => {
     await next.write(0, Buffer.from("next"));
     expect((await beside.ask(Command.READ, 0, 4)).data.toString()).toBe("next");
     expect(scene.lines).toContain("client 1: cut off: another connection takes its place");
+  });
+
+  it("lets its owner begin anew in the first slot when the requests of all its connections are over", async () => {
+    const scene = new ServerScene();
+    const first = await scene.opened([owner(ALICE, 0)]);
+    const beside = await scene.opened([owner(ALICE, 1)]);
+    let letGo = (): void => undefined;
+    const until = new Promise<void>((resolve) => (letGo = resolve));
+    scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
+    beside.send(Command.WRITE, 0, 4, 0, Buffer.from("late"));
+    await expect.poll(() => scene.device.calls.write).toBe(1);
+    const next = await asking(scene, owner(ALICE, 0));
+    let isIn = false;
+    const going = next.go().then(() => (isIn = true));
+    for (const old of [first, beside]) await expect(old.source.take(1, "reply")).rejects.toThrow();
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(isIn).toBe(false);
+    letGo();
+    await going;
+    await next.write(0, Buffer.from("next"));
+    expect((await next.ask(Command.READ, 0, 4)).data.toString()).toBe("next");
   });
 
   it("does not keep those who wait for its old requests, which may never end, when they give up", async () => {

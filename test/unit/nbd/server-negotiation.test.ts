@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { AllowList } from "../../../src/nbd/server/allow-list.ts";
 import { Catalogue } from "../../../src/nbd/server/catalogue.ts";
-import { Info, Option, OptionReply, TransmissionFlag } from "../../../src/nbd/wire/constants.ts";
+import { Command, Info, Option, OptionReply, TransmissionFlag } from "../../../src/nbd/wire/constants.ts";
 import { NbdClosedError } from "../../../src/nbd/wire/errors.ts";
 import { decodeInfo } from "../../../src/nbd/wire/info.ts";
 import { encodeExportName, encodeOption, encodeMetaContextQuery } from "../../../src/nbd/wire/option.ts";
@@ -101,6 +101,20 @@ describe("with TLS asked for", () => {
     await expect(client.source.take(1, "reply")).rejects.toBeInstanceOf(NbdClosedError);
     await scene.ended();
     expect(scene.device.calls.read).toBe(0);
+  });
+
+  it("and plaintext allowed, both are served; what was agreed on in plaintext ends with it", async () => {
+    const scene = new ServerScene({ tls, plaintextAllowed: true });
+    const plain = await scene.opened();
+    expect((await plain.ask(Command.READ, 0, 4)).error).toBe(0);
+    plain.leave();
+    const secured = await scene.client();
+    expect((await secured.option(Option.STRUCTURED_REPLY)).type).toBe(OptionReply.ACK);
+    expect((await secured.option(Option.STARTTLS)).type).toBe(OptionReply.ACK);
+    secured.sink.send(encodeOption(Option.LIST));
+    await secured.source.skip(1_000_000, "whatever").catch(() => undefined);
+    await scene.ended();
+    expect(scene.lines.at(-1)).toContain("TLS handshake");
   });
 
   it("plaintext sent along with STARTTLS, for the time after it, ends the connection", async () => {
