@@ -1,7 +1,7 @@
 // Replay: what was completed after the newest root, carried out again from its records, before anybody is served. A pure
 // function of root and records, committed as one (I4). The places that records name are claimed before anything is
 // allocated (trap 4); past what is known to be flushed each named block is verified on every copy, made good where it is
-// bad, and where no copy has it the log ends (trap 4a); where requests are sent again, only that record is left out. A volume that can only be read gets the same state, in memory.
+// bad, and where no copy has it the log ends (trap 4a); where requests are sent again, only that record is left out, if nobody was answered. A volume that can only be read gets the same state, in memory.
 
 import { FsError } from "../base/errno.ts";
 import type { BlockRead, CopySet } from "../copies/copy-set.ts";
@@ -34,8 +34,8 @@ export interface PendingLog {
   readonly sureBytes: number;
   /** The log was read from media, and there is nothing in it, not even a part of a record. */
   readonly isEmpty: boolean;
-  /** What nobody was answered is asked for again. */
-  readonly resent: boolean;
+  /** Where the records begin that nobody was answered yet because their blocks were on the way: those requests are sent again. */
+  readonly waiting: ReadonlySet<number> | undefined;
   /** Bytes of its stream whose requests were answered. */
   readonly answeredBytes: number;
   /** Places that are not to be given out before the replay is committed. */
@@ -65,7 +65,7 @@ export async function findPending(
       records: [...readRecords(found.stream)],
       sureBytes,
       isEmpty: found.stream.length === 0 && !dropLost,
-      resent: false,
+      waiting: undefined,
       answeredBytes: Infinity,
       segments,
       claimed: [],
@@ -75,16 +75,32 @@ export async function findPending(
   if (kept === undefined) {
     throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
   }
-  const { stream, landedBytes: sureBytes, answeredBytes } = kept;
+  const { stream, landedBytes: sureBytes, answeredBytes, waiting } = kept;
   return {
     records: [...readRecords(stream)],
     sureBytes,
     isEmpty: false,
-    resent: true,
+    waiting,
     answeredBytes,
     segments,
     claimed: [],
   };
+}
+
+/** A log goes on from its root for a commit and what had to be given up of it: transactions farther ahead are crafted (I12). */
+const TRANSACTIONS_AHEAD_MAX = 1024;
+
+/** The newest transaction that any record names: inodes keep it. `open`: the one open now. Throws FsError EIO for nonsense. */
+export function newestTransaction({ records }: PendingLog, open: number): number {
+  let newest = 0;
+  for (const { operation } of records) {
+    if (operation?.op === "create" && operation.generation !== undefined) {
+      newest = Math.max(newest, operation.generation);
+      if (operation.generation < 0) newest = Infinity;
+    }
+  }
+  if (newest <= open + TRANSACTIONS_AHEAD_MAX) return newest;
+  throw new FsError("EIO", "the log names a transaction that never was; run fsck.h2ts");
 }
 
 /** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use. */
@@ -132,6 +148,9 @@ export function releasePending(pending: PendingLog, store: BlockStore, adopted: 
 const LOSS_ADVICE =
   "the log goes on from it: give all copies, or have fsck.h2ts --resync --select-master go back to what one copy has";
 
+const ANSWERED_ADVICE =
+  "file data that a program was told is written can't be read from any copy at hand; unmount, and mount again with all copies";
+
 const placeKey = (copy: number, kib: number): string => `${copy}:${kib}`;
 
 /** Thrown inside an operation whose blocks came to lie otherwise than when it was carried out first. */
@@ -160,9 +179,10 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
     if (operation !== undefined) {
       const early = await soundBlocks(record, pending.sureBytes, parts);
       if (early === undefined) {
-        // Its blocks never arrived, so nobody was answered: the kernel asks again. What came after it may have been answered.
-        if (pending.resent) continue;
-        return adopted;
+        if (pending.waiting === undefined) return adopted;
+        // Nobody was answered: the kernel asks again. What came after it may have been answered.
+        if (pending.waiting.has(record.beginBytes)) continue;
+        throw new FsError("EIO", ANSWERED_ADVICE);
       }
       try {
         result = await carryOut(operation, early, parts, adopted);
