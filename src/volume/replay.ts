@@ -66,7 +66,7 @@ export async function findPending(
       sureBytes,
       isEmpty: found.stream.length === 0 && !dropLost,
       waiting: undefined,
-      answeredBytes: Infinity,
+      answeredBytes: 0,
       segments,
       claimed: [],
     };
@@ -192,7 +192,9 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
         throw new FsError("EIO", `${error.message}; ${LOSS_ADVICE}`);
       }
     }
-    const owed = requestId !== 0 && (endBytes > pending.answeredBytes || operation === undefined);
+    // Only in the mount that the request came from: in another one the kernel's ids begin again (trap 4b).
+    const isSameMount = pending.waiting !== undefined;
+    const owed = isSameMount && requestId !== 0 && (endBytes > pending.answeredBytes || operation === undefined);
     if (owed && result !== undefined) parts.onResult(requestId, result);
   }
   return adopted;

@@ -201,6 +201,22 @@ describe("a request whose answer is owed over several processes (trap 4b)", () =
     expect((await next.takeOver()).volume.replayed(REQUEST)).toBeUndefined();
   });
 
+  it("is owed to nobody by the next mount, in which the kernel counts requests from the beginning again", async () => {
+    const real = await opened(81, 1);
+    await real.fs.makeDirectory(ROOT, name("made"), 0o755, { ...CALLER, requestId: REQUEST });
+    const next = await real.takeOver();
+    expect(next.volume.replayed(REQUEST)).toBeDefined();
+    // The answer is in the log now, and so is an operation of another request.
+    await next.fs.makeDirectory(ROOT, name("more"), 0o755, { ...CALLER, requestId: REQUEST + 1 });
+    await next.fs.sync();
+    const mounted = await next.atRest().reopened();
+    const resent = await mounted.takeOver();
+    for (const { volume, fs } of [mounted, resent]) {
+      expect((await fs.lookup(ROOT, name("more")))?.ino).toBeDefined();
+      expect([volume.replayed(REQUEST), volume.replayed(REQUEST + 1)]).toEqual([undefined, undefined]);
+    }
+  });
+
   it("never waits for a device once it is recorded: appending is in its record whole", async () => {
     const real = await opened(78, 1);
     const ino = await fileOn(real, "file");
