@@ -1,9 +1,11 @@
 // A process killed at the worst of moments, and whoever comes after it, too: what was answered is there or the mount refuses to go
-// on, nothing is done twice, and a copy that failed is not trusted again because nobody is left who remembers (I2, I4, traps 3, 4a, 4b, 6).
+// on, nothing is done twice, and a copy that failed is not trusted again because nobody is left who remembers (I2, I4, traps 3, 4a, 4b, 4c, 6).
 
 import { describe, expect, it } from "vitest";
+import { formatUuid } from "../../src/base/uuid.ts";
 import type { SimulatedDevice } from "../../src/device/simulated.ts";
 import { KIB, ROOT_SLOTS, slotOffsets } from "../../src/format/geometry.ts";
+import { rootLogId } from "../../src/format/root-log.ts";
 import { Journal } from "../../src/log/journal.ts";
 import { copyOf, JOURNAL_BYTES, MIB, SimulatedVolume } from "../model/simulated-volume.ts";
 import { copiesOf, devicesOver, formatted, type Images, mount, mountOn, type Mounted } from "./copies-scene.ts";
@@ -171,6 +173,24 @@ describe("what is made while a commit is under way (trap 6)", () => {
         expect(await inodes(killed), `root issued: ${isIssued}, kill ${kills}`).toEqual(made);
       }
     }
+  });
+});
+
+describe("the log of a volume that was taken over (trap 4c)", () => {
+  it.each([true, false])("is a fresh one, whether there was something to carry out or not (%s)", async (worked) => {
+    const real = await opened(82, 2);
+    const logIds: string[] = [];
+    const noteLog = async (now: SimulatedVolume): Promise<void> => {
+      logIds.push(formatUuid(rootLogId((await now.atRest().newestRoot()).view)));
+    };
+    await noteLog(real);
+    for (let next = real, kills = 0; kills < 3; kills++) {
+      if (worked) await next.fs.makeDirectory(ROOT, name(`made ${kills}`), 0o755, CALLER);
+      if (worked) await next.fs.sync();
+      next = await next.takeOver();
+      await noteLog(next);
+    }
+    expect(new Set(logIds).size).toBe(4);
   });
 });
 
