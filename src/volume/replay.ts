@@ -4,7 +4,7 @@
 // bad, and where no copy has it the log ends (trap 4a); where requests are sent again, only that record is left out, if nobody was answered. A volume that can only be read gets the same state, in memory.
 
 import { FsError } from "../base/errno.ts";
-import type { BlockRead, CopySet } from "../copies/copy-set.ts";
+import type { BlockRead, Copy, CopySet } from "../copies/copy-set.ts";
 import { DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
 import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
 import { rootSequence } from "../format/root-block.ts";
@@ -177,7 +177,7 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
     const { operation, requestId, endBytes } = record;
     let { result } = record;
     if (operation !== undefined) {
-      const early = await soundBlocks(record, pending.sureBytes, parts);
+      const early = await soundBlocks(record, pending, parts);
       if (early === undefined) {
         if (pending.waiting === undefined) return adopted;
         // Nobody was answered: the kernel asks again. What came after it may have been answered.
@@ -270,23 +270,27 @@ async function withContent(operation: Operation, early: readonly EarlyBlock[], p
  */
 async function soundBlocks(
   { early, endBytes }: Recorded,
-  sureBytes: number,
+  { sureBytes, waiting }: PendingLog,
   parts: ReplayParts,
 ): Promise<EarlyBlock[] | undefined> {
-  const sound: EarlyBlock[] = [];
-  for (const block of early) {
+  const sound = early.map((block) => {
     const pointers = block.pointers.map((kib, copy) => {
       const at = parts.copies.copy(copy);
       const usable = at?.standing === "in-sync" && at.placeRefusal(kib, DATA_WINDOW_BYTES) === undefined;
       return usable ? kib : 0;
     });
-    if (pointers.every((kib) => kib === 0)) return undefined;
-    const named = { ...block, pointers };
-    if (endBytes > sureBytes && !(await madeGood(named, parts))) return undefined;
-    sound.push(named);
-  }
-  return sound;
+    return { ...block, pointers };
+  });
+  if (sound.some(({ pointers }) => pointers.every((kib) => kib === 0))) return undefined;
+  // What a server was given and did not flush goes with it; nobody is left who would send it again.
+  const isFar = ({ pointers }: EarlyBlock): boolean =>
+    waiting !== undefined && pointers.some((kib, copy) => kib !== 0 && isElsewhere(parts.copies.copy(copy)));
+  const doubtful = sound.filter((block) => endBytes > sureBytes || isFar(block));
+  const good = await Promise.all(doubtful.map((block) => madeGood(block, parts)));
+  return good.every((isGood) => isGood) ? sound : undefined;
 }
+
+const isElsewhere = (copy: Copy | undefined): boolean => copy?.device.distanceMs !== undefined;
 
 /** Looks at a block on every copy and writes it where it is bad, which needs no place but its own. False when no copy has it. */
 async function madeGood({ pointers, check }: EarlyBlock, parts: ReplayParts): Promise<boolean> {

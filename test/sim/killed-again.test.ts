@@ -62,6 +62,26 @@ describe("a write whose blocks can't be read by whoever takes over (trap 4a)", (
     await expect(real.takeOver()).rejects.toThrow(/was told is written can't be read/);
   });
 
+  it("is looked at on a server, which may have lost it since, and made good there (trap 4a)", async () => {
+    const { real, answered } = await twoWrites(83, 2);
+    const at = blockOf(real.devices[1]!, 2);
+    for (const isFar of [false, true]) {
+      const devices = devicesOver(real.devices.map(({ image }) => copyOf(image)));
+      const memory = (real.journal as Uint8Array).slice();
+      // All that was written is said to have arrived.
+      const journal = new Journal(memory);
+      journal.landedBytes = journal.endBytes;
+      if (isFar) Object.defineProperty(devices[1], "distanceMs", { value: 3 });
+      devices[1]!.image.write(at, new Uint8Array(WINDOW_BYTES));
+      const copies = await copiesOf(83, devices);
+      const { fs } = await mountOn(84, devices, copies, { journal, takeOver: true, start: false });
+      expect((await fs.getAttributes(answered)).size).toBe(WINDOW_BYTES);
+      const back = new Uint8Array(WINDOW_BYTES);
+      devices[1]!.image.read(at, back);
+      expect(back[0]).toBe(isFar ? 2 : 0);
+    }
+  });
+
   it("is not answered as written when every copy refused it", async () => {
     const real = await opened(73, 2);
     const ino = await fileOn(real, "lost");
