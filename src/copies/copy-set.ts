@@ -55,6 +55,8 @@ export class CopySet {
   readonly open: OpenDevice;
   /** One line for each target that could not be used. */
   absent: readonly string[] = [];
+  /** Called at the moment a copy fails, before anybody goes on without it. */
+  onFailed: () => void = () => undefined;
   /** Called when a copy is found to have failed, so that a commit drops it soon. */
   onFailure: () => void = () => undefined;
   /** Called when somebody else turned out to write to this volume. */
@@ -127,6 +129,7 @@ export class CopySet {
   add(copy: Copy): void {
     assert(copy.index < COPIES_MAX && this.#byIndex[copy.index] === undefined, `copy ${copy.index} twice`);
     this.#byIndex[copy.index] = copy;
+    copy.onFailed = () => this.onFailed();
     this.#copies = [...this.#copies, copy].sort((a, b) => a.index - b.index);
   }
 

@@ -61,6 +61,8 @@ export class Copy {
   #failure: DeviceError | undefined;
   #stalled = false;
   #restored = false;
+  /** Called once, when it fails. */
+  onFailed: () => void = () => undefined;
   readonly nodeUuids: readonly Uuid[];
   /** In the order of the row. */
   readonly nodes: readonly RowNode[];
@@ -121,7 +123,9 @@ export class Copy {
 
   /** Gives the copy up: it takes no more writes, and the next commit goes on without it (I2). */
   fail(error: DeviceError): void {
+    const isFirst = this.#failure === undefined;
     this.#failure ??= error;
+    if (isFirst) this.onFailed();
     this.#stalled ||= error.code === "ETIMEDOUT";
     this.#gate.thaw(0);
     if (this.#stalled) for (const wake of this.#waiting) wake();

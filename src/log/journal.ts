@@ -7,12 +7,40 @@
 import { assert } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
 
-const HEAD_BYTES = 64;
-const MAGIC = 0x4832_4a4e;
+const HEAD_BYTES = 1024;
+const MAGIC = 0x4832_4a50;
 /** What one record takes at most: 1 MiB of data and what describes it. */
 export const RECORD_BYTES_MAX = 1024 * 1024 + 64 * 1024;
+/** Room kept for what is written again behind a root: as many results as there may be requests without an answer. */
+const RESULTS_BYTES_MAX = 256 * 1024;
 
-const Head = { MAGIC: 0, START: 1, END: 2, BASE: 3, SEAL: 4, SEAL_SEQUENCE: 5, LANDED: 6, ANSWERED: 7 } as const;
+const Head = {
+  MAGIC: 0,
+  START: 1,
+  END: 2,
+  BASE: 3,
+  SEAL: 4,
+  SEAL_SEQUENCE: 5,
+  LANDED: 6,
+  ANSWERED: 7,
+  ISSUED: 8,
+  FAILED: 9,
+  /** From here on: places of records that wait for their blocks, each plus one; 0 for none. */
+  WAITING: 16,
+} as const;
+/** More than requests are ever carried out together (src/fuse/kernel/session.ts). */
+const WAITING_MAX = HEAD_BYTES / 8 - Head.WAITING;
+
+/** What a process before us completed after a root. Positions count from where that root ends the stream. */
+export interface Kept {
+  readonly stream: Uint8Array;
+  /** Before this, what records name besides themselves had reached every copy. */
+  readonly landedBytes: number;
+  /** Before this, every request was answered. */
+  readonly answeredBytes: number;
+  /** Where the records begin of those that were not answered yet because their blocks were on the way. */
+  readonly waiting: ReadonlySet<number>;
+}
 
 export class Journal {
   readonly #head: Float64Array;
@@ -59,6 +87,39 @@ export class Journal {
     this.#head[Head.ANSWERED] = position;
   }
 
+  /** The highest sequence of any root sealed: one may be on a copy that is not at hand. */
+  get issuedSequence(): number {
+    return this.#get(Head.ISSUED);
+  }
+
+  /** Bit per copy that failed a write or flush and is in sync by the newest durable root still (I2). */
+  get failedCopies(): number {
+    return this.#get(Head.FAILED);
+  }
+
+  set failedCopies(mask: number) {
+    this.#head[Head.FAILED] = mask;
+  }
+
+  /**
+   * Says that whoever asked for the record appended next is not answered before `arrived` is called with what this returns.
+   * Undefined when too many wait: then it counts as answered.
+   */
+  awaitBlocks(): number | undefined {
+    for (let slot = 0; slot < WAITING_MAX; slot++) {
+      const waiting = this.#get(Head.WAITING + slot);
+      if (waiting > this.startBytes) continue;
+      this.#head[Head.WAITING + slot] = this.endBytes + 1;
+      return slot;
+    }
+    return undefined;
+  }
+
+  /** The blocks are with the copies: from now on the request may be answered. */
+  arrived(slot: number): void {
+    this.#head[Head.WAITING + slot] = 0;
+  }
+
   /** True when a commit should begin, so that there is always room. */
   get wantsCommit(): boolean {
     return this.endBytes - this.startBytes > this.#ring.length / 4;
@@ -66,7 +127,7 @@ export class Journal {
 
   /** True when the next record may find no room. */
   get isFull(): boolean {
-    return this.endBytes - this.startBytes > this.#ring.length - RECORD_BYTES_MAX;
+    return this.endBytes - this.startBytes > this.#ring.length - RECORD_BYTES_MAX - RESULTS_BYTES_MAX;
   }
 
   /** Appends one record, given in pieces. Returns where it begins. */
@@ -103,6 +164,8 @@ export class Journal {
 
   /** Says that the root of this sequence, about to be written, will hold everything appended so far. */
   sealed(sequence: number): void {
+    assert(sequence > this.issuedSequence, `root ${sequence} is sealed twice`);
+    this.#head[Head.ISSUED] = sequence;
     this.#head[Head.SEAL_SEQUENCE] = 0;
     this.#head[Head.SEAL] = this.endBytes;
     this.#head[Head.SEAL_SEQUENCE] = sequence;
@@ -117,8 +180,9 @@ export class Journal {
   rootDurable(): void {
     const sequence = this.#get(Head.SEAL_SEQUENCE);
     assert(sequence !== 0, "a root is durable that was not sealed");
-    this.#head[Head.START] = this.#get(Head.SEAL);
+    // In this order: the root before this one does not count any more once what it lacks is forgotten.
     this.#head[Head.BASE] = sequence;
+    this.#head[Head.START] = this.#get(Head.SEAL);
     this.#head[Head.SEAL_SEQUENCE] = 0;
   }
 
@@ -127,6 +191,7 @@ export class Journal {
     this.#head[Head.SEAL_SEQUENCE] = 0;
     this.#head[Head.START] = this.endBytes;
     this.#head[Head.LANDED] = this.endBytes;
+    this.#head[Head.ISSUED] = sequence;
     this.#head[Head.BASE] = sequence;
   }
 
@@ -134,9 +199,7 @@ export class Journal {
    * What a process before us completed after the root of `sequence`, the newest on media; undefined when that root is
    * none the journal knows, so that it tells nothing about it.
    */
-  after(
-    sequence: number,
-  ): { readonly stream: Uint8Array; readonly landedBytes: number; readonly answeredBytes: number } | undefined {
+  after(sequence: number): Kept | undefined {
     let from: number;
     if (sequence === this.#get(Head.SEAL_SEQUENCE) && sequence !== 0) from = this.sealBytes;
     else if (sequence === this.#get(Head.BASE) && sequence !== 0) from = this.startBytes;
@@ -144,6 +207,8 @@ export class Journal {
     const stream = new Uint8Array(this.endBytes - from);
     this.read(from, stream);
     const since = (field: number): number => Math.max(0, this.#get(field) - from);
-    return { stream, landedBytes: since(Head.LANDED), answeredBytes: since(Head.ANSWERED) };
+    const waiting = new Set<number>();
+    for (let slot = 0; slot < WAITING_MAX; slot++) waiting.add(this.#get(Head.WAITING + slot) - 1 - from);
+    return { stream, landedBytes: since(Head.LANDED), answeredBytes: since(Head.ANSWERED), waiting };
   }
 }

@@ -115,6 +115,7 @@ export function createInode(
   gid: number,
   nlink: number,
   time: Timespec,
+  generation = state.store.tid,
 ): Block {
   const { store } = state;
   const pfs = state.editPfs();
@@ -124,7 +125,7 @@ export function createInode(
   const v = inode.view;
   setInodeMagic(v);
   setInodeNumber(v, ino);
-  setInodeGeneration(v, store.tid);
+  setInodeGeneration(v, generation);
   setInodeMode(v, mode);
   setInodeUid(v, uid);
   setInodeGid(v, gid);

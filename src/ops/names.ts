@@ -110,6 +110,7 @@ export function create(state: PfsState, operation: CreateOperation): OperationRe
     setgidParent ? inodeGid(parent.view) : operation.gid,
     nlink,
     time,
+    operation.generation,
   );
   setInodeRdev(inode.view, operation.rdevMajor, operation.rdevMinor);
   setInodeCopies(inode.view, inodeCopies(parent.view));

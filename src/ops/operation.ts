@@ -32,6 +32,11 @@ export interface CreateOperation {
   /** Where a symbolic link points. */
   readonly target?: Uint8Array;
   readonly time: Timespec;
+  /**
+   * The transaction open at first, which tells the inode from any other that ever had its number; replayed in another one it is the
+   * same: the kernel calls an inode stale that comes back with another (trap 6). Absent in records of earlier versions.
+   */
+  readonly generation?: number;
 }
 
 export interface LinkOperation {

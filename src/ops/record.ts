@@ -13,24 +13,23 @@ import type { Operation, OperationResult } from "./operation.ts";
 type FieldType = "number" | "boolean" | "bytes" | "latin1" | "time";
 type FieldSpec = readonly [name: string, type: FieldType, presence?: "optional"];
 
-/** Position is the kind's number in a record: only ever append. `repair` is fsck's own and never logged. */
+const CREATE: readonly FieldSpec[] = [
+  ["parent", "number"],
+  ["name", "bytes", "optional"],
+  ["ino", "number"],
+  ["mode", "number"],
+  ["umask", "number"],
+  ["uid", "number"],
+  ["gid", "number"],
+  ["rdevMajor", "number"],
+  ["rdevMinor", "number"],
+  ["target", "bytes", "optional"],
+  ["time", "time"],
+];
+
+/** Position is the kind's number in a record: only ever append; the last of an operation is the one written. `repair` is fsck's own and never logged. */
 const KINDS: readonly (readonly [op: Operation["op"], fields: readonly FieldSpec[]])[] = [
-  [
-    "create",
-    [
-      ["parent", "number"],
-      ["name", "bytes", "optional"],
-      ["ino", "number"],
-      ["mode", "number"],
-      ["umask", "number"],
-      ["uid", "number"],
-      ["gid", "number"],
-      ["rdevMajor", "number"],
-      ["rdevMinor", "number"],
-      ["target", "bytes", "optional"],
-      ["time", "time"],
-    ],
-  ],
+  ["create", CREATE],
   [
     "link",
     [
@@ -131,6 +130,7 @@ const KINDS: readonly (readonly [op: Operation["op"], fields: readonly FieldSpec
     ],
   ],
   ["release", [["ino", "number"]]],
+  ["create", [...CREATE, ["generation", "number", "optional"]]],
 ];
 
 const NUMBER_OF = new Map(KINDS.map(([op], number) => [op, number]));
@@ -148,7 +148,8 @@ export interface Recorded {
   /** The kernel's id of the request it was part of, 0 for none. */
   readonly requestId: number;
   readonly early: readonly EarlyBlock[];
-  /** Where its record ends in the stream. */
+  /** Where its record begins in the stream, and where it ends. */
+  readonly beginBytes: number;
   readonly endBytes: number;
 }
 
@@ -303,8 +304,9 @@ class Reader {
     this.#end = endBytes;
     const kind = this.#view.getUint8(from + 4);
     const requestId = this.#view.getFloat64(from + 6, true);
-    if (kind === RESULT_KIND) return { operation: undefined, result: this.#result(), requestId, early: [], endBytes };
-    return { ...this.#operation(kind, this.#view.getUint8(from + 5)), requestId, endBytes };
+    const place = { requestId, beginBytes: from, endBytes };
+    if (kind === RESULT_KIND) return { operation: undefined, result: this.#result(), early: [], ...place };
+    return { ...this.#operation(kind, this.#view.getUint8(from + 5)), ...place };
   }
 
   #operation(number: number, earlyCount: number): Pick<Recorded, "operation" | "early"> {

@@ -37,7 +37,10 @@ import {
 import { ReadStreams } from "./streams.ts";
 
 /** What the filesystem needs of a volume. */
-export type FileSystemVolume = Pick<Volume, "view" | "apply" | "replayed" | "answered" | "barrier" | "statfs">;
+export type FileSystemVolume = Pick<
+  Volume,
+  "view" | "apply" | "replayed" | "answered" | "barrier" | "statfs" | "transaction"
+>;
 
 /** Unit in which statfs counts. */
 const STATISTICS_BLOCK_BYTES = 4096;
@@ -192,7 +195,8 @@ export class FileSystem implements FileSystemRequests {
     return after(this.#newIno(), (ino) => {
       // The kernel holds an unnamed file from the start; counted before, so that it is not released at once.
       this.#lookups.add(ino);
-      const operation = { op: "create", ...creation, ino, uid, gid, umask, time: this.#now() } as const;
+      const generation = this.#volume.transaction;
+      const operation = { op: "create", ...creation, ino, uid, gid, umask, time: this.#now(), generation } as const;
       let result: Eventually<OperationResult>;
       try {
         result = this.#apply(operation, caller);
@@ -419,8 +423,8 @@ export class FileSystem implements FileSystemRequests {
 
   // ---- the whole
 
-  answered(): void {
-    this.#volume.answered();
+  answered(all: boolean): void {
+    this.#volume.answered(all);
   }
 
   /** Of the copy with least room: what every copy has to hold can't exceed it. */

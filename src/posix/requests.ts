@@ -147,6 +147,9 @@ export interface FileSystemRequests {
   ): Eventually<void>;
   removeXattr(ino: number, name: string, caller: Caller): Eventually<void>;
   statistics(): FileSystemStatistics;
-  /** Told now and then that every request so far has its answer. */
-  answered?(): void;
+  /**
+   * Told now and then that every request carried out so far has its answer, so that nothing is kept for a process that may follow; `all`:
+   * none is under way, those sent again included.
+   */
+  answered?(all: boolean): void;
 }

@@ -166,12 +166,11 @@ export class Engine {
     const claim = givesSpaceBack(operation) ? Claim.DELETING : Claim.ORDINARY;
     const result = this.#wholly(claim, () => execute(this.#state, operation));
     this.#committer.noteChange();
-    this.#intent?.record(operation, requestId);
+    const arrived = this.#intent?.record(operation, requestId);
     if (this.#wantsCommit() && !this.#committer.isRunning) {
       this.#committer.barrier().catch(() => undefined); // The failure is kept and turns the volume read-only.
     }
-    // The record names blocks instead of their content: it tells the whole only when they are where another process finds them.
-    return this.#intent?.landing()?.then(() => result) ?? result;
+    return arrived?.then(() => result) ?? result;
   }
 
   /**

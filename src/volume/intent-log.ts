@@ -6,6 +6,7 @@
 // moment it is durable nobody is answered, because either root may be the one that a crash leaves.
 
 import { assert } from "../base/assert.ts";
+import { FsError } from "../base/errno.ts";
 import type { Random } from "../base/random.ts";
 import { randomUuid } from "../base/uuid.ts";
 import type { BlockWrite } from "../copies/block-io.ts";
@@ -67,6 +68,8 @@ export class IntentLog {
     this.#segments = new Segments(parts.store.freemaps);
     this.#flushedBytes = journal.endBytes;
     parts.store.logged = true;
+    parts.copies.onFailed = () => this.#noteFailed();
+    this.#noteFailed();
   }
 
   // ---- requests of a process before this one
@@ -80,20 +83,37 @@ export class IntentLog {
     return this.#results.get(requestId);
   }
 
-  /** Every request given to us is answered, those given to a process before us included. */
-  answered(): void {
-    this.#results.clear();
+  /** Every request that was carried out is answered; `all`: also those that were given to a process before us. */
+  answered(all: boolean): void {
+    if (all) this.#results.clear();
     this.journal.answeredBytes = this.journal.endBytes;
   }
 
   // ---- recording
 
-  /** Notes an operation that was carried out just now, with what it wrote early. */
-  record(operation: Operation, requestId: number): void {
+  /**
+   * Notes an operation that was carried out just now, with what it wrote early. The record names blocks instead of their content:
+   * it tells the whole only when they are where another process finds them. Whoever asked is answered when what this returns resolves;
+   * it rejects with FsError EIO when no copy took them. Undefined when the record names none.
+   */
+  record(operation: Operation, requestId: number): Promise<void> | undefined {
     // The end of a file may be elsewhere at replay: its blocks would not lie at windows that the record can name.
     const early = operation.op === "write" && !operation.append ? this.#store.early.blocks : [];
-    this.journal.append(this.#recorder.encode(operation, requestId, early));
+    const pieces = this.#recorder.encode(operation, requestId, early);
+    const onTheWay = early.length === 0 ? undefined : this.#onTheWay.at(-1);
+    // Before the record: none that is found waited without saying so.
+    const waiting = onTheWay === undefined ? undefined : this.journal.awaitBlocks();
+    this.journal.append(pieces);
     if (this.#onTheWay.length === 0) this.#landed();
+    return onTheWay?.done.then(() => this.#arrived(waiting));
+  }
+
+  /** With no copy left that took them the blocks are nowhere: that must not be answered as if it were done. */
+  #arrived(waiting: number | undefined): void {
+    if (this.#copies.active.length === 0 || this.#copies.fenced !== undefined) {
+      throw new FsError("EIO", "no copy took the data; the volume can only be read");
+    }
+    if (waiting !== undefined) this.journal.arrived(waiting);
   }
 
   /** Early blocks of the operation at hand are on their way to the copies until `done` resolves. */
@@ -106,15 +126,20 @@ export class IntentLog {
     });
   }
 
+  /** Some copy failed: whoever comes after us must not go on with it as if nothing had been (I2). */
+  #noteFailed(): void {
+    this.journal.failedCopies |= this.#failed;
+  }
+
+  /** Bit per copy that failed and was not dropped yet. */
+  get #failed(): number {
+    return this.#copies.failed.reduce((mask, copy) => mask | copy.bit, 0);
+  }
+
   /** A copy that failed may lack any of it: what is named on it counts again when a root without it is durable. */
   #landed(): void {
     if (!this.#mayLand || this.#copies.failed.length > 0) return;
     this.journal.landedBytes = this.#onTheWay[0]?.position ?? this.journal.endBytes;
-  }
-
-  /** Resolves when the early blocks of the operation recorded last are with the copies; undefined when it names none. */
-  landing(): Promise<void> | undefined {
-    return this.#store.early.blocks.length === 0 ? undefined : this.#onTheWay.at(-1)?.done;
   }
 
   // ---- beginning
@@ -200,10 +225,8 @@ export class IntentLog {
     this.#next?.end();
     this.journal.sealed(sequence);
     // In the root from now on, and no more in the journal: who comes after us must still know what to answer.
-    for (const [requestId, result] of this.#results) {
-      if (this.journal.isFull) break;
+    for (const [requestId, result] of this.#results)
       this.journal.append(this.#recorder.encodeResult(requestId, result));
-    }
     const identity = { id: randomUuid(this.#random), seed: logSeed(sequence, rootEpoch(root)), mask: inSync };
     this.#next = Log.begin(identity, this.#segments, this.journal, this.journal.sealBytes);
     setRootLog(root, this.#next?.id, this.#next?.head ?? []);
@@ -232,6 +255,7 @@ export class IntentLog {
   rootDurable(): void {
     this.#flushedBytes = Math.max(this.#flushedBytes, this.journal.sealBytes);
     this.journal.rootDurable();
+    this.journal.failedCopies = this.#failed;
     this.#current?.end();
     this.#current = this.#next;
     this.#next = undefined;

@@ -35,7 +35,7 @@ import { freemapFor } from "./freemap-trees.ts";
 import { IntentLog } from "./intent-log.ts";
 import { Members } from "./members.ts";
 import { holdOlder, loadSummaries, type RebuiltFreemap, rebuildFreemaps } from "./open-freemaps.ts";
-import { claimPending, findPending, releasePending, replay } from "./replay.ts";
+import { claimPending, findPending, newestTransaction, releasePending, replay } from "./replay.ts";
 import { rolledBackCopies } from "./rolled-back.ts";
 import { checkRootRefs, imageBlock, memberSizes, rulesFor } from "./root-image.ts";
 import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions, type VolumeParts } from "./volume.ts";
@@ -104,9 +104,32 @@ async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<Chos
 /** Whoever takes over knows which root was the newest: no acknowledged one can be hidden on a copy that is not here (`findPending`). */
 const knowsNewest = ({ takeOver, journal }: OpenOptions): boolean => takeOver === true && journal?.hasBegun === true;
 
+/**
+ * Copies that failed under the process before us are left behind, as that was about to do (I2): the system tells once only that a
+ * flush failed, and then calls lost pages clean. Throws FsError EIO when no others are in sync.
+ */
+function withoutFailed(chosen: ChosenRoot, { copies }: CopySet, options: OpenOptions): ChosenRoot {
+  const mask = knowsNewest(options) ? (options.journal?.failedCopies ?? 0) : 0;
+  const failed = copies.filter((copy) => copy.standing === "in-sync" && (mask & copy.bit) !== 0);
+  if (failed.length === 0) return chosen;
+  if (copies.every((copy) => copy.standing !== "in-sync" || failed.includes(copy))) {
+    const names = failed.map(({ name }) => name).join(", ");
+    throw new FsError(
+      "EIO",
+      `${names}: every copy in sync failed a write or flush; unmount, see to them, and mount again`,
+    );
+  }
+  for (const copy of failed) {
+    // What a server had before the flush that failed may be gone with it (I6).
+    copy.standing = copy.device.distanceMs === undefined ? "stale" : "unknown";
+    copy.reason = "failed before the worker died";
+  }
+  return { ...chosen, lost: failed.reduce((lost, copy) => lost | copy.bit, chosen.lost) };
+}
+
 async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: Heartbeat): Promise<Volume> {
   const rings = await readRings(copies);
-  const chosen = await chooseTrusted(rings, options);
+  const chosen = withoutFailed(await chooseTrusted(rings, options), copies, options);
   const rootImage = imageBlock(chosen.image.slice());
   const { view } = rootImage;
   if (options.recount === true) recountMembers(view);
@@ -120,7 +143,9 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const rules = rulesFor(view);
   checkRootRefs(rules, rootImage);
   const store = newStore(copies, rules, checkType, options);
-  store.tid = Math.max(chosen.highestSequence, rootSequence(view)) + 1;
+  // A root that the process before us sealed may be on a copy that is not here: its sequence must not come to mean another one.
+  const issuedSequence = knowsNewest(options) ? (options.journal?.issuedSequence ?? 0) : 0;
+  store.tid = Math.max(chosen.highestSequence, rootSequence(view), issuedSequence) + 1;
   const freemaps = memberSizes(view).flatMap((sizeKib, index) =>
     sizeKib === 0 ? [] : [freemapFor(store, rootImage, index, sizeKib)],
   );
@@ -132,7 +157,10 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     journal: options.takeOver === true ? options.journal : undefined,
     dropLost,
   });
-  if (pending !== undefined) await claimPending(pending, store, copies);
+  if (pending !== undefined) {
+    store.tid = Math.max(store.tid, newestTransaction(pending, store.tid));
+    await claimPending(pending, store, copies);
+  }
   if (options.rebuildFreemap === undefined && !readOnly) await holdOlder(store, rootImage, rules, chosen);
 
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;

@@ -1,10 +1,10 @@
 // Replay: what was completed after the newest root, carried out again from its records, before anybody is served. A pure
 // function of root and records, committed as one (I4). The places that records name are claimed before anything is
 // allocated (trap 4); past what is known to be flushed each named block is verified on every copy, made good where it is
-// bad, and where no copy has it the log ends (trap 4a); where requests are sent again, only that record is left out. A volume that can only be read gets the same state, in memory.
+// bad, and where no copy has it the log ends (trap 4a); where requests are sent again, only that record is left out, if nobody was answered. A volume that can only be read gets the same state, in memory.
 
 import { FsError } from "../base/errno.ts";
-import type { BlockRead, CopySet } from "../copies/copy-set.ts";
+import type { BlockRead, Copy, CopySet } from "../copies/copy-set.ts";
 import { DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
 import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
 import { rootSequence } from "../format/root-block.ts";
@@ -34,8 +34,8 @@ export interface PendingLog {
   readonly sureBytes: number;
   /** The log was read from media, and there is nothing in it, not even a part of a record. */
   readonly isEmpty: boolean;
-  /** What nobody was answered is asked for again. */
-  readonly resent: boolean;
+  /** Where the records begin that nobody was answered yet because their blocks were on the way: those requests are sent again. */
+  readonly waiting: ReadonlySet<number> | undefined;
   /** Bytes of its stream whose requests were answered. */
   readonly answeredBytes: number;
   /** Places that are not to be given out before the replay is committed. */
@@ -65,8 +65,8 @@ export async function findPending(
       records: [...readRecords(found.stream)],
       sureBytes,
       isEmpty: found.stream.length === 0 && !dropLost,
-      resent: false,
-      answeredBytes: Infinity,
+      waiting: undefined,
+      answeredBytes: 0,
       segments,
       claimed: [],
     };
@@ -75,16 +75,32 @@ export async function findPending(
   if (kept === undefined) {
     throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
   }
-  const { stream, landedBytes: sureBytes, answeredBytes } = kept;
+  const { stream, landedBytes: sureBytes, answeredBytes, waiting } = kept;
   return {
     records: [...readRecords(stream)],
     sureBytes,
     isEmpty: false,
-    resent: true,
+    waiting,
     answeredBytes,
     segments,
     claimed: [],
   };
+}
+
+/** A log goes on from its root for a commit and what had to be given up of it: transactions farther ahead are crafted (I12). */
+const TRANSACTIONS_AHEAD_MAX = 1024;
+
+/** The newest transaction that any record names: inodes keep it. `open`: the one open now. Throws FsError EIO for nonsense. */
+export function newestTransaction({ records }: PendingLog, open: number): number {
+  let newest = 0;
+  for (const { operation } of records) {
+    if (operation?.op === "create" && operation.generation !== undefined) {
+      newest = Math.max(newest, operation.generation);
+      if (operation.generation < 0) newest = Infinity;
+    }
+  }
+  if (newest <= open + TRANSACTIONS_AHEAD_MAX) return newest;
+  throw new FsError("EIO", "the log names a transaction that never was; run fsck.h2ts");
 }
 
 /** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use. */
@@ -132,6 +148,9 @@ export function releasePending(pending: PendingLog, store: BlockStore, adopted: 
 const LOSS_ADVICE =
   "the log goes on from it: give all copies, or have fsck.h2ts --resync --select-master go back to what one copy has";
 
+const ANSWERED_ADVICE =
+  "file data that a program was told is written can't be read from any copy at hand; unmount, and mount again with all copies";
+
 const placeKey = (copy: number, kib: number): string => `${copy}:${kib}`;
 
 /** Thrown inside an operation whose blocks came to lie otherwise than when it was carried out first. */
@@ -158,11 +177,12 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
     const { operation, requestId, endBytes } = record;
     let { result } = record;
     if (operation !== undefined) {
-      const early = await soundBlocks(record, pending.sureBytes, parts);
+      const early = await soundBlocks(record, pending, parts);
       if (early === undefined) {
-        // Its blocks never arrived, so nobody was answered: the kernel asks again. What came after it may have been answered.
-        if (pending.resent) continue;
-        return adopted;
+        if (pending.waiting === undefined) return adopted;
+        // Nobody was answered: the kernel asks again. What came after it may have been answered.
+        if (pending.waiting.has(record.beginBytes)) continue;
+        throw new FsError("EIO", ANSWERED_ADVICE);
       }
       try {
         result = await carryOut(operation, early, parts, adopted);
@@ -172,7 +192,9 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
         throw new FsError("EIO", `${error.message}; ${LOSS_ADVICE}`);
       }
     }
-    const owed = requestId !== 0 && (endBytes > pending.answeredBytes || operation === undefined);
+    // Only in the mount that the request came from: in another one the kernel's ids begin again (trap 4b).
+    const isSameMount = pending.waiting !== undefined;
+    const owed = isSameMount && requestId !== 0 && (endBytes > pending.answeredBytes || operation === undefined);
     if (owed && result !== undefined) parts.onResult(requestId, result);
   }
   return adopted;
@@ -248,23 +270,27 @@ async function withContent(operation: Operation, early: readonly EarlyBlock[], p
  */
 async function soundBlocks(
   { early, endBytes }: Recorded,
-  sureBytes: number,
+  { sureBytes, waiting }: PendingLog,
   parts: ReplayParts,
 ): Promise<EarlyBlock[] | undefined> {
-  const sound: EarlyBlock[] = [];
-  for (const block of early) {
+  const sound = early.map((block) => {
     const pointers = block.pointers.map((kib, copy) => {
       const at = parts.copies.copy(copy);
       const usable = at?.standing === "in-sync" && at.placeRefusal(kib, DATA_WINDOW_BYTES) === undefined;
       return usable ? kib : 0;
     });
-    if (pointers.every((kib) => kib === 0)) return undefined;
-    const named = { ...block, pointers };
-    if (endBytes > sureBytes && !(await madeGood(named, parts))) return undefined;
-    sound.push(named);
-  }
-  return sound;
+    return { ...block, pointers };
+  });
+  if (sound.some(({ pointers }) => pointers.every((kib) => kib === 0))) return undefined;
+  // What a server was given and did not flush goes with it; nobody is left who would send it again.
+  const isFar = ({ pointers }: EarlyBlock): boolean =>
+    waiting !== undefined && pointers.some((kib, copy) => kib !== 0 && isElsewhere(parts.copies.copy(copy)));
+  const doubtful = sound.filter((block) => endBytes > sureBytes || isFar(block));
+  const good = await Promise.all(doubtful.map((block) => madeGood(block, parts)));
+  return good.every((isGood) => isGood) ? sound : undefined;
 }
+
+const isElsewhere = (copy: Copy | undefined): boolean => copy?.device.distanceMs !== undefined;
 
 /** Looks at a block on every copy and writes it where it is bad, which needs no place but its own. False when no copy has it. */
 async function madeGood({ pointers, check }: EarlyBlock, parts: ReplayParts): Promise<boolean> {

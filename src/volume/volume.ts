@@ -130,6 +130,11 @@ export class Volume {
     return rootSequence(this.#rootImage.view);
   }
 
+  /** The transaction that is open: its commit, or a later one, has what is done now. */
+  get transaction(): number {
+    return this.store.tid;
+  }
+
   /** Why nothing may be written any more; undefined while all is well. */
   get readOnly(): string | undefined {
     return this.#readOnlyReason ?? (this.#openedReadOnly ? (this.#whyReadOnly ?? "mounted read-only") : undefined);
@@ -182,9 +187,12 @@ export class Volume {
     await this.#committer.provideLog();
   }
 
-  /** Every request so far is answered: no process after this one need know what to answer. */
-  answered(): void {
-    this.#intent?.answered();
+  /**
+   * Every request carried out so far is answered: no process after this one need know what to answer. `all`: none is under way, those
+   * included that were given to a process before this one.
+   */
+  answered(all: boolean): void {
+    this.#intent?.answered(all);
   }
 
   /** What a process before this one completed for the request; undefined when it did not. */

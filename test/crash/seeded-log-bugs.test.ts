@@ -201,14 +201,14 @@ describe("a seeded bug in what reads the log is caught", () => {
     expect(await caught({ reading: plant })).toBe(true);
   });
 
-  it("a record is left out (I4)", async () => {
+  it("a record is left out (I4, trap 6)", async () => {
     const plant = (): void => {
       bugs.replayed = (pending) => ({ ...pending, records: pending.records.filter((_, i) => i % 5 !== 2) });
     };
     expect(await caught({ reading: plant })).toBe(true);
   });
 
-  it("records are carried out in another order (I4)", async () => {
+  it("records are carried out in another order (I4, trap 6)", async () => {
     const plant = (): void => {
       bugs.replayed = (pending) => {
         const records = [...pending.records];

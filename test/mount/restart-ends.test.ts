@@ -35,6 +35,9 @@ async function daemon(): Promise<{ supervisorPid: number; workerPid: number; res
   return found;
 }
 
+/** As the command has it: of the built program. */
+const WORKER = join(import.meta.dirname, "../../dist/src/daemon/worker-main.js");
+
 const log = (): string => readFileSync(place.path("daemon.log"), "utf8");
 
 async function isFree(path: string): Promise<boolean> {
@@ -82,6 +85,35 @@ describe.skipIf(mountsImpossible() !== undefined)("a mount whose worker is gone"
     expect(spawnSync("umount", [place.mnt]).status).toBe(0);
     await expect.poll(() => isFree(targets[0] as string), { timeout: 20_000 }).toBe(true);
     await expect.poll(() => isFree(targets[1] as string), { timeout: 20_000 }).toBe(true);
+    await expectWhole(targets, work);
+  });
+
+  it("is followed by another only when that is gone, and not merely says so (trap 4c)", async () => {
+    const { targets, work } = await mounted();
+    // The worker as it is, but it takes its time to end after it said that it leaves.
+    const [slow, seen] = [place.path("slow.mjs"), place.path("seen")];
+    const lines = `readFileSync(${JSON.stringify(place.path("daemon.log"))}, "utf8").split("took over").length`;
+    writeFileSync(
+      slow,
+      `import { readFileSync, writeFileSync } from "node:fs";
+const exit = process.exit;
+process.exit = (code) => {
+  const before = ${lines};
+  setTimeout(() => {
+    writeFileSync(${JSON.stringify(seen)}, String(${lines} - before));
+    exit(code);
+  }, 1500);
+};
+await import(${JSON.stringify(WORKER)});
+`,
+    );
+    const client = await ControlClient.connect(mountedVolumeAt(place.mnt)?.deviceKey as string);
+    expect((await client?.upgrade(slow))?.error).toBeUndefined();
+    client?.close();
+    await place.h2ts("upgrade", place.mnt);
+    expect(readFileSync(seen, "utf8")).toBe("0");
+    await work.run(4);
+    await place.h2ts("umount", place.mnt);
     await expectWhole(targets, work);
   });
 

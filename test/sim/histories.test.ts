@@ -11,7 +11,7 @@ describe("all histories of partitions and mounts", () => {
     [3, 3, false, 60],
     [3, 6, true, 1200],
   ] as const) {
-    it(`of ${copyCount} copies, up to ${depth} steps${pruned ? ", up to the order of the copies" : ""}: nothing acknowledged is hidden, nothing is mixed`, async () => {
+    it(`of ${copyCount} copies, up to ${depth} steps${pruned ? ", up to the order of the copies" : ""}: nothing acknowledged is hidden, nothing is mixed (I6, trap 3)`, async () => {
       const { states, mounts } = await explore(copyCount, depth, { alike: pruned, pruned });
       console.log(
         `${copyCount} copies, ${depth} steps${pruned ? ", pruned" : ""}: ${mounts} mounts, from ${states} states`,

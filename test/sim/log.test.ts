@@ -21,7 +21,7 @@ async function opened(seed: number): Promise<SimulatedVolume> {
 
 describe("a process that is killed", () => {
   for (let seed = 1; seed <= 10; seed++) {
-    it(`loses nothing it completed, synced or not (I4, seed ${seed})`, async () => {
+    it(`loses nothing it completed, synced or not (I4, trap 6, seed ${seed})`, async () => {
       const random = new SeededRandom(seed);
       let real = await opened(seed);
       const model = new MemoryFileSystem(real.clock);
@@ -39,7 +39,7 @@ describe("a process that is killed", () => {
     });
   }
 
-  it("while it carries out the journal of another leaves that whole (I4)", async () => {
+  it("while it carries out the journal of another leaves that whole (I4, trap 6)", async () => {
     const real = await opened(41);
     await real.fs.makeDirectory(ROOT, name("made"), 0o755, CALLER);
     const file = await real.fs.makeNode(ROOT, name("file"), 0o100644, 0, 0, CALLER);
@@ -226,24 +226,27 @@ describe("fsck", () => {
     expect(await describeFileSystem((await cut.reopened()).fs)).toEqual(wanted);
   });
 
-  it("a log damaged on one copy is read from the other; damaged on both, below what was acknowledged, it is refused (I4, trap 5)", async () => {
-    const { cut, wanted } = await pending(62);
-    const spoil = async (copy: number): Promise<void> => {
-      const head = rootLogHead((await cut.newestRoot()).view);
-      const at = (head[copy] as number) * KIB + 300;
-      await cut.devices[copy]?.write(at, [new Uint8Array(50).fill(0x99)]);
-    };
-    await spoil(1);
-    expect(await describeFileSystem((await cut.atRest().reopened()).fs)).toEqual(wanted);
-    await spoil(0);
-    await expect(cut.atRest().reopened()).rejects.toThrow(/acknowledged bytes of log .* can be read/);
-    const found = await fsckVolume(targetOf(cut), { force: true, clock: cut.clock });
-    expect(idsOf(found.findings)).toContain("log-lost");
-    expect(found.exitCode).toBe(4);
-    const repaired = await fsckVolume(targetOf(cut), { force: true, repair: "full", clock: cut.clock });
-    expect(repaired.left).toEqual([]);
-    expect(repaired.exitCode).toBe(1);
-  });
+  it.each([0, 1])(
+    "a log damaged on copy %d is read from the other (trap 4a); damaged on both, below what was acknowledged, it is refused (I4, trap 5)",
+    async (first) => {
+      const { cut, wanted } = await pending(62 + 2 * first);
+      const spoil = async (copy: number): Promise<void> => {
+        const head = rootLogHead((await cut.newestRoot()).view);
+        const at = (head[copy] as number) * KIB + 300;
+        await cut.devices[copy]?.write(at, [new Uint8Array(50).fill(0x99)]);
+      };
+      await spoil(first);
+      expect(await describeFileSystem((await cut.atRest().reopened()).fs)).toEqual(wanted);
+      await spoil(1 - first);
+      await expect(cut.atRest().reopened()).rejects.toThrow(/acknowledged bytes of log .* can be read/);
+      const found = await fsckVolume(targetOf(cut), { force: true, clock: cut.clock });
+      expect(idsOf(found.findings)).toContain("log-lost");
+      expect(found.exitCode).toBe(4);
+      const repaired = await fsckVolume(targetOf(cut), { force: true, repair: "full", clock: cut.clock });
+      expect(repaired.left).toEqual([]);
+      expect(repaired.exitCode).toBe(1);
+    },
+  );
 
   it("a volume opened for reading only shows what is in the log, and writes nothing", async () => {
     const { cut, wanted } = await pending(63);

@@ -235,7 +235,7 @@ describe("a volume that other hosts can reach", () => {
     }
   });
 
-  it("is not waited for by a worker that takes another's place with its nonce", async () => {
+  it("is not waited for by a worker that takes another's place with its nonce (trap 4c)", async () => {
     const world = await worldWithVolume();
     const heartbeatNonce = new Uint8Array(16).fill(5);
     const a = await mountOn(world, "a", { heartbeatNonce });

@@ -408,6 +408,27 @@ describe("taking over a mount", () => {
     expect(settled).toBe(2);
   });
 
+  it("forgets answers that are owed to nobody: in each turn those of its own, when all is quiet the others' (trap 4b)", async () => {
+    const channel = new ScriptedChannel();
+    const told: boolean[] = [];
+    let found = (): void => undefined;
+    const lookup = () => new Promise<undefined>((resolve) => (found = () => resolve(undefined)));
+    const fs = only({ lookup, answered: (all) => void told.push(all) });
+    const session = new Session(channel, fs, { onFault: (error) => expect.fail(String(error)) });
+    session.resend();
+    channel.requests.push(message(Opcode.LOOKUP, 1, name("missing"), 5n | (1n << 63n)));
+    for (let turn = 0; turn < 2; turn++) {
+      session.beginTurn();
+      session.step();
+    }
+    expect(told).toEqual([false, false]);
+    found();
+    await new Promise(setImmediate);
+    session.beginTurn();
+    session.step();
+    expect(told).toEqual([false, false, false, true]);
+  });
+
   it("is refused where the kernel does not send requests again", () => {
     expect(() => takenOver(-Errno.EINVAL).resend()).toThrow(/does not resend/);
   });

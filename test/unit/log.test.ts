@@ -1,7 +1,7 @@
 // Journal, records and frames by themselves (I4, I12).
 
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   frameBytes,
   frameCheck,
@@ -52,6 +52,89 @@ describe("the journal", () => {
     expect(later.after(7)).toBeUndefined();
   });
 
+  it("tells the truth wherever a process is killed between two stores: a root's log, or that it does not know (I4, trap 3)", () => {
+    // Every state that the memory passes through, one store at a time.
+    const states: { readonly memory: Uint8Array; readonly doing: string }[] = [];
+    let doing = "";
+    const real = Float64Array;
+    const shared = memory();
+    vi.stubGlobal("Float64Array", function (...words: ConstructorParameters<typeof Float64Array>) {
+      return new Proxy(new real(...words), {
+        get: (target, field) => Reflect.get(target, field) as unknown,
+        set(target, field, value: number) {
+          target[Number(field)] = value;
+          states.push({ memory: shared.slice(), doing });
+          return true;
+        },
+      });
+    });
+    const journal = new Journal(shared);
+    vi.unstubAllGlobals();
+    const step = (what: string, body: () => void): void => {
+      doing = what;
+      body();
+    };
+    journal.begin(7);
+    step("append", () => journal.append([filled(10, 1)]));
+    step("seal", () => journal.sealed(8));
+    step("append after", () => journal.append([filled(5, 2)]));
+    step("root durable", () => journal.rootDurable());
+    step("seal given up", () => journal.sealed(9));
+    step("seal again", () => journal.sealed(10));
+    const [ten, five] = [filled(10, 1), filled(5, 2)];
+    const tenAndFive = Uint8Array.of(...ten, ...five);
+    /** What may follow each root: nothing else, but nobody has to know any more. */
+    const wanted: Record<string, Record<number, readonly Uint8Array[]>> = {
+      append: { 7: [new Uint8Array(0), ten] },
+      seal: { 7: [ten], 8: [new Uint8Array(0)] },
+      "append after": { 7: [ten, tenAndFive], 8: [new Uint8Array(0), five] },
+      "root durable": { 7: [tenAndFive], 8: [five] },
+      "seal given up": { 8: [five], 9: [new Uint8Array(0)] },
+      "seal again": { 8: [five], 9: [new Uint8Array(0)], 10: [new Uint8Array(0)] },
+    };
+    /** Roots that are on media for sure at the time: with these it has to be known. */
+    const known: Record<string, number> = { append: 7, seal: 7, "append after": 7, "root durable": 8, "seal again": 8 };
+    for (const { memory: killed, doing: what } of states) {
+      if (what === "") continue;
+      const after = new Journal(killed);
+      for (let root = 6; root <= 11; root++) {
+        const stream = after.after(root)?.stream;
+        if (stream === undefined) expect(root, what).not.toBe(known[what]);
+        else expect(wanted[what]?.[root] ?? [], `${what}, root ${root}`).toContainEqual(stream);
+      }
+      // Whoever seals next must not take a sequence that means something else on some copy.
+      expect(after.issuedSequence).toBeGreaterThanOrEqual({ append: 7, "seal again": 9 }[what] ?? 7);
+    }
+    expect(new Set(states.map(({ doing: what }) => what)).size).toBe(7);
+  });
+
+  it("names who waits for blocks, until they are there or in a root (trap 4a)", () => {
+    const shared = memory();
+    const journal = new Journal(shared);
+    journal.begin(7);
+    journal.append([filled(10, 1)]);
+    const waitsFor = (): number => {
+      const slot = journal.awaitBlocks();
+      journal.append([filled(20, 2)]);
+      return slot as number;
+    };
+    const [first, second] = [waitsFor(), waitsFor()];
+    const waiting = (root: number): number[] => [...(new Journal(shared.slice()).after(root)?.waiting ?? [])];
+    expect(waiting(7).filter((at) => at >= 0)).toEqual([10, 30]);
+    journal.arrived(second);
+    journal.sealed(8);
+    const third = waitsFor();
+    expect(third).toBe(second);
+    expect(waiting(7).filter((at) => at >= 0)).toEqual([10, 50]);
+    expect(waiting(8).filter((at) => at >= 0)).toEqual([0]);
+    journal.rootDurable();
+    // The first is in the root: its place is another's.
+    expect(waitsFor()).toBe(first);
+    expect(waiting(8).filter((at) => at >= 0)).toEqual([20, 0]);
+    for (let waits = 2; waits < 112; waits++) expect(waitsFor()).toBeDefined();
+    expect(waitsFor()).toBeUndefined();
+  });
+
   it("asks for a commit when half full, and says when the next record may not fit", () => {
     const journal = new Journal(memory());
     journal.begin(1);
@@ -85,6 +168,7 @@ const operations: fc.Arbitrary<Operation> = fc.oneof(
       rdevMinor: safe,
       target: bytes,
       time,
+      generation: safe,
     },
     { requiredKeys: ["op", "parent", "ino", "mode", "umask", "uid", "gid", "rdevMajor", "rdevMinor", "time"] },
   ),

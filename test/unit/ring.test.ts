@@ -89,7 +89,7 @@ describe("writing and reading the ring", () => {
     },
   );
 
-  it("two slots of a copy lost: still the newest, or refused as unknown when that was among them", async () => {
+  it("two slots of a copy lost: still the newest, or refused as unknown when that was among them (trap 3)", async () => {
     for (const [lost, sequence] of [
       [[0, 2], 5],
       [[0, 1], undefined],
@@ -191,7 +191,7 @@ describe("chooseRoot", () => {
     expect(chooseRoot(await reread(made)).sequence).toBe(10);
   });
 
-  it("refuses a missing copy by name and last place, a stale one, a divergent one (I6)", async () => {
+  it("refuses a missing copy by name and last place, a stale one, a divergent one (I6, trap 3)", async () => {
     const made = await scene(3);
     const image = rootImage(made);
     await writeRoots(made, 4, image);

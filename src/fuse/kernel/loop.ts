@@ -48,6 +48,7 @@ export class ServeLoop {
   #run(): void {
     if (this.#stopped) return this.#resolve();
     const session = this.#session;
+    session.beginTurn();
     let step = session.step();
     if (step === "served") {
       const waitedMs = performance.now() - this.#idleSinceMs;

@@ -93,6 +93,14 @@ export class Session implements OperationContext {
     return new Promise((resolve) => this.#whenQuiet.push(resolve));
   }
 
+  /**
+   * Begins a turn of the event loop. What was carried out in turns before is answered: between the one and the other an operation
+   * that can't be carried out twice waits for nothing but promises that are settled.
+   */
+  beginTurn(): void {
+    this.fs.answered?.(false);
+  }
+
   /** Reads one request and carries it out, or starts to. */
   step(): Step {
     if (this.#closed) return "closed";
@@ -161,7 +169,7 @@ export class Session implements OperationContext {
   #readFailed(errno: number): Step {
     switch (errno) {
       case Errno.EAGAIN:
-        if (this.#inFlight === 0) this.fs.answered?.();
+        if (this.#inFlight === 0) this.fs.answered?.(true);
         if (this.#settling === "taking") this.#tookResent();
         return "idle";
       case Errno.EINTR:
