@@ -406,7 +406,8 @@ describe("a copy that is being taken back", () => {
         const { work, mounted } = await stale(seed, MIB, SIZES.slice(0, 2));
         mounted.devices[AWAY]!.fail({ operation, nth, permanent: true, effect: { kind: "hang" } });
         mounted.caretaker.start();
-        await work.run(mounted.fs, 3);
+        // Where it is taken back by then, a write waits for it as long as any does.
+        await within(mounted.clock, 4 * DEADLINE_MS_DEFAULT, work.run(mounted.fs, 3));
         await within(mounted.clock, 4 * DEADLINE_MS_DEFAULT, unmount(mounted));
         expect(mounted.volume.failed, mounted.notes.join("\n")).toBe(false);
         await eachAlone(seed, [imagesOf(mounted.devices)[0]], await work.tree());
