@@ -8,7 +8,6 @@ export interface Amounts {
   readonly randomReads: number;
   readonly smallFiles: number;
   readonly treeFiles: number;
-  /** After half as many that are not counted. */
   readonly fsyncs: number;
   readonly inserts: number;
   readonly lookups: number;
