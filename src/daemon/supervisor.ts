@@ -113,12 +113,14 @@ export class Supervisor {
     const patience = new Patience();
     for (;;) {
       const ending = await this.#worker.ended;
-      if (!ending.goesOn || !this.#canGoOn()) return this.#finish(ending);
+      // What another version can't do, its journal being of another form say, the one before it can.
+      const isTrialOver = ending.error !== undefined && this.#isOnTrial;
+      if (!(ending.goesOn || isTrialOver) || !this.#canGoOn()) return this.#finish(ending);
       const waitMs = ending.error === undefined ? 0 : patience.died(this.#deathBy(ending));
       if (waitMs === undefined) {
         return this.#finish({ ...ending, error: `${ending.error ?? ""}; ${patience.tries} workers in a row died` });
       }
-      if (ending.error !== undefined && this.#worker.program === this.#program) this.#distrustUpgrade();
+      if (isTrialOver) this.#distrustUpgrade();
       if (ending.error !== undefined) this.#log.line(`${ending.error}; another one takes over`);
       await sleep(waitMs);
       this.#takeOver();
@@ -128,6 +130,11 @@ export class Supervisor {
   #deathBy({ killed }: WorkerEnding): Death {
     const servedMs = Math.max(0, this.#clock.monotonicMs() - this.#servingSinceMs);
     return { servedMs, killed, settled: this.#worker.settled };
+  }
+
+  /** The worker is one of a new version that has not served yet. */
+  get #isOnTrial(): boolean {
+    return this.#programBefore !== undefined && this.#worker.program === this.#program;
   }
 
   /** A new version that does not get to serve gives way to the one before. */

@@ -117,10 +117,14 @@ await import(${JSON.stringify(WORKER)});
     await expectWhole(targets, work);
   });
 
-  it("goes on with the version it had when another does not serve", async () => {
+  const report = { type: "failed", message: "not this version", exitCode: 1 };
+  it.each([
+    ["dies", 'console.error("not this version"); process.exit(3);\n'],
+    ["says that it can't", `process.send(${JSON.stringify(report)}, () => process.exit(1));\n`],
+  ])("goes on with the version it had when another does not serve: it %s", async (_, program) => {
     const { targets, work } = await mounted();
     const broken = place.path("broken.mjs");
-    writeFileSync(broken, 'console.error("not this version"); process.exit(3);\n');
+    writeFileSync(broken, program);
     const client = await ControlClient.connect(mountedVolumeAt(place.mnt)?.deviceKey as string);
     const reply = await client?.upgrade(broken);
     client?.close();
