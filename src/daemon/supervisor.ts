@@ -120,8 +120,8 @@ export class Supervisor {
       if (waitMs === undefined) {
         return this.#finish({ ...ending, error: `${ending.error ?? ""}; ${patience.tries} workers in a row died` });
       }
-      if (isTrialOver) this.#distrustUpgrade();
       if (ending.error !== undefined) this.#log.line(`${ending.error}; another one takes over`);
+      if (isTrialOver) this.#distrustUpgrade();
       await sleep(waitMs);
       this.#takeOver();
     }
