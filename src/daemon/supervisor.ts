@@ -187,9 +187,10 @@ export class Supervisor {
 
   /** The worker that serves, once one does. Throws when the mount ends before. */
   async #served(): Promise<WorkerProcess> {
+    const over = this.ended.then(() => null);
     for (;;) {
-      const serving = this.#serving;
-      const worker = await Promise.race([serving.catch(() => undefined), this.ended.then(() => null)]);
+      // The end first: of two that are settled the first counts, and a worker that failed has been for long.
+      const worker = await Promise.race([over, this.#serving.catch(() => undefined)]);
       if (worker === null) throw new MountError("the mount ended", MountExit.FAILURE);
       if (worker !== undefined && worker === this.#worker && !worker.isGone) return worker;
       await sleep(10);

@@ -2,7 +2,7 @@
 // supervisor that is gone, an upgrade that does not serve, a kernel that does not send requests again.
 
 import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -134,6 +134,17 @@ await import(${JSON.stringify(WORKER)});
     await place.h2ts("upgrade", place.mnt);
     await place.h2ts("umount", place.mnt);
     await expectWhole(targets, work);
+  });
+
+  it("is taken down when no version serves, and whoever asked for the upgrade is told", async () => {
+    const { targets } = await mounted();
+    const broken = place.path("broken.mjs");
+    writeFileSync(broken, `process.send(${JSON.stringify(report)}, () => process.exit(1));\n`);
+    for (const target of targets) rmSync(target);
+    const client = await ControlClient.connect(mountedVolumeAt(place.mnt)?.deviceKey as string);
+    expect((await client?.upgrade(broken))?.error).toMatch(/the mount ended/);
+    client?.close();
+    await expect.poll(() => place.mounts(), { timeout: 20_000 }).toEqual([]);
   });
 
   it("is taken down, with a line that says why, when worker after worker dies before it serves", async () => {
