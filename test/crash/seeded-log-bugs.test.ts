@@ -6,10 +6,10 @@ import { CopySet } from "../../src/copies/copy-set.ts";
 import type { FramePlace, openFrame } from "../../src/format/log-frame.ts";
 import { Leaf, NO_RUN } from "../../src/freemap/leaf.ts";
 import { Log } from "../../src/log/log.ts";
-import { BlockStore } from "../../src/tree/store.ts";
 import { IntentLog } from "../../src/volume/intent-log.ts";
 import type { claimPending, PendingLog, replay } from "../../src/volume/replay.ts";
 import { MIB } from "../model/simulated-volume.ts";
+import { freeLoggedAtOnce } from "../model/planted-bugs.ts";
 import { record, tryCrashes } from "./power-cut.ts";
 
 type OpenFrame = typeof openFrame;
@@ -131,18 +131,7 @@ describe("a seeded bug in what writes the log is caught", () => {
 
   it("places of early blocks are free at once although a record names them (I3)", async () => {
     const plant = (): void => {
-      for (const method of ["release", "edit", "resize"] as const) {
-        const real = BlockStore.prototype[method] as (this: BlockStore, ...args: unknown[]) => never;
-        vi.spyOn(BlockStore.prototype, method).mockImplementation(function (this: BlockStore, ...args: unknown[]) {
-          const { logged } = this;
-          this.logged = false;
-          try {
-            return real.apply(this, args);
-          } finally {
-            this.logged = logged;
-          }
-        });
-      }
+      freeLoggedAtOnce();
       allocateFrom(0);
     };
     expect(await caught({ writing: plant })).toBe(true);

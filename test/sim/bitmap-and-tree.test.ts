@@ -7,9 +7,9 @@ import { checkVolume } from "../../fsck/check.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { Freemap } from "../../src/freemap/freemap.ts";
 import { Leaf } from "../../src/freemap/leaf.ts";
-import { BlockStore } from "../../src/tree/store.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
+import { freeLoggedAtOnce } from "../model/planted-bugs.ts";
 import { randomStep, runStep } from "../model/workload.ts";
 
 const SIZES = [16 * MIB, 18 * MIB];
@@ -70,20 +70,7 @@ const BUGS: Readonly<Record<string, () => void>> = {
       rootDurable.call(this, oldestTid + 2);
     });
   },
-  "blocks that a record in the log names are free at once": () => {
-    for (const method of ["release", "edit", "resize"] as const) {
-      const real = BlockStore.prototype[method] as (this: BlockStore, ...args: unknown[]) => never;
-      vi.spyOn(BlockStore.prototype, method).mockImplementation(function (this: BlockStore, ...args: unknown[]) {
-        const { logged } = this;
-        this.logged = false;
-        try {
-          return real.apply(this, args);
-        } finally {
-          this.logged = logged;
-        }
-      });
-    }
-  },
+  "blocks that a record in the log names are free at once": freeLoggedAtOnce,
   "another place than that freed is cleared in the bitmap": () => {
     const freeLater = Freemap.prototype.freeLater;
     vi.spyOn(Freemap.prototype, "freeLater").mockImplementation(function (this: Freemap, kib: number, sizeKib: number) {

@@ -70,7 +70,7 @@ export class Listing {
 }
 
 function list({ fs, habit }: OperationContext, request: Request, withAttributes: boolean): Eventually<Listing> {
-  const listing = new Listing(request.scratch, request.u32(ReadIn.size), withAttributes);
+  const listing = new Listing(request.room, request.u32(ReadIn.size), withAttributes);
   const offset = request.u64(ReadIn.offset);
   const done = fs.readDirectory(
     request.nodeid,

@@ -156,9 +156,4 @@ export class Request implements Caller {
     const count = Math.min(this.view.getUint32(at, true), Math.floor((limit - at - 4) / 4));
     return Array.from({ length: Math.max(0, count) }, (_, index) => this.view.getUint32(at + 4 + 4 * index, true));
   }
-
-  /** Room in this request's own buffer that a reply may be prepared in: the part no request without data reaches. */
-  get scratch(): Uint8Array {
-    return this.bytes.subarray(Limit.requestHeaderBytes);
-  }
 }
