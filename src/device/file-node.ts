@@ -13,7 +13,7 @@ import {
 } from "./device.ts";
 import { Gate } from "./gate.ts";
 import { fileExtents, zeroFile } from "./sparse-file.ts";
-import { beginWriteBack, punchHole } from "./system-calls.ts";
+import { beginWriteBack, type FileSize, knownSize, punchHole } from "./system-calls.ts";
 
 /** So much written, the disk is set to work on it, so that a flush later finds most of it done. */
 const WRITE_BACK_BYTES = 8 * 1024 * 1024;
@@ -90,12 +90,13 @@ export class FileNode implements BlockDevice {
 
   flush(): Promise<void> {
     if (!this.writable) return Promise.resolve();
-    this.#unwrittenBytes = 0;
-    return this.#call("flush", 0, async () => {
-      const flushed = promised((done) => fdatasync(this.#fd, done));
-      // Behind the flushes of other copies that begin in this step, each of which waits for a thread.
-      const lost = Promise.resolve().then(() => this.#refuseLost());
-      await Promise.all([flushed, lost]);
+    return this.#gated("flush", 0, (resolve, reject) => {
+      this.#unwrittenBytes = 0;
+      fdatasync(this.#fd, (error) => {
+        if (error !== null) reject(error);
+        else if (this.#isFile) this.#refuseLost(resolve, reject);
+        else resolve();
+      });
     });
   }
 
@@ -103,19 +104,20 @@ export class FileNode implements BlockDevice {
    * An image file that was cut off takes writes past its end as if nothing had happened, and one that was deleted takes them
    * until it is closed: what it held is gone.
    */
-  #refuseLost(): Promise<void> {
-    return promised((done) =>
-      fstat(this.#fd, (error, stats) => {
-        if (error !== null || !stats.isFile()) return done(error);
-        const { size, nlink } = stats;
-        const lost =
-          size < this.sizeBytes
-            ? `the file was cut off: it is ${size} bytes long, not ${this.sizeBytes}`
-            : "the file was deleted: what is written to it is gone when it is closed";
-        const isLost = size < this.sizeBytes || nlink === 0;
-        done(isLost ? new ContentLostError(this.name, "flush", 0, "EIO", lost) : null);
-      }),
-    );
+  #refuseLost(resolve: () => void, reject: (error: Error) => void): void {
+    const judge = ({ size, nlink }: FileSize): void => {
+      const lost =
+        size < this.sizeBytes
+          ? `the file was cut off: it is ${size} bytes long, not ${this.sizeBytes}`
+          : nlink === 0
+            ? "the file was deleted: what is written to it is gone when it is closed"
+            : undefined;
+      if (lost === undefined) resolve();
+      else reject(new ContentLostError(this.name, "flush", 0, "EIO", lost));
+    };
+    const known = knownSize(this.#fd);
+    if (known !== undefined) judge(known);
+    else fstat(this.#fd, (error, stats) => (error === null ? judge(stats) : reject(error)));
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
@@ -127,11 +129,13 @@ export class FileNode implements BlockDevice {
   async prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
     if (!this.writable || !this.#isFile || offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
     if (this.#closed !== undefined) return;
-    await this.#call("flush", offsetBytes, async () => {
-      // No room for it, say: the place is as good as before. What a flush reports is about other writes, too.
-      const isWritten = await this.#submit("write", offsetBytes, [new Uint8Array(lengthBytes)]).catch(() => 0);
-      if (isWritten > 0) await promised((done) => fdatasync(this.#fd, done));
-    });
+    // No room for it, say: the place is as good as before. What a flush reports is about other writes, too.
+    await this.#gated("flush", offsetBytes, (resolve, reject) =>
+      this.#submit("write", offsetBytes, [new Uint8Array(lengthBytes)], (error, byteCount) => {
+        if (error !== null || byteCount === 0) resolve();
+        else fdatasync(this.#fd, (lost) => (lost === null ? resolve() : reject(lost)));
+      }),
+    );
   }
 
   get #isFile(): boolean {
@@ -165,22 +169,26 @@ export class FileNode implements BlockDevice {
     });
   }
 
-  async #transfer(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): Promise<void> {
+  /** One promise and one callback: this is on the way of every block. */
+  #transfer(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): Promise<void> {
     let lengthBytes = 0;
     for (const buffer of buffers) lengthBytes += buffer.length;
-    this.#refusePastEnd(operation, offsetBytes, lengthBytes);
-    if (lengthBytes === 0) return;
-    await this.#call(operation, offsetBytes, async () => {
+    return this.#gated(operation, offsetBytes, (resolve, reject) => {
+      this.#refusePastEnd(operation, offsetBytes, lengthBytes);
+      if (lengthBytes === 0) return resolve();
       let rest = buffers;
       let doneBytes = 0;
-      for (;;) {
-        const moved = await this.#submit(operation, offsetBytes + doneBytes, rest);
-        doneBytes += moved;
-        if (doneBytes === lengthBytes) return;
+      const moved: Transferred = (error, byteCount) => {
+        if (error !== null) return reject(error);
+        doneBytes += byteCount;
+        if (doneBytes === lengthBytes) return resolve();
         // The system may move less than asked, and takes 1024 buffers at most; nothing at all means the file got shorter or takes no more.
-        if (moved === 0) throw Object.assign(new Error(`only ${doneBytes} of ${lengthBytes} bytes`), { code: "EIO" });
-        rest = dropFront(rest, moved);
-      }
+        if (byteCount === 0)
+          return reject(Object.assign(new Error(`only ${doneBytes} of ${lengthBytes} bytes`), { code: "EIO" }));
+        rest = dropFront(rest, byteCount);
+        this.#submit(operation, offsetBytes + doneBytes, rest, moved);
+      };
+      this.#submit(operation, offsetBytes, rest, moved);
     });
   }
 
@@ -190,26 +198,52 @@ export class FileNode implements BlockDevice {
     throw new DeviceError(this.name, operation, offsetBytes, "EINVAL", detail);
   }
 
-  #submit(operation: "read" | "write", position: number, buffers: readonly Uint8Array[]): Promise<number> {
+  #submit(operation: "read" | "write", position: number, buffers: readonly Uint8Array[], moved: Transferred): void {
+    const first = buffers[0] as Uint8Array;
+    if (operation === "read") {
+      if (buffers.length === 1) read(this.#fd, first, 0, first.length, position, moved);
+      else readv(this.#fd, buffers, position, moved);
+    } else if (buffers.length === 1) write(this.#fd, first, 0, first.length, position, moved);
+    else writev(this.#fd, buffers, position, moved);
+  }
+
+  /** Makes a call with a place in the gate; `start` calls one of what it is given, once, when the call is over. */
+  #gated(
+    operation: DeviceOperation,
+    offsetBytes: number,
+    start: (resolve: () => void, reject: (error: unknown) => void) => void,
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
-      const done: Transferred = (error, byteCount) => (error === null ? resolve(byteCount) : reject(error));
-      const first = buffers[0] as Uint8Array;
-      if (operation === "read") {
-        if (buffers.length === 1) read(this.#fd, first, 0, first.length, position, done);
-        else readv(this.#fd, buffers, position, done);
-      } else if (buffers.length === 1) write(this.#fd, first, 0, first.length, position, done);
-      else writev(this.#fd, buffers, position, done);
+      if (this.#closed !== undefined) return reject(this.#isClosed(operation, offsetBytes));
+      const done = (): void => {
+        this.#gate.leave();
+        resolve();
+      };
+      const failed = (error: unknown): void => {
+        this.#gate.leave();
+        reject(this.#failure(operation, offsetBytes, error));
+      };
+      this.#gate.enter(() => {
+        try {
+          start(done, failed);
+        } catch (error) {
+          failed(error);
+        }
+      });
     });
   }
 
   async #call<T>(operation: DeviceOperation, offsetBytes: number, body: () => Promise<T>): Promise<T> {
-    if (this.#closed !== undefined)
-      throw new DeviceError(this.name, operation, offsetBytes, "EBADF", "device is closed");
+    if (this.#closed !== undefined) throw this.#isClosed(operation, offsetBytes);
     try {
       return await this.#gate.run(body);
     } catch (error) {
       throw this.#failure(operation, offsetBytes, error);
     }
+  }
+
+  #isClosed(operation: DeviceOperation, offsetBytes: number): DeviceError {
+    return new DeviceError(this.name, operation, offsetBytes, "EBADF", "device is closed");
   }
 
   #failure(operation: DeviceOperation, offsetBytes: number, error: unknown): DeviceError {

@@ -14,17 +14,30 @@ export class Gate {
     this.#limit = limit;
   }
 
+  /** Calls `start` as soon as fewer than the limit are running, at once if that is now. Whoever was let in leaves exactly once. */
+  enter(start: () => void): void {
+    if (this.#active >= this.#limit) {
+      this.#waiting.push(start);
+      return;
+    }
+    this.#active++;
+    start();
+  }
+
+  /** A finished call hands its place over; only without a successor does it become free. */
+  leave(): void {
+    const next = this.#waiting.shift();
+    if (next !== undefined) next();
+    else if (--this.#active === 0) for (const wake of this.#idle.splice(0)) wake();
+  }
+
   /** Runs `call` as soon as fewer than the limit are running. */
   async run<T>(call: () => Promise<T>): Promise<T> {
-    if (this.#active >= this.#limit) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#active++;
+    await new Promise<void>((resolve) => this.enter(resolve));
     try {
       return await call();
     } finally {
-      // A finished call hands its place over; only without a successor does it become free.
-      const next = this.#waiting.shift();
-      if (next !== undefined) next();
-      else if (--this.#active === 0) for (const wake of this.#idle.splice(0)) wake();
+      this.leave();
     }
   }
 
