@@ -32,6 +32,9 @@ const READINESS = ["prompt", "overdue", "frozen"] as const;
 /** A copy that is farther away than the nearest by more than this factor is read from only in need. One here beats all others. */
 const NEAR = 2;
 
+const isInUse = (copy: Copy): boolean => copy.active && copy.failure === undefined;
+const hasFailed = (copy: Copy): boolean => copy.active && copy.failure !== undefined;
+
 export interface CopySetOptions {
   readonly volumeUuid: Uuid;
   /** Nothing is ever written, not even a repair. */
@@ -105,12 +108,12 @@ export class CopySet {
 
   /** Copies that new blocks and roots are written to. */
   get active(): readonly Copy[] {
-    return this.#copies.filter((copy) => copy.active && copy.failure === undefined);
+    return this.#copies.filter(isInUse);
   }
 
   /** Active copies that failed and were not dropped yet. */
   get failed(): readonly Copy[] {
-    return this.#copies.filter((copy) => copy.active && copy.failure !== undefined);
+    return this.#copies.filter(hasFailed);
   }
 
   /** Copies with a frozen node. */
@@ -246,7 +249,7 @@ export class CopySet {
 
   /** True when others are in use as well. */
   #isSpareable(copy: Copy): boolean {
-    return this.active.some((other) => other !== copy);
+    return this.#copies.some((other) => isInUse(other) && other !== copy);
   }
 
   /**
@@ -356,14 +359,14 @@ export class CopySet {
   }
 
   async #over(operation: "write" | "flush", calls: readonly CallOnCopy[]): Promise<void> {
-    const spareable = this.active.some((other) => calls.every(({ copy }) => copy !== other));
+    const spareable = this.#copies.some((other) => isInUse(other) && calls.every(({ copy }) => copy !== other));
     await allWithinDeadline(this.clock, this.deadlineMs, operation, calls, spareable);
     this.#noticeFailed();
   }
 
   #noticeFailed(): void {
     this.#watch.leaveStalled();
-    if (this.failed.length > 0) this.onFailure();
+    if (this.#copies.some(hasFailed)) this.onFailure();
   }
 
   /** Says that a range of one copy will be written in small pieces, each flushed; false when nothing was done about it. */

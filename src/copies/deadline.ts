@@ -39,43 +39,49 @@ export function allWithinDeadline(
   const alone = calls.every(({ copy }) => copy === only.copy);
   if (alone && !spareable) return Promise.all(calls.map(({ done }) => done)).then(() => undefined);
   return new Promise((resolve) => {
-    const pending = new Map<Copy, number>();
-    for (const { copy } of calls) pending.set(copy, (pending.get(copy) ?? 0) + 1);
+    // Copies whose calls are waited for, in the order of the calls; those that are over, or given up, are not there.
+    const pending: (Copy | undefined)[] = calls.map(({ copy }) => copy);
+    let left = calls.length;
     let timer: Timer | undefined;
-    const finish = (): void => {
+    const waitNoMore = (at: number): void => {
+      if (pending[at] === undefined) return;
+      pending[at] = undefined;
+      if (--left > 0) return;
       timer?.cancel();
       resolve();
     };
+    const expireAfter = (delayMs: number, startedMs: number): void => {
+      timer = clock.after(delayMs, () => expire(startedMs));
+    };
     const begin = (): void => {
-      const startedMs = clock.monotonicMs();
-      const expire = (): void => {
-        const nowMs = clock.monotonicMs();
-        let leastMs = Infinity;
-        for (const copy of pending.keys()) {
-          const allowedMs = deadlineOf(copy, deadlineMs);
-          const leftMs = allowedMs - waitedMs(copy, startedMs, nowMs);
-          if (leftMs > 0) {
-            // Infinite while it is frozen: it is looked at again then.
-            leastMs = Math.min(leastMs, leftMs, allowedMs);
-            continue;
-          }
-          pending.delete(copy);
-          copy.errors.write++;
-          copy.fail(new DeviceError(copy.name, operation, 0, "ETIMEDOUT", `no answer within ${allowedMs} ms`));
+      let leastMs = Infinity;
+      for (const copy of pending) if (copy !== undefined) leastMs = Math.min(leastMs, deadlineOf(copy, deadlineMs));
+      expireAfter(leastMs, clock.monotonicMs());
+    };
+    const expire = (startedMs: number): void => {
+      const nowMs = clock.monotonicMs();
+      let leastMs = Infinity;
+      for (const copy of new Set(pending)) {
+        if (copy === undefined) continue;
+        const allowedMs = deadlineOf(copy, deadlineMs);
+        const leftMs = allowedMs - waitedMs(copy, startedMs, nowMs);
+        if (leftMs > 0) {
+          // Infinite while it is frozen: it is looked at again then.
+          leastMs = Math.min(leastMs, leftMs, allowedMs);
+          continue;
         }
-        if (pending.size === 0) return finish();
-        timer = clock.after(leastMs, expire);
-      };
-      timer = clock.after(Math.min(...[...pending.keys()].map((copy) => deadlineOf(copy, deadlineMs))), expire);
+        copy.errors.write++;
+        copy.fail(new DeviceError(copy.name, operation, 0, "ETIMEDOUT", `no answer within ${allowedMs} ms`));
+        for (let at = 0; at < calls.length; at++) if (pending[at] === copy) waitNoMore(at);
+      }
+      if (left > 0) expireAfter(leastMs, startedMs);
     };
     if (alone) begin();
-    for (const { copy, done } of calls) {
+    for (let at = 0; at < calls.length; at++) {
+      const { copy, done } = calls[at] as CallOnCopy;
       void done.then(() => {
-        const left = (pending.get(copy) ?? 0) - 1;
-        if (left > 0) return void pending.set(copy, left);
-        pending.delete(copy);
-        if (pending.size === 0) finish();
-        else if (copy.failure === undefined && timer === undefined) begin();
+        waitNoMore(at);
+        if (left > 0 && timer === undefined && copy.failure === undefined && !pending.includes(copy)) begin();
       });
     }
   });

@@ -69,6 +69,7 @@ export class NodeGate {
     for (const node of nodes) node.inFlight++;
     const over = (): void => {
       for (const node of nodes) node.inFlight--;
+      if (this.#waiting.length === 0) return;
       const [awake, asleep] = parted(this.#waiting, (one) => one.nodes.every(isStill));
       this.#waiting = asleep;
       for (const { wake } of awake) wake();

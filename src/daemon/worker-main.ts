@@ -4,6 +4,7 @@
 import { settleDown } from "../base/idle-memory.ts";
 import { keepDescriptors } from "../device/kept.ts";
 import { HANDED, receiveHanded } from "./hand-over.ts";
+import { letHelpersGiveWay } from "./helper-threads.ts";
 import { closeInherited, DeviceSender } from "./kept-devices.ts";
 import { MountExit, WorkerOrder, type WorkerReport } from "./messages.ts";
 import { Worker } from "./worker.ts";
@@ -34,6 +35,7 @@ function handedOver() {
 
 const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+letHelpersGiveWay();
 closeInherited(process.env);
 const idle = setTimeout(settleDown, IDLE_AFTER_MS);
 let worker: Worker | undefined;

@@ -7,6 +7,7 @@ import { HANDED, HandOver } from "./hand-over.ts";
 import { INHERITED_VARIABLE, type KeptDevices } from "./kept-devices.ts";
 import { MountExit, WorkerReport, type MountRequest, type VerbCall, type WorkerOrder } from "./messages.ts";
 import type { DaemonLog } from "./daemon-log.ts";
+import { WORKING_THREADS } from "./helper-threads.ts";
 import { MountError } from "./start-mount.ts";
 import type { VolumeReport } from "./volume-report.ts";
 
@@ -23,7 +24,12 @@ const MALLOC = {
 // Requests leave little garbage, of which all is dead soon: collecting it often is cheap, and V8's 16 MiB twice are not.
 // The collector is asked for when many blocks were freed (src/base/free-memory.ts).
 // Helping threads would take longer to wake up than collecting so little does.
-const V8_OPTIONS = ["--max-semi-space-size=4", "--no-parallel-scavenge", "--expose-gc"];
+const V8_OPTIONS = [
+  "--max-semi-space-size=4",
+  "--no-parallel-scavenge",
+  "--expose-gc",
+  `--v8-pool-size=${WORKING_THREADS}`,
+];
 
 export interface WorkerEnding {
   /** Undefined when the worker committed everything and ended in order. */

@@ -85,7 +85,8 @@ export class IntentLog {
 
   /** Every request that was carried out is answered; `all`: also those that were given to a process before us. */
   answered(all: boolean): void {
-    if (all) this.#results.clear();
+    // Clearing makes a new table, even of nothing.
+    if (all && this.#results.size > 0) this.#results.clear();
     this.journal.answeredBytes = this.journal.endBytes;
   }
 

@@ -12,6 +12,9 @@ import { Wakefulness } from "./wakefulness.ts";
 /** Requests taken in one turn, while they are there; few when some wait for the event loop to bring them on. */
 const BATCH = 32;
 const BATCH_WITH_OTHERS_WAITING = 4;
+/** While awake, how often a turn looks for a request before the event loop has its turn: a look costs half of what that costs. */
+const LOOKS_AWAKE = 4;
+const LOOKS_WITH_OTHERS_WAITING = 2;
 /** The CPUs allowed may change while we run (taskset -p). */
 const AFFINITY_CHECK_MS = 500;
 
@@ -22,7 +25,8 @@ export class ServeLoop {
   #resolve: () => void = () => undefined;
   /** When there was nothing more to do. */
   #idleSinceMs = 0;
-  #asleep = false;
+  /** How it came to this turn: from a request; without one, to look again; woken up by something. */
+  #came: "serving" | "awake" | "asleep" = "serving";
   #severalCpus = false;
   #affinityCheckedMs = -Infinity;
   #stopped = false;
@@ -50,6 +54,10 @@ export class ServeLoop {
     const session = this.#session;
     session.beginTurn();
     let step = session.step();
+    if (this.#came === "awake") {
+      let looks = session.inFlight === 0 ? LOOKS_AWAKE : LOOKS_WITH_OTHERS_WAITING;
+      while (step === "idle" && --looks > 0) step = session.step();
+    }
     if (step === "served") {
       const waitedMs = performance.now() - this.#idleSinceMs;
       const batch = session.inFlight === 0 ? BATCH : BATCH_WITH_OTHERS_WAITING;
@@ -57,7 +65,7 @@ export class ServeLoop {
       while (taken < batch && (step = session.step()) === "served") taken++;
       this.#idleSinceMs = performance.now();
       this.#wakefulness.served(taken, this.#idleSinceMs, waitedMs);
-      this.#asleep = false;
+      this.#came = "serving";
     }
     switch (step) {
       case "served":
@@ -79,12 +87,13 @@ export class ServeLoop {
       this.#affinityCheckedMs = now;
       this.#severalCpus = availableParallelism() > 1;
     }
-    if (this.#severalCpus && !this.#asleep && now - this.#idleSinceMs < this.#wakefulness.limitMs) {
+    if (this.#severalCpus && this.#came !== "asleep" && now - this.#idleSinceMs < this.#wakefulness.limitMs) {
+      this.#came = "awake";
       setImmediate(this.#turn);
       return;
     }
     // Not referenced: the event loop does not hurry for it, sleeps, and runs it after whatever woke it up.
-    this.#asleep = true;
+    this.#came = "asleep";
     setImmediate(this.#turn).unref();
   }
 }

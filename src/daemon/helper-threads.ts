@@ -1,0 +1,47 @@
+// The threads of V8, which compile and collect garbage, give way to whoever serves.
+//
+// With few CPUs one of them often has the CPU that the thread which serves, a device call or the program itself woke up on. Linux
+// then lets it go on to the end of its time slice (3 or 4 ms) although another CPU is idle: the slowest in a hundred of short calls
+// are those that had to wait for that. Who has a longer slice than the one that wakes up gives way at once (since Linux 6.12), and
+// has its fair share of the CPU as before: unlike with a lower priority it can't starve while we wait for it.
+
+import { readdirSync } from "node:fs";
+import { endianness } from "node:os";
+import koffi from "koffi";
+
+/** Threads of V8's: so many work, and one keeps the time for them. Node starts them before all others. */
+export const WORKING_THREADS = 4;
+const HELPERS = WORKING_THREADS + 1;
+/** The longest slice there is. */
+const SLICE_NS = 100_000_000;
+const SCHED_OTHER = 0;
+/** Of sched_setattr(2). */
+const SYSTEM_CALL: Partial<Record<NodeJS.Architecture, number>> = { x64: 314, arm64: 274, riscv64: 274 };
+/** `struct sched_attr` as it was first, and where its fields are. */
+const ATTRIBUTES_BYTES = 48;
+const SIZE_AT = 0;
+const POLICY_AT = 4;
+const RUNTIME_AT = 24;
+
+/**
+ * Gives V8's threads in this process long time slices; it was started with WORKING_THREADS of them. Where the system knows no such
+ * thing, nothing happens.
+ */
+export function letHelpersGiveWay(): void {
+  const number = SYSTEM_CALL[process.arch];
+  if (number === undefined) return;
+  const setAttributes = koffi
+    .load(null)
+    .func("long syscall(long number, int thread, const void *attributes, int flags)");
+  const attributes = new DataView(new ArrayBuffer(ATTRIBUTES_BYTES));
+  const isLittleEndian = endianness() === "LE";
+  attributes.setUint32(SIZE_AT, ATTRIBUTES_BYTES, isLittleEndian);
+  attributes.setUint32(POLICY_AT, SCHED_OTHER, isLittleEndian);
+  attributes.setBigUint64(RUNTIME_AT, BigInt(SLICE_NS), isLittleEndian);
+  // In the order in which they were started; the first is the one that runs this.
+  const threads = readdirSync("/proc/self/task")
+    .map(Number)
+    .sort((a, b) => a - b);
+  for (const thread of threads.slice(1, 1 + HELPERS))
+    setAttributes(number, thread, new Uint8Array(attributes.buffer), 0);
+}

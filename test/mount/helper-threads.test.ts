@@ -1,0 +1,45 @@
+// V8's threads in the worker have long time slices, and so give way at once to whoever wakes up; the thread that serves and those
+// that make device calls have ordinary ones.
+
+import { readdirSync } from "node:fs";
+import koffi from "koffi";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { WORKING_THREADS } from "../../src/daemon/helper-threads.ts";
+import { mountsImpossible } from "./cli-place.ts";
+import { CopiesPlace, Work } from "./copies-place.ts";
+
+let place: CopiesPlace;
+beforeEach(() => {
+  place = new CopiesPlace();
+});
+afterEach(() => place.clear());
+
+const SCHED_GETATTR = process.arch === "x64" ? 315 : 275;
+const ATTRIBUTES_BYTES = 48;
+const RUNTIME_AT = 24;
+
+/** Nanoseconds; 0 where the system does not tell. */
+function sliceOf(thread: number): number {
+  const getAttributes = koffi
+    .load(null)
+    .func("long syscall(long number, int thread, void *result, uint size, uint flags)");
+  const attributes = Buffer.alloc(ATTRIBUTES_BYTES);
+  expect(getAttributes(SCHED_GETATTR, thread, attributes, ATTRIBUTES_BYTES, 0)).toBe(0);
+  return Number(attributes.readBigUInt64LE(RUNTIME_AT));
+}
+
+it.skipIf(mountsImpossible() !== undefined || sliceOf(process.pid) === 0)(
+  "V8's threads, and no others, have long time slices",
+  async () => {
+    const targets = ["a.img", "b.img"].map((name) => place.path(name));
+    await place.format("32M", targets);
+    await place.h2ts("mount", ...targets, place.mnt);
+    await new Work(place.mnt, 11).run(4);
+    const { daemon } = await place.status();
+    const threads = readdirSync(`/proc/${daemon?.workerPid ?? 0}/task`).map(Number);
+    expect(threads.length).toBeGreaterThan(WORKING_THREADS + 2);
+    const slices = threads.sort((a, b) => a - b).map(sliceOf);
+    const longest = slices.flatMap((slice, index) => (slice >= 100_000_000 ? [index] : []));
+    expect(longest).toEqual(Array.from({ length: WORKING_THREADS + 1 }, (_, index) => index + 1));
+  },
+);
