@@ -1,9 +1,10 @@
-// The threads of V8, which compile and collect garbage, give way to whoever serves.
+// The threads of V8, which compile and collect garbage, give way sooner to whoever serves.
 //
 // With few CPUs one of them often has the CPU that the thread which serves, a device call or the program itself woke up on. Linux
-// then lets it go on to the end of its time slice (3 or 4 ms) although another CPU is idle: the slowest in a hundred of short calls
-// are those that had to wait for that. Who has a longer slice than the one that wakes up gives way at once (since Linux 6.12), and
-// has its fair share of the CPU as before: unlike with a lower priority it can't starve while we wait for it.
+// then lets it go on to the next tick of the clock (3 or 4 ms) although another CPU is idle: the slowest in a hundred of short calls
+// are those that had to wait for that. Who has a longer time slice than the one that wakes up gives way before it, unless the other
+// had more than its share lately (since Linux 6.12), and has its own fair share as before: unlike with a lower priority it
+// can't starve while we wait for it. What that gained is in docs/performance.md.
 
 import { readdirSync } from "node:fs";
 import { endianness } from "node:os";

@@ -1,4 +1,4 @@
-// V8's threads in the worker have long time slices, and so give way at once to whoever wakes up; the thread that serves and those
+// V8's threads in the worker have long time slices, and so give way sooner to whoever wakes up; the thread that serves and those
 // that make device calls have ordinary ones.
 
 import { readdirSync } from "node:fs";
