@@ -15,34 +15,40 @@ export const WORKING_THREADS = 4;
 const HELPERS = WORKING_THREADS + 1;
 /** The longest slice there is. */
 const SLICE_NS = 100_000_000;
-const SCHED_OTHER = 0;
-/** Of sched_setattr(2). */
-const SYSTEM_CALL: Partial<Record<NodeJS.Architecture, number>> = { x64: 314, arm64: 274, riscv64: 274 };
+/** Numbers of sched_setattr(2) and sched_getattr(2). */
+const SYSTEM_CALLS: Partial<Record<NodeJS.Architecture, readonly [set: number, get: number]>> = {
+  x64: [314, 315],
+  arm64: [274, 275],
+  riscv64: [274, 275],
+};
 /** `struct sched_attr` as it was first, and where its fields are. */
 const ATTRIBUTES_BYTES = 48;
-const SIZE_AT = 0;
 const POLICY_AT = 4;
 const RUNTIME_AT = 24;
+const SCHED_OTHER = 0;
 
 /**
- * Gives V8's threads in this process long time slices; it was started with WORKING_THREADS of them. Where the system knows no such
- * thing, nothing happens.
+ * Gives V8's threads in this process long time slices; it was started with WORKING_THREADS of them. All else, such as a nice value
+ * that the process was started with, stays. Where the system knows no such thing, nothing happens.
  */
 export function letHelpersGiveWay(): void {
-  const number = SYSTEM_CALL[process.arch];
-  if (number === undefined) return;
-  const setAttributes = koffi
-    .load(null)
-    .func("long syscall(long number, int thread, const void *attributes, int flags)");
-  const attributes = new DataView(new ArrayBuffer(ATTRIBUTES_BYTES));
+  const numbers = SYSTEM_CALLS[process.arch];
+  if (numbers === undefined) return;
+  const [set, get] = numbers;
+  const libc = koffi.load(null);
+  const setAttributes = libc.func("long syscall(long number, int thread, const void *attributes, int flags)");
+  const getAttributes = libc.func("long syscall(long number, int thread, void *attributes, int size, int flags)");
+  const bytes = new Uint8Array(ATTRIBUTES_BYTES);
+  const attributes = new DataView(bytes.buffer);
   const isLittleEndian = endianness() === "LE";
-  attributes.setUint32(SIZE_AT, ATTRIBUTES_BYTES, isLittleEndian);
-  attributes.setUint32(POLICY_AT, SCHED_OTHER, isLittleEndian);
-  attributes.setBigUint64(RUNTIME_AT, BigInt(SLICE_NS), isLittleEndian);
   // In the order in which they were started; the first is the one that runs this.
   const threads = readdirSync("/proc/self/task")
     .map(Number)
     .sort((a, b) => a - b);
-  for (const thread of threads.slice(1, 1 + HELPERS))
-    setAttributes(number, thread, new Uint8Array(attributes.buffer), 0);
+  for (const thread of threads.slice(1, 1 + HELPERS)) {
+    if (getAttributes(get, thread, bytes, ATTRIBUTES_BYTES, 0) !== 0) return;
+    if (attributes.getUint32(POLICY_AT, isLittleEndian) !== SCHED_OTHER) return;
+    attributes.setBigUint64(RUNTIME_AT, BigInt(SLICE_NS), isLittleEndian);
+    setAttributes(set, thread, bytes, 0);
+  }
 }
