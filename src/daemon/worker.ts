@@ -17,6 +17,7 @@ import type { MountRequest, VerbCall } from "./messages.ts";
 import type { MetricsServer } from "./metrics.ts";
 import { parseMetricsAddress } from "./metrics-address.ts";
 import { kernelWarnings, mountWarnings } from "./mount-warnings.ts";
+import { KernelClock } from "./kernel-clock.ts";
 import { JOURNAL_BYTES, openVolume } from "./open-volume.ts";
 import { mountedVolumeAt } from "./mount-table.ts";
 import { SharedMemory } from "./shared-memory.ts";
@@ -127,7 +128,7 @@ export class Worker {
    * the kernel lacks.
    */
   async serve(): Promise<{ ended: Promise<string | undefined>; warnings: string[] }> {
-    const fs = new FileSystem(this.#volume);
+    const fs = new FileSystem(this.#volume, new KernelClock());
     const memory = this.#memory;
     const negotiated = memory?.negotiated;
     if (negotiated !== undefined) await fs.takeOver();
