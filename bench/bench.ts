@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { parseByteSize } from "../src/base/byte-size.ts";
 import { CACHE_DEFAULT_BYTES } from "../src/daemon/mount-options.ts";
 import type { Cleanup } from "./cleanup.ts";
-import { MemoryWatch, idleCpu } from "./memory.ts";
+import { MemoryWatch, idleCpu, untilAtRest } from "./memory.ts";
 import type { Options } from "./options.ts";
 import { Btrfs } from "./peers/btrfs.ts";
 import { NullC, NullTransport } from "./peers/floor.ts";
@@ -104,6 +104,7 @@ export class Bench {
       progress(`making ${peer.name}`);
       this.#cleanup.add(() => peer.abandon());
       await peer.create();
+      await untilAtRest(peer);
       this.#peers.push(peer);
     }
   }

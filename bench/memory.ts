@@ -7,6 +7,10 @@ import type { Peer } from "./peers/peer.ts";
 const IDLE_SECONDS = 5;
 /** The last commit and its timers are over by then. */
 const SETTLE_SECONDS = 7;
+/** A daemon that did nothing for so long after a mount is done with what it does of its own accord then. */
+const REST_MS = 2000;
+const REST_TRIES_MAX = 10;
+const REST_CPU_SECONDS_MAX = 0.03;
 /** USER_HZ, the unit of /proc/PID/stat on every Linux. */
 const TICKS_PER_SECOND = 100;
 
@@ -64,6 +68,17 @@ export async function idleCpu(peers: readonly Peer[], onGone: (peer: Peer) => vo
     else idle.set(peer.name, (to - from) / IDLE_SECONDS);
   }
   return idle;
+}
+
+/** Waits, within bounds, until the processes of a peer have nothing to do, so that it is not in the way of what is measured next. */
+export async function untilAtRest(peer: Peer): Promise<void> {
+  let before = await cpuSecondsOf(peer);
+  for (let tries = 0; tries < REST_TRIES_MAX && before !== undefined && before > 0; tries++) {
+    await sleep(REST_MS);
+    const after = await cpuSecondsOf(peer);
+    if (after === undefined || after - before <= REST_CPU_SECONDS_MAX) return;
+    before = after;
+  }
 }
 
 async function cpuSecondsOf(peer: Peer): Promise<number | undefined> {

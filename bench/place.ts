@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Amounts } from "./amounts.ts";
 import { dropCaches, timesCachesWereDropped } from "./kernel-caches.ts";
-import type { MemoryWatch } from "./memory.ts";
+import { type MemoryWatch, untilAtRest } from "./memory.ts";
 import type { Peer } from "./peers/peer.ts";
 import { type Outcome, run } from "./process.ts";
 import type { Figures, TaskName } from "./tasks.ts";
@@ -69,7 +69,7 @@ export class Place {
     await sleep(QUIET_MS);
   }
 
-  /** Empties every cache: unmounted, the kernel's pages dropped (images included), mounted again. */
+  /** Empties every cache: unmounted, the kernel's pages dropped (images included), mounted again, and at rest. */
   async remountCold(): Promise<void> {
     await this.#memory.note(this.#peer);
     await this.#peer.unmount();
@@ -77,5 +77,6 @@ export class Place {
     dropCaches();
     this.#expectedDrops++;
     await this.#peer.mount();
+    await untilAtRest(this.#peer);
   }
 }

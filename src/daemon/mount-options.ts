@@ -38,6 +38,8 @@ export const MountOptions = z.strictObject({
   /** Most bytes a second that catching up a copy moves; 0 for no bound. */
   resyncBytesPerSecond: z.number(),
   readOnly: z.boolean(),
+  /** Practise while nobody uses the mount. A supervisor of an earlier build does not say. */
+  warmUp: z.boolean().default(true),
   remount: z.boolean(),
   transport: TransportName,
   /** Undefined: on for root, off for everybody else. */
@@ -114,6 +116,7 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
     degraded: false,
     resyncBytesPerSecond: 0,
     readOnly: false,
+    warmUp: true,
     remount: false,
     transport: "kernel",
     vfsWords: [],
@@ -137,6 +140,8 @@ export function parseMountOptions(texts: readonly string[], sloppy = false): Mou
     else if (word === "log") options.logPath = valueOf(word, value, LogPath);
     else if (value === undefined && word === "ro") options.readOnly = true;
     else if (value === undefined && word === "rw") options.readOnly = false;
+    else if (value === undefined && word === "warmup") options.warmUp = true;
+    else if (value === undefined && word === "nowarmup") options.warmUp = false;
     else if (value === undefined && word === "remount") options.remount = true;
     else if (value === undefined && word === "allow_other") options.allowOther = true;
     else if (value === undefined && !DROPPED.has(word) && isGenericMountOption(word)) options.vfsWords.push(word);

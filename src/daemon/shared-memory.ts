@@ -23,17 +23,22 @@ const mmap = libc.func(
   "void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)",
 ) as (address: null, length: number, protection: number, flags: number, fd: number, offset: number) => unknown;
 
-/** New memory, all zero, for a journal of so many bytes; returns its descriptor. Throws SystemError. */
-export function createSharedMemory(journalBytes: number): number {
-  const fd = memfdCreate("h2ts journal", MFD_CLOEXEC);
+/** An anonymous file of so many bytes, all zero; returns its descriptor. `name`: for whoever looks at /proc. Throws SystemError. */
+export function anonymousFile(name: string, lengthBytes: number): number {
+  const fd = memfdCreate(name, MFD_CLOEXEC);
   if (fd < 0) throw systemError("memfd_create");
   try {
-    ftruncateSync(fd, PAGE_BYTES + journalBytes);
+    ftruncateSync(fd, lengthBytes);
   } catch (error) {
     closeSync(fd);
     throw error;
   }
   return fd;
+}
+
+/** New memory, all zero, for a journal of so many bytes; returns its descriptor. Throws SystemError. */
+export function createSharedMemory(journalBytes: number): number {
+  return anonymousFile("h2ts journal", PAGE_BYTES + journalBytes);
 }
 
 /** A worker's view of it. Mapped for as long as the process lives. */

@@ -24,6 +24,7 @@ import { SharedMemory } from "./shared-memory.ts";
 import { limitMemory } from "./system-calls.ts";
 import { TargetList } from "./target-list.ts";
 import { carryOut } from "./verbs.ts";
+import { WarmUp } from "./warm-up/warm-up.ts";
 import type { VolumeReport } from "./volume-report.ts";
 import type { Answer } from "./worker-process.ts";
 
@@ -71,6 +72,7 @@ export class Worker {
   #device: DeviceService | undefined;
   #leaving = false;
   #metrics: MetricsServer | undefined;
+  #warmUp: WarmUp | undefined;
   #faults = 0;
   #thawing: Timer | undefined;
 
@@ -154,6 +156,7 @@ export class Worker {
       this.#service = { closed: service.closed, unmount: () => Promise.resolve(service.stop()) };
       const agreed = await Promise.race([agreement.made, service.closed]);
       if (agreed !== undefined && negotiated === undefined) warnings = kernelWarnings(agreed);
+      if (this.#request.options.warmUp && this.#volume.readOnly === undefined) this.#startWarmUp(service);
     } else {
       // Loaded only when asked for: it needs libfuse 2 on the machine.
       const { nativeTransport } = await import("../fuse/native/transport.ts");
@@ -165,6 +168,15 @@ export class Worker {
     // A worker that leaves says so itself; the mount goes on.
     const forever = new Promise<never>(() => undefined);
     return { ended: this.#service.closed.then(() => (this.#leaving ? forever : this.#finish(fs))), warnings };
+  }
+
+  #startWarmUp({ usedAtMs }: DeviceService): void {
+    this.#warmUp = new WarmUp({
+      clock: new KernelClock(),
+      copyCount: this.#volume.copies.copies.length,
+      usedAtMs,
+      onNote: (line) => console.error(line),
+    });
   }
 
   /** Who can't be told figures does without: that is no reason not to mount. */
@@ -184,6 +196,7 @@ export class Worker {
   /** Ends so that another worker can go on: takes no more requests, answers those it has, commits. */
   async leave(): Promise<void> {
     this.#leaving = true;
+    this.#warmUp?.close();
     await this.#metrics?.close();
     await this.#device?.stop();
     await this.#device?.session.quiet();
@@ -197,6 +210,7 @@ export class Worker {
   }
 
   async #finish(fs: FileSystem): Promise<string | undefined> {
+    this.#warmUp?.close();
     try {
       await thawAll(this.#volume);
       await this.#metrics?.close();

@@ -13,6 +13,7 @@ describe("mount options", () => {
       degraded: false,
       resyncBytesPerSecond: 0,
       readOnly: false,
+      warmUp: true,
       remount: false,
       transport: "kernel",
       vfsWords: [],
@@ -29,6 +30,7 @@ describe("mount options", () => {
     expect(options).toMatchObject({
       cacheBytes: 2 ** 30,
       readOnly: false,
+      warmUp: true,
       commitSeconds: 30,
       transport: "fuse-native",
       logPath: "/tmp/x.log",

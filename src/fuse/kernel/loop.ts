@@ -43,6 +43,11 @@ export class ServeLoop {
     });
   }
 
+  /** When it last had a request, by the monotonic clock. */
+  get usedAtMs(): number {
+    return this.#idleSinceMs;
+  }
+
   /** Takes no further request; those in flight are still answered. */
   stop(): void {
     this.#stopped = true;

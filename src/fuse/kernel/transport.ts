@@ -23,6 +23,8 @@ export interface DeviceOptions extends ServeOptions {
 /** One process's service of an open, mounted /dev/fuse. The descriptor stays open; whoever opened it closes it. */
 export interface DeviceService {
   readonly session: Session;
+  /** When the mount was used last, by the monotonic clock, in milliseconds. */
+  readonly usedAtMs: () => number;
   /** Resolves when the mount is gone or after `stop`, and nothing is in flight any more. */
   readonly closed: Promise<void>;
   /** Takes no further request; resolves when the descriptor is out of the event loop and may be served by another. */
@@ -40,7 +42,7 @@ export function serveDevice(fd: number, fs: FileSystemRequests, options: DeviceO
     loop.stop();
     return ended;
   };
-  return { session, closed: ended.then(() => session.quiet()), stop };
+  return { session, usedAtMs: () => loop.usedAtMs, closed: ended.then(() => session.quiet()), stop };
 }
 
 export const kernelTransport: Transport = {
