@@ -6,6 +6,7 @@
 // that a change of the sizes in use costs no memory.
 
 import { freeAtOnce } from "../base/free-memory.ts";
+import { objectList } from "../base/object-list.ts";
 
 /** A buffer with the one DataView that is ever made for it. */
 export interface BlockBuffer {
@@ -25,7 +26,7 @@ const SIZES = 17;
 export class BufferPool {
   readonly #limitBytes: number;
   /** By the logarithm of their size. */
-  readonly #free: readonly BlockBuffer[][] = Array.from({ length: SIZES }, () => []);
+  readonly #free: readonly BlockBuffer[][] = Array.from({ length: SIZES }, () => objectList());
   #takenBytes = 0;
   #freeBytes = 0;
 

@@ -2,6 +2,7 @@
 // the blocks it made or displaced, the places it allocated. An operation that meets a missing block or an error in the
 // middle is rolled back from here; one that runs to its end just drops it.
 
+import { objectList } from "../base/object-list.ts";
 import type { Block } from "./block.ts";
 import type { BlockBuffer, BufferPool } from "./buffer-pool.ts";
 
@@ -21,18 +22,18 @@ export interface Allocation {
 
 export class ChangeSet {
   readonly #pool: BufferPool;
-  readonly #preImages: PreImage[] = [];
+  readonly #preImages: PreImage[] = objectList();
   /** Blocks that came into the cache. */
-  readonly created: Block[] = [];
+  readonly created: Block[] = objectList();
   /** Blocks that left the cache. */
-  readonly displaced: { readonly block: Block; readonly wasDirty: boolean }[] = [];
+  readonly displaced: { readonly block: Block; readonly wasDirty: boolean }[] = objectList();
   /** Blocks that got another key in the cache, because the first place they are named by changed. */
-  readonly rekeyed: { readonly from: number; readonly to: number }[] = [];
-  readonly allocated: Allocation[] = [];
+  readonly rekeyed: { readonly from: number; readonly to: number }[] = objectList();
+  readonly allocated: Allocation[] = objectList();
   /** Places that were set aside for blocks on media already, which refs name now. */
-  readonly adopted: Allocation[] = [];
+  readonly adopted: Allocation[] = objectList();
   /** Allocations of the open transaction given up again; taken back to the bitmap only when the operation stands. */
-  readonly freedNow: Allocation[] = [];
+  readonly freedNow: Allocation[] = objectList();
 
   constructor(pool: BufferPool) {
     this.#pool = pool;

@@ -4,6 +4,7 @@
 // A narrow block waits for its commit instead: it stays in memory until it is durable, so that it can go to another copy
 // if its own fails before.
 
+import { objectList } from "../base/object-list.ts";
 import {
   REF_CHECK_OFFSET,
   refKey,
@@ -41,7 +42,7 @@ export class EarlyWrites {
   /** False while nothing may be written: finished blocks then wait, dirty, like all others. */
   allowed = true;
   /** Whole data windows that the last operation wrote early, for its record. */
-  blocks: EarlyBlock[] = [];
+  blocks: EarlyBlock[] = objectList();
   /** While a record is replayed: blocks it names that are on media already, by key. Each is taken out when adopted. */
   readonly adoptable = new Map<number, EarlyBlock>();
   /** Blocks finished in this operation, submitted when it stands. */
@@ -60,7 +61,7 @@ export class EarlyWrites {
 
   /** An operation begins. */
   begin(): void {
-    if (this.blocks.length > 0) this.blocks = [];
+    if (this.blocks.length > 0) this.blocks = objectList();
   }
 
   /** The operation stands: what it finished is written. */

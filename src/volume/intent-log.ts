@@ -7,6 +7,7 @@
 
 import { assert } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
+import { objectList } from "../base/object-list.ts";
 import type { Random } from "../base/random.ts";
 import { randomUuid } from "../base/uuid.ts";
 import type { BlockWrite } from "../copies/block-io.ts";
@@ -20,6 +21,7 @@ import { Log } from "../log/log.ts";
 import { Segments } from "../log/segments.ts";
 import type { Operation, OperationResult } from "../ops/operation.ts";
 import { Recorder } from "../ops/record.ts";
+import type { EarlyBlock } from "../tree/early-block.ts";
 import type { BlockStore } from "../tree/store.ts";
 
 /** Segments kept ready on each copy: one for so many KiB of the smallest, within bounds. */
@@ -28,6 +30,7 @@ const SEGMENTS_MIN = 4;
 const SEGMENTS_MAX = 128;
 /** Spare segments that are written to once beforehand. */
 const PREPARED_MAX = 128;
+const NO_BLOCKS: readonly EarlyBlock[] = objectList();
 
 export class IntentLog {
   readonly journal: Journal;
@@ -42,7 +45,7 @@ export class IntentLog {
   /** Everything before this position is durable through the log or a root. */
   #flushedBytes: number;
   /** Positions of the records whose early blocks are on their way, oldest first. */
-  readonly #onTheWay: { readonly position: number; readonly done: Promise<void> }[] = [];
+  readonly #onTheWay: { readonly position: number; readonly done: Promise<void> }[] = objectList();
   /** False until what another process left in the journal is in a root: nobody may skip looking at that. */
   #mayLand: boolean;
   #appending: Promise<void> | undefined;
@@ -99,7 +102,7 @@ export class IntentLog {
    */
   record(operation: Operation, requestId: number): Promise<void> | undefined {
     // The end of a file may be elsewhere at replay: its blocks would not lie at windows that the record can name.
-    const early = operation.op === "write" && !operation.append ? this.#store.early.blocks : [];
+    const early = operation.op === "write" && !operation.append ? this.#store.early.blocks : NO_BLOCKS;
     const pieces = this.#recorder.encode(operation, requestId, early);
     const onTheWay = early.length === 0 ? undefined : this.#onTheWay.at(-1);
     // Before the record: none that is found waited without saying so.

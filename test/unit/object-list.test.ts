@@ -1,0 +1,23 @@
+// What V8 takes a list for is not to be seen but by asking V8 itself.
+
+import { setFlagsFromString } from "node:v8";
+import { expect, it } from "vitest";
+import { objectList } from "../../src/base/object-list.ts";
+
+/** Whether V8 takes a list for one of small integers, or a list that is empty. */
+function hasSmiElements(list: unknown[]): boolean {
+  setFlagsFromString("--allow-natives-syntax");
+  // eslint-disable-next-line @typescript-eslint/no-implied-eval, @typescript-eslint/no-unsafe-call
+  return new Function("list", "return %HasSmiElements(list)")(list) as boolean;
+}
+
+it("is a list of objects from the start", () => {
+  const list = objectList<{ at: number }>();
+  expect(list).toEqual([]);
+  expect(hasSmiElements([])).toBe(true);
+  expect(hasSmiElements(list)).toBe(false);
+  list.push({ at: 1 });
+  expect(list).toEqual([{ at: 1 }]);
+  expect(list.pop()).toEqual({ at: 1 });
+  expect(list.length).toBe(0);
+});
