@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Amounts } from "./amounts.ts";
-import { dropCaches, timesCachesWereDropped } from "./kernel-caches.ts";
+import { compactMemory, dropCaches, timesCachesWereDropped } from "./kernel-caches.ts";
 import { type MemoryWatch, untilAtRest } from "./memory.ts";
 import type { Peer } from "./peers/peer.ts";
 import { type Outcome, run } from "./process.ts";
@@ -40,6 +40,7 @@ export class Place {
     if (this.#peer.isFloor) return;
     mkdirSync(this.directory);
     await this.settle();
+    compactMemory();
   }
 
   async end(): Promise<void> {

@@ -11,7 +11,7 @@ export const sequential: Scenario = {
   ],
   run: async (place) => {
     const { write } = await place.task("sequentialWrite");
-    const { read: warm } = await place.task("sequentialRead");
+    const { read: warm } = await place.task("warmRead");
     await place.remountCold();
     const { read: cold } = await place.task("sequentialRead");
     return { "sequential write": write as number, "warm read": warm as number, "cold read": cold as number };

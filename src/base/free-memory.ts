@@ -8,8 +8,15 @@ interface Koffi {
   load(path: string | null): { func(declaration: string): (padBytes: number) => number };
 }
 
+/** As far as it is needed here: Node's types lack it. */
+declare const WebAssembly: { Memory: new (size: { initial: number }) => { grow(pages: number): number } };
+
 /** So much given back between two times of tidying up, which take some tens of milliseconds each. */
 const TIDY_AFTER_BYTES = 16 * 1024 * 1024;
+/** From so many bytes on, what is allocated is mapped by itself (mallopt(3)): its pages go as soon as it is freed. */
+const MAPPED_BYTES_MIN = Number(process.env["MALLOC_MMAP_THRESHOLD_"] ?? Infinity);
+/** What is left even then of the objects that stood for it. */
+const LEFT_BYTES = 1024;
 
 /** What is transferred to a port that is closed is freed: there is nobody to receive it. */
 function closedPort(): MessagePort {
@@ -23,9 +30,17 @@ let nowhere: MessagePort | undefined;
 let untidyBytes = 0;
 let trim: ((padBytes: number) => number) | undefined;
 
+/**
+ * To be called before there is much code: V8 compiles it as if no ArrayBuffer were ever detached, until one is, and then throws all
+ * of it away. A memory of WebAssembly that grows is the simplest way to have one.
+ */
+export function expectDetaching(): void {
+  new WebAssembly.Memory({ initial: 0 }).grow(1);
+}
+
 /** Detaches `memory`: every view of it has length 0 from now on. */
 export function freeAtOnce(memory: ArrayBuffer): void {
-  untidyBytes += memory.byteLength;
+  untidyBytes += memory.byteLength < MAPPED_BYTES_MIN ? memory.byteLength : LEFT_BYTES;
   nowhere ??= closedPort();
   nowhere.postMessage(null, [memory]);
   if (untidyBytes < TIDY_AFTER_BYTES) return;

@@ -1,6 +1,7 @@
 // Entry of the worker's process: one mount, served on this thread. Orders come and reports go over the IPC channel.
 // When the supervisor dies the worker serves on: programs using the mount must not notice.
 
+import { expectDetaching } from "../base/free-memory.ts";
 import { settleDown } from "../base/idle-memory.ts";
 import { keepDescriptors } from "../device/kept.ts";
 import { HANDED, receiveHanded } from "./hand-over.ts";
@@ -36,6 +37,7 @@ function handedOver() {
 const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 letHelpersGiveWay();
+expectDetaching();
 closeInherited(process.env);
 const idle = setTimeout(settleDown, IDLE_AFTER_MS);
 let worker: Worker | undefined;
