@@ -52,6 +52,8 @@ interface Service {
  */
 const MEMORY_BASE_BYTES = 4 * 1024 ** 3;
 const FAULTS_LOGGED_MAX = 100;
+/** What a mount takes besides its cache is 150 MB; so much of that is the worker's, the rest for supervisor and spare. */
+const MEMORY_BESIDE_CACHE_BYTES = 90 * 1024 * 1024;
 /** The kernel does not say that a volume is being unmounted, and waits then for what a frozen copy holds up. */
 const UNMOUNT_POLL_MS = 500;
 
@@ -175,6 +177,7 @@ export class Worker {
       clock: new KernelClock(),
       copyCount: this.#volume.copies.copies.length,
       usedAtMs,
+      memoryBytesMax: this.#request.options.cacheBytes + MEMORY_BESIDE_CACHE_BYTES,
       onNote: (line) => console.error(line),
     });
   }

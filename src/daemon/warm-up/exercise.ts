@@ -7,7 +7,7 @@ import { CONTENT_BYTES_MAX, type PracticeKernel } from "./kernel.ts";
 const FILES = 200;
 const FSYNCS = 150;
 /** A folder is removed so many rounds after it was made: trees of that many files have more than one level. */
-const FOLDERS_KEPT = 5;
+const FOLDERS_KEPT = 2;
 const PAGE_BYTES = 4096;
 const TABLE_PAGES = (2 * CONTENT_BYTES_MAX) / PAGE_BYTES;
 /** Every so manieth file is a large one, has its times set, has a new name. */

@@ -1,5 +1,5 @@
-// A small volume in memory for a worker to practise on: laid out, opened and written as one in image files is, on as many copies as
-// the real one has. Nobody else can reach it, and nothing of it is left when its descriptors are closed.
+// A small volume in memory for a worker to practise on: laid out, opened and written as one in image files is, on one copy
+// or two. Nobody else can reach it, and nothing of it is left when its descriptors are closed.
 
 import type { Clock } from "../../base/clock.ts";
 import { SystemRandom } from "../../base/random.ts";
@@ -16,11 +16,15 @@ import { openVolume } from "../../volume/open.ts";
 import { CACHE_BYTES_MIN, type Volume } from "../../volume/volume.ts";
 import { anonymousFile } from "../shared-memory.ts";
 
-/** Of each copy. Little of it is ever written to, and the rest takes no memory. */
-const COPY_BYTES = 64 * 1024 * 1024;
+/** Of each copy, most of which is written to in the end. */
+const COPY_BYTES = 24 * 1024 * 1024;
+/** More of them are written to by the same code. */
+const COPIES_MAX = 2;
 /** As small as a journal may be: it is full now and then, and a commit begins. */
 const JOURNAL_BYTES = 3 * RECORD_BYTES_MAX;
 const COMMIT_MS = 5000;
+/** What it takes at most, with what the process needs to work on it. */
+export const PRACTICE_BYTES = COPIES_MAX * COPY_BYTES + 24 * 1024 * 1024;
 
 export class PracticeVolume {
   readonly fs: FileSystem;
@@ -31,11 +35,11 @@ export class PracticeVolume {
     this.fs = new FileSystem(volume, clock);
   }
 
-  /** Rejects with SystemError when there is no memory for it. */
+  /** For a real volume of so many copies. Rejects with SystemError when there is no memory for it. */
   static async make(copyCount: number, clock: Clock): Promise<PracticeVolume> {
     const targets: OpenTarget[] = [];
     try {
-      for (let index = 0; index < copyCount; index++) targets.push(memoryTarget(index));
+      for (let index = 0; index < Math.min(copyCount, COPIES_MAX); index++) targets.push(memoryTarget(index));
       const options = { clock, cacheBytes: CACHE_BYTES_MIN, random: new SystemRandom() };
       await format(targets, options);
       const journal = new Journal(new Uint8Array(JOURNAL_BYTES));

@@ -2,13 +2,14 @@
 // while, in seconds of work that the first thousands of requests would otherwise wait beside.
 //
 // Programs come first: there is a turn of the event loop between two steps of a few requests, and a pause whenever the mount was
-// used. A worker that has no quiet moment needs no practice soon. What goes wrong here is noted and touches nothing else.
+// used. A worker that has no quiet moment needs no practice soon, nor one whose cache has filled meanwhile: for both there is no
+// memory. What goes wrong here is noted and touches nothing else.
 
 import type { Clock, Timer } from "../../base/clock.ts";
 import { tidyUp } from "../../base/free-memory.ts";
 import { exercise } from "./exercise.ts";
 import { PracticeKernel } from "./kernel.ts";
-import { PracticeVolume } from "./volume.ts";
+import { PRACTICE_BYTES, PracticeVolume } from "./volume.ts";
 
 /** A mount that is short-lived is not worth it. */
 const BEGIN_AFTER_MS = 1500;
@@ -18,7 +19,7 @@ const LOOK_AGAIN_MS = 200;
 /** What is not practised by then has been done for real. */
 const GIVE_UP_AFTER_MS = 60_000;
 /** More of them gain little: what is slower than it could be after that runs seldom. */
-const ROUNDS = 10;
+export const ROUNDS = 10;
 
 export interface WarmUpOptions {
   readonly clock: Clock;
@@ -26,6 +27,8 @@ export interface WarmUpOptions {
   readonly copyCount: number;
   /** When the mount was used last, by the monotonic clock. */
   readonly usedAtMs: () => number;
+  /** What this process may take, with the practice. */
+  readonly memoryBytesMax: number;
   /** Told in one line why there is no practice, or no more. */
   readonly onNote: (line: string) => void;
 }
@@ -52,7 +55,8 @@ export class WarmUp {
   async #run(): Promise<void> {
     try {
       if (!(await this.#quiet())) return;
-      const { copyCount, clock } = this.#options;
+      const { copyCount, clock, memoryBytesMax } = this.#options;
+      if (process.memoryUsage.rss() + PRACTICE_BYTES > memoryBytesMax) return;
       const volume = await PracticeVolume.make(copyCount, clock);
       try {
         await this.#practise(volume);
