@@ -2,7 +2,7 @@
 // What it completed is on media or in memory that outlives it, so that another worker may take its place at any time.
 
 import { AssertionError } from "../base/assert.ts";
-import type { Timer } from "../base/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { formatUuid } from "../base/uuid.ts";
 import type { Negotiated } from "../fuse/kernel/negotiation.ts";
 import { type DeviceService, serveDevice } from "../fuse/kernel/transport.ts";
@@ -132,7 +132,8 @@ export class Worker {
    * the kernel lacks.
    */
   async serve(): Promise<{ ended: Promise<string | undefined>; warnings: string[] }> {
-    const fs = new FileSystem(this.#volume, new KernelClock());
+    const clock = new KernelClock();
+    const fs = new FileSystem(this.#volume, clock);
     const memory = this.#memory;
     const negotiated = memory?.negotiated;
     if (negotiated !== undefined) await fs.takeOver();
@@ -158,7 +159,7 @@ export class Worker {
       this.#service = { closed: service.closed, unmount: () => Promise.resolve(service.stop()) };
       const agreed = await Promise.race([agreement.made, service.closed]);
       if (agreed !== undefined && negotiated === undefined) warnings = kernelWarnings(agreed);
-      if (this.#request.options.warmUp && this.#volume.readOnly === undefined) this.#startWarmUp(service);
+      if (this.#request.options.warmUp && this.#volume.readOnly === undefined) this.#startWarmUp(service, clock);
     } else {
       // Loaded only when asked for: it needs libfuse 2 on the machine.
       const { nativeTransport } = await import("../fuse/native/transport.ts");
@@ -172,9 +173,9 @@ export class Worker {
     return { ended: this.#service.closed.then(() => (this.#leaving ? forever : this.#finish(fs))), warnings };
   }
 
-  #startWarmUp({ usedAtMs }: DeviceService): void {
+  #startWarmUp({ usedAtMs }: DeviceService, clock: Clock): void {
     this.#warmUp = new WarmUp({
-      clock: new KernelClock(),
+      clock,
       copyCount: this.#volume.copies.copies.length,
       usedAtMs,
       memoryBytesMax: this.#request.options.cacheBytes + MEMORY_BESIDE_CACHE_BYTES,

@@ -1,8 +1,9 @@
 // The worker of a mount that nobody uses practises for a moment, on memory of its own, and answers whoever comes meanwhile.
 
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { practiceFiles } from "../model/practice-files.ts";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
 
@@ -24,15 +25,7 @@ async function mounted(...options: string[]): Promise<number> {
   return (await place.status()).daemon?.workerPid ?? 0;
 }
 
-function practises(pid: number): boolean {
-  return readdirSync(`/proc/${pid}/fd`).some((fd) => {
-    try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`).includes("h2ts practice");
-    } catch {
-      return false; // Closed just now.
-    }
-  });
-}
+const practises = (pid: number): boolean => practiceFiles(pid) > 0;
 
 /** utime and stime of a process. */
 function cpuTicks(pid: number): number {

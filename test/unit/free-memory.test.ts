@@ -1,22 +1,19 @@
 // Memory given back at once, and code that does not have to be compiled anew for it.
 
-import { setFlagsFromString } from "node:v8";
 import { expect, it } from "vitest";
 import { expectDetaching, freeAtOnce } from "../../src/base/free-memory.ts";
+import { native } from "../model/v8-native.ts";
 
 /** Whether V8 runs code of its optimizing compiler for a function. */
-function isOptimized(body: unknown): boolean {
-  setFlagsFromString("--allow-natives-syntax");
-  // eslint-disable-next-line @typescript-eslint/no-implied-eval, @typescript-eslint/no-unsafe-call
-  return new Function("body", "return (%GetOptimizationStatus(body) & 16) !== 0")(body) as boolean;
-}
+const isOptimized = (body: () => unknown): boolean =>
+  native("(%GetOptimizationStatus(value) & 16) !== 0", body) as boolean;
 
-function optimize(body: unknown): void {
-  setFlagsFromString("--allow-natives-syntax");
-  // eslint-disable-next-line @typescript-eslint/no-implied-eval, @typescript-eslint/no-unsafe-call
-  new Function("body", "%PrepareFunctionForOptimization(body)")(body);
-  // eslint-disable-next-line @typescript-eslint/no-implied-eval, @typescript-eslint/no-unsafe-call
-  new Function("body", "body(); body(); %OptimizeFunctionOnNextCall(body); body()")(body);
+function optimize(body: () => unknown): void {
+  native("%PrepareFunctionForOptimization(value)", body);
+  body();
+  body();
+  native("%OptimizeFunctionOnNextCall(value)", body);
+  body();
 }
 
 it("leaves nothing of an ArrayBuffer, and compiled code as it is", () => {

@@ -1,15 +1,11 @@
 // What V8 takes a list for is not to be seen but by asking V8 itself.
 
-import { setFlagsFromString } from "node:v8";
 import { expect, it } from "vitest";
 import { objectList } from "../../src/base/object-list.ts";
+import { native } from "../model/v8-native.ts";
 
 /** Whether V8 takes a list for one of small integers, or a list that is empty. */
-function hasSmiElements(list: unknown[]): boolean {
-  setFlagsFromString("--allow-natives-syntax");
-  // eslint-disable-next-line @typescript-eslint/no-implied-eval, @typescript-eslint/no-unsafe-call
-  return new Function("list", "return %HasSmiElements(list)")(list) as boolean;
-}
+const hasSmiElements = (list: unknown[]): boolean => native("%HasSmiElements(value)", list) as boolean;
 
 it("is a list of objects from the start", () => {
   const list = objectList<{ at: number }>();

@@ -1,26 +1,15 @@
 // A worker's practice: every request of it is answered as it should be, programs come first, and nothing is left of it.
 
-import { readdirSync, readlinkSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { exercise } from "../../src/daemon/warm-up/exercise.ts";
 import { PracticeKernel } from "../../src/daemon/warm-up/kernel.ts";
 import { PracticeVolume } from "../../src/daemon/warm-up/volume.ts";
 import { ROUNDS, WarmUp } from "../../src/daemon/warm-up/warm-up.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
+import { practiceFiles } from "../model/practice-files.ts";
 
 /** For what a slow machine may take long for. */
 const LATER = { timeout: 60_000 };
-
-/** Descriptors of this process that a practice volume has open. */
-function practiceFiles(): number {
-  return readdirSync("/proc/self/fd").filter((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`).includes("h2ts practice");
-    } catch {
-      return false; // That of the listing itself.
-    }
-  }).length;
-}
 
 const turns = async (count: number): Promise<void> => {
   for (let i = 0; i < count; i++) await new Promise(setImmediate);
@@ -71,7 +60,7 @@ describe("warm-up", () => {
   };
   afterEach(async () => {
     warmUp.close();
-    await expect.poll(practiceFiles, LATER).toBe(0);
+    await expect.poll(() => practiceFiles(), LATER).toBe(0);
   });
 
   it("waits for the mount to be quiet, pauses when it is used, and ends", { timeout: 120_000 }, async () => {
@@ -86,13 +75,13 @@ describe("warm-up", () => {
       expect(practiceFiles(), "in use").toBe(0);
     }
     await clock.advance(400);
-    await expect.poll(practiceFiles, LATER).toBe(2);
+    await expect.poll(() => practiceFiles(), LATER).toBe(2);
     // In use again: it is still there long after the time it would have taken, and goes on then.
     usedAtMs = clock.monotonicMs() + 1000;
     await turns(100_000);
     expect(practiceFiles()).toBe(2);
     await clock.advance(1500);
-    await expect.poll(practiceFiles, LATER).toBe(0);
+    await expect.poll(() => practiceFiles(), LATER).toBe(0);
     expect(notes).toEqual([]);
   });
 
@@ -110,9 +99,9 @@ describe("warm-up", () => {
   it("ends in the middle when it is closed", async () => {
     begin();
     await clock.advance(1600);
-    await expect.poll(practiceFiles, LATER).toBe(2);
+    await expect.poll(() => practiceFiles(), LATER).toBe(2);
     warmUp.close();
-    await expect.poll(practiceFiles, LATER).toBe(0);
+    await expect.poll(() => practiceFiles(), LATER).toBe(0);
     expect(notes).toEqual([]);
   });
 

@@ -2,7 +2,7 @@
 // or two. Nobody else can reach it, and nothing of it is left when its descriptors are closed.
 
 import type { Clock } from "../../base/clock.ts";
-import { SystemRandom } from "../../base/random.ts";
+import { type Random, SystemRandom } from "../../base/random.ts";
 import { randomUuid } from "../../base/uuid.ts";
 import { assembleCopies } from "../../copies/assemble.ts";
 import { formatCopies } from "../../copies/layout.ts";
@@ -60,18 +60,18 @@ export class PracticeVolume {
 
 async function format(
   targets: readonly OpenTarget[],
-  options: { clock: Clock; cacheBytes: number; random: SystemRandom },
+  options: { clock: Clock; cacheBytes: number; random: Random },
 ): Promise<void> {
   const identity = { volumeUuid: randomUuid(options.random), label: "", random: options.random };
   const copies = await formatCopies(
     targets.map((target) => ({ ...target, copies: 1 })),
     identity,
   );
-  const owner = { uid: 0, gid: 0 };
   const volume = await formatVolume(copies, {
     ...options,
     ...identity,
-    ...owner,
+    uid: 0,
+    gid: 0,
     checkType: CheckType.XXH64,
     commitMs: 0,
   });

@@ -2,8 +2,8 @@
 // while, in seconds of work that the first thousands of requests would otherwise wait beside.
 //
 // Programs come first: there is a turn of the event loop between two steps of a few requests, and a pause whenever the mount was
-// used. A worker that has no quiet moment needs no practice soon, nor one whose cache has filled meanwhile: for both there is no
-// memory. What goes wrong here is noted and touches nothing else.
+// used. A worker that has no quiet moment needs no practice soon; one whose cache has filled meanwhile has no memory for it. What goes
+// wrong here is noted and touches nothing else.
 
 import type { Clock, Timer } from "../../base/clock.ts";
 import { tidyUp } from "../../base/free-memory.ts";
