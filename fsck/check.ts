@@ -78,6 +78,12 @@ export async function checkInto(
   options: CheckOptions,
 ): Promise<Checked | undefined> {
   options.onProgress?.("rings", 0);
+  const checked = await checkFromRings(copies, list, options);
+  reportSilent(copies, list);
+  return checked;
+}
+
+async function checkFromRings(copies: CopySet, list: FindingList, options: CheckOptions): Promise<Checked | undefined> {
   const { rings, newest } = await checkRings(copies, list, options.powerCuts ?? 0);
   if (newest === undefined) {
     list.add("root-content", "no copy has a valid root: the volume can't be read");
@@ -105,6 +111,20 @@ export async function checkInto(
  * and whether more damage was met in use than was repaired.
  */
 export async function checkLightly(copies: CopySet, list: FindingList): Promise<void> {
+  await checkLightlyFromRings(copies, list);
+  reportSilent(copies, list);
+}
+
+/** A copy that was given up because it did not answer (I9) is as good as not checked. */
+function reportSilent(copies: CopySet, list: FindingList): void {
+  for (const copy of copies.copies) {
+    if (!copy.stalled) continue;
+    const why = copy.failure?.message ?? "does not answer";
+    list.add("copy-silent", `${copyName(copy)}: was not checked to its end: ${why}`, { copy: copy.index });
+  }
+}
+
+async function checkLightlyFromRings(copies: CopySet, list: FindingList): Promise<void> {
   const { newest } = await checkRings(copies, list, 0);
   if (newest === undefined) {
     list.add("root-content", "no copy has a valid root: the volume can't be read");
@@ -184,12 +204,17 @@ function checkRoot(copies: CopySet, root: RingRoot, list: FindingList): void {
 
 /**
  * The copies whose pointers are promises in `root`: what an unknown one holds says nothing about the volume, and nothing is
- * kept on one that leaves.
+ * kept on one that leaves. One that does not answer is left after a deadline, if there is another (I9).
  */
 function trusted(copies: CopySet, { view }: RingRoot): BlockReader {
   const strange = membersWith(view, MemberFlag.UNTRUSTED | MemberFlag.LEAVING);
-  const mask = copies.active.reduce((bits, copy) => (copy.untrusted ? bits : bits | copy.bit), 0) & ~strange;
-  return { mask, readBlocks: (requests) => copies.readBlocks(requests) };
+  const kept = copies.active.filter(({ untrusted, bit }) => !untrusted && (bit & strange) === 0);
+  return {
+    get mask() {
+      return kept.reduce((bits, { stalled, bit }) => (stalled ? bits : bits | bit), 0);
+    },
+    readBlocks: (requests) => copies.whenRead(copies.readBlocks(requests)),
+  };
 }
 
 /** Sizes of all copies the root knows, present or not. */

@@ -49,6 +49,12 @@ export const FINDINGS = Object.freeze({
     "`--resync` or `h2ts online` brings it everything anew",
   ),
 
+  "copy-silent": unrepaired(
+    17,
+    "error",
+    "a copy stopped answering during the check: what lies on it was not looked at to the end",
+    "check again when its device answers, or without it",
+  ),
   "copy-behind": unrepaired(
     15,
     "note",

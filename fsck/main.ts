@@ -2,11 +2,13 @@
 // fsck.h2ts: opens the targets (locked, so never under a mount), runs fsck, prints what it says, exits with fsck(8)'s bits.
 
 import { SystemClock } from "../src/base/clock.ts";
+import { leave } from "../src/base/leave.ts";
+import { ensureThreadsFor } from "../src/cli/thread-pool.ts";
 import { packageVersion } from "../src/cli/version.ts";
 import { assemble, assembleCopies } from "../src/copies/assemble.ts";
 import { copyNamed } from "../src/copies/copy-name.ts";
 import { CopiesError } from "../src/copies/errors.ts";
-import { closeTargets, openTargets } from "../src/copies/targets.ts";
+import { OPEN_MS_DEFAULT, openTargets } from "../src/copies/targets.ts";
 import { type CommandOptions, parseOptions, UsageError } from "./options.ts";
 import { ExitBit, fsckVolume } from "./fsck.ts";
 import { startProgress, startResyncProgress } from "./progress.ts";
@@ -16,9 +18,11 @@ import { usedBytes } from "./used-bytes.ts";
 
 async function run(options: CommandOptions, signal: AbortSignal): Promise<number> {
   const readOnly = options.repair === undefined;
-  const opened = await openTargets(options.targets, { writable: !readOnly });
+  const clock = new SystemClock();
+  const limit = { clock, ms: OPEN_MS_DEFAULT };
+  const opened = await openTargets(options.targets, { writable: !readOnly, limit });
+  const copies = await assembleCopies(opened, { readOnly, clock, openMs: limit.ms });
   try {
-    const copies = await assembleCopies(opened, { readOnly });
     const devices = opened.flatMap((target) => target.devices);
     const progress = options.progress ? startProgress(await usedBytes(copies)) : undefined;
     try {
@@ -26,7 +30,7 @@ async function run(options: CommandOptions, signal: AbortSignal): Promise<number
         { copies, devices },
         {
           force: options.force,
-          clock: new SystemClock(),
+          clock,
           signal,
           ...(options.repair && { repair: options.repair }),
           ...(progress && { onProgress: progress.onProgress }),
@@ -40,13 +44,13 @@ async function run(options: CommandOptions, signal: AbortSignal): Promise<number
       progress?.stop();
     }
   } finally {
-    await closeTargets(opened);
+    await copies.close();
   }
 }
 
 /** Catches copies up; see fsck/resync.ts. */
 async function resync(options: CommandOptions, signal: AbortSignal): Promise<number> {
-  const copies = await assemble(options.targets, { lenient: true });
+  const copies = await assemble(options.targets, { lenient: true, openMs: OPEN_MS_DEFAULT });
   for (const line of copies.absent) console.error(`fsck.h2ts: left out: ${line}`);
   const { selectMaster } = options;
   const progress = startResyncProgress();
@@ -73,6 +77,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => ca
 
 try {
   const options = parseOptions(process.argv.slice(2), packageVersion());
+  if (options) ensureThreadsFor(options.targets);
   if (options) process.exitCode = await (options.resync ? resync : run)(options, cancel.signal);
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
@@ -85,3 +90,4 @@ try {
     process.exitCode = isUsage ? ExitBit.USAGE : ExitBit.OPERATIONAL;
   }
 }
+await leave();

@@ -65,8 +65,9 @@ const ACTION_ORDER: readonly RepairAction["kind"][] = [
   "unmark",
 ];
 
-/** Findings that `mode` allows to repair. */
+/** Findings that `mode` allows to repair: none after a check that one of the copies did not see to its end. */
 export function repairable(findings: readonly Finding[], mode: RepairMode): Finding[] {
+  if (findings.some(({ name }) => name === "copy-silent")) return [];
   return findings.filter((finding) => {
     if (finding.repair === undefined) return false;
     return mode === "full" || FINDINGS[finding.name].repair === "safe";

@@ -2,6 +2,7 @@
 // The h2ts command: one verb a file.
 
 import { Command, CommanderError } from "commander";
+import { leave } from "./base/leave.ts";
 import { addExport } from "./cli/export.ts";
 import { reportFailure } from "./cli/failure.ts";
 import { addMount } from "./cli/mount.ts";
@@ -55,3 +56,4 @@ try {
     process.exitCode = reportFailure("h2ts", new UsageError(usageLine(error.message, process.argv[2])));
   }
 }
+await leave();

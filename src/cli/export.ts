@@ -6,7 +6,6 @@ import { SystemRandom } from "../base/random.ts";
 import { closeTargets, openTargets, type OpenTarget } from "../copies/targets.ts";
 import { DaemonLog } from "../daemon/daemon-log.ts";
 import type { BlockDevice } from "../device/device.ts";
-import { CALLS_IN_FLIGHT_MAX } from "../device/gate.ts";
 import { FileNode } from "../device/file-node.ts";
 import { GatheringDevice } from "../device/gathering.ts";
 import { openNode } from "../device/open.ts";
@@ -21,8 +20,9 @@ import { NbdServer } from "../nbd/server/server.ts";
 import { type ExportFlags, type ExportPlan, planExport } from "./export-plan.ts";
 import { ensureThreads } from "./thread-pool.ts";
 
-/** For names of hosts, and whatever else is not a device. */
-const SPARE_THREADS = 4;
+// What comes from the network lies in buffers outside of V8's heap, which are freed when it collects its youngest objects. With
+// little room for those it does so often, and cheaply; with much, memory outside grows until it has to collect everything.
+const V8_OPTIONS = ["--max-semi-space-size=1"];
 
 const HELP = `
 ADDR is HOST:PORT, [V6]:PORT or unix:PATH (default 127.0.0.1:10809); --listen may be given several times.
@@ -55,7 +55,10 @@ export function addExport(program: Command): void {
     .action(async (words: string[], flags: ExportFlags) => {
       const log = DaemonLog.toStderr(() => new Date());
       const plan = planExport(words, flags, (line) => log.line(`warning: ${line}`));
-      ensureThreads(SPARE_THREADS + CALLS_IN_FLIGHT_MAX * plan.exports.reduce((sum, { nodes }) => sum + nodes, 0));
+      ensureThreads(
+        plan.exports.reduce((sum, { nodes }) => sum + nodes, 0),
+        V8_OPTIONS,
+      );
       await serve(plan, (line) => log.line(line));
     });
 }

@@ -7,6 +7,7 @@ import { UsageError } from "../daemon/mount-options.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { printWarnings } from "./failure.ts";
 import { directoryServing, resolveTarget } from "./mount-preparation.ts";
+import { ensureThreadsFor } from "./thread-pool.ts";
 
 interface Flags {
   readonly keep?: string;
@@ -38,6 +39,7 @@ export function addResolve(program: Command): void {
     .action(async (words: string[], flags: Flags) => {
       const choice = choiceOf(flags);
       const targets = words.map(resolveTarget);
+      ensureThreadsFor(targets);
       for (const target of targets) {
         const where = await directoryServing(target);
         if (where !== undefined) throw new MountError(`${target}: is mounted on ${where}; unmount it first`);
@@ -59,7 +61,8 @@ function choiceOf({ keep, discard }: Flags): Choice | undefined {
 async function resolveTargets(targets: readonly string[], choice: Choice | undefined, json: boolean): Promise<void> {
   // Loaded here only: the other commands do not need the copies.
   const { assemble } = await import("../copies/assemble.ts");
-  const copies = await assemble(targets, { readOnly: choice === undefined, lenient: true });
+  const { OPEN_MS_DEFAULT } = await import("../copies/targets.ts");
+  const copies = await assemble(targets, { readOnly: choice === undefined, lenient: true, openMs: OPEN_MS_DEFAULT });
   try {
     printWarnings("h2ts", copies.absent);
     if (choice !== undefined) await giveUp(copies, choice);

@@ -11,6 +11,7 @@ import { reportFailure } from "./failure.ts";
 import { directoryServing, resolveDirectory, resolveTarget } from "./mount-preparation.ts";
 import { mountedReport, type StatusReport } from "./status-report.ts";
 import { statusText } from "./status-text.ts";
+import { ensureThreadsFor } from "./thread-pool.ts";
 
 const HELP = `
 With a mount point: the volume mounted there. With targets: the volume on them, mounted or not.
@@ -76,6 +77,7 @@ async function reportOf(words: readonly string[]): Promise<StatusReport> {
   const where = await directoryServing(targets[0] as string);
   const mount = where === undefined ? undefined : mountedVolumeAt(where);
   if (mount) return reportOfMount(mount);
+  ensureThreadsFor(targets);
   // Loaded here only: the other commands do not need the volume.
   const { readVolumeReport } = await import("../daemon/open-volume.ts");
   return { ...(await readVolumeReport(targets)), notes: [] };

@@ -1,21 +1,26 @@
-// A process that serves several devices by itself needs more threads than the four of libuv's pool, since one hung device may take
-// as many. Their number is read when the pool begins, which is before any program of Node's can set it: so the process starts
-// itself once more in its own place, with the same number, descriptors and words.
+// A process that works on devices by itself needs more threads than the four of libuv's pool, since one hung device may take as
+// many, and then nobody else is served. Their number is read when the pool begins, which is before any program of Node's can set
+// it: so the process starts itself once more in its own place, with the same number, descriptors and words.
 
 import { createRequire } from "node:module";
+import { CALLS_IN_FLIGHT_MAX } from "../device/gate.ts";
+import { splitRow } from "../nbd/target.ts";
 
 interface Koffi {
   load(path: string | null): { func(declaration: string): (...args: unknown[]) => number };
 }
 
 const NAME = "UV_THREADPOOL_SIZE";
-// What comes from the network lies in buffers outside of V8's heap, which are freed when it collects its youngest objects. With
-// little room for those it does so often, and cheaply; with much, memory outside grows until it has to collect everything.
-const V8_OPTION = "--max-semi-space-size=1";
 const F_SETFD = 2;
 
-/** Returns in a process that has at least so many threads, or as many as its environment says. Where it can't begin anew (no execve), it goes on with what it has. */
-export function ensureThreads(count: number): void {
+/** For names of hosts, and whatever else is not a device. */
+const SPARE_THREADS = 4;
+
+/**
+ * Returns in a process that has threads for all calls under way on so many nodes, or as many as its environment says, and runs with
+ * these options of V8. Where it can't begin anew (no execve), it goes on with what it has.
+ */
+export function ensureThreads(nodes: number, v8Options: readonly string[] = []): void {
   if (process.env[NAME] !== undefined) return;
   const koffi = createRequire(import.meta.url)("koffi") as Koffi;
   const libc = koffi.load(null);
@@ -23,9 +28,15 @@ export function ensureThreads(count: number): void {
   const fcntl = libc.func("int fcntl(int fd, int command, int value)");
   // Node has these closed at a change of program.
   for (const fd of [0, 1, 2]) fcntl(fd, F_SETFD, 0);
-  const words = [process.execPath, V8_OPTION, ...process.execArgv, ...process.argv.slice(1)];
+  const words = [process.execPath, ...v8Options, ...process.execArgv, ...process.argv.slice(1)];
+  const count = SPARE_THREADS + CALLS_IN_FLIGHT_MAX * nodes;
   const environment = Object.entries({ ...process.env, [NAME]: String(count) }).map(
     ([name, value]) => `${name}=${value}`,
   );
   execve(process.execPath, [...words, null], [...environment, null]);
+}
+
+/** As `ensureThreads`, for all nodes that these targets may be. */
+export function ensureThreadsFor(targets: readonly string[]): void {
+  ensureThreads(targets.reduce((sum, target) => sum + splitRow(target).length, 0));
 }

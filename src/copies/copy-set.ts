@@ -79,7 +79,10 @@ export class CopySet {
     this.open = options.open ?? openDevice;
     const deadlineMs = (): number => this.deadlineMs;
     const onStalled = (): void => this.#noticeFailed();
-    this.#watch = new ReadWatch(this.clock, deadlineMs, onStalled);
+    this.#watch = new ReadWatch(this.clock, deadlineMs, {
+      othersServe: (copy) => this.#othersServe(copy),
+      onStalled,
+    });
     this.#recovery = new Recovery({
       copies: this.#byIndex,
       watch: this.#watch,
@@ -250,6 +253,21 @@ export class CopySet {
   /** True when others are in use as well. */
   #isSpareable(copy: Copy): boolean {
     return this.#copies.some((other) => isInUse(other) && other !== copy);
+  }
+
+  /**
+   * What tells, when it is asked later, whether `copy` can be done without: another one in use has ended a call meanwhile, or has
+   * none to end. Where all of them stand still it is not the copy that is at fault, and none is given up.
+   */
+  #othersServe(copy: Copy): () => boolean {
+    const endedBefore = new Map(this.#copies.map((other) => [other, other.callsEnded]));
+    return () =>
+      this.#copies.some(
+        (other) =>
+          isInUse(other) &&
+          other !== copy &&
+          (other.inFlight === 0 || other.callsEnded > (endedBefore.get(other) ?? 0)),
+      );
   }
 
   /**

@@ -141,6 +141,11 @@ export class Copy {
     return this.#gate.inFlight;
   }
 
+  /** Device calls that have ended, well or not. */
+  get callsEnded(): number {
+    return this.#gate.ended;
+  }
+
   /** True for a place on the node whose device was let go of. */
   isLetGo(kib: number): boolean {
     return this.suspendedNode !== undefined && this.#isOn(this.suspendedNode, kib);

@@ -25,6 +25,8 @@ export class NodeGate {
   #held: readonly Held[] = [];
   #waiting: readonly Waiting[] = [];
   #servingSinceMs = 0;
+  /** Calls that have ended, well or not. */
+  ended = 0;
 
   constructor(nodes: readonly RowNode[]) {
     this.#nodes = nodes.map(({ device, startBytes }) => ({
@@ -68,6 +70,7 @@ export class NodeGate {
   #issue(nodes: readonly Gated[], call: () => Promise<void>): Promise<void> {
     for (const node of nodes) node.inFlight++;
     const over = (): void => {
+      this.ended++;
       for (const node of nodes) node.inFlight--;
       if (this.#waiting.length === 0) return;
       const [awake, asleep] = parted(this.#waiting, (one) => one.nodes.every(isStill));

@@ -61,21 +61,27 @@ export class WatchedRead {
   }
 }
 
+export interface ReadWatchParts {
+  /** What tells, when it is asked later, whether others have served meanwhile: only then is a copy to blame that does not. */
+  readonly othersServe: (copy: Copy) => () => boolean;
+  /** Called after a copy was given up. */
+  readonly onStalled: () => void;
+}
+
 export class ReadWatch {
   readonly #clock: Clock;
   readonly #deadlineMs: () => number;
-  readonly #onStalled: () => void;
+  readonly #parts: ReadWatchParts;
   readonly #inTime = new Set<WatchedRead>();
   readonly #overdue = new Set<WatchedRead>();
   #timer: Timer | undefined;
   /** While somebody waits for reads: of which copies they expire. */
   #expiring: ((copy: Copy) => boolean) | undefined;
 
-  /** `onStalled` is called after a copy was given up. */
-  constructor(clock: Clock, deadlineMs: () => number, onStalled: () => void) {
+  constructor(clock: Clock, deadlineMs: () => number, parts: ReadWatchParts) {
     this.#clock = clock;
     this.#deadlineMs = deadlineMs;
-    this.#onStalled = onStalled;
+    this.#parts = parts;
   }
 
   read(copy: Copy, offsetBytes: number, targets: readonly Uint8Array[]): WatchedRead {
@@ -123,18 +129,25 @@ export class ReadWatch {
     this.#timer = this.#inTime.size === 0 ? undefined : this.#clock.after(HEDGE_MS, () => this.#look());
   }
 
-  /** Gives `copy` up after the deadline, if it was not before: then it answers even less. */
+  /**
+   * Gives `copy` up after a deadline in both halves of which others served, if it was not before: then it answers even less.
+   * While nobody serves, as on a machine that does no I/O at all, the deadline has not begun.
+   */
   expireLater(copy: Copy): Timer {
     const deadlineMs = deadlineOf(copy, this.#deadlineMs());
-    const servedMs = this.#clock.monotonicMs();
-    const expire = (): void => {
-      const leftMs = deadlineMs - waitedMs(copy, servedMs, this.#clock.monotonicMs());
-      if (leftMs > 0) return void (timer = this.#clock.after(Math.min(leftMs, deadlineMs), expire));
+    let sinceMs = this.#clock.monotonicMs();
+    let othersServed = this.#parts.othersServe(copy);
+    const look = (): void => {
+      const nowMs = this.#clock.monotonicMs();
+      if (!othersServed()) sinceMs = nowMs;
+      othersServed = this.#parts.othersServe(copy);
+      const leftMs = deadlineMs - waitedMs(copy, sinceMs, nowMs);
+      if (leftMs > 0) return void (timer = this.#clock.after(Math.min(leftMs, deadlineMs / 2), look));
       copy.errors.read++;
       copy.fail(silent(copy, `within ${deadlineMs} ms`));
-      this.#onStalled();
+      this.#parts.onStalled();
     };
-    let timer = this.#clock.after(deadlineMs, expire);
+    let timer = this.#clock.after(deadlineMs / 2, look);
     return { cancel: () => timer.cancel() };
   }
 

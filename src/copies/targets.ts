@@ -14,6 +14,9 @@ const ABSENT: ReadonlySet<string> = new Set([
   ...["ENOENT", "ENXIO", "ENODEV", "EIO", "ENOMEDIUM", "ENOTCONN", "ESTALE", "ETIMEDOUT"],
 ]);
 
+/** How long to wait for a device to open: a disk that has to spin up first needs some seconds. */
+export const OPEN_MS_DEFAULT = 30_000;
+
 /** A target whose devices are open, in the order given. */
 export interface OpenTarget {
   readonly name: string;

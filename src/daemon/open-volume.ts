@@ -6,6 +6,7 @@ import { assemble, type AssembleOptions } from "../copies/assemble.ts";
 import { copyNamed } from "../copies/copy-name.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import type { MasterRule } from "../copies/ring.ts";
+import { OPEN_MS_DEFAULT } from "../copies/targets.ts";
 import { DeviceError } from "../device/device.ts";
 import { Journal } from "../log/journal.ts";
 import { describeEvent } from "../nbd/client/events.ts";
@@ -19,8 +20,6 @@ import type { VolumeReport } from "./volume-report.ts";
 // umount(8) returns before the daemon has committed and let go of its images; who mounts next waits that long for them.
 const LOCK_WAIT_MS = 10_000;
 const RETRY_MS = 100;
-/** A disk that has to spin up first is waited for. */
-const OPEN_MS = 30_000;
 const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
 
 /** Room for what was completed since the last commit; a commit begins when a quarter of it is used. */
@@ -41,7 +40,7 @@ export async function openVolume(
 ): Promise<Volume> {
   const { readOnly, deadlineMs } = options;
   // Programs wait for a worker that takes over, nobody does at a mount.
-  const openMs = takeOver ? deadlineMs : Math.max(deadlineMs, OPEN_MS);
+  const openMs = takeOver ? deadlineMs : Math.max(deadlineMs, OPEN_MS_DEFAULT);
   const clock = new SystemClock();
   const open = deviceOpener({
     clock,
@@ -102,7 +101,7 @@ async function assembleWhenThere(
 
 /** The report of a volume that is not mounted; opens it for reading only and changes nothing. */
 export async function readVolumeReport(targets: readonly string[]): Promise<VolumeReport> {
-  const copies = await assemble(targets, { readOnly: true, lenient: true, openMs: OPEN_MS });
+  const copies = await assemble(targets, { readOnly: true, lenient: true, openMs: OPEN_MS_DEFAULT });
   try {
     const options = { clock: new SystemClock(), cacheBytes: REPORT_CACHE_BYTES, readOnly: true, degraded: true };
     return describeVolume(await openOn(copies, options));

@@ -9,7 +9,7 @@ import type { WalkNode } from "./tree.ts";
 
 /** Where a walk reads from: a CopySet. */
 export interface BlockReader {
-  /** Bit per copy that is present. */
+  /** Bit per copy that can be read from. One that stops answering loses its bit. */
   readonly mask: number;
   readBlocks(requests: readonly BlockRead[]): Promise<void>;
 }
@@ -20,7 +20,7 @@ export interface Arrival {
   readonly block: DataView | undefined;
   /** Bit per copy on which it was read and verified. */
   readonly good: number;
-  /** Bit per copy on which it could not be read or its check failed. */
+  /** Bit per copy on which it could not be read or its check failed; not of one that left meanwhile, which says nothing about it. */
   readonly bad: number;
 }
 
@@ -78,7 +78,8 @@ class Fetch {
     }
   }
 
-  result(): Arrival {
+  /** `mask` has a bit for each copy that can still be read from. */
+  result(mask: number): Arrival {
     let block: DataView | undefined;
     let good = 0;
     let bad = 0;
@@ -91,7 +92,7 @@ class Fetch {
         block ??= new DataView(buffer, byteOffset, byteLength);
       }
     });
-    return { block, good, bad };
+    return { block, good, bad: bad & mask };
   }
 }
 
@@ -111,10 +112,12 @@ export class ReadBatch {
   /** Resolves when all are read. */
   readonly done: Promise<void>;
   readonly #fetches: readonly (Fetch | undefined)[];
+  readonly #reader: BlockReader;
   readonly #targets: Targets;
 
   constructor(nodes: readonly WalkNode[], { reader, everyCopy, targets, inRange }: BatchSource) {
     this.nodes = nodes;
+    this.#reader = reader;
     this.#targets = targets;
     this.#fetches = nodes.map((node) => {
       if (node.sizeBytes === 0) return undefined;
@@ -127,11 +130,13 @@ export class ReadBatch {
 
   /** What became of the block of the ref at `index`; once all are read. */
   arrival(index: number): Arrival {
-    return this.#fetches[index]?.result() ?? NOTHING;
+    return this.#fetches[index]?.result(this.#reader.mask) ?? NOTHING;
   }
 
-  /** Nobody looks at the block of the ref at `index` any more. */
+  /** Nobody looks at the block of the ref at `index` any more. What could not be read may still be written to by who was given up. */
   giveBack(index: number): void {
-    for (const { target } of this.#fetches[index]?.requests ?? []) this.#targets.give(target);
+    for (const { target, error } of this.#fetches[index]?.requests ?? []) {
+      if (error === undefined) this.#targets.give(target);
+    }
   }
 }

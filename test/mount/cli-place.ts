@@ -32,6 +32,8 @@ export function mountsImpossible(): string | undefined {
 export class Place {
   /** Words behind which the programs run, as those that enter a network namespace. */
   within: readonly string[] = [];
+  /** Workers practise (src/daemon/warm-up) where that is what is tested; each spends some seconds of CPU time on it. */
+  practises = false;
   readonly folder = realpathSync(mkdtempSync(join(tmpdir(), "h2ts-cli-")));
 
   path(name: string): string {
@@ -45,19 +47,27 @@ export class Place {
 
   /** Runs a program to its end, in this folder. */
   run(program: keyof typeof PROGRAMS, ...words: string[]): Promise<Outcome> {
-    return new Promise((settle, reject) => {
-      const [command = "", ...all] = [...this.within, process.execPath, PROGRAMS[program], ...words];
-      const child = spawn(command, all, {
-        cwd: this.folder,
-        stdio: ["ignore", "pipe", "pipe"],
-      });
-      let out = "";
-      let err = "";
-      child.stdout.on("data", (chunk) => (out += chunk));
-      child.stderr.on("data", (chunk) => (err += chunk));
+    return this.begin(program, ...words).outcome;
+  }
+
+  /** As `run`, for whoever does something to it meanwhile. */
+  begin(
+    program: keyof typeof PROGRAMS,
+    ...words: string[]
+  ): { readonly pid: number; readonly outcome: Promise<Outcome> } {
+    const mounts = program === "h2ts" && words[0] === "mount";
+    const given = mounts && !this.practises ? ["mount", "-o", "nowarmup", ...words.slice(1)] : words;
+    const [command = "", ...all] = [...this.within, process.execPath, PROGRAMS[program], ...given];
+    const child = spawn(command, all, { cwd: this.folder, stdio: ["ignore", "pipe", "pipe"] });
+    let out = "";
+    let err = "";
+    child.stdout.on("data", (chunk) => (out += chunk));
+    child.stderr.on("data", (chunk) => (err += chunk));
+    const outcome = new Promise<Outcome>((settle, reject) => {
       child.on("error", reject);
       child.on("close", (code) => settle({ code, out, err }));
     });
+    return { pid: child.pid ?? 0, outcome };
   }
 
   /** As `run`; a failure of the program fails the test, with all that it said. */

@@ -1,6 +1,7 @@
 // A copy whose image lies on another FUSE filesystem, the server of which is stopped: every call on it hangs, and so does
 // every attempt to open it. Programs on the mount never wait longer than a deadline and a commit (I9), and it comes back.
 
+import { readFileSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,6 +10,7 @@ import type { StatusReport } from "../../src/cli/status-report.ts";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
 
+const MIB = 1 << 20;
 const DEADLINE_MS = 2000;
 /** A commit, and a machine that is busy with other things. */
 const COMMIT_MS = 4000;
@@ -87,6 +89,9 @@ async function onlineInVain(message: RegExp): Promise<void> {
   expect(prober.slowestMs).toBeLessThan(DEADLINE_MS);
 }
 
+/** Bytes a process has read so far, its own program among them. */
+const bytesRead = (pid: number): number => Number(/^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "utf8"))?.[1]);
+
 describe.skipIf(mountsImpossible() !== undefined)("a copy whose device hangs", { timeout: 150_000 }, () => {
   it("is dropped, can't be brought back while it hangs, and is in sync again afterwards (I2, I8, I9)", async () => {
     const { folder, pid } = await hostFilesystem();
@@ -134,6 +139,33 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy whose device hangs", {
     await place.h2ts("umount", place.mnt);
     await place.examine(work, [a, b, c]);
     host = undefined;
+    await place.h2ts("umount", folder);
+  });
+
+  it("is given up by fsck.h2ts, which says so, checks the other one, repairs nothing and ends (I9)", async () => {
+    const { folder, pid } = await hostFilesystem();
+    const [a, b] = [place.path("a.img"), join(folder, "b.img")];
+    await place.format("128M", [a, b]);
+    await place.h2ts("mount", a, b, place.mnt);
+    await new Work(place.mnt, 32).writeBig(64 * MIB);
+    await place.h2ts("umount", place.mnt);
+    await place.h2ts("sync", folder);
+    writeFileSync("/proc/sys/vm/drop_caches", "3");
+    const fsck = place.begin("fsck.h2ts", "-y", "-f", a, b);
+    await expect.poll(() => bytesRead(fsck.pid), { timeout: 60_000, interval: 5 }).toBeGreaterThan(32 * MIB);
+    host = pid;
+    process.kill(pid, "SIGSTOP");
+    const checked = await fsck.outcome;
+    expect(checked, checked.err).toMatchObject({ code: 4 });
+    expect(checked.out).toMatch(/copy 1 .*was not checked to its end: .*no answer within 5000 ms/);
+    const refused = await place.run("fsck.h2ts", "-n", "-f", a, b);
+    expect(refused).toMatchObject({ code: 8, out: "" });
+    expect(refused.err).toMatch(
+      /^fsck\.h2ts: .*b\.img: does not answer \(waited 30000 ms\); try again when its device does\n$/,
+    );
+    process.kill(pid, "SIGCONT");
+    host = undefined;
+    expect(await place.run("fsck.h2ts", "-n", "-f", a, b)).toMatchObject({ code: 0 });
     await place.h2ts("umount", folder);
   });
 });

@@ -15,6 +15,7 @@ const IDLE_TICKS_MAX = 3;
 let place: CopiesPlace;
 beforeEach(() => {
   place = new CopiesPlace();
+  place.practises = true;
 });
 afterEach(() => place.clear());
 

@@ -8,7 +8,19 @@ import { HEDGE_MS } from "../../src/copies/read-watch.ts";
 import type { FaultyOperation } from "../../src/device/simulated-faults.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB } from "../model/simulated-volume.ts";
-import { findings, formatted, imagesOf, mount, type Mounted, treeOf, unmount, Workload } from "./copies-scene.ts";
+import {
+  copiesOf,
+  devicesOver,
+  findings,
+  formatted,
+  imagesOf,
+  mount,
+  type Mounted,
+  mountOn,
+  treeOf,
+  unmount,
+  Workload,
+} from "./copies-scene.ts";
 import { within } from "./virtual-time.ts";
 
 const SIZES = [24 * MIB, 20 * MIB, 28 * MIB];
@@ -83,6 +95,50 @@ describe("a copy that hangs", () => {
           }
         }
         expect(stalls).toBeGreaterThan(copyCount);
+      });
+    }
+  }
+});
+
+/** All copies stop answering at the nth operation of this kind on each, as on a machine that does no I/O for a while. */
+async function stallTogether(seed: number, copyCount: number, operation: FaultyOperation, nth: number): Promise<void> {
+  const work = new Workload(seed, 200_000);
+  const options = { commitMs: 3000, cacheBytes: MIB };
+  const images = await formatted(seed, SIZES.slice(0, copyCount));
+  let mounted = await mount(seed, images, options);
+  await within(mounted.clock, 0, work.begin(mounted.fs));
+  await steps(work, mounted, 10);
+  await unmount(mounted);
+  const devices = devicesOver(imagesOf(mounted.devices));
+  const copies = await copiesOf(seed, devices);
+  const clock = copies.clock as Mounted["clock"];
+  let goOn: () => void = () => undefined;
+  const until = new Promise<void>((resolve) => (goOn = resolve));
+  for (const device of devices) device!.fail({ operation, nth, permanent: true, effect: { kind: "late", until } });
+  clock.after(4 * DEADLINE_MS_DEFAULT, goOn);
+  mounted = await within(clock, 5 * DEADLINE_MS_DEFAULT, mountOn(seed, devices, copies, options));
+  const tree = await within(clock, 5 * DEADLINE_MS_DEFAULT, describeFileSystem(mounted.fs));
+  expect(tree.join("\n")).toBe(await work.tree());
+  for (let i = 0; i < 10; i++) {
+    await within(clock, 5 * DEADLINE_MS_DEFAULT, work.run(mounted.fs, 1));
+    await clock.advance(400);
+  }
+  await within(clock, 5 * DEADLINE_MS_DEFAULT, unmount(mounted));
+  expect(copies.copies.map(({ standing, failure }) => failure ?? standing)).toEqual(devices.map(() => "in-sync"));
+  expect(await findings(seed, imagesOf(devices), { everyRoot: true })).toEqual([]);
+  expect(await treeOf(seed, imagesOf(devices))).toBe(await work.tree());
+}
+
+describe("copies that stall together", () => {
+  for (const copyCount of [2, 3]) {
+    for (const operation of ["read", "write", "flush"] as const) {
+      it(`at any ${operation}, ${copyCount} of them, are all waited for`, async () => {
+        for (let nth = 1; nth < 40; nth += nth < 8 ? 1 : 9) {
+          const seed = 9000 + 100 * copyCount + nth;
+          await stallTogether(seed, copyCount, operation, nth).catch((error: unknown) => {
+            throw new Error(`seed ${seed}, ${operation} ${nth}`, { cause: error });
+          });
+        }
       });
     }
   }
