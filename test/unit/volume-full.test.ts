@@ -27,14 +27,14 @@ async function fill(made: SimulatedVolume, bytes: number, from = 0): Promise<num
 }
 
 describe("a full volume", () => {
-  for (const { bytes, keepOpen } of [
-    { bytes: 4096, keepOpen: true },
-    { bytes: 4096, keepOpen: false },
-    { bytes: 300, keepOpen: true },
-    { bytes: 100_000, keepOpen: true },
+  for (const { bytes, keepOpen, mib } of [
+    { bytes: 4096, keepOpen: true, mib: 20 },
+    { bytes: 4096, keepOpen: false, mib: 20 },
+    { bytes: 300, keepOpen: true, mib: 10 },
+    { bytes: 100_000, keepOpen: true, mib: 20 },
   ]) {
     it(`lets every second file of ${bytes} bytes go, ${keepOpen ? "open" : "closed"}, then all (I10)`, async () => {
-      const made = await SimulatedVolume.format(5, [20 * MIB, 24 * MIB]);
+      const made = await SimulatedVolume.format(5, [mib * MIB, (mib + 4) * MIB]);
       const free = made.volume.statfs().freeKib;
       const inos = await fill(made, bytes);
       if (!keepOpen) for (const ino of inos) made.fs.forget(ino, 1);

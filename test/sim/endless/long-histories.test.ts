@@ -1,5 +1,5 @@
 // All histories of three copies up to six mounts, up to the order of the copies (I6), with every kind of mount, those too that
-// the ordinary run leaves out because they can't differ: a minute or two. See ../histories.ts.
+// the ordinary run, of five steps, leaves out because they can't differ: a minute or two. See ../histories.ts.
 
 import { expect, it } from "vitest";
 import { explore } from "../histories.ts";
