@@ -79,7 +79,7 @@ export async function checkInto(
 ): Promise<Checked | undefined> {
   options.onProgress?.("rings", 0);
   const checked = await checkFromRings(copies, list, options);
-  reportSilent(copies, list);
+  reportFailed(copies, list);
   return checked;
 }
 
@@ -112,15 +112,15 @@ async function checkFromRings(copies: CopySet, list: FindingList, options: Check
  */
 export async function checkLightly(copies: CopySet, list: FindingList): Promise<void> {
   await checkLightlyFromRings(copies, list);
-  reportSilent(copies, list);
+  reportFailed(copies, list);
 }
 
-/** A copy that was given up because it did not answer (I9) is as good as not checked. */
-function reportSilent(copies: CopySet, list: FindingList): void {
+/** A copy that was given up because it did not answer (I9), or refused a repair, is as good as not checked. */
+function reportFailed(copies: CopySet, list: FindingList): void {
   for (const copy of copies.copies) {
-    if (!copy.stalled) continue;
-    const why = copy.failure?.message ?? "does not answer";
-    list.add("copy-silent", `${copyName(copy)}: was not checked to its end: ${why}`, { copy: copy.index });
+    if (copy.failure === undefined) continue;
+    const message = `${copyName(copy)}: was not checked to its end: ${copy.failure.message}`;
+    list.add("copy-failed", message, { copy: copy.index });
   }
 }
 
@@ -208,10 +208,15 @@ function checkRoot(copies: CopySet, root: RingRoot, list: FindingList): void {
  */
 function trusted(copies: CopySet, { view }: RingRoot): BlockReader {
   const strange = membersWith(view, MemberFlag.UNTRUSTED | MemberFlag.LEAVING);
-  const kept = copies.active.filter(({ untrusted, bit }) => !untrusted && (bit & strange) === 0);
+  const kept = copies.copies.filter(
+    ({ active, failure, untrusted, bit }) => (active || failure !== undefined) && !untrusted && (bit & strange) === 0,
+  );
   return {
     get mask() {
-      return kept.reduce((bits, { stalled, bit }) => (stalled ? bits : bits | bit), 0);
+      return kept.reduce((bits, { failure, bit }) => (failure === undefined ? bits | bit : bits), 0);
+    },
+    get left() {
+      return kept.reduce((bits, { failure, bit }) => (failure === undefined ? bits : bits | bit), 0);
     },
     readBlocks: (requests) => copies.whenRead(copies.readBlocks(requests)),
   };

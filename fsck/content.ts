@@ -40,6 +40,7 @@ import { act, type Repair } from "./repair-plan.ts";
 /** Faults after which the block concerned, and all below it, was not seen. */
 const LEAVES_A_GAP: ReadonlySet<VerifyRule> = new Set<VerifyRule>([
   "block-lost",
+  "block-unseen",
   "ref-number",
   "ref-type",
   "ref-level",
@@ -51,7 +52,7 @@ const LEAVES_A_GAP: ReadonlySet<VerifyRule> = new Set<VerifyRule>([
   "key-range",
 ]);
 /** Faults after which space on a copy may be in use although nothing was seen to use it. */
-const HIDES_SPACE: ReadonlySet<VerifyRule> = new Set<VerifyRule>(["pointer-range", "pointer-null"]);
+const HIDES_SPACE: ReadonlySet<VerifyRule> = new Set<VerifyRule>(["pointer-range", "pointer-null", "block-unseen"]);
 
 /** A freemap leaf as it was found. */
 export interface FoundLeaf {

@@ -49,11 +49,11 @@ export const FINDINGS = Object.freeze({
     "`--resync` or `h2ts online` brings it everything anew",
   ),
 
-  "copy-silent": unrepaired(
+  "copy-failed": unrepaired(
     17,
     "error",
-    "a copy stopped answering during the check: what lies on it was not looked at to the end",
-    "check again when its device answers, or without it",
+    "a copy failed or stopped answering meanwhile: what lies on it was not looked at to the end",
+    "check again when its device works, or without it",
   ),
   "copy-behind": unrepaired(
     15,
@@ -79,6 +79,12 @@ export const FINDINGS = Object.freeze({
     "note",
     "file data written under copies=K lies only on copies that were not given",
     "give the other copies",
+  ),
+  "block-unseen": unrepaired(
+    38,
+    "note",
+    "a block lies only on a copy that failed or stopped answering meanwhile",
+    "check again when its device works",
   ),
   "block-shared": kind(12, "error", "full", "two blockrefs name the same place"),
 

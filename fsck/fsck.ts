@@ -3,11 +3,12 @@
 
 import type { Clock } from "../src/base/clock.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
+import { DEADLINE_MS_DEFAULT } from "../src/copies/deadline.ts";
 import type { BlockDevice } from "../src/device/device.ts";
 import { openVolume } from "../src/volume/open.ts";
 import { type Checked, checkInto, checkLightly, type CheckOptions } from "./check.ts";
 import { type Finding, FindingList, isClean } from "./finding-list.ts";
-import { checkHeaders, rewriteHeaders } from "./headers.ts";
+import { Headers } from "./headers.ts";
 import {
   contestedIn,
   repairable,
@@ -54,13 +55,20 @@ export interface FsckOutcome {
 /** A repair can bring the next fault to light: an entry removed leaves a file without a name, and so on. */
 const ROUNDS_MAX = 8;
 
+interface Checking {
+  readonly copies: CopySet;
+  readonly headers: Headers;
+}
+
 interface Look {
   readonly findings: readonly Finding[];
   readonly checked: Checked | undefined;
 }
 
 /** Checks, and with `repair` puts right what can be. Throws DeviceError and the like only for what is not on the media. */
-export async function fsckVolume(target: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
+export async function fsckVolume({ copies, devices }: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
+  const headers = new Headers(devices, { clock: options.clock, ms: DEADLINE_MS_DEFAULT });
+  const target = { copies, headers };
   if (!options.force) {
     const findings = await lightLook(target);
     if (findings.length === 0) {
@@ -100,26 +108,34 @@ export async function fsckVolume(target: FsckTarget, options: FsckOptions): Prom
       look = await fullLook(target, options, moreThanListed ? contestedIn(look.checked) : undefined);
     }
   }
-  const left = new Set(look.findings.map(({ message }) => message));
-  const corrected = rounds > 0 && findings.some(({ message }) => !left.has(message));
-  const exitCode = (corrected ? ExitBit.CORRECTED : 0) | (isClean(look.findings) ? 0 : ExitBit.UNCORRECTED);
-  return { light: false, findings, left: look.findings, failures, rounds, exitCode };
+  const left = [...look.findings, ...unseenSince(findings, look.findings)];
+  const messages = new Set(left.map(({ message }) => message));
+  const corrected = rounds > 0 && findings.some(({ message }) => !messages.has(message));
+  const exitCode = (corrected ? ExitBit.CORRECTED : 0) | (isClean(left) ? 0 : ExitBit.UNCORRECTED);
+  return { light: false, findings, left, failures, rounds, exitCode };
 }
 
-async function lightLook({ copies, devices }: FsckTarget): Promise<readonly Finding[]> {
+/** What was found on a copy that failed since: nobody looked at it again. */
+function unseenSince(before: readonly Finding[], now: readonly Finding[]): Finding[] {
+  const failed = new Set(now.flatMap(({ name, copy }) => (name === "copy-failed" && copy !== undefined ? [copy] : [])));
+  const messages = new Set(now.map(({ message }) => message));
+  return before.filter(({ copy, message }) => copy !== undefined && failed.has(copy) && !messages.has(message));
+}
+
+async function lightLook({ copies, headers }: Checking): Promise<readonly Finding[]> {
   const list = new FindingList();
-  await checkHeaders(devices, list);
+  await headers.check(list);
   await checkLightly(copies, list);
   return list.close();
 }
 
 async function fullLook(
-  { copies, devices }: FsckTarget,
+  { copies, headers }: Checking,
   options: FsckOptions,
   repairUnless?: IsContested,
 ): Promise<Look> {
   const list = new FindingList(options.keptPerKind);
-  await checkHeaders(devices, list);
+  await headers.check(list);
   const checked = await checkInto(copies, list, {
     ...(options.onProgress && { onProgress: options.onProgress }),
     ...(options.signal && { signal: options.signal }),
@@ -128,11 +144,11 @@ async function fullLook(
   return { findings: list.close(), checked };
 }
 
-function contextOf({ copies, devices }: FsckTarget, { clock }: FsckOptions): RepairContext {
+function contextOf({ copies, headers }: Checking, { clock }: FsckOptions): RepairContext {
   return {
     copies,
     clock,
     openVolume: (rescue) => openVolume(copies, { clock, commitMs: 0, ...rescue }),
-    rewriteHeaders: () => rewriteHeaders(devices),
+    rewriteHeaders: () => headers.rewrite(),
   };
 }

@@ -8,43 +8,75 @@ import {
   NODE_HEADER_BYTES,
   NODE_HEADER_OFFSETS,
 } from "../src/format/node-header.ts";
+import { type TimeLimit, withinLimit } from "../src/base/time-limit.ts";
 import { equalBytes } from "../src/base/uuid.ts";
 import { readNodeHeader } from "../src/copies/assemble.ts";
 import type { FindingList } from "./finding-list.ts";
 
-/** Why the header at `offsetBytes` is not what the device's good one says; undefined when it is. */
+/** The headers of a volume's devices. One that does not answer is given up, like its copy (I9), and not asked again. */
+export class Headers {
+  readonly #devices: readonly BlockDevice[];
+  readonly #limit: TimeLimit;
+  readonly #silent = new Set<BlockDevice>();
+
+  /** `limit`: how long a device may take to give a header, or take one. */
+  constructor(devices: readonly BlockDevice[], limit: TimeLimit) {
+    this.#devices = devices;
+    this.#limit = limit;
+  }
+
+  /** Checks both headers of every device. */
+  async check(list: FindingList): Promise<void> {
+    for (const device of this.#devices) {
+      for (const offsetBytes of NODE_HEADER_OFFSETS) {
+        const fault = this.#silent.has(device) ? undefined : await this.#fault(device, offsetBytes);
+        if (fault !== undefined) list.add("node-header", fault, { repair: { kind: "headers" } });
+      }
+      if (this.#silent.has(device)) list.add("copy-failed", `${device.name}: its headers were not checked: no answer`);
+    }
+  }
+
+  /** Writes every faulty header again from the good one, flushes, and reads it back. */
+  async rewrite(): Promise<void> {
+    for (const device of this.#devices) {
+      for (const offsetBytes of NODE_HEADER_OFFSETS) {
+        if (this.#silent.has(device) || (await this.#fault(device, offsetBytes)) === undefined) continue;
+        await this.#inTime(device, rewriteHeader(device, offsetBytes));
+        const fault = await this.#fault(device, offsetBytes);
+        if (fault !== undefined) throw new DeviceError(device.name, "write", offsetBytes, "EIO", `read back: ${fault}`);
+      }
+    }
+  }
+
+  /** Why the header at `offsetBytes` is not what the device's good one says; undefined when it is. */
+  async #fault(device: BlockDevice, offsetBytes: number): Promise<string | undefined> {
+    try {
+      return await this.#inTime(device, headerFault(device, offsetBytes));
+    } catch (error) {
+      if (this.#silent.has(device)) return undefined;
+      if (error instanceof FormatError || error instanceof DeviceError) return error.message;
+      throw error;
+    }
+  }
+
+  #inTime<T>(device: BlockDevice, work: Promise<T>): Promise<T> {
+    work.catch(() => undefined);
+    return withinLimit(work, this.#limit, () => {
+      this.#silent.add(device);
+      return new DeviceError(device.name, "read", 0, "ETIMEDOUT", `no answer within ${this.#limit.ms} ms`);
+    });
+  }
+}
+
 async function headerFault(device: BlockDevice, offsetBytes: number): Promise<string | undefined> {
   const bytes = new Uint8Array(NODE_HEADER_BYTES);
-  try {
-    await device.read(offsetBytes, [bytes]);
-    decodeNodeHeader(bytes, offsetBytes, device.name, device.sizeBytes);
-    const expected = encodeNodeHeader(await readNodeHeader(device), offsetBytes);
-    return equalBytes(bytes, expected) ? undefined : `${device.name}: the two node headers differ`;
-  } catch (error) {
-    if (error instanceof FormatError || error instanceof DeviceError) return error.message;
-    throw error;
-  }
+  await device.read(offsetBytes, [bytes]);
+  decodeNodeHeader(bytes, offsetBytes, device.name, device.sizeBytes);
+  const expected = encodeNodeHeader(await readNodeHeader(device), offsetBytes);
+  return equalBytes(bytes, expected) ? undefined : `${device.name}: the two node headers differ`;
 }
 
-/** Checks both headers of every device. */
-export async function checkHeaders(devices: readonly BlockDevice[], list: FindingList): Promise<void> {
-  for (const device of devices) {
-    for (const offsetBytes of NODE_HEADER_OFFSETS) {
-      const fault = await headerFault(device, offsetBytes);
-      if (fault !== undefined) list.add("node-header", fault, { repair: { kind: "headers" } });
-    }
-  }
-}
-
-/** Writes every faulty header again from the good one, flushes, and reads it back. */
-export async function rewriteHeaders(devices: readonly BlockDevice[]): Promise<void> {
-  for (const device of devices) {
-    for (const offsetBytes of NODE_HEADER_OFFSETS) {
-      if ((await headerFault(device, offsetBytes)) === undefined) continue;
-      await device.write(offsetBytes, [encodeNodeHeader(await readNodeHeader(device), offsetBytes)]);
-      await device.flush();
-      const fault = await headerFault(device, offsetBytes);
-      if (fault !== undefined) throw new DeviceError(device.name, "write", offsetBytes, "EIO", `read back: ${fault}`);
-    }
-  }
+async function rewriteHeader(device: BlockDevice, offsetBytes: number): Promise<void> {
+  await device.write(offsetBytes, [encodeNodeHeader(await readNodeHeader(device), offsetBytes)]);
+  await device.flush();
 }

@@ -4,11 +4,12 @@
 import { SystemClock } from "../src/base/clock.ts";
 import { leave } from "../src/base/leave.ts";
 import { ensureThreadsFor } from "../src/cli/thread-pool.ts";
+import { withinLimit } from "../src/base/time-limit.ts";
 import { packageVersion } from "../src/cli/version.ts";
 import { assemble, assembleCopies } from "../src/copies/assemble.ts";
 import { copyNamed } from "../src/copies/copy-name.ts";
 import { CopiesError } from "../src/copies/errors.ts";
-import { OPEN_MS_DEFAULT, openTargets } from "../src/copies/targets.ts";
+import { closeTargets, OPEN_MS_DEFAULT, openTargets } from "../src/copies/targets.ts";
 import { type CommandOptions, parseOptions, UsageError } from "./options.ts";
 import { ExitBit, fsckVolume } from "./fsck.ts";
 import { startProgress, startResyncProgress } from "./progress.ts";
@@ -16,12 +17,20 @@ import { reportLines, reportObject } from "./report.ts";
 import { resyncVolume } from "./resync.ts";
 import { usedBytes } from "./used-bytes.ts";
 
+/** A device that does not answer may not even close. */
+const CLOSE_MS_MAX = 2000;
+
 async function run(options: CommandOptions, signal: AbortSignal): Promise<number> {
   const readOnly = options.repair === undefined;
   const clock = new SystemClock();
   const limit = { clock, ms: OPEN_MS_DEFAULT };
   const opened = await openTargets(options.targets, { writable: !readOnly, limit });
-  const copies = await assembleCopies(opened, { readOnly, clock, openMs: limit.ms });
+  const copies = await assembleCopies(opened, { readOnly, clock, openMs: limit.ms }).catch(async (error: unknown) => {
+    await withinLimit(closeTargets(opened), { clock, ms: CLOSE_MS_MAX }, () => new Error("late")).catch(
+      () => undefined,
+    );
+    throw error;
+  });
   try {
     const devices = opened.flatMap((target) => target.devices);
     const progress = options.progress ? startProgress(await usedBytes(copies)) : undefined;
@@ -73,7 +82,16 @@ async function resync(options: CommandOptions, signal: AbortSignal): Promise<num
 }
 
 const cancel = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => cancel.abort());
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => {
+    // What is under way may never end: who asks again does not wait for it.
+    if (cancel.signal.aborted) {
+      process.exitCode = ExitBit.CANCELLED;
+      void leave();
+    }
+    cancel.abort();
+  });
+}
 
 try {
   const options = parseOptions(process.argv.slice(2), packageVersion());

@@ -67,7 +67,7 @@ const ACTION_ORDER: readonly RepairAction["kind"][] = [
 
 /** Findings that `mode` allows to repair: none after a check that one of the copies did not see to its end. */
 export function repairable(findings: readonly Finding[], mode: RepairMode): Finding[] {
-  if (findings.some(({ name }) => name === "copy-silent")) return [];
+  if (findings.some(({ name }) => name === "copy-failed")) return [];
   return findings.filter((finding) => {
     if (finding.repair === undefined) return false;
     return mode === "full" || FINDINGS[finding.name].repair === "safe";
@@ -129,7 +129,7 @@ async function repairBlock(copies: CopySet, repair: BlockRepair): Promise<void> 
   const { checkType, check, metadata } = repair;
   const read = async (pointers: readonly number[]): Promise<Uint8Array> => {
     const request = { pointers, checkType, check, metadata, target: new Uint8Array(repair.sizeBytes) };
-    await copies.readBlocks([request]);
+    await copies.whenRead(copies.readBlocks([request]));
     if ("error" in request) throw request.error as Error;
     return request.target;
   };
@@ -137,7 +137,7 @@ async function repairBlock(copies: CopySet, repair: BlockRepair): Promise<void> 
   const bytes = await read(repair.pointers.map((pointer, index) => (index === repair.copy ? 0 : pointer)));
   const copy = copies.copy(repair.copy);
   if (copy === undefined) return;
-  await copy.write(kib * KIB, [bytes]);
+  await copies.writeAt([{ copy, offsetBytes: kib * KIB, bytes }]);
   if (copy.failure !== undefined) throw copy.failure;
   await read(repair.pointers.map((pointer, index) => (index === repair.copy ? pointer : 0)));
   copy.repaired++;

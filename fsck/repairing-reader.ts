@@ -25,6 +25,10 @@ export class RepairingReader implements BlockReader {
     return this.#reader.mask;
   }
 
+  get left(): number {
+    return this.#reader.left ?? 0;
+  }
+
   /** As the reader below; `error` is gone from requests whose place was repaired. */
   async readBlocks(requests: readonly BlockRead[]): Promise<void> {
     await this.#reader.readBlocks(requests);
@@ -48,8 +52,8 @@ export class RepairingReader implements BlockReader {
     const again: BlockRead = { ...request, target: new Uint8Array(good.length) };
     delete again.error;
     try {
-      await copy.write(kib * KIB, [good]);
-      await this.#copies.readBlocks([again]);
+      await this.#copies.writeAt([{ copy, offsetBytes: kib * KIB, bytes: good }]);
+      await this.#reader.readBlocks([again]);
     } catch {
       return; // It stays among the findings.
     }

@@ -1,12 +1,22 @@
 // The end of a command. A call on a device that does not answer holds a thread, and Node would wait for that thread when it ends:
 // a command that has given such a device up, and said so, must not hang on it after all.
 
-/** Ends the process with `process.exitCode`, whatever calls on files are still under way. What was printed is out: pipes are synchronous. */
+import koffi from "koffi";
+
+const exitAtOnce = koffi.load(null).func("void _exit(int status)") as (status: number) => void;
+
+/** Resolves when all that was printed is out, or nobody reads it. */
+function drained(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    stream.once("error", () => resolve());
+    stream.write("", () => resolve());
+  });
+}
+
+/** Ends the process with `process.exitCode`, whatever calls are still under way, as soon as what was printed is out. */
 export async function leave(): Promise<void> {
-  if (process.getActiveResourcesInfo().some((resource) => resource.startsWith("FSReq"))) {
-    const { default: koffi } = await import("koffi");
-    const exitAtOnce = koffi.load(null).func("void _exit(int status)") as (status: number) => void;
-    exitAtOnce(Number(process.exitCode ?? 0));
-  }
-  process.exit();
+  await Promise.all([drained(process.stdout), drained(process.stderr)]);
+  const code = Number(process.exitCode ?? 0);
+  process.emit("exit", code);
+  exitAtOnce(code);
 }

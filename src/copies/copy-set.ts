@@ -33,7 +33,15 @@ const READINESS = ["prompt", "overdue", "frozen"] as const;
 const NEAR = 2;
 
 const isInUse = (copy: Copy): boolean => copy.active && copy.failure === undefined;
+/** It is another copy, in use, and has all that `copy` has. */
+const standsInFor = (other: Copy, copy: Copy): boolean =>
+  other !== copy &&
+  isInUse(other) &&
+  (copy.standing !== "in-sync" || copy.untrusted || (other.standing === "in-sync" && !other.untrusted));
 const hasFailed = (copy: Copy): boolean => copy.active && copy.failure !== undefined;
+
+/** What a copy is asked for to see whether it answers. */
+const PROBE_BYTES = 4096;
 
 export interface CopySetOptions {
   readonly volumeUuid: Uuid;
@@ -80,6 +88,7 @@ export class CopySet {
     const deadlineMs = (): number => this.deadlineMs;
     const onStalled = (): void => this.#noticeFailed();
     this.#watch = new ReadWatch(this.clock, deadlineMs, {
+      isSpareable: (copy) => this.#isSpareable(copy),
       othersServe: (copy) => this.#othersServe(copy),
       onStalled,
     });
@@ -250,24 +259,21 @@ export class CopySet {
     if (recoveries !== undefined) await Promise.all(recoveries);
   }
 
-  /** True when others are in use as well. */
+  /** True when others are in use that have all that this copy has. */
   #isSpareable(copy: Copy): boolean {
-    return this.#copies.some((other) => isInUse(other) && other !== copy);
+    return this.#copies.some((other) => standsInFor(other, copy));
   }
 
   /**
-   * What tells, when it is asked later, whether `copy` can be done without: another one in use has ended a call meanwhile, or has
-   * none to end. Where all of them stand still it is not the copy that is at fault, and none is given up.
+   * What tells, when it is asked later, whether `copy` can be done without: another one has answered meanwhile. One that has
+   * nothing to do is asked for something. Where none of them answers it is not the copy that is at fault, and it is not given up.
    */
   #othersServe(copy: Copy): () => boolean {
-    const endedBefore = new Map(this.#copies.map((other) => [other, other.callsEnded]));
-    return () =>
-      this.#copies.some(
-        (other) =>
-          isInUse(other) &&
-          other !== copy &&
-          (other.inFlight === 0 || other.callsEnded > (endedBefore.get(other) ?? 0)),
-      );
+    const others = this.#copies.filter((other) => standsInFor(other, copy) && other.frozenNodes.length === 0);
+    const before = others.map(({ callsAnswered }) => callsAnswered);
+    for (const other of others)
+      if (other.inFlight === 0) other.read(0, [new Uint8Array(PROBE_BYTES)]).catch(() => undefined);
+    return () => others.some((other, i) => standsInFor(other, copy) && other.callsAnswered > (before[i] as number));
   }
 
   /**
@@ -275,7 +281,7 @@ export class CopySet {
    * holds up everybody for a deadline costs its copy its place, if others can do without it (I9).
    */
   whenRead(reads: Promise<void>): Promise<void> {
-    return this.#watch.urge(reads, (copy) => this.#isSpareable(copy));
+    return this.#watch.urge(reads);
   }
 
   /** What one copy has by itself. It is given up when a read takes longer than the deadline and there are others (I9). */

@@ -141,9 +141,9 @@ export class Copy {
     return this.#gate.inFlight;
   }
 
-  /** Device calls that have ended, well or not. */
-  get callsEnded(): number {
-    return this.#gate.ended;
+  /** Device calls that have ended well. */
+  get callsAnswered(): number {
+    return this.#gate.answered;
   }
 
   /** True for a place on the node whose device was let go of. */

@@ -80,7 +80,12 @@ export class AnyCopy {
   async readBlocks(requests: readonly BlockRead[]): Promise<void> {
     let left = requests;
     for (const copy of this.#copies) {
-      for (const request of left) delete request.error;
+      for (const request of left) {
+        if (request.error === undefined) continue;
+        delete request.error;
+        // Who did not answer in time may still write into the buffer it was given.
+        request.target = new Uint8Array(request.target.length);
+      }
       await copy.readBlocks(left);
       left = left.filter(({ error }) => error !== undefined);
       if (left.length === 0) return;

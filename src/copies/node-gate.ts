@@ -25,8 +25,8 @@ export class NodeGate {
   #held: readonly Held[] = [];
   #waiting: readonly Waiting[] = [];
   #servingSinceMs = 0;
-  /** Calls that have ended, well or not. */
-  ended = 0;
+  /** Calls that have ended well. */
+  answered = 0;
 
   constructor(nodes: readonly RowNode[]) {
     this.#nodes = nodes.map(({ device, startBytes }) => ({
@@ -70,7 +70,6 @@ export class NodeGate {
   #issue(nodes: readonly Gated[], call: () => Promise<void>): Promise<void> {
     for (const node of nodes) node.inFlight++;
     const over = (): void => {
-      this.ended++;
       for (const node of nodes) node.inFlight--;
       if (this.#waiting.length === 0) return;
       const [awake, asleep] = parted(this.#waiting, (one) => one.nodes.every(isStill));
@@ -78,7 +77,10 @@ export class NodeGate {
       for (const { wake } of awake) wake();
     };
     const done = call();
-    done.then(over, over);
+    done.then(() => {
+      this.answered++;
+      over();
+    }, over);
     return done;
   }
 

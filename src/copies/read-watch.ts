@@ -62,6 +62,8 @@ export class WatchedRead {
 }
 
 export interface ReadWatchParts {
+  /** Whether there are other copies to go on with. */
+  readonly isSpareable: (copy: Copy) => boolean;
   /** What tells, when it is asked later, whether others have served meanwhile: only then is a copy to blame that does not. */
   readonly othersServe: (copy: Copy) => () => boolean;
   /** Called after a copy was given up. */
@@ -75,8 +77,8 @@ export class ReadWatch {
   readonly #inTime = new Set<WatchedRead>();
   readonly #overdue = new Set<WatchedRead>();
   #timer: Timer | undefined;
-  /** While somebody waits for reads: of which copies they expire. */
-  #expiring: ((copy: Copy) => boolean) | undefined;
+  /** So many wait for reads that nobody may go on without. */
+  #urging = 0;
 
   constructor(clock: Clock, deadlineMs: () => number, parts: ReadWatchParts) {
     this.#clock = clock;
@@ -90,7 +92,7 @@ export class ReadWatch {
     const read = new WatchedRead(this, copy, now, now + patienceMs);
     this.#inTime.add(read);
     this.#timer ??= this.#clock.after(HEDGE_MS, () => this.#look());
-    if (this.#expiring?.(copy) === true) read.expires();
+    if (this.#urging > 0 && this.#parts.isSpareable(copy)) read.expires();
     copy.read(offsetBytes, targets).then(
       () => this.#over(read, undefined),
       (error: unknown) => this.#over(read, asDeviceError(copy.name, "read", offsetBytes, error)),
@@ -98,14 +100,14 @@ export class ReadWatch {
     return read;
   }
 
-  /** Waits for `work`, for which reads have to be over. Meanwhile they expire, those of copies of which `mayExpire` says so. */
-  async urge(work: Promise<void>, mayExpire: (copy: Copy) => boolean): Promise<void> {
-    this.#expiring = mayExpire;
-    for (const read of [...this.#inTime, ...this.#overdue]) if (mayExpire(read.copy)) read.expires();
+  /** Waits for `work`, for which reads have to be over. Meanwhile they expire, those of copies that others stand in for. */
+  async urge(work: Promise<void>): Promise<void> {
+    this.#urging++;
+    for (const read of [...this.#inTime, ...this.#overdue]) if (this.#parts.isSpareable(read.copy)) read.expires();
     try {
       await work;
     } finally {
-      this.#expiring = undefined;
+      this.#urging--;
     }
   }
 
@@ -131,23 +133,27 @@ export class ReadWatch {
 
   /**
    * Gives `copy` up after a deadline in both halves of which others served, if it was not before: then it answers even less.
-   * While nobody serves, as on a machine that does no I/O at all, the deadline has not begun.
+   * While nobody serves, as on a machine that does no I/O at all, the deadline has not begun. Nobody is watched before the read
+   * is overdue.
    */
   expireLater(copy: Copy): Timer {
     const deadlineMs = deadlineOf(copy, this.#deadlineMs());
     let sinceMs = this.#clock.monotonicMs();
-    let othersServed = this.#parts.othersServe(copy);
+    let othersServed = (): boolean => true;
     const look = (): void => {
       const nowMs = this.#clock.monotonicMs();
       if (!othersServed()) sinceMs = nowMs;
-      othersServed = this.#parts.othersServe(copy);
       const leftMs = deadlineMs - waitedMs(copy, sinceMs, nowMs);
-      if (leftMs > 0) return void (timer = this.#clock.after(Math.min(leftMs, deadlineMs / 2), look));
+      if (leftMs > 0) {
+        othersServed = this.#parts.othersServe(copy);
+        timer = this.#clock.after(Math.min(leftMs, deadlineMs / 2), look);
+        return;
+      }
       copy.errors.read++;
       copy.fail(silent(copy, `within ${deadlineMs} ms`));
       this.#parts.onStalled();
     };
-    let timer = this.#clock.after(deadlineMs / 2, look);
+    let timer = this.#clock.after(Math.min(HEDGE_MS, deadlineMs / 2), look);
     return { cancel: () => timer.cancel() };
   }
 

@@ -206,7 +206,13 @@ export class Recovery {
     let good = false;
     // A copy of the bytes: a repair that stalls must not read them from a buffer that became somebody else's.
     const done = rewrite(copy, offsetBytes, verified.slice()).then((isGood) => void (good = isGood));
-    await allWithinDeadline(this.#parts.clock, this.#parts.deadlineMs(), "write", [{ copy, done }], true);
+    await allWithinDeadline(
+      this.#parts.clock,
+      this.#parts.deadlineMs(),
+      "write",
+      [{ copy, done }],
+      this.#parts.isSpareable(copy),
+    );
     if (copy.failure !== undefined) this.#parts.onStalled();
     return good && copy.failure === undefined;
   }

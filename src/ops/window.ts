@@ -127,7 +127,7 @@ function fillGap(
 ): void {
   if (previous !== undefined && previous.end === from && grow(data, write, previous, to, high)) return;
   const toEnd = to >= write.newSize;
-  const end = toEnd ? to : Math.min(high, alignUp(to, PAGE_BYTES));
+  const end = toEnd ? to : Math.min(high, alignUp(to, PAGE_BYTES), alignUp(write.newSize, BLOCK_MIN_BYTES));
   cover(data, Math.max(low, alignDown(from, PAGE_BYTES)), end, high, toEnd, [write.source]);
 }
 

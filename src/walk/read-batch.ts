@@ -11,6 +11,8 @@ import type { WalkNode } from "./tree.ts";
 export interface BlockReader {
   /** Bit per copy that can be read from. One that stops answering loses its bit. */
   readonly mask: number;
+  /** Bit per copy that has lost its bit since the reader was made; none where nobody asks. */
+  readonly left?: number;
   readBlocks(requests: readonly BlockRead[]): Promise<void>;
 }
 
@@ -22,9 +24,11 @@ export interface Arrival {
   readonly good: number;
   /** Bit per copy on which it could not be read or its check failed; not of one that left meanwhile, which says nothing about it. */
   readonly bad: number;
+  /** No copy gave it, but one that left may have it. */
+  readonly unseen: boolean;
 }
 
-const NOTHING: Arrival = Object.freeze({ block: undefined, good: 0, bad: 0 });
+const NOTHING: Arrival = Object.freeze({ block: undefined, good: 0, bad: 0, unseen: false });
 
 /** Memory that blocks are read into; what is given back is lent again. */
 export class Targets {
@@ -55,6 +59,12 @@ function presentPointers(node: WalkNode, mask: number, inRange: (copy: number, k
   return pointers;
 }
 
+function placesOf({ view, at }: WalkNode): number {
+  let places = 0;
+  for (let copy = 0; copy < COPIES_MAX; copy++) if (refPointer(view, at, copy) !== 0) places |= 1 << copy;
+  return places;
+}
+
 function only(pointers: readonly number[], copy: number): number[] {
   return pointers.map((kib, index) => (index === copy ? kib : 0));
 }
@@ -63,9 +73,12 @@ function only(pointers: readonly number[], copy: number): number[] {
 class Fetch {
   readonly requests: BlockRead[] = [];
   readonly copies: number[] = [];
+  /** Bit per copy on which the block has a place. */
+  readonly #places: number;
 
   constructor(node: WalkNode, pointers: readonly number[], everyCopy: boolean, targets: Targets) {
     const { view, at } = node;
+    this.#places = placesOf(node);
     const check = new Uint8Array(view.buffer, view.byteOffset + at + REF_CHECK_OFFSET, CHECK_BYTES_MAX);
     const metadata = node.tree.kind !== "data" || node.level > 0;
     const checkType = refCheckType(view, at);
@@ -78,8 +91,7 @@ class Fetch {
     }
   }
 
-  /** `mask` has a bit for each copy that can still be read from. */
-  result(mask: number): Arrival {
+  result({ mask, left = 0 }: BlockReader): Arrival {
     let block: DataView | undefined;
     let good = 0;
     let bad = 0;
@@ -92,7 +104,7 @@ class Fetch {
         block ??= new DataView(buffer, byteOffset, byteLength);
       }
     });
-    return { block, good, bad: bad & mask };
+    return { block, good, bad: bad & mask, unseen: good === 0 && (this.#places & left) !== 0 };
   }
 }
 
@@ -130,7 +142,7 @@ export class ReadBatch {
 
   /** What became of the block of the ref at `index`; once all are read. */
   arrival(index: number): Arrival {
-    return this.#fetches[index]?.result(this.#reader.mask) ?? NOTHING;
+    return this.#fetches[index]?.result(this.#reader) ?? NOTHING;
   }
 
   /** Nobody looks at the block of the ref at `index` any more. What could not be read may still be written to by who was given up. */

@@ -11,7 +11,7 @@ import type { WalkNode, WalkTree } from "./tree.ts";
 import { Walker, type WalkVisitor } from "./walker.ts";
 
 /** What is wrong with a block or a ref. */
-export type VerifyRule = WalkRule | "block-shared" | "block-bad";
+export type VerifyRule = WalkRule | "block-shared" | "block-bad" | "block-unseen";
 
 export interface Fault {
   readonly rule: VerifyRule;
@@ -101,6 +101,10 @@ export class Verifier implements WalkVisitor {
   }
 
   #reportBad(node: WalkNode, arrival: Arrival): void {
+    if (arrival.unseen) {
+      this.#report("block-unseen", node, -1, "it lies on a copy that failed meanwhile, and on no other");
+      return;
+    }
     if (arrival.good === 0) {
       if (arrival.bad === 0 && isNarrow(node.view, node.at)) {
         this.#report("block-absent", node, -1, "it lies only on copies that are not here");

@@ -5,7 +5,9 @@
 import { describe, expect, it } from "vitest";
 import { DEADLINE_MS_DEFAULT } from "../../src/copies/deadline.ts";
 import { HEDGE_MS } from "../../src/copies/read-watch.ts";
-import type { FaultyOperation } from "../../src/device/simulated-faults.ts";
+import type { CopySet } from "../../src/copies/copy-set.ts";
+import type { SimulatedDevice } from "../../src/device/simulated.ts";
+import type { Fault, FaultyOperation } from "../../src/device/simulated-faults.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
@@ -101,7 +103,12 @@ describe("a copy that hangs", () => {
 });
 
 /** All copies stop answering at the nth operation of this kind on each, as on a machine that does no I/O for a while. */
-async function stallTogether(seed: number, copyCount: number, operation: FaultyOperation, nth: number): Promise<void> {
+async function stallTogether(
+  seed: number,
+  copyCount: number,
+  operation: FaultyOperation,
+  nth: number,
+): Promise<boolean> {
   const work = new Workload(seed, 200_000);
   const options = { commitMs: 3000, cacheBytes: MIB };
   const images = await formatted(seed, SIZES.slice(0, copyCount));
@@ -127,19 +134,78 @@ async function stallTogether(seed: number, copyCount: number, operation: FaultyO
   expect(copies.copies.map(({ standing, failure }) => failure ?? standing)).toEqual(devices.map(() => "in-sync"));
   expect(await findings(seed, imagesOf(devices), { everyRoot: true })).toEqual([]);
   expect(await treeOf(seed, imagesOf(devices))).toBe(await work.tree());
+  return devices.every((device) => device!.calls[operation] >= nth);
 }
 
 describe("copies that stall together", () => {
   for (const copyCount of [2, 3]) {
     for (const operation of ["read", "write", "flush"] as const) {
       it(`at any ${operation}, ${copyCount} of them, are all waited for`, async () => {
+        let stalls = 0;
         for (let nth = 1; nth < 40; nth += nth < 8 ? 1 : 9) {
           const seed = 9000 + 100 * copyCount + nth;
-          await stallTogether(seed, copyCount, operation, nth).catch((error: unknown) => {
+          const stalled = await stallTogether(seed, copyCount, operation, nth).catch((error: unknown) => {
             throw new Error(`seed ${seed}, ${operation} ${nth}`, { cause: error });
           });
+          if (stalled) stalls++;
         }
+        expect(stalls).toBeGreaterThan(1);
       });
     }
   }
+});
+
+describe("a read of one copy that takes three deadlines", () => {
+  const LATE_MS = 3 * DEADLINE_MS_DEFAULT;
+
+  /** Reads from copy 0, which is late; what became of it. */
+  async function read(
+    prepare: (copies: CopySet, devices: readonly SimulatedDevice[], late: Fault["effect"]) => void,
+  ): Promise<string> {
+    const devices = devicesOver(await formatted(77, SIZES.slice(0, 2))).filter((device) => device !== undefined);
+    const copies = await copiesOf(77, devices);
+    const clock = copies.clock as Mounted["clock"];
+    const until = new Promise<void>((resolve) => clock.after(LATE_MS, resolve));
+    const late = { kind: "late", until } as const;
+    devices[0]!.fail({ operation: "read", nth: 1, permanent: true, effect: late });
+    prepare(copies, devices, late);
+    const beganMs = clock.monotonicMs();
+    const reading = copies.alone(copies.copies[0]!).read(0, [new Uint8Array(4096)]);
+    const outcome = await within(
+      clock,
+      2 * LATE_MS,
+      reading.then(
+        () => "read",
+        () => "given up",
+      ),
+    );
+    if (outcome === "given up")
+      expect(clock.monotonicMs() - beganMs).toBeLessThanOrEqual(DEADLINE_MS_DEFAULT + HEDGE_MS);
+    return outcome;
+  }
+
+  it("costs it its place where another one answers, though nobody asked it for anything (I9)", async () => {
+    expect(await read(() => undefined)).toBe("given up");
+  });
+
+  it("does not where the machine does no I/O at all", async () => {
+    const stalled = read((_, devices, effect) =>
+      devices[1]!.fail({ operation: "read", nth: 1, permanent: true, effect }),
+    );
+    expect(await stalled).toBe("read");
+  });
+
+  it("does not where the other one answers with errors only", async () => {
+    const effect = { kind: "error", code: "EIO" } as const;
+    const failing = read((_, devices) => devices[1]!.fail({ operation: "read", nth: 1, permanent: true, effect }));
+    expect(await failing).toBe("read");
+  });
+
+  it("does not where the other one is still being caught up", async () => {
+    expect(await read((copies) => void (copies.copies[1]!.standing = "syncing"))).toBe("read");
+  });
+
+  it("does not where the other one is frozen", async () => {
+    expect(await read((copies) => void copies.copies[1]!.freeze([0]))).toBe("read");
+  });
 });

@@ -9,7 +9,8 @@ import { findingsTable } from "../../fsck/findings-table.ts";
 /** Kinds that no image alone can show: too few targets, silent ones, too many findings, errors met in use; and the log (test/sim/log.test.ts). */
 const WITHOUT_FIXTURE: readonly FindingName[] = [
   "copy-absent",
-  "copy-silent", // test/sim/fsck-hung.test.ts
+  "copy-failed", // test/sim/fsck-hung.test.ts
+  "block-unseen", // the same
   "copy-behind",
   "block-absent",
   "truncated",

@@ -21,16 +21,19 @@ export interface OperationContext {
 export interface Operation<T = unknown> {
   /** Size of the fixed structure; a request with a shorter body is malformed. */
   readonly bodyBytes: number;
-  run(context: OperationContext, request: Request): Eventually<T>;
+  readonly run: (context: OperationContext, request: Request) => Eventually<T>;
   /** Writes the body of the answer and returns its length, or the errno to answer with, negative. Absent: the kernel expects no answer. */
   readonly encode: ((reply: Reply, value: T, request: Request) => number) | undefined;
   /** The caller was gone before the answer: gives back what only the kernel could have given back. */
-  readonly undelivered?: (context: OperationContext, value: T, request: Request) => void;
+  readonly undelivered?: ((context: OperationContext, value: T, request: Request) => void) | undefined;
 }
 
-/** Types one operation, then forgets the type of its result: only its own `encode` ever sees it. */
-export function operation<T>(definition: Operation<T>): Operation {
-  return definition as unknown as Operation;
+/**
+ * Types one operation, then forgets the type of its result: only its own `encode` ever sees it. All have the same fields in the
+ * same order, so that the session, which looks into one for every request, finds them without a search.
+ */
+export function operation<T>({ bodyBytes, run, encode, undelivered }: Operation<T>): Operation {
+  return { bodyBytes, run, encode, undelivered } as unknown as Operation;
 }
 
 export const NO_BODY = (): number => 0;
