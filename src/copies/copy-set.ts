@@ -383,8 +383,8 @@ export class CopySet {
   }
 
   async #over(operation: "write" | "flush", calls: readonly CallOnCopy[]): Promise<void> {
-    const spareable = this.#copies.some((other) => isInUse(other) && calls.every(({ copy }) => copy !== other));
-    await allWithinDeadline(this.clock, this.deadlineMs, operation, calls, spareable);
+    const isSpareable = (copy: Copy): boolean => this.#isSpareable(copy);
+    await allWithinDeadline(this.clock, this.deadlineMs, operation, calls, isSpareable);
     this.#noticeFailed();
   }
 
@@ -413,7 +413,7 @@ export class CopySet {
     });
     // A device that was given up may never let go of its last call: nobody waits for that.
     const waited = calls.filter(({ givenUp }) => !givenUp);
-    await allWithinDeadline(this.clock, this.deadlineMs, "close", waited, false);
+    await allWithinDeadline(this.clock, this.deadlineMs, "close", waited, () => waited.length > 1);
     if (failures.length > 0) throw failures[0];
   }
 }

@@ -25,19 +25,19 @@ export interface CallOnCopy {
 
 /**
  * Resolves when every call is over, or its copy has been given up as stalled. Never rejects: failures are on the copies.
- * `spareable`: when all calls are on one copy, there are others to go on with: then that copy has a deadline, too.
+ * `isSpareable`: there are others to go on with in place of this copy. One that is not is waited for as long as it takes.
  */
 export function allWithinDeadline(
   clock: Clock,
   deadlineMs: number,
   operation: DeviceOperation,
   calls: readonly CallOnCopy[],
-  spareable: boolean,
+  isSpareable: (copy: Copy) => boolean,
 ): Promise<void> {
   const [only] = calls;
   if (only === undefined) return Promise.resolve();
   const alone = calls.every(({ copy }) => copy === only.copy);
-  if (alone && !spareable) return Promise.all(calls.map(({ done }) => done)).then(() => undefined);
+  if (alone && !isSpareable(only.copy)) return Promise.all(calls.map(({ done }) => done)).then(() => undefined);
   return new Promise((resolve) => {
     // Copies whose calls are waited for, in the order of the calls; those that are over, or given up, are not there.
     const pending: (Copy | undefined)[] = calls.map(({ copy }) => copy);
@@ -64,9 +64,9 @@ export function allWithinDeadline(
       for (const copy of new Set(pending)) {
         if (copy === undefined) continue;
         const allowedMs = deadlineOf(copy, deadlineMs);
-        const leftMs = allowedMs - waitedMs(copy, startedMs, nowMs);
+        const leftMs = isSpareable(copy) ? allowedMs - waitedMs(copy, startedMs, nowMs) : Infinity;
         if (leftMs > 0) {
-          // Infinite while it is frozen: it is looked at again then.
+          // Infinite while it is frozen, or nobody stands in for it: it is looked at again then.
           leastMs = Math.min(leastMs, leftMs, allowedMs);
           continue;
         }

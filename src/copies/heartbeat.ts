@@ -124,7 +124,7 @@ export class Heartbeat {
       done: this.#read(copy).then((bytes) => void (bytes !== undefined && found.set(copy, bytes))),
     }));
     const { clock, deadlineMs } = this.#copies;
-    await allWithinDeadline(clock, deadlineMs, "read", calls, this.#copies.copies.length > 1);
+    await allWithinDeadline(clock, deadlineMs, "read", calls, () => this.#copies.copies.length > 1);
     return new Map(found); // A late answer changes nothing any more.
   }
 

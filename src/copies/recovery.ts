@@ -211,7 +211,7 @@ export class Recovery {
       this.#parts.deadlineMs(),
       "write",
       [{ copy, done }],
-      this.#parts.isSpareable(copy),
+      this.#parts.isSpareable,
     );
     if (copy.failure !== undefined) this.#parts.onStalled();
     return good && copy.failure === undefined;

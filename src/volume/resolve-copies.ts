@@ -25,7 +25,7 @@ export async function resolveCopies(copies: CopySet, keep: number, discard: numb
     const lost = ringOf(rings, discard);
     refuseResolving(ringOf(rings, keep), lost);
     const { clock, deadlineMs } = copies;
-    await allWithinDeadline(clock, deadlineMs, "write", [{ copy: lost.copy, done: wipeRing(lost.copy) }], true);
+    await allWithinDeadline(clock, deadlineMs, "write", [{ copy: lost.copy, done: wipeRing(lost.copy) }], () => true);
     if (lost.copy.failure !== undefined) throw lost.copy.failure;
   } finally {
     await heartbeat.release();

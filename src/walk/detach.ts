@@ -120,7 +120,7 @@ export class Detach {
   /** What leaves is not worth more. */
   #forOneDeadline(copy: Copy, operation: DeviceOperation, done: Promise<void>): Promise<void> {
     const { clock, deadlineMs } = this.#volume.copies;
-    return allWithinDeadline(clock, deadlineMs, operation, [{ copy, done }], true);
+    return allWithinDeadline(clock, deadlineMs, operation, [{ copy, done }], () => true);
   }
 
   async #clearPointers(): Promise<boolean> {

@@ -5,6 +5,7 @@
 import { describe, expect, it } from "vitest";
 import { DEADLINE_MS_DEFAULT } from "../../src/copies/deadline.ts";
 import { HEDGE_MS } from "../../src/copies/read-watch.ts";
+import type { Copy } from "../../src/copies/copy.ts";
 import type { CopySet } from "../../src/copies/copy-set.ts";
 import type { SimulatedDevice } from "../../src/device/simulated.ts";
 import type { Fault, FaultyOperation } from "../../src/device/simulated-faults.ts";
@@ -207,5 +208,20 @@ describe("a read of one copy that takes three deadlines", () => {
 
   it("does not where the other one is frozen", async () => {
     expect(await read((copies) => void copies.copies[1]!.freeze([0]))).toBe("read");
+  });
+
+  it("does not, nor a write, where that copy alone is in sync, however fast the other one is", async () => {
+    let written: Promise<void> = Promise.resolve();
+    let only: Copy | undefined;
+    const outcome = await read((copies, devices, effect) => {
+      const [first, second] = copies.copies;
+      second!.standing = "syncing";
+      devices[0]!.fail({ operation: "write", nth: 1, permanent: true, effect });
+      const bytes = new Uint8Array(4096);
+      written = copies.writeAt([first!, second!].map((copy) => ({ copy, offsetBytes: 0, bytes })));
+      only = first;
+    });
+    await written;
+    expect([outcome, only?.failure]).toEqual(["read", undefined]);
   });
 });
