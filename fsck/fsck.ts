@@ -115,11 +115,12 @@ export async function fsckVolume({ copies, devices }: FsckTarget, options: FsckO
   return { light: false, findings, left, failures, rounds, exitCode };
 }
 
-/** What was found on a copy that failed since: nobody looked at it again. */
+/** What was found before a copy failed, on it or on no copy in particular: nobody looked at it again. */
 function unseenSince(before: readonly Finding[], now: readonly Finding[]): Finding[] {
-  const failed = new Set(now.flatMap(({ name, copy }) => (name === "copy-failed" && copy !== undefined ? [copy] : [])));
+  const failed = now.filter(({ name }) => name === "copy-failed").map(({ copy }) => copy);
+  if (failed.length === 0) return [];
   const messages = new Set(now.map(({ message }) => message));
-  return before.filter(({ copy, message }) => copy !== undefined && failed.has(copy) && !messages.has(message));
+  return before.filter(({ copy, message }) => !messages.has(message) && (copy === undefined || failed.includes(copy)));
 }
 
 async function lightLook({ copies, headers }: Checking): Promise<readonly Finding[]> {

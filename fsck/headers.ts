@@ -59,11 +59,14 @@ export class Headers {
     }
   }
 
+  /** The only device is waited for as long as it takes. */
   #inTime<T>(device: BlockDevice, work: Promise<T>): Promise<T> {
+    if (this.#devices.length === 1) return work;
     work.catch(() => undefined);
-    return withinLimit(work, this.#limit, () => {
+    const limit = { ...this.#limit, ms: Math.max(this.#limit.ms, device.patienceMs ?? 0) };
+    return withinLimit(work, limit, () => {
       this.#silent.add(device);
-      return new DeviceError(device.name, "read", 0, "ETIMEDOUT", `no answer within ${this.#limit.ms} ms`);
+      return new DeviceError(device.name, "read", 0, "ETIMEDOUT", `no answer within ${limit.ms} ms`);
     });
   }
 }

@@ -2,7 +2,7 @@
 // fsck.h2ts: opens the targets (locked, so never under a mount), runs fsck, prints what it says, exits with fsck(8)'s bits.
 
 import { SystemClock } from "../src/base/clock.ts";
-import { leave } from "../src/base/leave.ts";
+import { leave, leaveAtOnce } from "../src/base/leave.ts";
 import { ensureThreadsFor } from "../src/cli/thread-pool.ts";
 import { withinLimit } from "../src/base/time-limit.ts";
 import { packageVersion } from "../src/cli/version.ts";
@@ -87,7 +87,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     // What is under way may never end: who asks again does not wait for it.
     if (cancel.signal.aborted) {
       process.exitCode = ExitBit.CANCELLED;
-      void leave();
+      leaveAtOnce();
     }
     cancel.abort();
   });

@@ -3,7 +3,14 @@
 
 import koffi from "koffi";
 
-const exitAtOnce = koffi.load(null).func("void _exit(int status)") as (status: number) => void;
+const exitNow = koffi.load(null).func("void _exit(int status)") as (status: number) => void;
+
+/** What libuv knows of a stream that is a pipe. */
+interface PipeStream extends NodeJS.WriteStream {
+  readonly _handle?: { setBlocking?: (on: boolean) => void };
+}
+
+const OUTPUTS: readonly PipeStream[] = [process.stdout, process.stderr];
 
 /** Resolves when all that was printed is out, or nobody reads it. */
 function drained(stream: NodeJS.WriteStream): Promise<void> {
@@ -15,8 +22,16 @@ function drained(stream: NodeJS.WriteStream): Promise<void> {
 
 /** Ends the process with `process.exitCode`, whatever calls are still under way, as soon as what was printed is out. */
 export async function leave(): Promise<void> {
-  await Promise.all([drained(process.stdout), drained(process.stderr)]);
-  const code = Number(process.exitCode ?? 0);
-  process.emit("exit", code);
-  exitAtOnce(code);
+  await Promise.all(OUTPUTS.map(drained));
+  leaveAtOnce();
+}
+
+/** As `leave`, with what is printed and not out yet lost. */
+export function leaveAtOnce(): void {
+  // A pipe may be shared with programs that do not expect it not to block; Node would put that right when it ends by itself.
+  for (const { _handle } of OUTPUTS) _handle?.setBlocking?.(true);
+  // Else Node takes this for the end of a program that still waited for something, and sets a code of its own.
+  process.exitCode ??= 0;
+  process.emit("exit", Number(process.exitCode));
+  exitNow(Number(process.exitCode));
 }

@@ -8,6 +8,8 @@ import { asDeviceError, type Copy } from "./copy.ts";
 import { deadlineOf, waitedMs } from "./deadline.ts";
 
 export const HEDGE_MS = 50;
+/** A timer may fire a little before its time. */
+const EARLY_MS = 2;
 const LATENCIES = 4;
 /** However slow a copy was, it is not waited for longer than this part of the deadline. */
 const DEADLINE_PART = 5;
@@ -144,9 +146,10 @@ export class ReadWatch {
       const nowMs = this.#clock.monotonicMs();
       if (!othersServed()) sinceMs = nowMs;
       const leftMs = deadlineMs - waitedMs(copy, sinceMs, nowMs);
-      if (leftMs > 0) {
+      if (leftMs > EARLY_MS) {
         othersServed = this.#parts.othersServe(copy);
-        timer = this.#clock.after(Math.min(leftMs, deadlineMs / 2), look);
+        // Time enough for the others to answer, however little is left.
+        timer = this.#clock.after(Math.max(Math.min(leftMs, deadlineMs / 2), HEDGE_MS), look);
         return;
       }
       copy.errors.read++;
