@@ -25,7 +25,7 @@ Options of -o, separated by commas:
   nbd-timeout=MS       how long a request to a remote node may go without an answer (default: as deadline)
   nbd-retry=COUNT      how often in a row a lost connection is tried anew while requests wait (default 100)
   nbd-connections=COUNT  connections to a server that allows for several (default 1)
-  resync-rate=SIZE     bytes a second that catching up a copy may move (default 0: no bound)
+  resync-rate=SIZE     bytes a second that catching up a copy, or a scrub, may move (default 0)
   ro, rw               read-only, or not (default rw)
   transport=NAME       kernel (default) or fuse-native, as --transport
   metrics=[HOST:]PORT  serve figures for Prometheus, on the loopback unless HOST is given; or the path of a socket

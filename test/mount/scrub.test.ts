@@ -22,9 +22,12 @@ beforeEach(() => {
 });
 afterEach(() => place.clear());
 
-async function filled(): Promise<Uint8Array> {
+/** So slow that a scrub is still under way when it is to be paused, however long that call takes. */
+const SLOWLY = ["-o", "resync-rate=8M"];
+
+async function filled(...options: string[]): Promise<Uint8Array> {
   await place.format("64M", images);
-  await place.h2ts("mount", ...images, place.mnt);
+  await place.h2ts("mount", ...options, ...images, place.mnt);
   const contents = new SeededRandom(SEED).bytes(BLOCKS * BLOCK_BYTES);
   writeFileSync(`${place.mnt}/file`, contents);
   await place.h2ts("sync", place.mnt);
@@ -43,7 +46,7 @@ function spoil(path: string, contents: Uint8Array, numbers: readonly number[]): 
   closeSync(fd);
 }
 
-/** Both at once: no command is started in between, in which a scrub this short would be over. */
+/** Both at once: no command is started in between. */
 async function startAndPause(): Promise<void> {
   const client = await ControlClient.connect(mountedVolumeAt(place.mnt)?.deviceKey ?? "");
   const calls = ["start", "pause"].map((action) => client?.verb({ verb: "scrub", args: { action } }));
@@ -73,7 +76,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a scrub under a mount", () =>
   });
 
   it("waits, paused, over a mount; a wait for it fails meanwhile, one for a resync does not", async () => {
-    const contents = await filled();
+    const contents = await filled(...SLOWLY);
     // Bad on both: it can't be repaired.
     for (const image of images) spoil(image, contents, [7]);
     await startAndPause();
@@ -85,7 +88,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a scrub under a mount", () =>
     expect((await place.run("h2ts", "status", place.mnt)).out).toMatch(/scan: scrub paused: \d+% done, .*--resume/);
     await place.h2ts("umount", place.mnt);
     expect(await scan(...images)).toMatchObject({ state: "stopped" });
-    await place.h2ts("mount", ...images, place.mnt);
+    await place.h2ts("mount", ...SLOWLY, ...images, place.mnt);
     const waited = await place.run("h2ts", "wait", "-t", "scrub", place.mnt);
     expect(waited).toMatchObject({ code: 32, out: "" });
     expect(waited.err).toMatch(/could not repair (\d+) of \1 bad blocks; \d+ are lost on every copy/);
