@@ -4,12 +4,11 @@
 import { SystemClock } from "../src/base/clock.ts";
 import { leave, leaveAtOnce } from "../src/base/leave.ts";
 import { ensureThreadsFor } from "../src/cli/thread-pool.ts";
-import { withinLimit } from "../src/base/time-limit.ts";
 import { packageVersion } from "../src/cli/version.ts";
-import { assemble, assembleCopies } from "../src/copies/assemble.ts";
+import { assemble, assembleCopies, letGo } from "../src/copies/assemble.ts";
 import { copyNamed } from "../src/copies/copy-name.ts";
 import { CopiesError } from "../src/copies/errors.ts";
-import { closeTargets, OPEN_MS_DEFAULT, openTargets } from "../src/copies/targets.ts";
+import { OPEN_MS_DEFAULT, openTargets } from "../src/copies/targets.ts";
 import { type CommandOptions, parseOptions, UsageError } from "./options.ts";
 import { ExitBit, fsckVolume } from "./fsck.ts";
 import { startProgress, startResyncProgress } from "./progress.ts";
@@ -17,18 +16,13 @@ import { reportLines, reportObject } from "./report.ts";
 import { resyncVolume } from "./resync.ts";
 import { usedBytes } from "./used-bytes.ts";
 
-/** A device that does not answer may not even close. */
-const CLOSE_MS_MAX = 2000;
-
 async function run(options: CommandOptions, signal: AbortSignal): Promise<number> {
   const readOnly = options.repair === undefined;
   const clock = new SystemClock();
   const limit = { clock, ms: OPEN_MS_DEFAULT };
   const opened = await openTargets(options.targets, { writable: !readOnly, limit });
   const copies = await assembleCopies(opened, { readOnly, clock, openMs: limit.ms }).catch(async (error: unknown) => {
-    await withinLimit(closeTargets(opened), { clock, ms: CLOSE_MS_MAX }, () => new Error("late")).catch(
-      () => undefined,
-    );
+    await letGo(opened, error);
     throw error;
   });
   try {

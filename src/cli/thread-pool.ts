@@ -36,7 +36,8 @@ export function ensureThreads(nodes: number, v8Options: readonly string[] = []):
   execve(process.execPath, [...words, null], [...environment, null]);
 }
 
-/** As `ensureThreads`, for all nodes that these targets may be. */
+/** As `ensureThreads`, for all nodes that these targets may be. The only one has nobody to take threads from. */
 export function ensureThreadsFor(targets: readonly string[]): void {
-  ensureThreads(targets.reduce((sum, target) => sum + splitRow(target).length, 0));
+  const nodes = targets.reduce((sum, target) => sum + splitRow(target).length, 0);
+  if (nodes > 1) ensureThreads(nodes);
 }

@@ -45,10 +45,15 @@ export async function assemble(targets: readonly string[], options: AssembleOpti
   try {
     return await assembleCopies(opened, options, absent);
   } catch (error) {
-    if (isSilent(error)) opened.forEach(abandonTarget);
-    else await closeTargets(opened);
+    await letGo(opened, error);
     throw error;
   }
+}
+
+/** Closes targets of which `error` kept copies from being made. Where one did not answer, nobody waits for that. */
+export async function letGo(targets: readonly OpenTarget[], error: unknown): Promise<void> {
+  if (isSilent(error)) targets.forEach(abandonTarget);
+  else await closeTargets(targets);
 }
 
 function limitOf({ openMs, clock }: AssembleOptions): TimeLimit | undefined {

@@ -78,6 +78,9 @@ export class CopySet {
   readonly #watch: ReadWatch;
   readonly #recovery: Recovery;
 
+  /** True when others are in use that have all that this copy has. */
+  readonly #isSpareable = (copy: Copy): boolean => this.#copies.some((other) => standsInFor(other, copy));
+
   constructor(copies: readonly Copy[], options: CopySetOptions) {
     this.volumeUuid = options.volumeUuid;
     this.readOnly = options.readOnly ?? false;
@@ -88,7 +91,7 @@ export class CopySet {
     const deadlineMs = (): number => this.deadlineMs;
     const onStalled = (): void => this.#noticeFailed();
     this.#watch = new ReadWatch(this.clock, deadlineMs, {
-      isSpareable: (copy) => this.#isSpareable(copy),
+      isSpareable: this.#isSpareable,
       othersServe: (copy) => this.#othersServe(copy),
       onStalled,
     });
@@ -98,7 +101,7 @@ export class CopySet {
       clock: this.clock,
       deadlineMs,
       mayRepair: (copy) => this.repairs && !this.readOnly && this.#mayWrite(copy),
-      isSpareable: (copy) => this.#isSpareable(copy),
+      isSpareable: this.#isSpareable,
       onStalled,
     });
     for (const copy of copies) this.add(copy);
@@ -259,11 +262,6 @@ export class CopySet {
     if (recoveries !== undefined) await Promise.all(recoveries);
   }
 
-  /** True when others are in use that have all that this copy has. */
-  #isSpareable(copy: Copy): boolean {
-    return this.#copies.some((other) => standsInFor(other, copy));
-  }
-
   /**
    * What tells, when it is asked later, whether `copy` can be done without: another one has answered meanwhile. One that has
    * nothing to do is asked for something. Where none of them answers it is not the copy that is at fault, and it is not given up.
@@ -383,8 +381,7 @@ export class CopySet {
   }
 
   async #over(operation: "write" | "flush", calls: readonly CallOnCopy[]): Promise<void> {
-    const isSpareable = (copy: Copy): boolean => this.#isSpareable(copy);
-    await allWithinDeadline(this.clock, this.deadlineMs, operation, calls, isSpareable);
+    await allWithinDeadline(this.clock, this.deadlineMs, operation, calls, this.#isSpareable);
     this.#noticeFailed();
   }
 

@@ -59,6 +59,7 @@ function presentPointers(node: WalkNode, mask: number, inRange: (copy: number, k
   return pointers;
 }
 
+/** Bit per copy on which the block has a place. */
 function placesOf({ view, at }: WalkNode): number {
   let places = 0;
   for (let copy = 0; copy < COPIES_MAX; copy++) if (refPointer(view, at, copy) !== 0) places |= 1 << copy;
@@ -73,12 +74,8 @@ function only(pointers: readonly number[], copy: number): number[] {
 class Fetch {
   readonly requests: BlockRead[] = [];
   readonly copies: number[] = [];
-  /** Bit per copy on which the block has a place. */
-  readonly #places: number;
-
   constructor(node: WalkNode, pointers: readonly number[], everyCopy: boolean, targets: Targets) {
     const { view, at } = node;
-    this.#places = placesOf(node);
     const check = new Uint8Array(view.buffer, view.byteOffset + at + REF_CHECK_OFFSET, CHECK_BYTES_MAX);
     const metadata = node.tree.kind !== "data" || node.level > 0;
     const checkType = refCheckType(view, at);
@@ -91,7 +88,7 @@ class Fetch {
     }
   }
 
-  result({ mask, left = 0 }: BlockReader): Arrival {
+  result({ mask, left = 0 }: BlockReader, node: WalkNode): Arrival {
     let block: DataView | undefined;
     let good = 0;
     let bad = 0;
@@ -104,7 +101,7 @@ class Fetch {
         block ??= new DataView(buffer, byteOffset, byteLength);
       }
     });
-    return { block, good, bad: bad & mask, unseen: good === 0 && (this.#places & left) !== 0 };
+    return { block, good, bad: bad & mask, unseen: good === 0 && left !== 0 && (placesOf(node) & left) !== 0 };
   }
 }
 
@@ -142,7 +139,7 @@ export class ReadBatch {
 
   /** What became of the block of the ref at `index`; once all are read. */
   arrival(index: number): Arrival {
-    return this.#fetches[index]?.result(this.#reader) ?? NOTHING;
+    return this.#fetches[index]?.result(this.#reader, this.nodes[index] as WalkNode) ?? NOTHING;
   }
 
   /** Nobody looks at the block of the ref at `index` any more. What could not be read may still be written to by who was given up. */

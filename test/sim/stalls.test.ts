@@ -16,6 +16,7 @@ import {
   devicesOver,
   findings,
   formatted,
+  type Images,
   imagesOf,
   mount,
   type Mounted,
@@ -36,6 +37,17 @@ async function steps(work: Workload, { clock, fs }: Mounted, count: number): Pro
   }
 }
 
+const OPTIONS = { commitMs: 3000, cacheBytes: MIB };
+
+/** A volume after some work, not mounted. */
+async function worn(work: Workload, seed: number, copyCount: number): Promise<Images> {
+  const mounted = await mount(seed, await formatted(seed, SIZES.slice(0, copyCount)), OPTIONS);
+  await within(mounted.clock, 0, work.begin(mounted.fs));
+  await steps(work, mounted, 10);
+  await unmount(mounted);
+  return imagesOf(mounted.devices);
+}
+
 type Hang = FaultyOperation | "everything";
 
 async function stallAndReturn(
@@ -46,14 +58,9 @@ async function stallAndReturn(
   nth: number,
 ): Promise<boolean> {
   const work = new Workload(seed, 200_000);
-  const options = { commitMs: 3000, cacheBytes: MIB };
-  let images = await formatted(seed, SIZES.slice(0, copyCount));
-  let mounted = await mount(seed, images, options);
-  await within(mounted.clock, 0, work.begin(mounted.fs));
-  await steps(work, mounted, 10);
-  await unmount(mounted);
+  let images = await worn(work, seed, copyCount);
   // Opened anew, so that there is something to read, and from this copy.
-  mounted = await mount(seed, imagesOf(mounted.devices), { ...options, master: copy });
+  let mounted = await mount(seed, images, { ...OPTIONS, master: copy });
   const operations = hang === "everything" ? (["read", "write", "flush"] as const) : [hang];
   for (const operation of operations) {
     mounted.devices[copy]!.fail({ operation, nth, permanent: hang === "everything", effect: { kind: "hang" } });
@@ -70,7 +77,7 @@ async function stallAndReturn(
   expect(await findings(seed, left, { everyRoot: true })).toEqual([]);
   expect(await treeOf(seed, left)).toBe(await work.tree());
 
-  mounted = await mount(seed, images, options);
+  mounted = await mount(seed, images, OPTIONS);
   await steps(work, mounted, 3);
   await within(mounted.clock, DEADLINE_MS_DEFAULT, mounted.caretaker.settled());
   await unmount(mounted);
@@ -111,20 +118,14 @@ async function stallTogether(
   nth: number,
 ): Promise<boolean> {
   const work = new Workload(seed, 200_000);
-  const options = { commitMs: 3000, cacheBytes: MIB };
-  const images = await formatted(seed, SIZES.slice(0, copyCount));
-  let mounted = await mount(seed, images, options);
-  await within(mounted.clock, 0, work.begin(mounted.fs));
-  await steps(work, mounted, 10);
-  await unmount(mounted);
-  const devices = devicesOver(imagesOf(mounted.devices));
+  const devices = devicesOver(await worn(work, seed, copyCount));
   const copies = await copiesOf(seed, devices);
   const clock = copies.clock as Mounted["clock"];
   let goOn: () => void = () => undefined;
   const until = new Promise<void>((resolve) => (goOn = resolve));
   for (const device of devices) device!.fail({ operation, nth, permanent: true, effect: { kind: "late", until } });
   clock.after(4 * DEADLINE_MS_DEFAULT, goOn);
-  mounted = await within(clock, 5 * DEADLINE_MS_DEFAULT, mountOn(seed, devices, copies, options));
+  const mounted = await within(clock, 5 * DEADLINE_MS_DEFAULT, mountOn(seed, devices, copies, OPTIONS));
   const tree = await within(clock, 5 * DEADLINE_MS_DEFAULT, describeFileSystem(mounted.fs));
   expect(tree.join("\n")).toBe(await work.tree());
   for (let i = 0; i < 10; i++) {
