@@ -15,6 +15,8 @@ export class ControlClient {
     this.#socket = socket;
     const lines = createInterface({ input: socket });
     lines.on("line", (line) => this.#waiting.shift()?.(parseReply(line)));
+    // It passes on the errors of the socket: a daemon that ends before it has read a request resets the connection.
+    lines.on("error", () => socket.destroy());
     socket.on("error", () => socket.destroy());
     socket.on("close", () => {
       this.#closed = true;

@@ -1,7 +1,7 @@
 // The control socket survives whatever is written to it.
 
 import { mkdtempSync, rmSync, statSync } from "node:fs";
-import { createConnection } from "node:net";
+import { createConnection, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -68,5 +68,24 @@ it("a worker that does not answer is told of, and not waited for without end", a
     expect(await client.call("sync")).toBeUndefined();
   } finally {
     rmSync(stopped.path);
+  }
+});
+
+it("a daemon that ends before it has read what it was asked is one that does not answer", async () => {
+  const deviceKey = `test-reset-${process.pid}`;
+  const path = join(makeRuntimeFolder(), `${deviceKey}.sock`);
+  let arrived: Socket | undefined;
+  const ending = createServer({ pauseOnConnect: true }, (socket) => (arrived = socket));
+  await new Promise<void>((resolve) => ending.listen(path, resolve));
+  try {
+    const client = (await ControlClient.connect(deviceKey)) as ControlClient;
+    const reply = client.call("ping");
+    await expect.poll(() => arrived).toBeDefined();
+    // What it has not read by then makes the kernel reset the connection.
+    arrived?.destroy();
+    expect(await reply).toBeUndefined();
+    expect(await client.call("ping")).toBeUndefined();
+  } finally {
+    ending.close();
   }
 });
