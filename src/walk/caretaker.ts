@@ -112,6 +112,8 @@ export class Caretaker {
     const { index } = ring.copy;
     const done = this.#takenBack(index).then(() => takeBack(this.#volume, ring, options));
     this.#takingBack.set(index, done);
+    // Who waits for a resync waits for one that is about to begin, too: its end is not that of the last one.
+    this.#begin("resync", () => done.catch(() => undefined));
     await done;
     this.#note(`copy ${ring.copy.index} returned: it is being caught up`);
     this.#begin("resync", () => this.#catchUp(ring.copy));

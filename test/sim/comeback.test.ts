@@ -1,10 +1,14 @@
 // A copy that is away comes back by itself, if what the root remembers of where it is makes any sense.
 
 import { expect, it, vi } from "vitest";
+import { wait } from "../../src/daemon/verbs/wait.ts";
+import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { setRootTarget } from "../../src/format/root-block.ts";
 import { answersFor } from "../../src/nbd/open.ts";
+import { bringBack } from "../../src/walk/bring-back.ts";
 import { Comeback } from "../../src/walk/comeback.ts";
-import { formatted, mount, unmount } from "./copies-scene.ts";
+import { takeOut } from "../../src/walk/take-out.ts";
+import { formatted, formattedNodes, mount, unmount } from "./copies-scene.ts";
 import { MIB } from "../model/simulated-volume.ts";
 
 it.each(["nbd://", "nbd://h:99999/x", "nbd+unix:///x", "a.img+nbd://"])(
@@ -60,3 +64,37 @@ it("nothing is looked for while all copies are local; one that comes from a serv
   await comeback.close();
   await unmount(mounted);
 });
+
+it.each(["stale", "syncing"])(
+  "who waits for a resync waits for a copy that is %s and comes back just now, however its last one ended",
+  async (standing) => {
+    const mounted = await mount(7, await formattedNodes(7, [24 * MIB, 24 * MIB]));
+    const { volume, caretaker, copies, devices } = mounted;
+    let asked = false;
+    let waited: Promise<void> | undefined;
+    const asking = (): Promise<void> => wait.run({ volume, caretaker }, { activities: ["resync"] });
+    const reopened = (): SimulatedDevice => {
+      const { name, sizeBytes, image } = devices[1] as SimulatedDevice;
+      const device = new SimulatedDevice(name, sizeBytes, { image });
+      const write = device.write.bind(device);
+      device.write = (...given) => {
+        if (asked && copies.copy(1)?.standing === standing) waited ??= asking();
+        return write(...given);
+      };
+      return ((devices as SimulatedDevice[])[1] = device);
+    };
+    Object.assign(copies, { open: () => Promise.resolve(reopened()) });
+    await takeOut(volume, caretaker, 1, { lasting: true });
+    await bringBack(volume, caretaker, 1);
+    await asking();
+    expect(caretaker.catchUps.get(1)?.end).toBe("complete");
+    await takeOut(volume, caretaker, 1, { lasting: true });
+    await volume.forceCommit();
+    asked = true;
+    await bringBack(volume, caretaker, 1);
+    expect(waited).toBeDefined();
+    await waited;
+    expect(volume.members.inSync).toBe(0b11);
+    await unmount(mounted);
+  },
+);

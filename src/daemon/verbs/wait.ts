@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { CopiesError } from "../../copies/errors.ts";
-import type { ScrubEnd } from "../../walk/caretaker.ts";
+import type { CatchUp, ScrubEnd } from "../../walk/caretaker.ts";
 import { ACTIVITIES } from "../messages.ts";
 import { defineVerb, type VerbContext } from "../verb.ts";
 
@@ -29,10 +29,20 @@ async function untilInSync({ volume, caretaker }: VerbContext): Promise<void> {
     if (copy.standing === "in-sync" || copy.standing === "offline" || end === undefined) continue;
     // On its way out: nobody waits for it to be in sync.
     if (copy.standing === "leaving") continue;
-    const why = copy.noRoom ? "it has no room" : (copy.reason ?? `its resync ${end}`);
+    // What was wrong with it before it was being caught up is not what is wrong with it now.
+    const reason = copy.standing === "syncing" ? undefined : copy.reason;
+    const why = copy.noRoom ? WHY["no-room"] : (reason ?? WHY[end]);
     throw new CopiesError("needed", copy.name, `copy ${copy.index} is not in sync: ${why}; see h2ts status`);
   }
 }
+
+const WHY: Record<NonNullable<CatchUp["end"]>, string> = {
+  complete: "it left again",
+  failed: "its resync failed",
+  "no-room": "it has no room",
+  stopped: "its resync was stopped",
+  unreadable: "blocks that it lacks can't be read on any copy",
+};
 
 async function untilDetached({ volume, caretaker }: VerbContext): Promise<void> {
   await caretaker.settled("detach");
