@@ -4,7 +4,7 @@ import { readFileSync, realpathSync, statSync, type Stats } from "node:fs";
 import { dirname, basename, join, resolve } from "node:path";
 import { formatByteSize } from "../src/base/byte-size.ts";
 import { alignDown } from "../src/base/integers.ts";
-import { nodesOf } from "../src/copies/targets.ts";
+import { nodesOf } from "../src/copies/target-nodes.ts";
 import { COPY_MIN_BYTES, NODE_ALIGNMENT_BYTES, NODE_HEADER_AREA_BYTES } from "../src/format/geometry.ts";
 import { usedBySystem } from "../src/device/busy.ts";
 import { deviceSignature, existingSignature, withArticle } from "../src/device/signatures.ts";

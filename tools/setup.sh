@@ -12,8 +12,8 @@ die() {
 need_node() {
   command -v node >/dev/null || die "Node.js is not installed; install Node 20 or later first"
   command -v npm >/dev/null || die "npm is not installed; it comes with Node 20"
-  node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)' ||
-    die "Node.js $(node --version) is too old; h2ts needs 20 or later"
+  node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 15) ? 0 : 1)' ||
+    die "Node.js $(node --version) is too old; h2ts needs 20.15 or later"
 }
 
 # Installs those of the named Debian packages that are missing.

@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
-import { nodesOf } from "../copies/targets.ts";
+import { nodesOf } from "../copies/target-nodes.ts";
 import { UsageError } from "../daemon/mount-options.ts";
 import { AllowList } from "../nbd/server/allow-list.ts";
 import { DEFAULT_LIMITS, type ServerLimits } from "../nbd/server/limits.ts";

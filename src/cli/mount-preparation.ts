@@ -2,7 +2,7 @@
 
 import { realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
-import { nodesOf } from "../copies/targets.ts";
+import { nodesOf } from "../copies/target-nodes.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { MountRequest } from "../daemon/messages.ts";
 import type { MountOptions } from "../daemon/mount-options.ts";

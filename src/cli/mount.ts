@@ -57,7 +57,7 @@ export function addMount(program: Command): void {
       const request = await prepareMount(words.slice(0, -1), directory, options);
       if (!flags.foreground) return printWarnings("h2ts", await startDetached(request));
       // Loaded here only: the other verbs do not need the supervisor.
-      const { superviseInForeground } = await import("../daemon/supervisor-main.ts");
+      const { superviseInForeground } = await import("../daemon/supervise.ts");
       return superviseInForeground(request);
     });
 }

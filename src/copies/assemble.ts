@@ -6,7 +6,7 @@ import { SystemClock } from "../base/clock.ts";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { equalBytes, formatUuid, isZero, toHex } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
-import { OpenError } from "../device/open.ts";
+import { OpenError } from "../device/open-error.ts";
 import { Range, SharedDevice } from "../device/range.ts";
 import { Row } from "../device/row.ts";
 import { FormatError } from "../format/format-error.ts";

@@ -19,13 +19,8 @@ import type { Timer } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
 import { equalBytes, isZero } from "../base/uuid.ts";
 import { DeviceError } from "../device/device.ts";
-import {
-  encodeHeartbeat,
-  HEARTBEAT_BYTES,
-  HEARTBEAT_OFFSET_BYTES,
-  heartbeatNonce,
-  NONCE_BYTES,
-} from "../format/heartbeat.ts";
+import { NONCE_BYTES } from "../format/geometry.ts";
+import { encodeHeartbeat, HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES, heartbeatNonce } from "../format/heartbeat.ts";
 import { asDeviceError, type Copy } from "./copy.ts";
 import type { CopySet } from "./copy-set.ts";
 import { allWithinDeadline } from "./deadline.ts";

@@ -6,7 +6,7 @@
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { equalBytes, formatUuid } from "../base/uuid.ts";
 import { DeviceError } from "../device/device.ts";
-import { OpenError } from "../device/open.ts";
+import { OpenError } from "../device/open-error.ts";
 import { Range } from "../device/range.ts";
 import { assembleCopies } from "./assemble.ts";
 import { judgeReturning } from "./choose-root.ts";

@@ -1,13 +1,14 @@
 // Targets as people give them: one copy each, `a.img+nbd://host/b` for a row of nodes. Opening them locks them.
 
-import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
-import { deviceIdentity, OpenError } from "../device/open.ts";
+import { deviceIdentity } from "../device/open.ts";
+import { OpenError } from "../device/open-error.ts";
 import { type OpenDevice, openDevice } from "../nbd/open.ts";
-import { isRemoteTarget, parseRemoteTarget, splitRow } from "../nbd/target.ts";
+import { isRemoteTarget, parseRemoteTarget } from "../nbd/target.ts";
 import { CopiesError } from "./errors.ts";
+import { nodesIn } from "./target-nodes.ts";
 
 /** What a disk that was taken away, or is dying, answers when it is opened. */
 const ABSENT: ReadonlySet<string> = new Set([
@@ -21,19 +22,6 @@ export const OPEN_MS_DEFAULT = 30_000;
 export interface OpenTarget {
   readonly name: string;
   readonly devices: readonly BlockDevice[];
-}
-
-/** Splits a target into its nodes. A path that exists is taken as it is, even with a plus sign in it. */
-export function nodesOf(target: string): string[] {
-  return nodesIn(target, existsSync(target));
-}
-
-function nodesIn(target: string, exists: boolean): string[] {
-  if (target === "") throw new CopiesError("syntax", "target", "is empty; give an image file or a block device");
-  if (exists) return [target];
-  const nodes = splitRow(target);
-  if (nodes.includes("")) throw new CopiesError("syntax", target, "a node between the plus signs has no name");
-  return nodes;
 }
 
 export interface OpenTargetsOptions {

@@ -3,9 +3,9 @@
 
 import { closeSync } from "node:fs";
 import { mount, mountsByItself, openDevice, unmount } from "../fuse/kernel/mount.ts";
+import { JOURNAL_BYTES } from "../log/journal.ts";
 import { MountExit, type MountRequest } from "./messages.ts";
 import { KeptDevices } from "./kept-devices.ts";
-import { JOURNAL_BYTES } from "./open-volume.ts";
 import { createSharedMemory } from "./shared-memory.ts";
 import { MountError } from "./start-mount.ts";
 

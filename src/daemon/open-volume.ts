@@ -8,7 +8,7 @@ import type { CopySet } from "../copies/copy-set.ts";
 import type { MasterRule } from "../copies/ring.ts";
 import { OPEN_MS_DEFAULT } from "../copies/targets.ts";
 import { DeviceError } from "../device/device.ts";
-import { Journal } from "../log/journal.ts";
+import { Journal, JOURNAL_BYTES } from "../log/journal.ts";
 import { describeEvent } from "../nbd/client/events.ts";
 import { deviceOpener } from "../nbd/open.ts";
 import { openVolume as openOn } from "../volume/open.ts";
@@ -21,9 +21,6 @@ import type { VolumeReport } from "./volume-report.ts";
 const LOCK_WAIT_MS = 10_000;
 const RETRY_MS = 100;
 const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
-
-/** Room for what was completed since the last commit; a commit begins when a quarter of it is used. */
-export const JOURNAL_BYTES = 16 * 1024 * 1024;
 
 export interface OpenForMount {
   /** JOURNAL_BYTES of memory; shared, if another process is to go on from it. */

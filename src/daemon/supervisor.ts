@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SystemClock } from "../base/clock.ts";
 import { SystemRandom } from "../base/random.ts";
 import { makeRuntimeFolder } from "../base/runtime-folder.ts";
-import { NONCE_BYTES } from "../format/heartbeat.ts";
+import { NONCE_BYTES } from "../format/geometry.ts";
 import { InitFlag2 } from "../fuse/kernel/abi.ts";
 import { unmount } from "../fuse/kernel/mount.ts";
 import { ControlServer } from "./control-server.ts";

@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import { DeviceError, type DeviceOperation } from "./device.ts";
 import { FileNode } from "./file-node.ts";
 import { descriptorKeeper } from "./kept.ts";
+import { OpenError } from "./open-error.ts";
 import { blockDeviceBytes, tryLock, unlock } from "./system-calls.ts";
 
 /** So long is waited for a descriptor kept by another process to be closed. */
@@ -121,12 +122,4 @@ function failure(path: string, operation: DeviceOperation, error: unknown): Devi
   if (error instanceof DeviceError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
   return new OpenError(path, operation, code ?? "EIO", CLEAR[code ?? ""] ?? message);
-}
-
-/** A device could not be opened. Its message is one line: the name and what is the matter. */
-export class OpenError extends DeviceError {
-  constructor(device: string, operation: DeviceOperation, code: string, detail: string) {
-    super(device, operation, 0, code, detail);
-    this.message = `${device}: ${detail}`;
-  }
 }

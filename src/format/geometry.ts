@@ -20,6 +20,9 @@ export const ANCHOR_SLOT = 3;
 export const ROOT_SLOT_KIB = 64;
 export const RING_AREA_KIB = ROOT_SLOT_KIB * (ROOT_SLOTS + 1);
 
+/** What a mount draws, to know its own heartbeat by. */
+export const NONCE_BYTES = 16;
+
 export const COPY_MIN_BYTES = 16 * 1024 * 1024;
 /** Blocks of one copy must be countable in 31 bits per freemap leaf and 48 bits of KiB; 2^41 KiB are 2 PiB. */
 export const COPY_MAX_KIB = 2 ** 41;

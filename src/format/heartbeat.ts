@@ -5,11 +5,10 @@
 import { writeU64 } from "../base/integers.ts";
 import type { Uuid } from "../base/uuid.ts";
 import { sha256 } from "./check.ts";
-import { ANCHOR_SLOT, KIB, ROOT_SLOT_KIB } from "./geometry.ts";
+import { ANCHOR_SLOT, KIB, NONCE_BYTES, ROOT_SLOT_KIB } from "./geometry.ts";
 import { declareStructure, offsetOf } from "./structure.ts";
 
 export const HEARTBEAT_BYTES = 512;
-export const NONCE_BYTES = 16;
 const MAGIC = "H2TSBEAT";
 
 /** Where it lies within a copy. There is one only: a duplicate could disagree. */

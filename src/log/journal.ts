@@ -7,6 +7,8 @@
 import { assert } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
 
+/** Of a mount: room for what was completed since the last commit; a commit begins when a quarter of it is used. */
+export const JOURNAL_BYTES = 16 * 1024 * 1024;
 const HEAD_BYTES = 1024;
 const MAGIC = 0x4832_4a50;
 /** What one record takes at most: 1 MiB of data and what describes it. */

@@ -1,20 +1,16 @@
 // Opens the node that a target names, wherever it is: a path through src/device, an export of a server through here.
-// Everything that takes targets opens them by an opener like this one.
+// Everything that takes targets opens them by an opener like this one. The client is loaded with the first remote node: most
+// programs, and whoever waits for one to start, know paths only.
 
-import { type Clock, SystemClock } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { SystemRandom } from "../base/random.ts";
-import { toHex } from "../base/uuid.ts";
 import type { BlockDevice } from "../device/device.ts";
-import { OpenError, openNode } from "../device/open.ts";
-import { sha256 } from "../format/check.ts";
+import { openNode } from "../device/open.ts";
+import { OpenError } from "../device/open-error.ts";
 import type { NodeObserver } from "./client/events.ts";
-import { POLICY_DEFAULT, type RemotePolicy } from "./client/policy.ts";
-import { Routes } from "./client/routes.ts";
+import type { RemotePolicy } from "./client/policy.ts";
 import { DeviceLeaseRecord } from "./server/lease-record.ts";
-import { RemoteNode } from "./remote-node.ts";
 import { isRemoteTarget, parseRemoteTarget } from "./target.ts";
-
-const OWNER_BYTES = 16;
 
 export interface OpenDeviceOptions {
   readonly writable: boolean;
@@ -35,29 +31,19 @@ export interface RemoteOptions {
 /** An opener that treats remote nodes as told. */
 export function deviceOpener(options: RemoteOptions = {}): OpenDevice {
   const secret = options.owner ?? new SystemRandom().bytes(32);
-  const open = new Map<string, RemoteNode>();
+  const open = new Map<string, { readonly isOpen: boolean }>();
   return async (node, { writable }) => {
     if (!isRemoteTarget(node)) return openHere(node, writable);
     const target = parseRemoteTarget(node);
     // By the same name, to the server it would be one client that comes back: our other connection would be cut.
     if (open.get(target.text)?.isOpen === true)
       throw new OpenError(target.text, "lock", "EBUSY", "already in use (by this mount)");
-    const remote = await RemoteNode.open(target, {
-      // A program that waits for a server to come back must not end meanwhile.
-      clock: options.clock ?? new SystemClock(true),
-      policy: { ...POLICY_DEFAULT, ...options.policy },
-      observer: options.observer ?? (() => undefined),
-      owner: ownerOf(secret, target.text),
-      writable,
-    });
+    const { openRemote } = await import("./open-remote.ts");
+    const remote = await openRemote(target, secret, writable, options);
     open.set(target.text, remote);
     return remote;
   };
 }
-
-/** Another one for each name: under two of them we are two clients of one export, and the second is refused. */
-const ownerOf = (secret: Uint8Array, name: string): string =>
-  toHex(sha256(secret, Buffer.from(name)).subarray(0, OWNER_BYTES));
 
 /** What a client of a server that serves this device knows of it need not be so any more when we have written there. */
 async function openHere(path: string, writable: boolean): Promise<BlockDevice> {
@@ -73,15 +59,11 @@ async function openHere(path: string, writable: boolean): Promise<BlockDevice> {
   }
 }
 
-const ANSWER_MS = 2000;
-
 /** Whether a server answers for the export of a remote node, by any of its addresses. Nothing is opened there. */
 export async function answersFor(node: string, clock: Clock): Promise<boolean> {
   const target = parseRemoteTarget(node);
-  const routes = new Routes(target, { clock, lease: { kind: "reader" } });
-  const answers = await Promise.all(routes.addresses.map((address) => routes.answers(address, ANSWER_MS)));
-  routes.close();
-  return answers.includes(true);
+  const { serverAnswers } = await import("./open-remote.ts");
+  return serverAnswers(target, clock);
 }
 
 /** For programs that only want a node opened. */

@@ -9,7 +9,7 @@ import {
   type DeviceOperation,
   type DeviceReport,
 } from "../device/device.ts";
-import { OpenError } from "../device/open.ts";
+import { OpenError } from "../device/open-error.ts";
 import { writeZeros } from "../device/sparse.ts";
 import { readsAsZero } from "./wire/chunk.ts";
 import { TransmissionFlag } from "./wire/constants.ts";

@@ -9,7 +9,7 @@
 // known everywhere: paths in it are absolute, and `+`, `,` and the like in names are percent-encoded.
 
 import { resolve } from "node:path";
-import { OpenError } from "../device/open.ts";
+import { OpenError } from "../device/open-error.ts";
 
 export const NBD_PORT = 10809;
 

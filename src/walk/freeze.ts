@@ -9,7 +9,7 @@ import { withinLimit } from "../base/time-limit.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { DeviceError } from "../device/device.ts";
-import { OpenError } from "../device/open.ts";
+import { OpenError } from "../device/open-error.ts";
 import type { Volume } from "../volume/volume.ts";
 
 /** Calls under way on a node that is to be still may take so long. */

@@ -2,7 +2,7 @@
 // `npm run acceptance`. Takes some minutes and some 15 GB under the temporary folder; leaves nothing behind.
 
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, openSync, writeSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
@@ -10,7 +10,7 @@ import type { VolumeReport } from "../../src/daemon/volume-report.ts";
 import { mountsImpossible } from "../mount/cli-place.ts";
 import { describeTree, expectSameTree, hashOf, run } from "../mount/data-programs.ts";
 import { decorate, spoil } from "../mount/data-scenery.ts";
-import { copyProject, fioVerify, gitAtWork, rsyncTwice, sqliteRows } from "../mount/data-workloads.ts";
+import { copyProject, fioVerify, gitAtWork, manyNames, rsyncTwice, sqliteRows } from "../mount/data-workloads.ts";
 import { MountedVolume } from "../mount/posix-mounted.ts";
 import { sys } from "../mount/posix-system.ts";
 
@@ -21,6 +21,7 @@ const TREES = ["/usr/include", "/usr/share", resolve(import.meta.dirname, "../..
 const FILES_MIN = 20_000;
 const SQLITE_ROWS = 200_000;
 const FIO_MIB = 512;
+const NAMES = 100_000;
 const LARGE_BYTES = 4 * 2 ** 30;
 const PIECE_BYTES = 2 ** 20;
 const SEED = 11;
@@ -70,6 +71,12 @@ it.each(["WAL", "DELETE"] as const)(`SQLite keeps ${SQLITE_ROWS} rows (%s)`, asy
 
 it.each(["psync", "mmap", "libaio"] as const)(`fio verifies ${FIO_MIB} MiB written at random (%s)`, async (engine) => {
   await fioVerify(`${volume.directory}/fio-${engine}`, engine, FIO_MIB, volume.place.folder);
+});
+
+it(`a folder of ${NAMES} names is listed whole while they are deleted`, () => {
+  const folder = `${volume.directory}/names`;
+  mkdirSync(folder);
+  manyNames(folder, NAMES);
 });
 
 it("a file of 4 GiB reads as it was written", () => {

@@ -1,10 +1,11 @@
 // Real programs at work on a mount: each function does one thing users do, in the amount asked for, and fails unless
 // everything went right. Shared by the ordinary run, in small, and by the acceptance run, in full.
 
-import { existsSync } from "node:fs";
+import { existsSync, opendirSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { expect } from "vitest";
 import { run } from "./data-programs.ts";
+import { S, sys } from "./posix-system.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
 const IDENTITY = ["-c", "safe.directory=*", "-c", "user.name=t", "-c", "user.email=t@example.org"];
@@ -73,4 +74,27 @@ export async function rsyncTwice(source: string, target: string): Promise<void> 
   const words = ["-aHAXS", "--numeric-ids"];
   await run("rsync", [...words, `${source}/`, `${target}/`]);
   expect(await run("rsync", [...words, "-i", "--checksum", `${source}/`, `${target}/`])).toBe("");
+}
+
+/** Makes `count` names in an empty folder, lists them, and deletes each as it is listed while others come; then the folder. */
+export function manyNames(folder: string, count: number): void {
+  for (let i = 0; i < count; i++) sys.mknod(`${folder}/name${i}`, S.REGULAR | 0o644);
+  const all = readdirSync(folder);
+  expect(new Set(all).size).toBe(count);
+  expect(all.length).toBe(count);
+  // Deleting what was just listed must not hide or repeat any other name.
+  const seen = new Set<string>();
+  const directory = opendirSync(folder, { bufferSize: 64 });
+  for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
+    expect(seen.has(entry.name), entry.name).toBe(false);
+    seen.add(entry.name);
+    sys.unlink(`${folder}/${entry.name}`);
+    if (seen.size % 100 === 0) sys.mknod(`${folder}/late${seen.size}`, S.FIFO | 0o600);
+  }
+  directory.closeSync();
+  const old = [...seen].filter((name) => name.startsWith("name"));
+  expect(old.length).toBe(count);
+  for (const name of readdirSync(folder)) sys.unlink(`${folder}/${name}`);
+  expect(sys.lstat(folder)).toMatchObject({ nlink: 2 });
+  sys.rmdir(folder);
 }

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { MountRequest } from "../../src/daemon/messages.ts";
 import { parseMountOptions } from "../../src/daemon/mount-options.ts";
-import { JOURNAL_BYTES, openVolume } from "../../src/daemon/open-volume.ts";
+import { openVolume } from "../../src/daemon/open-volume.ts";
+import { JOURNAL_BYTES } from "../../src/log/journal.ts";
 import { type ForeignServer, imageIn, startExport, temporaryFolder } from "./foreign-servers.ts";
 
 const MKFS = join(import.meta.dirname, "../../dist/mkfs/main.js");

@@ -10,7 +10,8 @@ import { randomUuid } from "../../src/base/uuid.ts";
 import { assemble, assembleCopies } from "../../src/copies/assemble.ts";
 import { CopiesError } from "../../src/copies/errors.ts";
 import { formatCopies, planLayout } from "../../src/copies/layout.ts";
-import { nodesOf, openTargets } from "../../src/copies/targets.ts";
+import { nodesOf } from "../../src/copies/target-nodes.ts";
+import { openTargets } from "../../src/copies/targets.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { COPY_MIN_BYTES, KIB } from "../../src/format/geometry.ts";
 import {

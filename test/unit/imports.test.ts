@@ -39,6 +39,20 @@ function importsOf(path: string): string[] {
   return [...found].map((match) => resolve(dirname(path), (match[1] ?? match[2] ?? match[3]) as string));
 }
 
+/** What a file can't begin without: no types, and nothing that it loads later. */
+function neededBy(path: string): string[] {
+  const text = readFileSync(path, "utf8");
+  const found = text.matchAll(/^\s*(?:import|export)\s+(?!type\b)[^;"]*?from\s+"(\.[^"]+)"|^\s*import\s+"(\.[^"]+)"/gm);
+  return [...found].map((match) => resolve(dirname(path), (match[1] ?? match[2]) as string));
+}
+
+/** Files that can be reached from those in `queue`, themselves included. */
+function reached(queue: string[], next: (file: string) => string[]): Set<string> {
+  const seen = new Set(queue);
+  for (const file of seen) for (const target of next(file)) seen.add(target);
+  return seen;
+}
+
 const files = ["src", "mkfs", "fsck"].map((name) => join(ROOT, name)).flatMap(sourceFiles);
 
 describe("imports", () => {
@@ -64,17 +78,26 @@ describe("imports", () => {
     const wrong: string[] = [];
     for (const [start, forbidden] of Object.entries(FORBIDDEN)) {
       const queue = files.filter((file) => folderOf(file) === start);
-      const seen = new Set(queue);
-      for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+      for (const file of reached(queue, importsOf)) {
         if (forbidden.includes(folderOf(file))) wrong.push(`${start} reaches ${relative(ROOT, file)}`);
-        for (const target of importsOf(file)) {
-          if (!seen.has(target)) queue.push(target);
-          seen.add(target);
-        }
       }
     }
     expect(wrong).toEqual([]);
   });
+
+  // People wait for commands, and a mount for its supervisor, as long as it takes to load them.
+  it.each(["src/cli.ts", "src/cli/mount-helper.ts", "src/daemon/supervisor-main.ts"])(
+    "lead %s to nothing of a volume, and to no server or client, before that is asked for",
+    (entry) => {
+      const needed = [...reached([join(ROOT, entry)], neededBy)].map((file) => relative(ROOT, file));
+      expect(needed.length).toBeGreaterThan(10);
+      expect(
+        needed.filter((file) =>
+          /^src\/(freemap|tree|volume|walk|posix|nbd\/server|nbd\/client(?!\/policy\.))\//.test(file),
+        ),
+      ).toEqual([]);
+    },
+  );
 
   it("resolve to files that exist", () => {
     for (const file of files)

@@ -7,7 +7,7 @@
 
 import { withinLimit } from "../../base/time-limit.ts";
 import { ContentLostError, DeviceError } from "../../device/device.ts";
-import { OpenError } from "../../device/open.ts";
+import { OpenError } from "../../device/open-error.ts";
 import { Adoption } from "./adoption.ts";
 import { Bundle } from "./bundle.ts";
 import type { Connection } from "./connection.ts";

@@ -2,7 +2,7 @@
 // which a volume can do without, or wrong, which is refused.
 
 import { DeviceError } from "../../device/device.ts";
-import { OpenError } from "../../device/open.ts";
+import { OpenError } from "../../device/open-error.ts";
 import { NbdProtocolError } from "../wire/errors.ts";
 import { NbdRefusedError, type RefusedKind } from "./refused-error.ts";
 

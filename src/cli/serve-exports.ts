@@ -1,0 +1,90 @@
+// What h2ts export does: opens what it was given, and serves it until a signal says that it is enough.
+
+import { SystemClock } from "../base/clock.ts";
+import { SystemRandom } from "../base/random.ts";
+import { closeTargets, openTargets, type OpenTarget } from "../copies/targets.ts";
+import { DaemonLog } from "../daemon/daemon-log.ts";
+import type { BlockDevice } from "../device/device.ts";
+import { FileNode } from "../device/file-node.ts";
+import { GatheringDevice } from "../device/gathering.ts";
+import { openNode } from "../device/open.ts";
+import { Row } from "../device/row.ts";
+import { openDevice, type OpenDevice } from "../nbd/open.ts";
+import { isRemoteTarget } from "../nbd/target.ts";
+import { Catalogue } from "../nbd/server/catalogue.ts";
+import { Export } from "../nbd/server/export.ts";
+import { DeviceLeaseRecord, type LeaseRecord, NO_RECORD } from "../nbd/server/lease-record.ts";
+import { formatListenAddress } from "../nbd/server/listen-address.ts";
+import { NbdServer } from "../nbd/server/server.ts";
+import { type ExportFlags, type ExportPlan, planExport } from "./export-plan.ts";
+import { ensureThreads } from "./thread-pool.ts";
+
+// What comes from the network lies in buffers outside of V8's heap, which are freed when it collects its youngest objects. With
+// little room for those it does so often, and cheaply; with much, memory outside grows until it has to collect everything.
+const V8_OPTIONS = ["--max-semi-space-size=1"];
+
+/** Resolves when the server has ended. Throws UsageError for what the words and flags have wrong, DeviceError for what can't be opened. */
+export async function serveExports(words: string[], flags: ExportFlags): Promise<void> {
+  const log = DaemonLog.toStderr(() => new Date());
+  const plan = planExport(words, flags, (line) => log.line(`warning: ${line}`));
+  ensureThreads(
+    plan.exports.reduce((sum, { nodes }) => sum + nodes, 0),
+    V8_OPTIONS,
+  );
+  await serve(plan, (line) => log.line(line));
+}
+
+async function serve(plan: ExportPlan, log: (line: string) => void): Promise<void> {
+  const asked = endAsked();
+  const targets = await openTargets(
+    plan.exports.map(({ target }) => target),
+    { writable: !plan.readOnly, open: openToServe },
+  );
+  try {
+    const clock = new SystemClock();
+    const random = new SystemRandom();
+    const { readOnly, limits, tls, plaintextAllowed } = plan;
+    const exports = plan.exports.map(({ name }, i) => {
+      const target = targets[i] as OpenTarget;
+      const options = { readOnly, leaseMs: limits.leaseMs, clock, random, record: recordOf(target, readOnly) };
+      return new Export(name, deviceOf(target), options);
+    });
+    const catalogue = new Catalogue(exports, plan.allowList);
+    const server = new NbdServer({ catalogue, limits, clock, tls, plaintextAllowed, log });
+    try {
+      for (const address of plan.addresses) log(`listening on ${formatListenAddress(await server.listen(address))}`);
+      for (const { name, device } of exports) log(`serving "${name}": ${device.name}, ${device.sizeBytes} bytes`);
+      log(`${await asked}: finishing what is under way`);
+    } finally {
+      for (const error of await server.drain()) {
+        process.exitCode = 1;
+        log(`not everything is durable: ${error.message}`);
+      }
+    }
+  } finally {
+    await closeTargets(targets);
+  }
+  log("ended");
+}
+
+/** Nobody but the kernel caches what is served from here. */
+const openToServe: OpenDevice = (node, { writable }) =>
+  isRemoteTarget(node) ? openDevice(node, { writable }) : openNode(node, { writable, keepsCached: true });
+
+function deviceOf({ devices }: OpenTarget): BlockDevice {
+  const nodes = devices.map((device) => new GatheringDevice(device));
+  return nodes.length === 1 ? (nodes[0] as BlockDevice) : new Row(nodes);
+}
+
+/** What others reach as well is not known again after a restart. */
+function recordOf({ devices }: OpenTarget, readOnly: boolean): LeaseRecord {
+  const known = devices.flatMap((device) => (device instanceof FileNode ? [device.incarnation] : []));
+  return readOnly || known.length < devices.length ? NO_RECORD : new DeviceLeaseRecord(known);
+}
+
+/** The signal that asks for the end. A second one ends the process at once, as if there were nobody to hear it. */
+function endAsked(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, resolve);
+  });
+}

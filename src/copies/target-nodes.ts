@@ -1,0 +1,19 @@
+// The nodes that a target names. Opens nothing.
+
+import { existsSync } from "node:fs";
+import { splitRow } from "../nbd/target.ts";
+import { CopiesError } from "./errors.ts";
+
+/** Splits a target into its nodes. A path that exists is taken as it is, even with a plus sign in it. */
+export function nodesOf(target: string): string[] {
+  return nodesIn(target, existsSync(target));
+}
+
+/** As {@link nodesOf}, for who knows whether there is such a path. */
+export function nodesIn(target: string, exists: boolean): string[] {
+  if (target === "") throw new CopiesError("syntax", "target", "is empty; give an image file or a block device");
+  if (exists) return [target];
+  const nodes = splitRow(target);
+  if (nodes.includes("")) throw new CopiesError("syntax", target, "a node between the plus signs has no name");
+  return nodes;
+}

@@ -1,0 +1,73 @@
+// The life of a supervisor, in a process of its own or in the foreground of `h2ts mount --foreground`.
+
+import { DaemonLog } from "./daemon-log.ts";
+import { MountExit, type MountRequest, type StartReport } from "./messages.ts";
+import { MountError } from "./start-mount.ts";
+import { Supervisor } from "./supervisor.ts";
+
+const now = (): Date => new Date();
+
+/** Resolves when a signal asks for the end. To be called before anything is begun that would be left behind. */
+function stopAsked(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
+  });
+}
+
+async function live(supervisor: Supervisor, log: DaemonLog, asked: Promise<void>): Promise<number> {
+  void asked.then(() => supervisor.stop());
+  const { error } = await supervisor.ended;
+  await supervisor.close();
+  if (error !== undefined) log.line(`ending: ${error}`);
+  return error === undefined ? MountExit.OK : MountExit.FAILURE;
+}
+
+// Nothing that goes wrong in here may take a working mount down with it.
+function survive(log: DaemonLog): void {
+  process.on("uncaughtException", (error) => log.line(`supervisor: ${error.stack ?? error.message}`));
+  process.on("unhandledRejection", (error) => log.line(`supervisor: ${String(error)}`));
+}
+
+/** Runs a mount to its end, logging to stderr. Throws {@link MountError} when it can't start. */
+export async function superviseInForeground(request: MountRequest): Promise<void> {
+  const asked = stopAsked();
+  const { logPath } = request.options;
+  const log = logPath === undefined ? DaemonLog.toStderr(now) : openLog(logPath);
+  const supervisor = await Supervisor.start(request, log, asked);
+  survive(log);
+  process.exitCode = await live(supervisor, log, asked);
+}
+
+function openLog(path: string): DaemonLog {
+  try {
+    return DaemonLog.toFile(path, now);
+  } catch (error) {
+    throw new MountError(`log=${path}: ${error instanceof Error ? error.message : String(error)}`, MountExit.SYSTEM);
+  }
+}
+
+/** Runs a mount to its end and ends the process; tells who started it when programs can use the mount, or why they can't. */
+export async function superviseDetached(request: MountRequest): Promise<void> {
+  const report = (message: StartReport): Promise<void> =>
+    new Promise((resolve) => {
+      // The command that started us may have been interrupted; the mount lives on.
+      if (process.send && process.connected) process.send(message, undefined, undefined, () => resolve());
+      else resolve();
+    });
+  const asked = stopAsked();
+  let supervisor: Supervisor;
+  let log: DaemonLog;
+  try {
+    const { logPath } = request.options;
+    log = logPath === undefined ? DaemonLog.inMemory(now) : openLog(logPath);
+    supervisor = await Supervisor.start(request, log, asked);
+  } catch (error) {
+    const known = error instanceof MountError;
+    const message = error instanceof Error ? error.message : String(error);
+    await report({ type: "failed", message, exitCode: known ? error.exitCode : MountExit.SYSTEM });
+    process.exit(MountExit.FAILURE);
+  }
+  survive(log);
+  await report({ type: "ready", warnings: [...supervisor.warnings] });
+  process.exit(await live(supervisor, log, asked));
+}
