@@ -10,7 +10,7 @@ need_build
 report=$(mktemp "${TMPDIR:-/tmp}/h2ts-tests.XXXXXX")
 trap 'rm -f "$report"' EXIT
 status=0
-npx vitest run --reporter=default --reporter=json --outputFile.json="$report" "$@" </dev/null || status=$?
+H2TS_TEST_BUILT=1 npx vitest run --reporter=default --reporter=json --outputFile.json="$report" "$@" </dev/null || status=$?
 # Prints the counts as the last line; fails when a test failed or none ran, whatever vitest said.
 node dist/tools/count-tests.js "$report" || status=1
 exit "$status"

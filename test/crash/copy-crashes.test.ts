@@ -17,7 +17,7 @@ describe("a power cut anywhere", () => {
     it(`while one of ${name} copies fails: what was acknowledged stays, and all come together again (I1, I2, I4)`, async () => {
       for (let seed = 1; seed <= 4; seed++) {
         const recording = await recordLoss(seed, sizes, seed % sizes.length);
-        const { states, failures } = await cutPower(recording, 60, 3, seed % 2 === 0);
+        const { states, failures } = await cutPower(recording, 40, 3, seed % 2 === 0);
         expect(failures).toEqual([]);
         distinct += states;
       }
@@ -26,7 +26,7 @@ describe("a power cut anywhere", () => {
     it(`while one of ${name} copies fails and file data is on one copy each: nothing acknowledged goes (I1, I2, I4)`, async () => {
       for (let seed = 21; seed <= 26; seed++) {
         const recording = await recordLoss(seed, sizes, seed % sizes.length, true);
-        const { states, failures } = await cutPower(recording, 60, 3, seed % 2 === 0);
+        const { states, failures } = await cutPower(recording, 40, 3, seed % 2 === 0);
         expect(failures).toEqual([]);
         distinct += states;
       }
@@ -35,7 +35,7 @@ describe("a power cut anywhere", () => {
     it(`while one of ${name} copies is caught up and file data is on one copy each: its last state is as whole as it was (I7, I8)`, async () => {
       for (let seed = 31; seed <= 36; seed++) {
         const recording = await recordReturn(seed, sizes, seed % sizes.length, true);
-        const { states, failures } = await cutPower(recording, 60, 3, seed % 2 === 0);
+        const { states, failures } = await cutPower(recording, 40, 3, seed % 2 === 0);
         expect(failures).toEqual([]);
         distinct += states;
       }
@@ -44,7 +44,7 @@ describe("a power cut anywhere", () => {
     it(`while one of ${name} copies is caught up: it goes on, and its last state is there to go back to (I7, I8)`, async () => {
       for (let seed = 11; seed <= 14; seed++) {
         const recording = await recordReturn(seed, sizes, seed % sizes.length);
-        const { states, failures } = await cutPower(recording, 60, 3, seed % 2 === 0);
+        const { states, failures } = await cutPower(recording, 40, 3, seed % 2 === 0);
         expect(failures).toEqual([]);
         distinct += states;
       }

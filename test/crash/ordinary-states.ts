@@ -7,7 +7,7 @@ export const ORDINARY_STATES = {
   /** power-cut-small.test.ts: small files, many commits. */
   smallFiles: 13_000,
   /** copy-crashes.test.ts. */
-  leavingAndReturning: 1500,
+  leavingAndReturning: 2500,
 } as const;
 
 export const ORDINARY_STATES_MIN = 20_000;

@@ -7,7 +7,7 @@ import { ORDINARY_STATES, ORDINARY_STATES_MIN } from "./ordinary-states.ts";
 import { record, tryCrashes } from "./power-cut.ts";
 
 const FIRST_SEED = 101;
-const SEEDS = 24;
+const SEEDS = 21;
 const SIZES = [6 * MIB, 8 * MIB, 7 * MIB];
 
 /** Two copies mostly; one and three every few seeds. */

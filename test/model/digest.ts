@@ -77,5 +77,5 @@ async function contentHash(fs: FileSystemRequests, ino: number, size: number): P
     const { pieces } = await fs.read(ino, at, Math.min(READ_BYTES, size - at));
     for (const piece of pieces) hash.update(piece);
   }
-  return hash.digest().toString(16);
+  return hash.digest().toString(16).padStart(16, "0");
 }

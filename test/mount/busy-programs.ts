@@ -15,7 +15,7 @@ const TREE = { folders: 12, filesEach: 15, fileBytesMax: 40_000 };
 const FIO_MIB = 6;
 const SQLITE = { transactions: 12, rowsEach: 40 };
 
-const REST_MS_MAX = 500;
+const REST_MS_MAX = 1000;
 
 /** One program, run round after round beside everything else. */
 export class BusyProgram {
