@@ -3,7 +3,7 @@
 
 export const ORDINARY_STATES = {
   /** power-cut-large.test.ts: files of up to 150 KB, long workloads. */
-  largeFiles: 6000,
+  largeFiles: 5500,
   /** power-cut-small.test.ts: small files, many commits. */
   smallFiles: 13_000,
   /** copy-crashes.test.ts. */

@@ -7,7 +7,7 @@ import { record, tryCrashes } from "./power-cut.ts";
 
 describe("a power cut anywhere", () => {
   let distinct = 0;
-  for (let seed = 1; seed <= 6; seed++) {
+  for (let seed = 1; seed <= 5; seed++) {
     it(`leaves two copies at a state that was acknowledged or later (I4, seed ${seed})`, async () => {
       const recording = await record(seed, [16 * MIB, 24 * MIB], 150, 150_000, seed % 2 === 0);
       const { states, failures } = await tryCrashes(recording, { every: 1, perCut: 7, recrash: seed % 2 === 0 });
