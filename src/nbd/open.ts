@@ -1,6 +1,6 @@
 // Opens the node that a target names, wherever it is: a path through src/device, an export of a server through here.
-// Everything that takes targets opens them by an opener like this one. The client is loaded with the first remote node: most
-// programs, and whoever waits for one to start, know paths only.
+// Everything that takes targets opens them by an opener like this one. The client is loaded with the first remote node (but
+// by workers, which have it from the beginning: tools/bundle.ts): most commands, and whoever waits for one to start, know paths only.
 
 import type { Clock } from "../base/clock.ts";
 import { SystemRandom } from "../base/random.ts";

@@ -93,7 +93,6 @@ async function tookOver(pid: number): Promise<void> {
   }
 }
 
-/** Children of the supervisor: the worker, as soon as there is one. Cheaper and sooner than to ask for the status. */
 /** The worker of this moment, whether it serves yet or not. */
 async function workerOf(supervisorPid: number): Promise<number> {
   const client = await ControlClient.connect(mountedVolumeAt(place.mnt)?.deviceKey ?? "");
