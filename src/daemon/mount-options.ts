@@ -35,7 +35,7 @@ export const MountOptions = z.strictObject({
   degraded: z.boolean(),
   /** Which complete copy is the master: newest, first, or a copy by its name. */
   master: z.string().optional(),
-  /** Most bytes a second that catching up a copy moves; 0 for no bound. */
+  /** Most bytes a second that catching up copies and a scrub move; 0 for no bound. */
   resyncBytesPerSecond: z.number(),
   readOnly: z.boolean(),
   /** Practise while nobody uses the mount. A supervisor of an earlier build does not say. */

@@ -91,7 +91,7 @@ export class Worker {
     this.#volume = volume;
     this.#caretaker = new Caretaker(volume, {
       clock: volume.copies.clock,
-      resyncBytesPerSecond: request.options.resyncBytesPerSecond,
+      bytesPerSecond: request.options.resyncBytesPerSecond,
       onNote: (line) => {
         console.error(line);
         this.#tellTargets();

@@ -20,10 +20,8 @@ import { retireReplaced } from "./replace-node.ts";
 
 export interface CaretakerOptions {
   readonly clock: Clock;
-  /** Most bytes a second that a resync moves; 0 for no bound. */
-  readonly resyncBytesPerSecond?: number;
-  /** The same for a scrub. */
-  readonly scrubBytesPerSecond?: number;
+  /** Most bytes a second that resyncs and a scrub move, all together; 0 for no bound. */
+  readonly bytesPerSecond?: number;
   /** Told in one line what became of a copy. */
   readonly onNote?: (line: string) => void;
 }
@@ -65,8 +63,6 @@ export class Caretaker {
   readonly #catchUps = new Map<number, CatchUp>();
   #scrub: Scrub | undefined;
   #lastScrub: ScrubEnd | undefined;
-  /** Bounds the scrub; may be changed while it runs. */
-  readonly scrubPace: Pace;
   readonly #detaching = new Map<number, Detach>();
   readonly #under = new Map<Promise<void>, Activity>();
   #closed = false;
@@ -74,8 +70,7 @@ export class Caretaker {
   constructor(volume: Volume, options: CaretakerOptions) {
     this.#volume = volume;
     this.#clock = options.clock;
-    this.#pace = new Pace(options.clock, options.resyncBytesPerSecond ?? 0);
-    this.scrubPace = new Pace(options.clock, options.scrubBytesPerSecond ?? 0);
+    this.#pace = new Pace(options.clock, options.bytesPerSecond ?? 0);
     this.#note = options.onNote ?? (() => undefined);
     volume.members.onEvent = ({ copyIndex, what, detail }) => this.#note(`copy ${copyIndex} ${what}: ${detail}`);
     volume.members.onJoined = (copy) => this.#begin("resync", () => this.#clearUp(copy));
@@ -153,7 +148,7 @@ export class Caretaker {
     if (this.#scrub !== undefined) throw new FsError("EBUSY", "a scrub is under way already");
     const { readOnly } = this.#volume;
     if (readOnly !== undefined) throw new FsError("EROFS", readOnly);
-    const scrub = new Scrub(this.#volume, this.#clock, this.scrubPace);
+    const scrub = new Scrub(this.#volume, this.#clock, this.#pace);
     this.#scrub = scrub;
     this.#begin("scrub", () => this.#runScrub(scrub));
     return scrub;
@@ -322,7 +317,6 @@ export class Caretaker {
     this.#closed = true;
     for (const walk of this.#walks) walk.stop();
     this.#pace.release();
-    this.scrubPace.release();
     await this.settled();
   }
 }

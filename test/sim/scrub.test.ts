@@ -6,6 +6,7 @@ import { SeededRandom } from "../../src/base/random.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { rootScrub, rootScrubCursor } from "../../src/format/root-block.ts";
 import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
+import { Caretaker } from "../../src/walk/caretaker.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import {
   eachAlone,
@@ -20,6 +21,7 @@ import {
   worked,
   type Workload,
 } from "./copies-scene.ts";
+import { within } from "./virtual-time.ts";
 
 const SIZES = [24 * MIB, 24 * MIB];
 
@@ -107,6 +109,22 @@ describe("a scrub", () => {
     expect(rootScrubCursor(mounted.volume.rootImage.view)).toBe(0);
     await unmount(mounted);
     await togetherAgain(seed, mounted, work, { everyRoot: false });
+  });
+
+  it("takes as long as the bound on its speed asks for", async () => {
+    const seed = 925;
+    const { images } = await filled(seed);
+    const { clock, volume } = await mount(seed, images, { start: false });
+    const caretaker = new Caretaker(volume, { clock, bytesPerSecond: MIB });
+    const { record } = caretaker.startScrub();
+    const startMs = clock.monotonicMs();
+    await within(clock, 60_000, caretaker.settled("scrub"));
+    const leastMs = (record.bytes / MIB) * 1000;
+    expect(record.bytes).toBeGreaterThan(12 * MIB);
+    expect(clock.monotonicMs() - startMs).toBeGreaterThanOrEqual(leastMs);
+    expect(clock.monotonicMs() - startMs).toBeLessThan(leastMs * 1.1);
+    await within(clock, 0, caretaker.close());
+    await within(clock, 0, volume.close());
   });
 
   it("goes on over the copies that are left when one fails", async () => {

@@ -141,7 +141,7 @@ describe("a copy of unknown state", () => {
     const images = imagesOf(first.devices).map((image, i) => (i === 0 ? image : wiped(image!)));
     const { clock, volume, fs } = await mount(seed, images, { degraded: true, start: false });
     // So slow that the first is at it for minutes.
-    const caretaker = new Caretaker(volume, { clock, resyncBytesPerSecond: 4096 });
+    const caretaker = new Caretaker(volume, { clock, bytesPerSecond: 4096 });
     caretaker.start();
     await within(clock, 1000, work.run(fs, 3));
     expect([1, 2].map((index) => caretaker.catchUps.get(index)?.end)).toEqual([undefined, undefined]);
