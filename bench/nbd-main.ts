@@ -6,13 +6,12 @@ import { existsSync, truncateSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { measureVolumes } from "./nbd-volumes.ts";
 import { missingProgram } from "./peers/peer.ts";
 import { run, Server } from "./process.ts";
+import { H2TS, script } from "./programs.ts";
 
-const H2TS = fileURLToPath(new URL("../src/cli.js", import.meta.url));
-const OWN_CLIENT = fileURLToPath(new URL("nbd-client.js", import.meta.url));
+const OWN_CLIENT = script("bench/nbd-client.js");
 /** As the worker of a mount is started. */
 const OWN_FLAGS = ["--max-semi-space-size=4", "--no-parallel-scavenge"];
 const IMAGE_BYTES = 1024 * 1024 * 1024;

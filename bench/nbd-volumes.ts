@@ -4,15 +4,12 @@
 import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Amounts } from "./amounts.ts";
 import { dropCaches } from "./kernel-caches.ts";
 import { detach } from "./peers/peer.ts";
 import { run, Server } from "./process.ts";
+import { H2TS, h2ts, mkfs, script } from "./programs.ts";
 import { median } from "./results.ts";
-
-const script = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
-const h2ts = (...words: string[]) => run(process.execPath, [script("src/cli.js"), ...words]);
 
 const DATA_MIB = 512;
 const IMAGE_SIZE = "2G";
@@ -47,10 +44,10 @@ async function measure(kind: Kind, home: string): Promise<number[]> {
     await run("truncate", ["-s", IMAGE_SIZE, first, image]);
     if (kind !== LOCAL) {
       const listen = ["--listen", `unix:${socket}`, "--listen", `127.0.0.1:${PORT}`];
-      server = new Server(process.execPath, [script("src/cli.js"), "export", ...listen, `x=${image}`]);
+      server = new Server(process.execPath, [H2TS, "export", ...listen, `x=${image}`]);
       await server.until(() => existsSync(socket));
     }
-    await run(process.execPath, [script("mkfs/main.js"), "-q", first, second]);
+    await mkfs(first, second);
     await h2ts("mount", first, second, directory);
     const amounts = { sequentialMib: DATA_MIB } as Amounts;
     const task = async (name: string): Promise<Record<string, number>> => {

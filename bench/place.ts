@@ -3,15 +3,15 @@
 import { mkdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Amounts } from "./amounts.ts";
 import { compactMemory, dropCaches, timesCachesWereDropped } from "./kernel-caches.ts";
 import { type MemoryWatch, untilAtRest } from "./memory.ts";
 import type { Peer } from "./peers/peer.ts";
 import { type Outcome, run } from "./process.ts";
+import { script } from "./programs.ts";
 import type { Figures, TaskName } from "./tasks.ts";
 
-const CLIENT = fileURLToPath(new URL("./client.js", import.meta.url));
+const CLIENT = script("bench/client.js");
 /** Until the disk has taken what was synced last. */
 const QUIET_MS = 300;
 

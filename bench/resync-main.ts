@@ -5,13 +5,9 @@ import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Content } from "./content.ts";
 import { detach, isMounted } from "./peers/peer.ts";
-import { run } from "./process.ts";
-
-const script = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
-const h2ts = (...words: string[]) => run(process.execPath, [script("src/cli.js"), ...words]);
+import { daemonOf, h2ts, mkfs } from "./programs.ts";
 
 const MIB = 1024 * 1024;
 const FILE_MIB = 16;
@@ -25,11 +21,6 @@ interface Cost {
   readonly writtenMib: number;
 }
 
-async function workerPid(directory: string): Promise<number> {
-  const { stdout } = await h2ts("status", "-j", directory);
-  return (JSON.parse(stdout) as { daemon: { workerPid: number } }).daemon.workerPid;
-}
-
 function bytesOf(pid: number): { read: number; written: number } {
   const text = readFileSync(`/proc/${pid}/io`, "latin1");
   const count = (name: string): number => Number(new RegExp(`^${name}: (\\d+)`, "m").exec(text)?.[1]);
@@ -38,7 +29,7 @@ function bytesOf(pid: number): { read: number; written: number } {
 
 /** Does `start` and waits until every copy is in sync. */
 async function costOf(directory: string, start: () => Promise<unknown>): Promise<Cost> {
-  const pid = await workerPid(directory);
+  const pid = (await daemonOf(directory)).workerPid;
   const before = bytesOf(pid);
   const beganMs = performance.now();
   await start();
@@ -78,7 +69,7 @@ async function measure(home: string, dataMib: number): Promise<void> {
   const content = new Content();
   await mkdir(directory, { recursive: true });
   try {
-    await run(process.execPath, [script("mkfs/main.js"), "-q", "-s", imageSize, image("a"), image("b")]);
+    await mkfs("-s", imageSize, image("a"), image("b"));
     await h2ts("mount", "-o", "cache=256M", image("a"), image("b"), directory);
     fill(directory, dataMib, content);
     await h2ts("offline", directory, "1");

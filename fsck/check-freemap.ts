@@ -1,20 +1,13 @@
 // Compares the freemap of each copy with what was reached on it. Exact equality is asked for; where something could
 // not be followed, space that seems to be leaked may belong to that, and is not called so.
 
-import { FREEMAP_LEAF_BYTES, FREEMAP_LEAF_KIB, leafCount, usableRange } from "../src/format/freemap.ts";
+import { FREEMAP_LEAF_KIB, leafCount, usableRange } from "../src/format/freemap.ts";
+import { LEAF_WORDS, popcount } from "../src/freemap/leaf.ts";
 import type { BlockClaims } from "../src/walk/claims.ts";
 import type { FoundLeaf } from "./content.ts";
 import type { FindingList } from "./finding-list.ts";
 
-const LEAF_WORDS = FREEMAP_LEAF_BYTES / 4;
 const EMPTY_LEAF = new Uint32Array(LEAF_WORDS);
-
-/** Set bits of a word. */
-function popcount(word: number): number {
-  let x = word - ((word >>> 1) & 0x55555555);
-  x = (x & 0x33333333) + ((x >>> 2) & 0x33333333);
-  return Math.imul((x + (x >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
-}
 
 export interface FreemapCheck {
   readonly copy: number;

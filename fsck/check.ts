@@ -2,23 +2,17 @@
 // It changes nothing, and never fails on what it reads (I12). Tests call it after every simulated power cut.
 
 import { bitCount } from "../src/base/bits.ts";
-import { BLOCKREF_BYTES, BLOCKSET_REFS } from "../src/format/blockref.ts";
 import { equalBytes } from "../src/base/uuid.ts";
 import { COPIES_MAX } from "../src/format/geometry.ts";
-import {
-  MemberFlag,
-  ROOT_FREEMAPS_OFFSET,
-  ROOT_SUPER_OFFSET,
-  rootCopyCount,
-  rootCounters,
-  rootInSync,
-  rootLastSeen,
-} from "../src/format/root-block.ts";
+import { MemberFlag } from "../src/format/last-seen.ts";
+import { rootCopyCount, rootCounters, rootInSync } from "../src/format/root-block.ts";
+import { rootLastSeen } from "../src/format/root-members.ts";
 import { ROOT_INO } from "../src/format/pfs.ts";
+import { memberSizes } from "../src/volume/root-image.ts";
 import type { BlockClaims } from "../src/walk/claims.ts";
 import type { BlockReader } from "../src/walk/read-batch.ts";
 import type { VolumeBounds } from "../src/walk/rules.ts";
-import type { WalkTree } from "../src/walk/tree.ts";
+import { freemapTrees, superRootTree } from "../src/walk/tree.ts";
 import { Verifier, type VerifyConsumer } from "../src/walk/verify.ts";
 import { checkFreemap } from "./check-freemap.ts";
 import { checkLinks } from "./check-links.ts";
@@ -107,8 +101,8 @@ async function checkFromRings(copies: CopySet, list: FindingList, options: Check
 }
 
 /**
- * A quick look that suffices for a volume at rest: rings and their roots, the PFS block and orphan marks on every copy,
- * and whether more damage was met in use than was repaired.
+ * A quick look that suffices for a volume at rest: rings and their roots, the log, the PFS block and orphan marks on every
+ * copy, and whether more damage was met in use than was repaired.
  */
 export async function checkLightly(copies: CopySet, list: FindingList): Promise<void> {
   await checkLightlyFromRings(copies, list);
@@ -147,7 +141,7 @@ async function checkLightlyFromRings(copies: CopySet, list: FindingList): Promis
     enter: (tree) => tree.kind === "orphans",
     item: (node, block) => content.item(node, block),
   };
-  await new Verifier(trusted(copies, newest), boundsOf(newest), shallow).walk([superRoot(view)]);
+  await new Verifier(trusted(copies, newest), boundsOf(newest), shallow).walk([superRootTree(view)]);
   for (const ino of content.marks) list.add("orphan-pending", `inode ${ino}: marked as an orphan`, { ino });
 }
 
@@ -224,9 +218,8 @@ function trusted(copies: CopySet, { view }: RingRoot): BlockReader {
 
 /** Sizes of all copies the root knows, present or not. */
 function boundsOf(root: RingRoot): VolumeBounds {
-  const copyKib = Array.from({ length: COPIES_MAX }, (_, index) => rootLastSeen(root.view, index)?.sizeKib ?? 0);
   const leaving = membersWith(root.view, MemberFlag.LEAVING);
-  return { sequence: root.sequence, copyKib, inSync: rootInSync(root.view), leaving };
+  return { sequence: root.sequence, copyKib: memberSizes(root.view), inSync: rootInSync(root.view), leaving };
 }
 
 async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, options: CheckOptions): Promise<Checked> {
@@ -243,7 +236,7 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
   const mending = repairUnless === undefined ? reader : new RepairingReader(copies, reader, repairUnless);
   const verifier = new Verifier(mending, bounds, content, options.signal);
   begin("blocks");
-  await verifier.walk([superRoot(view)]);
+  await verifier.walk([superRootTree(view)]);
   begin("directories");
   await verifier.walk(content.beginDirectories());
   const filesOnly = verifier.claims.map((claims) => claims?.clone());
@@ -264,20 +257,4 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
   begin("links");
   checkLinks(content, list);
   return { content, bounds, filesOnly, claims: verifier.claims };
-}
-
-function superRoot(view: DataView): WalkTree {
-  return { kind: "super-root", owner: 0, view, at: ROOT_SUPER_OFFSET, refs: BLOCKSET_REFS, holder: undefined };
-}
-
-/** One tree per copy, each rooted in one blockref of the root block. */
-function freemapTrees(view: DataView): WalkTree[] {
-  return Array.from({ length: COPIES_MAX }, (_, copy) => ({
-    kind: "freemap",
-    owner: copy,
-    view,
-    at: ROOT_FREEMAPS_OFFSET + copy * BLOCKREF_BYTES,
-    refs: 1,
-    holder: undefined,
-  }));
 }

@@ -77,6 +77,11 @@ export async function fsckVolume({ copies, devices }: FsckTarget, options: FsckO
   }
   let look = await fullLook(target, options);
   const { findings } = look;
+  const met = new Set(errorsIn(findings));
+  const lookAgain = async (repairUnless?: IsContested): Promise<void> => {
+    look = await fullLook(target, options, repairUnless);
+    for (const message of errorsIn(look.findings)) met.add(message);
+  };
   let failures: RepairFailure[] = [];
   let rounds = 0;
   const { repair } = options;
@@ -91,7 +96,7 @@ export async function fsckVolume({ copies, devices }: FsckTarget, options: FsckO
     await volume.forceCommit();
     await volume.close();
     rounds++;
-    look = await fullLook(target, options);
+    await lookAgain();
   }
   if (repair !== undefined) {
     let before = "";
@@ -105,15 +110,19 @@ export async function fsckVolume({ copies, devices }: FsckTarget, options: FsckO
       rounds++;
       // More than were listed are repaired in passing: else a copy full of garbage took a check for every list.
       const moreThanListed = look.findings.some(({ name }) => name === "truncated");
-      look = await fullLook(target, options, moreThanListed ? contestedIn(look.checked) : undefined);
+      await lookAgain(moreThanListed ? contestedIn(look.checked) : undefined);
     }
   }
   const left = [...look.findings, ...unseenSince(findings, look.findings)];
-  const messages = new Set(left.map(({ message }) => message));
-  const corrected = rounds > 0 && findings.some(({ message }) => !messages.has(message));
+  for (const message of errorsIn(left)) met.delete(message);
+  // Notes do not count: a log that was carried out is no error corrected, as little as for e2fsck.
+  const corrected = rounds > 0 && met.size > 0;
   const exitCode = (corrected ? ExitBit.CORRECTED : 0) | (isClean(left) ? 0 : ExitBit.UNCORRECTED);
   return { light: false, findings, left, failures, rounds, exitCode };
 }
+
+const errorsIn = (findings: readonly Finding[]): string[] =>
+  findings.filter(({ severity }) => severity !== "note").map(({ message }) => message);
 
 /** What was found before a copy failed, on it or on no copy in particular: nobody looked at it again. */
 function unseenSince(before: readonly Finding[], now: readonly Finding[]): Finding[] {

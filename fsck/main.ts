@@ -2,14 +2,17 @@
 // fsck.h2ts: opens the targets (locked, so never under a mount), runs fsck, prints what it says, exits with fsck(8)'s bits.
 
 import { SystemClock } from "../src/base/clock.ts";
+import { passOverBrokenPipes } from "../src/base/broken-pipe.ts";
 import { leave, leaveAtOnce } from "../src/base/leave.ts";
+import { lineOf } from "../src/base/thrown.ts";
+import { UsageError } from "../src/base/usage-error.ts";
 import { ensureThreadsFor } from "../src/cli/thread-pool.ts";
 import { packageVersion } from "../src/cli/version.ts";
 import { assemble, assembleCopies, letGo } from "../src/copies/assemble.ts";
 import { copyNamed } from "../src/copies/copy-name.ts";
 import { CopiesError } from "../src/copies/errors.ts";
 import { OPEN_MS_DEFAULT, openTargets } from "../src/copies/targets.ts";
-import { type CommandOptions, parseOptions, UsageError } from "./options.ts";
+import { type CommandOptions, parseOptions } from "./options.ts";
 import { ExitBit, fsckVolume } from "./fsck.ts";
 import { startProgress, startResyncProgress } from "./progress.ts";
 import { reportLines, reportObject } from "./report.ts";
@@ -87,17 +90,17 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   });
 }
 
+passOverBrokenPipes();
 try {
   const options = parseOptions(process.argv.slice(2), packageVersion());
   if (options) ensureThreadsFor(options.targets);
   if (options) process.exitCode = await (options.resync ? resync : run)(options, cancel.signal);
 } catch (error) {
-  const message = error instanceof Error ? error.message : String(error);
   if (cancel.signal.aborted) {
     console.error("fsck.h2ts: cancelled");
     process.exitCode = ExitBit.CANCELLED;
   } else {
-    console.error(`fsck.h2ts: ${message.replaceAll(/\s*\n\s*/g, " ")}`);
+    console.error(`fsck.h2ts: ${lineOf(error)}`);
     const isUsage = error instanceof UsageError || (error instanceof CopiesError && error.kind === "syntax");
     process.exitCode = isUsage ? ExitBit.USAGE : ExitBit.OPERATIONAL;
   }

@@ -1,13 +1,9 @@
 // The command line of fsck.h2ts, as fsck(8) and people give it. Throws UsageError with one line that names what is wrong.
 
 import { Command, CommanderError } from "commander";
+import { UsageError } from "../src/base/usage-error.ts";
 import { splitSpec } from "../src/nbd/target.ts";
 import type { RepairMode } from "./repair.ts";
-
-/** The command was given wrongly. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-}
 
 export interface CommandOptions {
   readonly repair: RepairMode | undefined;
@@ -24,7 +20,7 @@ export interface CommandOptions {
 const EPILOGUE = `
 TARGETs are the images or devices of all copies, NODE+NODE for a copy on several nodes; joined by commas they may be one word.
 Without -n, -p or -y nothing is changed, as with -n. A volume that was unmounted and seems sound is only looked at lightly
-unless -f is given: headers, root rings, unfinished removals.
+unless -f is given: headers, root rings, log, PFS block, unfinished removals.
 
 --resync catches copies up without a mount; targets that are not there are left out. --select-master COPY, which implies it,
 makes COPY's last complete state the volume's, whatever the other copies have: what only they know is lost.

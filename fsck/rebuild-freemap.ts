@@ -2,10 +2,9 @@
 // what the old bitmap marked stays marked; what only the old bitmaps and freemap trees use is held back for three commits
 // (I3), because older roots name it.
 
-import { FREEMAP_LEAF_BYTES, leafCount } from "../src/format/freemap.ts";
+import { leafCount } from "../src/format/freemap.ts";
+import { LEAF_WORDS } from "../src/freemap/leaf.ts";
 import type { Checked } from "./check.ts";
-
-const LEAF_WORDS = FREEMAP_LEAF_BYTES / 4;
 
 /** Words of one copy's bitmap, as openVolume takes them. */
 export interface RebuiltFreemap {

@@ -4,6 +4,7 @@
 
 import type { Clock } from "../src/base/clock.ts";
 import { FsError } from "../src/base/errno.ts";
+import { messageOf } from "../src/base/thrown.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
 import { readRings } from "../src/copies/ring.ts";
 import { KIB, ROOT_SLOTS } from "../src/format/geometry.ts";
@@ -111,7 +112,7 @@ async function attempt(
   try {
     await step();
   } catch (error) {
-    failures.push({ finding, message: error instanceof Error ? error.message : String(error) });
+    failures.push({ finding, message: messageOf(error) });
   }
 }
 

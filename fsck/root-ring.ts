@@ -4,7 +4,9 @@
 import type { Copy, CopySet } from "../src/copies/copy-set.ts";
 import { newestRoot, standingOf } from "../src/copies/choose-root.ts";
 import { isUpToDate } from "../src/copies/lineage.ts";
-import { MemberFlag, rootInSync, rootLastSeen } from "../src/format/root-block.ts";
+import { MemberFlag } from "../src/format/last-seen.ts";
+import { rootInSync } from "../src/format/root-block.ts";
+import { rootLastSeen } from "../src/format/root-members.ts";
 import { readRings, type Ring, type RingFindingKind, type RingRoot, ringRoots } from "../src/copies/ring.ts";
 import type { FindingList } from "./finding-list.ts";
 import type { FindingName, Severity } from "./findings.ts";

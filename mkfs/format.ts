@@ -2,13 +2,14 @@
 // headers and the empty volume. Every existing target is locked before the first byte changes. When something fails,
 // files made here are removed again.
 
-import { closeSync, openSync, rmSync, truncateSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { SystemClock } from "../src/base/clock.ts";
 import type { Random } from "../src/base/random.ts";
 import type { Uuid } from "../src/base/uuid.ts";
 import { formatCopies } from "../src/copies/layout.ts";
 import { closeTargets, openTargets } from "../src/copies/targets.ts";
 import type { BlockDevice } from "../src/device/device.ts";
+import { createImage, resizeImage } from "../src/device/image-file.ts";
 import { KIB } from "../src/format/geometry.ts";
 import { formatVolume } from "../src/volume/format-volume.ts";
 import type { MkfsOptions } from "./options.ts";
@@ -30,10 +31,9 @@ export async function format(
     await lockExisting(plan);
     for (const node of plan.flatMap((target) => target.nodes)) {
       if (node.kind === "new file") {
-        closeSync(openSync(node.path, "wx", 0o600));
+        createImage(node.path, node.sizeBytes);
         created.push(node.path);
-      }
-      if (node.kind === "new file" || node.resize) truncateSync(node.path, node.sizeBytes);
+      } else if (node.resize) resizeImage(node.path, node.sizeBytes);
     }
     await write(options, plan, volumeUuid, random);
   } catch (error) {

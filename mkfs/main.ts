@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 // mkfs.h2ts: looks at everything first, changes something only when all of it is fit. Exit code 0, or 1 with one line.
 
+import { passOverBrokenPipes } from "../src/base/broken-pipe.ts";
+import { lineOf } from "../src/base/thrown.ts";
 import { packageVersion } from "../src/cli/version.ts";
 import { format } from "./format.ts";
 import { parseOptions } from "./options.ts";
@@ -9,6 +11,7 @@ import { summaryText } from "./summary.ts";
 import { SystemRandom } from "../src/base/random.ts";
 import { randomUuid } from "../src/base/uuid.ts";
 
+passOverBrokenPipes();
 try {
   const options = parseOptions(process.argv.slice(2), packageVersion());
   if (options) {
@@ -19,7 +22,6 @@ try {
     if (!options.quiet) console.log(summaryText(options, volumeUuid, plan));
   }
 } catch (error) {
-  const message = error instanceof Error ? error.message : String(error);
-  console.error(`mkfs.h2ts: ${message.replaceAll(/\s*\n\s*/g, " ")}`);
+  console.error(`mkfs.h2ts: ${lineOf(error)}`);
   process.exitCode = 1;
 }

@@ -3,14 +3,10 @@
 import { Command, CommanderError } from "commander";
 import { z } from "zod";
 import { parseByteSize } from "../src/base/byte-size.ts";
+import { UsageError } from "../src/base/usage-error.ts";
 import { parseUuid } from "../src/base/uuid.ts";
 import { CHECK_NAMES, type CheckType } from "../src/format/check.ts";
 import { COPIES_MAX } from "../src/format/geometry.ts";
-
-/** The command was given wrongly. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-}
 
 const LABEL_MAX_BYTES = 63;
 

@@ -3,7 +3,9 @@
 import { readFileSync, realpathSync, statSync, type Stats } from "node:fs";
 import { dirname, basename, join, resolve } from "node:path";
 import { formatByteSize } from "../src/base/byte-size.ts";
+import { deviceName } from "../src/base/device-number.ts";
 import { alignDown } from "../src/base/integers.ts";
+import { messageOf } from "../src/base/thrown.ts";
 import { nodesOf } from "../src/copies/target-nodes.ts";
 import { COPY_MIN_BYTES, NODE_ALIGNMENT_BYTES, NODE_HEADER_AREA_BYTES } from "../src/format/geometry.ts";
 import { usedBySystem } from "../src/device/busy.ts";
@@ -81,7 +83,7 @@ function namesOf(target: string): string[] {
   try {
     return nodesOf(target);
   } catch (error) {
-    throw new RefusedError(error instanceof Error ? error.message : String(error));
+    throw new RefusedError(messageOf(error));
   }
 }
 
@@ -161,9 +163,8 @@ async function readSignature(name: string, stat: Stats): Promise<string | undefi
 }
 
 function blockDeviceBytes(name: string, stat: Stats): number {
-  const major = Math.floor(stat.rdev / 256) % 4096;
   try {
-    return Number(readFileSync(`/sys/dev/block/${major}:${stat.rdev % 256}/size`, "utf8")) * 512;
+    return Number(readFileSync(`/sys/dev/block/${deviceName(stat.rdev)}/size`, "utf8")) * 512;
   } catch (error) {
     throw new RefusedError(`${name}: its size can't be read: ${reason(error)}`);
   }

@@ -1,8 +1,11 @@
 #!/usr/bin/env node
-// The h2ts command: one verb a file.
+// The h2ts command. Each verb is in a file of src/cli, those that are much alike together.
 
 import { Command, CommanderError } from "commander";
+import { passOverBrokenPipes } from "./base/broken-pipe.ts";
 import { leave } from "./base/leave.ts";
+import { UsageError } from "./base/usage-error.ts";
+import { addDetach } from "./cli/detach.ts";
 import { addExport } from "./cli/export.ts";
 import { reportFailure } from "./cli/failure.ts";
 import { addMount } from "./cli/mount.ts";
@@ -21,7 +24,6 @@ import { addWait } from "./cli/wait.ts";
 import { addMembers } from "./cli/attach.ts";
 import { addProperties } from "./cli/properties.ts";
 import { addScrub } from "./cli/scrub.ts";
-import { UsageError } from "./daemon/mount-options.ts";
 
 const program = new Command("h2ts")
   .description("Mount and look after h2ts volumes.")
@@ -31,7 +33,7 @@ const program = new Command("h2ts")
 // Each verb is made by the program, so that it inherits the settings above.
 const VERBS = [
   ...[addMount, addUmount, addSync, addStatus],
-  ...[addMembers, addScrub, addProperties],
+  ...[addMembers, addDetach, addScrub, addProperties],
   ...[addOffline, addOnline, addSuspend, addResume, addSelectMaster, addWait],
   ...[addResolve, addUpgrade, addExport],
 ];
@@ -47,6 +49,7 @@ function usageLine(message: string, verb: string | undefined): string {
   return `${line}; see h2ts ${known ? `${verb} ` : ""}--help`;
 }
 
+passOverBrokenPipes();
 try {
   if (process.argv.length <= 2) program.outputHelp();
   else await program.parseAsync();

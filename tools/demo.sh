@@ -11,7 +11,7 @@ need_build
 
 h2ts="node dist/src/cli.js"
 folder=demo/volume
-if grep -qF " $PWD/$folder " /proc/self/mountinfo; then
+if mountpoint -q "$folder"; then
   say "unmounting the demo of an earlier run"
   $h2ts umount "$folder"
 fi

@@ -8,7 +8,11 @@ import { HEARTBEAT } from "../src/format/heartbeat.ts";
 import { INODE } from "../src/format/inode.ts";
 import { NODE_HEADER, NODE_RANGE } from "../src/format/node-header.ts";
 import { PFS } from "../src/format/pfs.ts";
-import { COPY_COUNTERS, HISTORY_ENTRY, LAST_SEEN, ROOT_BLOCK } from "../src/format/root-block.ts";
+import { COPY_COUNTERS } from "../src/format/copy-counters.ts";
+import { HISTORY_ENTRY } from "../src/format/history-entry.ts";
+import { LAST_SEEN } from "../src/format/last-seen.ts";
+import { ROOT_BLOCK } from "../src/format/root-block.ts";
+import { SCRUB_RECORD } from "../src/format/scrub-record.ts";
 import type { Field, Structure } from "../src/format/structure.ts";
 import { XATTR_ENTRY, XATTR_HEADER } from "../src/format/xattr.ts";
 import { FORMAT_SECTIONS, type FormatSection } from "./format-prose.ts";
@@ -21,6 +25,7 @@ export const STRUCTURES: readonly Structure[] = [
   COPY_COUNTERS,
   HISTORY_ENTRY,
   LAST_SEEN,
+  SCRUB_RECORD,
   LOG_FRAME,
   HEARTBEAT,
   BLOCKREF,

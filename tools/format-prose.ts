@@ -1,6 +1,7 @@
 // What docs/format.md says around its tables. Numbers come from the constants the code uses, so they can't drift apart.
 
 import { BLOCKREF_BYTES, BLOCKSET_REFS, EMBEDDED_NAME_BYTES } from "../src/format/blockref.ts";
+import { CHECK_BYTES_MAX } from "../src/format/check.ts";
 import { NAME_KEY_SLOTS } from "../src/format/dirent.ts";
 import { FREEMAP_LEAF_BYTES, FREEMAP_LEAF_KIB } from "../src/format/freemap.ts";
 import {
@@ -20,10 +21,13 @@ import {
   ROOT_SLOTS,
 } from "../src/format/geometry.ts";
 import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../src/format/heartbeat.ts";
+import { HISTORY_ENTRIES } from "../src/format/history-entry.ts";
 import { INLINE_DATA_BYTES } from "../src/format/inode.ts";
 import { LOG_FRAME_ALIGN_BYTES, LOG_SEGMENT_KIB } from "../src/format/log-frame.ts";
 import { NODES_PER_ROW_MAX } from "../src/format/node-header.ts";
-import { HISTORY_ENTRIES } from "../src/format/root-block.ts";
+import { SCRUB_CURSOR_START } from "../src/format/scrub-record.ts";
+import { RESULT_KIND } from "../src/ops/record-kinds.ts";
+import { recordTable } from "./record-table.ts";
 
 export interface FormatSection {
   readonly title: string;
@@ -67,8 +71,12 @@ The seal of a root is SHA-256 over the root (its check field zero), the copy's U
 the copy as u64, and the volume's UUID: a root that is stale, misplaced or of another volume never verifies.
 
 \`history\` holds the present epoch and up to ${HISTORY_ENTRIES - 1} ancestors, each with the highest sequence issued in it. A root of
-another copy belongs to our lineage only if its epoch and sequence are covered there.`,
-    structures: ["root-block", "copy-counters", "history-entry", "last-seen"],
+another copy belongs to our lineage only if its epoch and sequence are covered there.
+
+A scrub and a revalidation go over the inodes in ascending order, a scrub over the freemaps after them. \`scrubCursor\` is 0 when no scrub is under way,
+${SCRUB_CURSOR_START} from its beginning, then the number of the inode it goes on with; \`scrub\` holds what it found so far, and afterwards what it found in all.
+\`revalidateCursor\` is 0 when no copy is being revalidated, else ${COPIES_MAX} times the number of the inode it goes on with, plus the copy's index.`,
+    structures: ["root-block", "copy-counters", "history-entry", "last-seen", "scrub-record"],
   },
   {
     title: "Heartbeat",
@@ -91,10 +99,14 @@ To read: follow the frames as long as each verifies, is of this log and has the 
 sync, and take the longest. A frame beyond that end which says that more was flushed than is left means damage, not a torn tail. No bitmap
 shows segments, nor the blocks that records name: they are to be claimed before anything is allocated.
 
-A record is its length (u32), kind (u8), the number of blocks it names (u8), a request id that means nothing after the mount (f64), then the fields of the
-operation: numbers as f64, times as two of them, flags as a byte, strings as u32 and bytes, optional fields behind a byte that is 1 when they are there. A write ends
-with the length of its data (f64), the blocks of ${BLOCK_MAX_KIB} KiB that hold parts of it already (offset in the file, pointer per copy, each f64, and a check code of 32 bytes),
-and the rest of the data.`,
+A record is its whole length (u32), kind (u8), the number of blocks it names (u8), a request id that means nothing after the mount (f64), then the fields of
+its kind in the order given below. A number is an f64, a flag a byte (0 or 1), a string its length (u32) and its bytes, a time two f64 (seconds since 1970,
+nanoseconds). A field with a question mark follows a byte that is 1 when it is there; when that is 0 there is no field. Of two kinds of one operation the later
+one is written. A write ends with the length of its data (f64), the blocks of ${BLOCK_MAX_KIB} KiB that hold parts of it already (offset in the file, KiB on each of ${COPIES_MAX} copies or 0,
+each f64, and a check code of ${CHECK_BYTES_MAX} bytes), and the rest of the data. Kind ${RESULT_KIND} changes nothing: it is the answer, as JSON, that an operation gave which is in the root
+already, kept for the process that goes on with the same mount.
+
+${recordTable()}`,
     structures: ["log-frame"],
   },
   {

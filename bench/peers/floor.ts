@@ -3,25 +3,18 @@
 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { run, Server } from "../process.ts";
-import { detach, isMounted, missingProgram, type Peer } from "./peer.ts";
+import { run } from "../process.ts";
+import { script } from "../programs.ts";
+import { missingProgram } from "./peer.ts";
+import { ServedPeer } from "./served.ts";
 
-const NULL_SERVER = fileURLToPath(new URL("../null-server.js", import.meta.url));
+const NULL_SERVER = script("bench/null-server.js");
 // The C source is not copied by the build: it is beside the TypeScript source of this file.
 const NULL_C_SOURCE = fileURLToPath(new URL("../../../bench/null-c/null.c", import.meta.url));
 
-abstract class Floor implements Peer {
-  abstract readonly name: string;
-  abstract readonly description: string;
+abstract class Floor extends ServedPeer {
   readonly isFloor = true;
-  readonly directory: string;
-  #server: Server | undefined;
 
-  constructor(directory: string) {
-    this.directory = directory;
-  }
-
-  abstract missing(): Promise<string | undefined>;
   /** Program and arguments that serve it in the foreground. */
   protected abstract words(): [string, ...string[]];
 
@@ -31,24 +24,7 @@ abstract class Floor implements Peer {
 
   async mount(): Promise<void> {
     const [command, ...words] = this.words();
-    this.#server = new Server(command, words);
-    await this.#server.until(() => isMounted(this.directory));
-  }
-
-  async unmount(): Promise<void> {
-    await run("umount", [this.directory]);
-    await this.#server?.stop();
-    this.#server = undefined;
-  }
-
-  pids(): Promise<readonly number[]> {
-    return Promise.resolve(this.#server === undefined ? [] : [this.#server.pid]);
-  }
-
-  async abandon(): Promise<void> {
-    await detach(this.directory);
-    await this.#server?.stop();
-    this.#server = undefined;
+    await this.serve(command, words);
   }
 }
 

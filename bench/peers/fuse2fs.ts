@@ -3,20 +3,19 @@
 import { truncateSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { run, Server } from "../process.ts";
-import { detach, isMounted, missingProgram, type Peer } from "./peer.ts";
+import { run } from "../process.ts";
+import { missingProgram } from "./peer.ts";
+import { ServedPeer } from "./served.ts";
 
-export class Fuse2fs implements Peer {
+export class Fuse2fs extends ServedPeer {
   readonly name = "fuse2fs";
   readonly description = "fuse2fs, ext4 in one image file (one copy)";
   readonly isFloor = false;
-  readonly directory: string;
   readonly #image: string;
   readonly #imageBytes: number;
-  #server: Server | undefined;
 
   constructor(home: string, directory: string, imageBytes: number) {
-    this.directory = directory;
+    super(directory);
     this.#image = join(home, "a.img");
     this.#imageBytes = imageBytes;
   }
@@ -32,31 +31,8 @@ export class Fuse2fs implements Peer {
     await this.mount();
   }
 
-  async mount(): Promise<void> {
-    this.#server = new Server("fuse2fs", [
-      "-f",
-      "-o",
-      "rw,allow_other,default_permissions",
-      this.#image,
-      this.directory,
-    ]);
-    await this.#server.until(() => isMounted(this.directory));
-  }
-
-  async unmount(): Promise<void> {
-    await run("umount", [this.directory]);
-    // It writes everything back before it ends.
-    await this.#server?.stop("none");
-    this.#server = undefined;
-  }
-
-  pids(): Promise<readonly number[]> {
-    return Promise.resolve(this.#server === undefined ? [] : [this.#server.pid]);
-  }
-
-  async abandon(): Promise<void> {
-    await detach(this.directory);
-    await this.#server?.stop();
-    this.#server = undefined;
+  mount(): Promise<void> {
+    const options = ["-o", "rw,allow_other,default_permissions"];
+    return this.serve("fuse2fs", ["-f", ...options, this.#image, this.directory]);
   }
 }

@@ -2,13 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { run } from "../process.ts";
+import { daemonOf, h2ts, mkfs } from "../programs.ts";
 import { detach, isMounted, type Peer } from "./peer.ts";
-
-const script = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-const CLI = script("src/cli.js");
-const MKFS = script("mkfs/main.js");
 
 export class H2ts implements Peer {
   readonly name = "h2ts";
@@ -32,19 +27,17 @@ export class H2ts implements Peer {
   }
 
   async create(): Promise<void> {
-    await run(process.execPath, [MKFS, "-q", "-s", this.#imageSize, ...this.#images]);
+    await mkfs("-s", this.#imageSize, ...this.#images);
     await this.mount();
   }
 
   async mount(): Promise<void> {
-    await run(process.execPath, [CLI, "mount", "-o", this.#options, ...this.#images, this.directory]);
-    const { stdout } = await run(process.execPath, [CLI, "status", "-j", this.directory]);
-    const { daemon } = JSON.parse(stdout) as { daemon: { supervisorPid: number } };
-    this.#supervisorPid = daemon.supervisorPid;
+    await h2ts("mount", "-o", this.#options, ...this.#images, this.directory);
+    this.#supervisorPid = (await daemonOf(this.directory)).supervisorPid;
   }
 
   async unmount(): Promise<void> {
-    await run(process.execPath, [CLI, "umount", this.directory]);
+    await h2ts("umount", this.directory);
   }
 
   /** The supervisor and what it started: the worker and, in a while, a spare one. */

@@ -1,12 +1,13 @@
 // zfs-fuse with a mirror of two files. Its tools talk to one daemon, through a socket at a fixed path: the bench starts its own
 // and leaves the peer out when somebody else's is running.
 
-import { existsSync, readFileSync, truncateSync } from "node:fs";
+import { existsSync, truncateSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { run, Server } from "../process.ts";
-import { detach, missingProgram, type Peer } from "./peer.ts";
+import { run } from "../process.ts";
+import { missingProgram } from "./peer.ts";
+import { ServedPeer } from "./served.ts";
 
 const SOCKET = "/var/run/zfs/zfs_socket";
 
@@ -20,19 +21,17 @@ function isServed(): Promise<boolean> {
   });
 }
 
-export class ZfsFuse implements Peer {
+export class ZfsFuse extends ServedPeer {
   readonly name = "zfs-fuse";
   readonly description = "zfs-fuse, a mirror of two files";
   readonly isFloor = false;
-  readonly directory: string;
   readonly #home: string;
   readonly #pool = `h2ts-bench-${process.pid}`;
   readonly #images: readonly string[];
   readonly #imageBytes: number;
-  #server: Server | undefined;
 
   constructor(home: string, directory: string, imageBytes: number) {
-    this.directory = directory;
+    super(directory);
     this.#home = home;
     this.#images = [join(home, "a.img"), join(home, "b.img")];
     this.#imageBytes = imageBytes;
@@ -59,30 +58,21 @@ export class ZfsFuse implements Peer {
 
   async #start(): Promise<void> {
     await mkdir("/var/run/zfs", { recursive: true });
-    const server = new Server("zfs-fuse", ["--no-daemon", "--no-kstat-mount", "-p", join(this.#home, "pid")]);
-    this.#server = server;
     let served = false;
-    await server.until(() => {
+    await this.serve("zfs-fuse", ["--no-daemon", "--no-kstat-mount", "-p", join(this.#home, "pid")], () => {
       if (existsSync(SOCKET)) void isServed().then((yes) => (served ||= yes));
       return served;
     });
   }
 
-  async unmount(): Promise<void> {
+  /** The daemon stays when its pool is gone. */
+  override async unmount(): Promise<void> {
     await run("zpool", ["export", this.#pool]);
-    await this.#server?.stop();
-    this.#server = undefined;
+    await this.stop();
   }
 
-  pids(): Promise<readonly number[]> {
-    return Promise.resolve(this.#server === undefined ? [] : [this.#server.pid]);
-  }
-
-  async abandon(): Promise<void> {
-    if (this.#server === undefined) return;
-    await run("zpool", ["export", "-f", this.#pool]).catch(() => undefined);
-    await this.#server.stop();
-    this.#server = undefined;
-    if (readFileSync("/proc/self/mountinfo", "utf8").includes(this.directory)) await detach(this.directory);
+  override async abandon(): Promise<void> {
+    if ((await this.pids()).length > 0) await run("zpool", ["export", "-f", this.#pool]).catch(() => undefined);
+    await super.abandon();
   }
 }

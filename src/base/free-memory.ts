@@ -1,12 +1,8 @@
 // Memory of an ArrayBuffer given back at once. The collector does not see how much stands behind small objects and lets
 // hundreds of megabytes wait for it; and Node 20 has no ArrayBuffer.prototype.transfer.
 
-import { createRequire } from "node:module";
 import type { MessagePort } from "node:worker_threads";
-
-interface Koffi {
-  load(path: string | null): { func(declaration: string): (padBytes: number) => number };
-}
+import { loadKoffi } from "./koffi.ts";
 
 /** As far as it is needed here: Node's types lack it. */
 declare const WebAssembly: { Memory: new (size: { initial: number }) => { grow(pages: number): number } };
@@ -61,7 +57,7 @@ export function tidyUp(): void {
 
 /** glibc keeps the free pages between pieces that are still in use unless it is told; other C libraries have no such call. */
 function mallocTrim(): (padBytes: number) => number {
-  const koffi = createRequire(import.meta.url)("koffi") as Koffi;
+  const koffi = loadKoffi();
   try {
     return koffi.load(null).func("int malloc_trim(size_t padBytes)");
   } catch {

@@ -3,11 +3,7 @@
 // kernel's cache when the process runs again.
 
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-
-interface Koffi {
-  load(path: string | null): { func(declaration: string): (address: number, bytes: number, advice: number) => number };
-}
+import { loadKoffi } from "./koffi.ts";
 
 const MADV_DONTNEED = 4;
 /** Smaller pieces are not worth a call. */
@@ -17,8 +13,7 @@ const PIECE_BYTES_MIN = 1024 * 1024;
 export function settleDown(): void {
   // Only where the process was started with --expose-gc.
   globalThis.gc?.();
-  const koffi = createRequire(import.meta.url)("koffi") as Koffi;
-  const madvise = koffi.load(null).func("int madvise(uintptr_t address, size_t bytes, int advice)");
+  const madvise = loadKoffi().load(null).func("int madvise(uintptr_t address, size_t bytes, int advice)");
   for (const [from, to] of unwrittenFilePages(readFileSync("/proc/self/smaps", "utf8"))) {
     if (to - from >= PIECE_BYTES_MIN) madvise(from, to - from, MADV_DONTNEED);
   }

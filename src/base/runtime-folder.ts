@@ -1,22 +1,41 @@
-// Where this user keeps what must not outlive the machine's uptime: control sockets, leases of exports. Only its owner may enter.
+// Where a user's programs keep what must not outlive the machine's uptime: control sockets, leases of exports. Only that user may
+// enter. Which folder it is the environment of a program decides, and that of a login is another one than that of cron or su: who
+// looks for something looks in all of them.
 
 import { lstatSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 const uid = (): number => process.getuid?.() ?? 0;
 
-/** The folder of this user. */
+/** The folder of this user, for what this program keeps. */
 export function runtimeFolder(): string {
   if (uid() === 0) return "/run/h2ts";
   const runtime = process.env.XDG_RUNTIME_DIR;
-  return runtime ? join(runtime, "h2ts") : `/tmp/h2ts-${uid()}`;
+  // su leaves the variable as it was, and the folder of somebody else can't be written to.
+  return runtime && isFolderOf(`${runtime}/`, uid()) ? join(runtime, "h2ts") : `/tmp/h2ts-${uid()}`;
+}
+
+/** The folders that programs of `owner` may have used. One that belongs to somebody else is not trusted, and not among them. */
+export function runtimeFolders(owner = uid()): string[] {
+  const known = owner === 0 ? ["/run/h2ts"] : [`/run/user/${owner}/h2ts`, `/tmp/h2ts-${owner}`];
+  const folders = owner === uid() ? [runtimeFolder(), ...known] : known;
+  return [...new Set(folders)].filter((folder) => isFolderOf(folder, owner));
 }
 
 /** Makes the folder; refuses one that somebody else put there first. */
 export function makeRuntimeFolder(): string {
   const folder = runtimeFolder();
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const stat = lstatSync(folder);
-  if (!stat.isDirectory() || stat.uid !== uid()) throw new Error(`${folder} is not a folder of this user; remove it`);
+  if (!isFolderOf(folder, uid())) throw new Error(`${folder} is not a folder of this user; remove it`);
   return folder;
+}
+
+/** A link to one is none, as somebody else may have made it; with a slash behind its name it is. */
+function isFolderOf(path: string, owner: number): boolean {
+  try {
+    const stat = lstatSync(path);
+    return stat.isDirectory() && stat.uid === owner;
+  } catch {
+    return false;
+  }
 }

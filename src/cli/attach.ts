@@ -1,10 +1,11 @@
-// h2ts attach, replace and detach: a volume gets a copy more, another one in the place of one, or one less.
+// h2ts attach and replace: a volume gets a copy more, or another one in the place of one.
 
-import { closeSync, existsSync, ftruncateSync, openSync, rmSync, statSync } from "node:fs";
+import { existsSync, rmSync, statSync } from "node:fs";
 import type { Command } from "commander";
 import { parseByteSize } from "../base/byte-size.ts";
 import { MountExit } from "../daemon/messages.ts";
 import { MountError } from "../daemon/start-mount.ts";
+import { createImage } from "../device/image-file.ts";
 import { callVerb, type VerbFlags } from "./call-verb.ts";
 import { isRemoteTarget } from "../nbd/target.ts";
 import { resolveTarget } from "./mount-preparation.ts";
@@ -30,16 +31,6 @@ export function addMembers(program: Command): void {
     .argument("<TARGET>", "an image file, a block device, an NBD server's export, or a row of them")
     .action((directory: string, copy: string, target: string, flags: TargetFlags) =>
       onTarget(directory, target, { replaces: copy }, flags),
-    );
-  program
-    .command("detach")
-    .description("take a copy out of the volume for good")
-    .usage("[-j] DIR COPY")
-    .argument("<DIR>", "the mount point")
-    .argument("<COPY>", "the copy's index, or the beginning of its UUID")
-    .option("-j, --json", "print the state afterwards as JSON")
-    .action((directory: string, copy: string, flags: VerbFlags) =>
-      callVerb(directory, { verb: "detach", args: { copy } }, flags),
     );
 }
 
@@ -85,14 +76,9 @@ function makeImage(path: string, size: string): string {
   if (sizeBytes === undefined) throw new MountError(`-s ${size}: not a size, as 10G is`, MountExit.USAGE);
   if (isRemoteTarget(path))
     throw new MountError(`${path}: -s makes an image file; a server's export has its size`, MountExit.USAGE);
+  if (existsSync(path)) throw new MountError(`${path}: exists already; leave -s out to use it`, MountExit.USAGE);
   if (path.includes("+"))
     throw new MountError(`${path}: -s makes one image, not a row; make its files first`, MountExit.USAGE);
-  if (existsSync(path)) throw new MountError(`${path}: exists already; leave -s out to use it`, MountExit.USAGE);
-  const fd = openSync(path, "wx", 0o600);
-  try {
-    ftruncateSync(fd, sizeBytes);
-  } finally {
-    closeSync(fd);
-  }
+  createImage(path, sizeBytes);
   return path;
 }

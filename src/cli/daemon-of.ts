@@ -26,7 +26,7 @@ export function volumeOn(directory: string): MountedVolume {
 
 /** A connection to the daemon of a mount, which answers just now. Throws {@link MountError}. */
 export async function daemonOf(mount: MountedVolume): Promise<ControlClient> {
-  const client = await ControlClient.connect(mount.deviceKey);
+  const client = await ControlClient.connect(mount.deviceKey, mount.owner);
   if (!client) throw new MountError(`${mount.directory}: its daemon can't be reached (is it another user's?)`);
   await presence(client, mount);
   return client;

@@ -2,8 +2,8 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
+import { UsageError } from "../base/usage-error.ts";
 import { nodesOf } from "../copies/target-nodes.ts";
-import { UsageError } from "../daemon/mount-options.ts";
 import { AllowList } from "../nbd/server/allow-list.ts";
 import { DEFAULT_LIMITS, type ServerLimits } from "../nbd/server/limits.ts";
 import { isLocal, type ListenAddress, parseListenAddress } from "../nbd/server/listen-address.ts";

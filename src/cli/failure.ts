@@ -1,13 +1,13 @@
 // Every command fails in the same way: one line on stderr that names the thing, and the exit code mount(8) documents.
 
-import { UsageError } from "../daemon/mount-options.ts";
+import { lineOf } from "../base/thrown.ts";
+import { UsageError } from "../base/usage-error.ts";
 import { MountExit } from "../daemon/messages.ts";
 import { MountError } from "../daemon/start-mount.ts";
 
 /** Prints the failure of `command` and returns its exit code. */
 export function reportFailure(command: string, error: unknown): number {
-  const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`${command}: ${message.replaceAll(/\s*\n\s*/g, " ")}\n`);
+  process.stderr.write(`${command}: ${lineOf(error)}\n`);
   if (error instanceof UsageError) return MountExit.USAGE;
   return error instanceof MountError ? error.exitCode : MountExit.FAILURE;
 }

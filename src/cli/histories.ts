@@ -5,7 +5,10 @@ import { formatUuid } from "../base/uuid.ts";
 import { membersOf } from "../copies/copy-name.ts";
 import { completeRoot, partingOf, wentApart } from "../copies/histories.ts";
 import { type Ring, type RingSet, ringRoots } from "../copies/ring.ts";
-import { HISTORY_ENTRIES, rootHistory, rootInSync, rootLabel, rootLastSeen } from "../format/root-block.ts";
+import { HISTORY_ENTRIES } from "../format/history-entry.ts";
+import { rootInSync, rootLabel } from "../format/root-block.ts";
+import { rootHistory } from "../format/root-history.ts";
+import { rootLastSeen } from "../format/root-members.ts";
 
 /** Epochs shown to people; scripts get all. */
 const EPOCHS_SHOWN = 4;

@@ -4,9 +4,12 @@
 // missing; exit codes after mount(8).
 
 import { parseArgs } from "node:util";
+import { passOverBrokenPipes } from "../base/broken-pipe.ts";
+import { messageOf } from "../base/thrown.ts";
+import { UsageError } from "../base/usage-error.ts";
 import { MountExit } from "../daemon/messages.ts";
 import { splitSpec } from "../nbd/target.ts";
-import { parseMountOptions, UsageError } from "../daemon/mount-options.ts";
+import { parseMountOptions } from "../daemon/mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
 import { printWarnings, reportFailure } from "./failure.ts";
 import { prepareMount } from "./mount-preparation.ts";
@@ -42,7 +45,7 @@ function parseWords(words: readonly string[]): Words {
       },
     });
   } catch (error) {
-    throw new UsageError(`${error instanceof Error ? error.message.split(". ")[0] : String(error)}; ${USAGE}`);
+    throw new UsageError(`${messageOf(error).split(". ")[0]}; ${USAGE}`);
   }
   const { values, positionals } = parsed;
   const [spec, directory, ...rest] = positionals;
@@ -63,6 +66,7 @@ async function main(): Promise<void> {
   if (!dryRun) printWarnings("mount.h2ts", await startDetached(request));
 }
 
+passOverBrokenPipes();
 try {
   await main();
   process.exitCode = MountExit.OK;

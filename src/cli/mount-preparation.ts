@@ -2,13 +2,17 @@
 
 import { realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
-import { nodesOf } from "../copies/target-nodes.ts";
+import { messageOf } from "../base/thrown.ts";
+import { UsageError } from "../base/usage-error.ts";
+import { nodesInUse, nodesOf } from "../copies/target-nodes.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { MountRequest } from "../daemon/messages.ts";
 import type { MountOptions } from "../daemon/mount-options.ts";
 import { mountedVolumeAt, mountedVolumes } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
-import { isRemoteTarget, parseRemoteTarget, splitRow } from "../nbd/target.ts";
+import { mountsByItself } from "../fuse/kernel/mount.ts";
+import { fusermountWords } from "../fuse/kernel/mount-options.ts";
+import { isRemoteTarget, parseRemoteTarget } from "../nbd/target.ts";
 
 const PING_MS = 5000;
 
@@ -30,7 +34,7 @@ function targetOf(target: string, pathOf: (path: string) => string): string {
       .map((node) => (isRemoteTarget(node) ? parseRemoteTarget(node).text : pathOf(node)))
       .join("+");
   } catch (error) {
-    throw new MountError(error instanceof Error ? error.message : String(error));
+    throw new MountError(messageOf(error));
   }
 }
 
@@ -52,12 +56,13 @@ export function resolveDirectory(directory: string, ifMissing = "give the one of
 
 /** Where a volume that uses `target` (absolute) is mounted; undefined when no live daemon has it. */
 export async function directoryServing(target: string): Promise<string | undefined> {
-  const nodes = new Set(splitRow(target));
+  const nodes = new Set(nodesOf(target));
   for (const mount of mountedVolumes()) {
-    const client = await ControlClient.connect(mount.deviceKey);
+    const client = await ControlClient.connect(mount.deviceKey, mount.owner);
     const reply = await client?.call("ping", PING_MS);
     client?.close();
-    if (reply?.daemon?.targets.some((other) => splitRow(other).some((node) => nodes.has(node)))) return mount.directory;
+    if (reply?.daemon?.targets.some((other) => nodesInUse(other).some((node) => nodes.has(node))))
+      return mount.directory;
   }
   return undefined;
 }
@@ -69,6 +74,7 @@ export async function prepareMount(
   options: MountOptions,
   source?: string,
 ): Promise<MountRequest> {
+  refuseForUsers(options);
   const point = resolveDirectory(directory, "create it with mkdir");
   const resolved = targets.map(resolveTarget);
   const twin = resolved.find((target, i) => resolved.indexOf(target) < i);
@@ -86,4 +92,13 @@ export async function prepareMount(
     directory: point,
     options,
   };
+}
+
+function refuseForUsers({ vfsWords }: MountOptions): void {
+  if (mountsByItself()) return;
+  try {
+    fusermountWords(vfsWords);
+  } catch (error) {
+    throw new UsageError(messageOf(error));
+  }
 }

@@ -1,7 +1,8 @@
 // h2ts mount: serves a volume on a folder; returns once programs can use it.
 
 import type { Command } from "commander";
-import { parseMountOptions, UsageError } from "../daemon/mount-options.ts";
+import { UsageError } from "../base/usage-error.ts";
+import { parseMountOptions } from "../daemon/mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
 import { printWarnings } from "./failure.ts";
 import { prepareMount } from "./mount-preparation.ts";
@@ -29,6 +30,7 @@ Options of -o, separated by commas:
   ro, rw               read-only, or not (default rw)
   transport=NAME       kernel (default) or fuse-native, as --transport
   metrics=[HOST:]PORT  serve figures for Prometheus, on the loopback unless HOST is given; or the path of a socket
+  nowarmup             do without the practice that makes a new worker faster, while nobody uses the mount
   log=FILE             append the daemon's log to FILE (absolute path)
   allow_other          let other users in (always on when root mounts)
   suid, dev, noexec, noatime, relatime, strictatime, ...   as for mount(8); nosuid and nodev are the default

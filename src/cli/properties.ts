@@ -2,7 +2,7 @@
 // so they work through the mount point like any other request, and for ordinary users on what they own.
 
 import type { Command } from "commander";
-import { UsageError } from "../daemon/mount-options.ts";
+import { UsageError } from "../base/usage-error.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { extendedAttribute, setExtendedAttribute } from "../daemon/system-calls.ts";
 import { COPIES_XATTR } from "../ops/copies-property.ts";
@@ -39,10 +39,11 @@ export function addProperties(program: Command): void {
 
 /** Other filesystems know the attribute as one that is not there, and would keep it without a meaning. */
 function copiesOf(path: string): string {
-  return attempt(path, "", () => extendedAttribute(path, COPIES_XATTR));
+  return attempt(path, undefined, () => extendedAttribute(path, COPIES_XATTR));
 }
 
-function attempt<T>(path: string, value: string, call: () => T): T {
+/** `value`: what is to be set, if anything. */
+function attempt<T>(path: string, value: string | undefined, call: () => T): T {
   try {
     return call();
   } catch (error) {
@@ -50,7 +51,7 @@ function attempt<T>(path: string, value: string, call: () => T): T {
   }
 }
 
-function reason(error: unknown, value: string): string {
+function reason(error: unknown, value: string | undefined): string {
   const { code, message } = error as NodeJS.ErrnoException;
   switch (code) {
     case "ENODATA":
@@ -60,10 +61,10 @@ function reason(error: unknown, value: string): string {
     case "ENOENT":
       return "does not exist";
     case "EINVAL":
-      return `the volume has fewer copies than ${value}; see h2ts status`;
+      return value === undefined ? message : `the volume has fewer copies than ${value}; see h2ts status`;
     case "EPERM":
     case "EACCES":
-      return "only its owner, or root, may set copies";
+      return value === undefined ? "permission denied" : "only its owner, or root, may set copies";
     case "EROFS":
       return "the volume is read-only; see h2ts status";
     default:

@@ -1,33 +1,37 @@
 // Changes the generic options of a live mount: ro, rw, noatime and the like.
 
+import { messageOf } from "../base/thrown.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { MountOptions } from "../daemon/mount-options.ts";
 import { mountedVolumeAt } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
+import type { VolumeReport } from "../daemon/volume-report.ts";
 import { remount as remountDirectory } from "../fuse/kernel/mount.ts";
 import { resolveDirectory } from "./mount-preparation.ts";
+
+const ANSWER_MS = 10_000;
 
 /** Throws {@link MountError}. */
 export async function remount(directory: string, options: MountOptions): Promise<void> {
   const point = resolveDirectory(directory);
   const mount = mountedVolumeAt(point);
   if (!mount) throw new MountError(`${directory}: no h2ts volume is mounted here`);
-  if (!options.readOnly && (await openedReadOnly(mount.deviceKey))) {
-    throw new MountError(`${directory}: the volume was opened for reading only; unmount it and mount it again with rw`);
-  }
+  const client = options.readOnly ? undefined : await ControlClient.connect(mount.deviceKey, mount.owner);
+  const reply = await client?.call("status", ANSWER_MS);
+  client?.close();
+  const refusal = reply?.volume && whyNotWritable(reply.volume);
+  if (refusal !== undefined) throw new MountError(`${directory}: ${refusal}`);
   try {
     remountDirectory(point, [options.readOnly ? "ro" : "rw", ...options.vfsWords]);
   } catch (error) {
-    throw new MountError(error instanceof Error ? error.message : String(error));
+    throw new MountError(messageOf(error));
   }
 }
 
-const ANSWER_MS = 10_000;
-
-/** The daemon of a mount made with ro holds its copies for reading only, whatever the kernel is told later. */
-async function openedReadOnly(deviceKey: string): Promise<boolean> {
-  const client = await ControlClient.connect(deviceKey);
-  const reply = await client?.call("status", ANSWER_MS);
-  client?.close();
-  return reply?.volume?.readOnly ?? false;
+/** What its daemon holds for reading only stays so, whatever the kernel is told. */
+export function whyNotWritable({ state, readOnly }: Pick<VolumeReport, "state" | "readOnly">): string | undefined {
+  if (!readOnly) return undefined;
+  return state === "READONLY"
+    ? "the volume turned read-only after an error, which h2ts status names; see to that, unmount it and mount it again"
+    : "the volume was opened for reading only; unmount it and mount it again with rw";
 }

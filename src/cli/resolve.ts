@@ -1,9 +1,10 @@
 // h2ts resolve: two copies of a volume that is not mounted went different ways (I6); shows both histories, or gives one up.
 
 import type { Command } from "commander";
+import { messageOf } from "../base/thrown.ts";
+import { UsageError } from "../base/usage-error.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { exitCodeOf } from "../daemon/exit-code.ts";
-import { UsageError } from "../daemon/mount-options.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { printWarnings } from "./failure.ts";
 import { directoryServing, resolveTarget } from "./mount-preparation.ts";
@@ -47,7 +48,7 @@ export function addResolve(program: Command): void {
       try {
         await resolveTargets(targets, choice, flags.json === true);
       } catch (error) {
-        throw new MountError(error instanceof Error ? error.message : String(error), exitCodeOf(error));
+        throw new MountError(messageOf(error), exitCodeOf(error));
       }
     });
 }

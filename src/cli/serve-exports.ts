@@ -26,11 +26,14 @@ const V8_OPTIONS = ["--max-semi-space-size=1"];
 /** Resolves when the server has ended. Throws UsageError for what the words and flags have wrong, DeviceError for what can't be opened. */
 export async function serveExports(words: string[], flags: ExportFlags): Promise<void> {
   const log = DaemonLog.toStderr(() => new Date());
-  const plan = planExport(words, flags, (line) => log.line(`warning: ${line}`));
+  const warnings: string[] = [];
+  const plan = planExport(words, flags, (line) => warnings.push(line));
   ensureThreads(
     plan.exports.reduce((sum, { nodes }) => sum + nodes, 0),
     V8_OPTIONS,
   );
+  // Not before: a process that begins anew comes here only the second time.
+  for (const line of warnings) log.line(`warning: ${line}`);
   await serve(plan, (line) => log.line(line));
 }
 
@@ -40,6 +43,8 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
     plan.exports.map(({ target }) => target),
     { writable: !plan.readOnly, open: openToServe },
   );
+  /** Closing these would wait for what is under way; they end with the process. */
+  const heldUp = new Set<OpenTarget>();
   try {
     const clock = new SystemClock();
     const random = new SystemRandom();
@@ -56,13 +61,14 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
       for (const { name, device } of exports) log(`serving "${name}": ${device.name}, ${device.sizeBytes} bytes`);
       log(`${await asked}: finishing what is under way`);
     } finally {
-      for (const error of await server.drain()) {
+      for (const { served, reason, isHeldUp } of await server.drain()) {
         process.exitCode = 1;
-        log(`not everything is durable: ${error.message}`);
+        log(`export "${served.name}": not everything is durable: ${reason.message}`);
+        if (isHeldUp) heldUp.add(targets[exports.indexOf(served)] as OpenTarget);
       }
     }
   } finally {
-    await closeTargets(targets);
+    await closeTargets(targets.filter((target) => !heldUp.has(target)));
   }
   log("ended");
 }

@@ -41,7 +41,7 @@ export function statusText(report: StatusReport, verbose = false): string {
   }
   const repaired = report.copies.filter((copy) => copy.repaired > 0);
   for (const copy of repaired)
-    field("note", `copy ${copy.index}: ${count(copy.repaired, "block", "blocks")} repaired since the mount`);
+    field("note", `copy ${copy.index}: ${count(copy.repaired, "block", "blocks")} repaired so far`);
   const { dataErrors } = report;
   field(
     "errors",

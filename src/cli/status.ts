@@ -3,8 +3,9 @@
 import { statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
+import { outputIsRead } from "../base/broken-pipe.ts";
+import { UsageError } from "../base/usage-error.ts";
 import { mountedVolumeAt, mountedVolumes, type MountedVolume } from "../daemon/mount-table.ts";
-import { UsageError } from "../daemon/mount-options.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { daemonOf, volumeNamed, workerAnswer } from "./daemon-of.ts";
 import { reportFailure } from "./failure.ts";
@@ -37,7 +38,7 @@ export function addStatus(program: Command): void {
       if (flags.watch === undefined) return console.log(await statusOf(words, flags));
       const seconds = flags.watch === true ? 1 : Number(flags.watch);
       if (!(seconds >= 0.1 && seconds <= 3600)) throw new UsageError("--watch takes seconds from 0.1 to 3600");
-      for (;;) {
+      while (outputIsRead()) {
         const text = await statusOf(words, flags);
         // The screen is cleared only once there is something new to show.
         console.log(process.stdout.isTTY ? `\u001b[H\u001b[2J${text}` : `${text}\n`);

@@ -2,6 +2,7 @@
 
 import { closeSync, openSync } from "node:fs";
 import type { Command } from "commander";
+import { messageOf } from "../base/thrown.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { syncFilesystem } from "../daemon/system-calls.ts";
 import { daemonOf, volumeOn } from "./daemon-of.ts";
@@ -16,7 +17,7 @@ export function addSync(program: Command): void {
 }
 
 /** Resolves once everything written before is durable. Throws {@link MountError}. */
-export async function sync(directory: string): Promise<void> {
+async function sync(directory: string): Promise<void> {
   const mount = volumeOn(directory);
   const client = await daemonOf(mount);
   try {
@@ -31,7 +32,7 @@ export async function sync(directory: string): Promise<void> {
     if (!reply) throw new MountError(`${directory}: the daemon ended before everything was durable`);
   } catch (error) {
     if (error instanceof MountError) throw error;
-    throw new MountError(`${directory}: ${error instanceof Error ? error.message : String(error)}`);
+    throw new MountError(`${directory}: ${messageOf(error)}`);
   } finally {
     client.close();
   }

@@ -2,13 +2,9 @@
 // many, and then nobody else is served. Their number is read when the pool begins, which is before any program of Node's can set
 // it: so the process starts itself once more in its own place, with the same number, descriptors and words.
 
-import { createRequire } from "node:module";
+import { loadKoffi } from "../base/koffi.ts";
 import { CALLS_IN_FLIGHT_MAX } from "../device/gate.ts";
 import { splitRow } from "../nbd/target.ts";
-
-interface Koffi {
-  load(path: string | null): { func(declaration: string): (...args: unknown[]) => number };
-}
 
 const NAME = "UV_THREADPOOL_SIZE";
 const F_SETFD = 2;
@@ -22,8 +18,7 @@ const SPARE_THREADS = 4;
  */
 export function ensureThreads(nodes: number, v8Options: readonly string[] = []): void {
   if (process.env[NAME] !== undefined) return;
-  const koffi = createRequire(import.meta.url)("koffi") as Koffi;
-  const libc = koffi.load(null);
+  const libc = loadKoffi().load(null);
   const execve = libc.func("int execve(const char *path, const char **argv, const char **envp)");
   const fcntl = libc.func("int fcntl(int fd, int command, int value)");
   // Node has these closed at a change of program.

@@ -8,8 +8,12 @@ import { ControlClient } from "../daemon/control-client.ts";
 import { mountedVolumeAt } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { unmount } from "../fuse/kernel/mount.ts";
+import { mountedElsewhere } from "../fuse/kernel/mounted-elsewhere.ts";
+import { FILESYSTEM_TYPE, type MountEntry, mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
 import { presence, volumeNamed } from "./daemon-of.ts";
 
+/** Most last commits are over by then. */
+const NOTICE_MS = 2000;
 const EXIT_WAIT_MS = 5000;
 const EXIT_POLL_MS = 5;
 
@@ -23,12 +27,15 @@ export function addUmount(program: Command): void {
 }
 
 /** Resolves once all is durable. Throws {@link MountError} when it could not be unmounted or the last commit failed. */
-export async function umount(directory: string): Promise<void> {
+async function umount(directory: string): Promise<void> {
   const mount = volumeNamed(directory) ?? mountedVolumeAt(mountPoint(directory));
   if (!mount) throw new MountError(`${directory}: no h2ts volume is mounted here`);
   const point = mount.directory;
+  const obstacle = obstacleTo(point, mountedFileSystems());
+  if (obstacle !== undefined) throw new MountError(`${directory}: ${obstacle}`);
   // Connected before the unmount: afterwards the daemon may be gone before it could be asked.
-  const client = await ControlClient.connect(mount.deviceKey);
+  const client = await ControlClient.connect(mount.deviceKey, mount.owner);
+  let notice: NodeJS.Timeout | undefined;
   try {
     // Of one that is stopped nobody would know when everything is durable: the mount stays.
     const supervisorPid = client && (await presence(client, mount)).supervisorPid;
@@ -39,14 +46,34 @@ export async function umount(directory: string): Promise<void> {
       if (code !== "EBUSY" && !/busy/i.test(message)) throw new MountError(`${directory}: ${message}`);
       throw new MountError(`${directory}: is busy: a program uses it (fuser -vm ${point} names it)`);
     });
+    notice = setTimeout(() => {
+      const number = mount.deviceKey.replace("-", ":");
+      process.stderr.write(
+        `h2ts: ${directory}: unmounted; waiting for the last commit, or for another mount namespace that has the volume ` +
+          `(grep -l ' ${number} ' /proc/[0-9]*/mountinfo tells whose)\n`,
+      );
+    }, NOTICE_MS);
     const reply = await ended;
     if (reply?.error !== undefined) throw new MountError(`${directory}: unmounted, but ${reply.error}`);
     if (!reply)
       throw new MountError(`${directory}: unmounted, but its daemon did not answer: check the volume with fsck.h2ts`);
     if (supervisorPid !== undefined) await gone(supervisorPid);
   } finally {
+    clearTimeout(notice);
     client?.close();
   }
+}
+
+/** What would be left after the unmount, so that waiting for the daemon to end had no end; undefined when nothing would. */
+export function obstacleTo(point: string, all: readonly MountEntry[]): string | undefined {
+  const entry = all.findLast(({ directory }) => directory === point);
+  if (entry === undefined) return undefined;
+  if (entry.type !== FILESYSTEM_TYPE)
+    return `another filesystem (${entry.type}) is mounted on top; take that off first (umount ${point})`;
+  const elsewhere = mountedElsewhere(entry, all);
+  if (elsewhere.length === 0) return undefined;
+  const others = elsewhere.join(" ");
+  return `the volume is also mounted on ${others} and would go on there; take that off first (umount ${others}), or with umount(8) only this`;
 }
 
 /** Its last act was the answer, so it is a matter of milliseconds; a zombie that nobody reaps counts as gone. */

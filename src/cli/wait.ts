@@ -1,14 +1,14 @@
 // h2ts wait: returns when the work in the background of a mount is done.
 
 import type { Command } from "commander";
+import { UsageError } from "../base/usage-error.ts";
 import { ACTIVITIES } from "../daemon/messages.ts";
-import { UsageError } from "../daemon/mount-options.ts";
 import { callVerb, type VerbFlags } from "./call-verb.ts";
 
 export function addWait(program: Command): void {
   program
     .command("wait")
-    .description("return when a resync or scrub is done; fails when a copy could not be brought in sync")
+    .description("return when a resync, detach or scrub is done; fails when one did not reach its end")
     .usage("[-j] [-t ACTIVITY,...] DIR")
     .argument("<DIR>", "the mount point")
     .option("-t, --types <ACTIVITIES>", `what to wait for: ${ACTIVITIES.join(", ")}`, ACTIVITIES.join(","))

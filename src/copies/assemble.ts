@@ -1,32 +1,36 @@
 // From open devices to copies: reads every node header, sorts the ranges they list into copies and rows, and refuses
-// what does not fit together. Invariants: I11 (devices are locked by now), I12 (headers are verified before use).
+// what does not fit together. Whoever takes over from a process that had the volume mounted knows which one it is and must not fail
+// for a target it can do without: what does not fit is left out then. Invariants: I11 (devices are locked by now), I12 (headers are verified before use).
 // Whether a copy is missing or stale only the roots can tell: chooseRoot does that.
 
 import { SystemClock } from "../base/clock.ts";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
-import { equalBytes, formatUuid, isZero, toHex } from "../base/uuid.ts";
+import { equalBytes, formatUuid, isZero, type Uuid } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
 import { OpenError } from "../device/open-error.ts";
-import { Range, SharedDevice } from "../device/range.ts";
-import { Row } from "../device/row.ts";
+import { SharedDevice } from "../device/range.ts";
 import { FormatError } from "../format/format-error.ts";
 import { mountability } from "../format/features.ts";
-import { COPY_MIN_BYTES, KIB } from "../format/geometry.ts";
 import {
   decodeNodeHeader,
   hasNodeHeaderMagic,
   NODE_HEADER_BYTES,
   NODE_HEADER_OFFSETS,
   type NodeHeader,
-  type NodeRange,
 } from "../format/node-header.ts";
-import { Copy, CopySet, type CopySetOptions } from "./copy-set.ts";
+import { copyOf, type Node, type Part, withNode } from "./copy-parts.ts";
+import { type Copy, CopySet, type CopySetOptions } from "./copy-set.ts";
 import { CopiesError } from "./errors.ts";
-import { abandonTarget, closeTargets, type OpenTarget, openTargets } from "./targets.ts";
+import { abandonTarget, closeTargets, isOfTarget, mostHopeful, type OpenTarget, openTargets } from "./targets.ts";
 
 export interface AssembleOptions extends Pick<CopySetOptions, "readOnly" | "clock" | "deadlineMs" | "open"> {
   /** A target that can't be opened, or a row that is not whole, is a copy that is missing: the roots tell whether that will do. */
   readonly lenient?: boolean;
+  /**
+   * Of the volume that a process before us had mounted: a target that is not of it, can't be opened or does not fit with those
+   * before it is a copy that is missing, as long as there is another. Only for a lenient caller.
+   */
+  readonly takesOver?: { readonly volumeUuid?: Uuid | undefined } | undefined;
   /** How long a target may take to open, and its header to be read; as long as it takes unless given. */
   readonly openMs?: number;
 }
@@ -35,12 +39,13 @@ export interface AssembleOptions extends Pick<CopySetOptions, "readOnly" | "cloc
 export async function assemble(targets: readonly string[], options: AssembleOptions = {}): Promise<CopySet> {
   if (targets.length === 0)
     throw new CopiesError("syntax", "targets", "none given; give at least one image file or block device");
-  const absent: string[] = [];
+  const absent: Error[] = [];
   const opened = await openTargets(targets, {
     writable: options.readOnly !== true,
     open: options.open,
     limit: limitOf(options),
     ...(options.lenient === true && { absent }),
+    takesOver: options.takesOver !== undefined,
   });
   try {
     return await assembleCopies(opened, options, absent);
@@ -62,51 +67,66 @@ function limitOf({ openMs, clock }: AssembleOptions): TimeLimit | undefined {
 
 const isSilent = (error: unknown): boolean => error instanceof DeviceError && error.code === "ETIMEDOUT";
 
-interface Node {
-  readonly shared: SharedDevice;
-  readonly header: NodeHeader;
-}
-
-interface Part {
-  readonly node: Node;
-  readonly range: NodeRange;
-}
-
 /** Makes copies of open devices, which belong to the CopySet from then on. */
 export async function assembleCopies(
   targets: readonly OpenTarget[],
   options: AssembleOptions = {},
-  absent: string[] = [],
+  absent: Error[] = [],
 ): Promise<CopySet> {
   const nodes = await readNodes(targets, options, absent);
-  const first = nodes[0] as Node;
-  for (const { shared, header } of nodes) refuseUnfit(shared.device, header, first, options.readOnly === true);
+  const known = options.takesOver?.volumeUuid;
+  const volumeUuid = known ?? (nodes[0] as Node).header.volumeUuid;
+  const dropped: Node[] = [];
+  const leaveOut = (error: unknown, unused: readonly Node[]): void => {
+    if (!isForgiven(error, options)) throw error;
+    absent.push(error);
+    dropped.push(...unused);
+  };
+  let byCopy: ReadonlyMap<number, readonly Part[]> = new Map();
+  for (const node of nodes) {
+    try {
+      refuseUnfit(node, options.readOnly === true);
+      refuseOther(node, volumeUuid, known === undefined ? `${nameOf(nodes[0] as Node)} to` : "the mounted one is");
+      byCopy = withNode(byCopy, node);
+    } catch (error) {
+      leaveOut(error, [node]);
+    }
+  }
   const copies: Copy[] = [];
-  for (const [index, parts] of groupByCopy(nodes)) {
+  for (const [index, parts] of byCopy) {
     try {
       copies.push(copyOf(index, parts));
     } catch (error) {
-      if (options.lenient !== true || !(error instanceof CopiesError) || error.kind !== "missing-node") throw error;
-      absent.push(error.message);
-      for (const { node } of parts) await node.shared.discard();
+      const unused = parts.map(({ node }) => node);
+      leaveOut(error, unused);
     }
   }
-  const set = new CopySet(copies, { ...options, volumeUuid: first.header.volumeUuid });
-  set.absent = absent;
+  if (copies.length === 0 && options.takesOver !== undefined) throw mostHopeful(absent);
+  for (const { shared } of dropped) await shared.discard();
+  const set = new CopySet(copies, { ...options, volumeUuid });
+  set.absent = absent.map(({ message }) => message);
   return set;
 }
+
+/** Who has this can go on without the copy it is about. */
+function isForgiven(error: unknown, { lenient, takesOver }: AssembleOptions): error is CopiesError {
+  if (lenient !== true || !(error instanceof CopiesError)) return false;
+  return takesOver !== undefined || error.kind === "missing-node";
+}
+
+const nameOf = ({ shared }: Node): string => shared.device.name;
 
 /** All nodes with their headers; a lenient caller does without those that have none, as long as there is another. */
 async function readNodes(
   targets: readonly OpenTarget[],
   options: AssembleOptions,
-  absent: string[],
+  absent: Error[],
 ): Promise<readonly Node[]> {
   const limit = limitOf(options);
   const found = targets.flatMap(({ name, devices }) => devices.map((device) => ({ name, device })));
   const headers = await Promise.allSettled(found.map(({ device }) => headerInTime(device, limit)));
   const nodes: Node[] = [];
-  let lost: Error | undefined;
+  const mayLack: (error: unknown) => error is Error = options.takesOver === undefined ? isLost : isOfTarget;
   for (const [i, { name, device }] of found.entries()) {
     const header = headers[i] as PromiseSettledResult<NodeHeader>;
     if (header.status === "fulfilled") {
@@ -114,13 +134,12 @@ async function readNodes(
       continue;
     }
     const error: unknown = header.reason;
-    if (options.lenient !== true || !isLost(error)) throw error;
-    lost ??= error;
-    absent.push(error.message);
+    if (options.lenient !== true || !mayLack(error)) throw error;
+    absent.push(error);
     if (isSilent(error)) abandonTarget({ name, devices: [device] });
     else await device.close();
   }
-  if (nodes.length === 0 && lost !== undefined) throw lost;
+  if (nodes.length === 0) throw mostHopeful(absent);
   return nodes;
 }
 
@@ -169,89 +188,16 @@ export async function readNodeHeader(device: BlockDevice): Promise<NodeHeader> {
   throw new CopiesError("damaged-header", device.name, `both node headers are unusable (${reason ?? "unknown"})`);
 }
 
-function refuseUnfit(device: BlockDevice, header: NodeHeader, first: Node, readOnly: boolean): void {
+function refuseUnfit({ shared, header }: Node, readOnly: boolean): void {
   const verdict = mountability(header.formatVersion, header.features);
   if (verdict.kind === "refuse" || (verdict.kind === "read-only" && !readOnly)) {
-    throw new CopiesError("unsupported", device.name, verdict.reason);
+    throw new CopiesError("unsupported", shared.device.name, verdict.reason);
   }
-  if (equalBytes(header.volumeUuid, first.header.volumeUuid)) return;
-  const own = formatUuid(header.volumeUuid);
-  const other = `${first.shared.device.name} to ${formatUuid(first.header.volumeUuid)}`;
-  throw new CopiesError(
-    "mixed",
-    device.name,
-    `belongs to volume ${own}, but ${other}; give targets of one volume only`,
-  );
 }
 
-function groupByCopy(nodes: readonly Node[]): Map<number, Part[]> {
-  const copies = new Map<number, Part[]>();
-  for (const node of nodes) {
-    for (const range of node.header.ranges) {
-      const parts = copies.get(range.copyIndex);
-      if (parts === undefined) copies.set(range.copyIndex, [{ node, range }]);
-      else parts.push({ node, range });
-    }
-  }
-  return copies;
-}
-
-/** Puts the nodes of one copy in order and checks that they make a whole row. */
-function copyOf(index: number, parts: Part[]): Copy {
-  const [first] = parts as [Part];
-  const seen = new Map<string, string>();
-  for (const { node, range } of parts) {
-    const { name } = node.shared.device;
-    if (!equalBytes(range.copyUuid, first.range.copyUuid)) {
-      throw new CopiesError(
-        "mixed",
-        name,
-        `and ${first.node.shared.device.name} both claim to be copy ${index}; give only one of them`,
-      );
-    }
-    const twin = seen.get(toHex(range.nodeUuid));
-    if (twin !== undefined) throw new CopiesError("twice", name, `is a clone of ${twin}; give only one of them`);
-    seen.set(toHex(range.nodeUuid), name);
-    if (range.nodeCount !== first.range.nodeCount) {
-      throw new CopiesError(
-        "wrong-row",
-        name,
-        `says copy ${index} has ${range.nodeCount} nodes, ${first.node.shared.device.name} says ${first.range.nodeCount}`,
-      );
-    }
-  }
-  parts.sort((a, b) => a.range.nodePosition - b.range.nodePosition);
-  const { nodeCount } = first.range;
-  const same = parts.findIndex((part, i) => part.range.nodePosition === parts[i - 1]?.range.nodePosition);
-  if (same > 0) {
-    const [one, other] = [parts[same - 1], parts[same]].map((part) => part?.node.shared.device.name ?? "");
-    const detail = `and ${other} both claim to be node ${index}/${parts[same]?.range.nodePosition}; give only one of them`;
-    throw new CopiesError("mixed", one ?? "", detail);
-  }
-  const names = parts.map(({ node }) => node.shared.device.name);
-  let startKib = 0;
-  for (let position = 0; position < nodeCount; position++) {
-    const part = parts[position];
-    if (part?.range.nodePosition !== position) {
-      throw new CopiesError(
-        "missing-node",
-        names.join("+"),
-        `node ${position + 1} of ${nodeCount} of copy ${index} is missing; give all of them, joined by plus signs`,
-      );
-    }
-    if (part.range.copyStartKib !== startKib) {
-      throw new CopiesError(
-        "wrong-row",
-        part.node.shared.device.name,
-        `node ${position + 1} of copy ${index} starts at KiB ${part.range.copyStartKib}, its row is ${startKib} KiB long before it`,
-      );
-    }
-    startKib += part.range.sizeKib;
-  }
-  if (startKib * KIB < COPY_MIN_BYTES)
-    throw new CopiesError("too-small", names.join("+"), `copy ${index} is only ${startKib} KiB`);
-  const ranges = parts.map(({ node, range }) => new Range(node.shared, range.startKib * KIB, range.sizeKib * KIB));
-  const device = ranges.length === 1 ? (ranges[0] as Range) : new Row(ranges);
-  const nodeUuids = parts.map(({ range }) => range.nodeUuid);
-  return new Copy(index, first.range.copyUuid, device, names, nodeUuids);
+function refuseOther(node: Node, volumeUuid: Uuid, whoseIs: string): void {
+  const own = node.header.volumeUuid;
+  if (equalBytes(own, volumeUuid)) return;
+  const detail = `belongs to volume ${formatUuid(own)}, but ${whoseIs} ${formatUuid(volumeUuid)}; give targets of one volume only`;
+  throw new CopiesError("mixed", nameOf(node), detail);
 }

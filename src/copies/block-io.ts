@@ -25,8 +25,8 @@ export interface BlockWrite {
 }
 
 /** Bounds of one device call. */
-export const CALL_BYTES_MAX = 1024 * 1024;
-export const CALL_BUFFERS_MAX = 1024;
+const CALL_BYTES_MAX = 1024 * 1024;
+const CALL_BUFFERS_MAX = 1024;
 
 /** Blocks adjacent on one copy. */
 export interface Run<T> {

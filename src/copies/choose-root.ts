@@ -4,19 +4,13 @@
 // only if no newer acknowledged root can be hidden: |visible ∩ IS(R)| ≥ |IS(R)| − M(R) + 1.
 
 import { bitCount } from "../base/bits.ts";
+import { messageOf } from "../base/thrown.ts";
 import { equalBytes, formatUuid } from "../base/uuid.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
-import {
-  MemberFlag,
-  rootCounters,
-  rootEpoch,
-  rootInSync,
-  rootLastSeen,
-  rootMemberFlags,
-  rootMembers,
-  rootMinCopies,
-  rowOf,
-} from "../format/root-block.ts";
+import { rowOf } from "../format/copy-row.ts";
+import { MemberFlag } from "../format/last-seen.ts";
+import { rootCounters, rootEpoch, rootInSync, rootMinCopies } from "../format/root-block.ts";
+import { rootLastSeen, rootMemberFlags, rootMembers } from "../format/root-members.ts";
 import type { Copy, Standing } from "./copy.ts";
 import { CopiesError } from "./errors.ts";
 import { describeHistory, isOneBehind, isUnfinished, isUpToDate, kinship, lastComplete } from "./lineage.ts";
@@ -34,6 +28,11 @@ export interface ChoosePolicy {
   readonly forcedMaster?: number;
   /** Bit per copy one root behind that was found to lack what the newest root names. */
   readonly rolledBack?: number;
+  /**
+   * Whether a root of this sequence may be the one that the process before us left. Copies that others wrote to meanwhile, or that
+   * are none of this volume, are left out then: nothing is taken from them, and they hold nothing up.
+   */
+  readonly goesOnFrom?: (sequence: number) => boolean;
 }
 
 export interface ChosenRoot {
@@ -57,14 +56,23 @@ export interface ChosenRoot {
 export function chooseRoot(rings: RingSet, policy: ChoosePolicy = {}): ChosenRoot {
   const volume = `volume ${formatUuid(rings.copies.volumeUuid)}`;
   const found =
-    policy.forcedMaster === undefined ? newestRoot(rings.rings) : forcedRoot(rings, policy.forcedMaster, volume);
+    policy.forcedMaster === undefined
+      ? newestRoot(rings.rings.filter((ring) => !wentElsewhere(ring, rings.rings, policy)))
+      : forcedRoot(rings, policy.forcedMaster, volume);
   if (found === undefined) {
     throw new CopiesError("no-root", volume, "no valid root block on any copy; the volume can't be opened");
   }
   const { ring, root } = found;
-  for (const other of rings.rings) refuseStranger(other.copy, root);
+  for (const other of rings.rings) {
+    try {
+      refuseStranger(other.copy, root);
+    } catch (error) {
+      if (policy.goesOnFrom === undefined || isLeft(other, policy)) throw error;
+      dropStranger(rings, other, messageOf(error));
+    }
+  }
   const forced = policy.forcedMaster !== undefined;
-  for (const other of rings.rings) judge(other, ring, root, policy);
+  for (const other of rings.rings) judge(other, ring, root, policy, wentElsewhere(other, rings.rings, policy));
   const complete = rings.rings.filter(({ copy }) => copy.standing === "in-sync");
   const lost = rootInSync(root.view) & ~complete.reduce((mask, { copy }) => mask | copy.bit, 0);
   if (!forced) refuseUnsure(rings, root, complete, policy, volume);
@@ -101,6 +109,29 @@ export function keptRoots(ring: Ring, root: RingRoot): RingRoot[] {
   return ringRoots(ring).filter(
     (one) => one.sequence >= joined && one.sequence < root.sequence && kinship(root.view, one.view) === "ancestor",
   );
+}
+
+/** True when the newest root on a copy may be the one that the process before us left. */
+function isLeft(ring: Ring, { goesOnFrom }: ChoosePolicy): boolean {
+  const [own] = ringRoots(ring);
+  return own !== undefined && goesOnFrom?.(own.sequence) === true;
+}
+
+/** True for a copy that somebody else wrote to while the process before us had the volume, and did without it. */
+function wentElsewhere(ring: Ring, rings: readonly Ring[], policy: ChoosePolicy): boolean {
+  const [own] = ringRoots(ring);
+  if (own === undefined || isLeft(ring, policy)) return false;
+  const left = rings.filter((other) => isLeft(other, policy)).flatMap((other) => ringRoots(other).slice(0, 1));
+  return left.some((root) => kinship(root.view, own.view) === "divergent");
+}
+
+/** Goes on without a copy that is none of the volume. */
+function dropStranger(rings: RingSet, { copy }: Ring, reason: string): void {
+  copy.standing = "divergent";
+  rings.remove(copy.index);
+  rings.copies.remove(copy);
+  rings.copies.absent = [...rings.copies.absent, reason];
+  void copy.close().catch(() => undefined);
 }
 
 export interface Found {
@@ -152,8 +183,8 @@ function refuseStranger(copy: Copy, root: RingRoot): void {
   }
 }
 
-/** Sets how one copy stands towards the root chosen. Refuses one that went another way. */
-function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, policy: ChoosePolicy): void {
+/** Sets how one copy stands towards the root chosen. Refuses one that went another way, unless that is forgiven. */
+function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, policy: ChoosePolicy, isForgiven: boolean): void {
   const { copy } = ring;
   const forced = policy.forcedMaster !== undefined;
   const rolledBack = ((policy.rolledBack ?? 0) & copy.bit) !== 0;
@@ -170,7 +201,7 @@ function judge(ring: Ring, chosenRing: Ring, chosen: RingRoot, policy: ChoosePol
     return;
   }
   const { standing, reason } = standingOf(ring, chosen, rolledBack);
-  if (standing === "divergent" && !forced) {
+  if (standing === "divergent" && !forced && !isForgiven) {
     throw divergence(ring, chosen, `${chosenRing.copy.name} (copy ${chosenRing.copy.index})`);
   }
   copy.standing = standing;

@@ -2,7 +2,7 @@
 
 import { formatUuid, type Uuid } from "../base/uuid.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
-import { rootLastSeen } from "../format/root-block.ts";
+import { rootLastSeen } from "../format/root-members.ts";
 import { CopiesError } from "./errors.ts";
 
 export interface NamedCopy {
@@ -10,13 +10,18 @@ export interface NamedCopy {
   readonly uuid: Uuid;
 }
 
-/** Index of the one copy among `copies` that `name` means. Throws CopiesError when it means none, or several. */
-export function copyNamed(name: string, copies: readonly NamedCopy[]): number {
+/** Those among `copies` that `name` means. */
+export function copiesNamed(name: string, copies: readonly NamedCopy[]): NamedCopy[] {
   const word = name.toLowerCase();
   const byIndex = /^[0-7]$/.test(word);
-  const found = copies.filter(({ index, uuid }) =>
+  return copies.filter(({ index, uuid }) =>
     byIndex ? index === Number(word) : word !== "" && formatUuid(uuid).startsWith(word),
   );
+}
+
+/** Index of the one copy among `copies` that `name` means. Throws CopiesError when it means none, or several. */
+export function copyNamed(name: string, copies: readonly NamedCopy[]): number {
+  const found = copiesNamed(name, copies);
   const [only] = found;
   if (only !== undefined && found.length === 1) return only.index;
   const known = copies.map(({ index, uuid }) => `${index} (${formatUuid(uuid).slice(0, 8)}…)`).join(", ");

@@ -19,9 +19,8 @@ import { LoneCopy } from "./lone-copy.ts";
 import { OVERDUE, ReadWatch } from "./read-watch.ts";
 import { type Mended, Recovery, verifies } from "./recovery.ts";
 
-export type { BlockRead, BlockWrite } from "./block-io.ts";
+export type { BlockRead } from "./block-io.ts";
 export { Copy } from "./copy.ts";
-export { CorruptBlockError } from "./errors.ts";
 
 /** Data is read from the copies in turn, this much from each: long enough to be one call, short enough to share the work. */
 const STRIPE_KIB = 1024;

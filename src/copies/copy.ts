@@ -3,11 +3,14 @@
 // says up to which transaction its pointers are kept promises), I9 (nobody waits for a copy that was given up as stalled).
 // A node of it may be frozen: calls on that are held, and neither fail nor are late, until it is thawed or the copy fails.
 
+import { settle } from "../base/settle.ts";
+import { messageOf } from "../base/thrown.ts";
+import { totalBytes } from "../base/total-bytes.ts";
 import type { Uuid } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError, type DeviceOperation } from "../device/device.ts";
 import { type RowNode, rowNodes } from "../device/row.ts";
 import { BLOCK_MAX_KIB, KIB, RING_AREA_KIB } from "../format/geometry.ts";
-import type { CopyCounters } from "../format/root-block.ts";
+import type { CopyCounters } from "../format/copy-counters.ts";
 import { NodeGate } from "./node-gate.ts";
 
 /**
@@ -39,8 +42,8 @@ export class Copy {
   standing: Standing = "in-sync";
   /** Why it is not in sync, for people. */
   reason: string | undefined;
-  /** Everything of this transaction and those before was flushed here. */
-  flushedTid = 0;
+  /** Everything of this transaction and those before was flushed here; undefined before it is in use. */
+  flushedTid: number | undefined;
   /** What its pointers name must be checked before it counts as kept (I6). */
   untrusted = false;
   /** An allocation found no room while it was being caught up. */
@@ -169,7 +172,7 @@ export class Copy {
   /** Closes its devices, after what is under way on them. */
   async close(): Promise<void> {
     const closes = [this.device, ...this.replacedNodes].map((device) => device.close());
-    for (const result of await Promise.allSettled(closes)) if (result.status === "rejected") throw result.reason;
+    await settle(closes);
   }
 
   /**
@@ -291,12 +294,6 @@ export class Copy {
   }
 }
 
-function totalBytes(buffers: readonly Uint8Array[]): number {
-  let lengthBytes = 0;
-  for (const buffer of buffers) lengthBytes += buffer.length;
-  return lengthBytes;
-}
-
 export function asDeviceError(
   name: string,
   operation: DeviceOperation,
@@ -304,5 +301,5 @@ export function asDeviceError(
   error: unknown,
 ): DeviceError {
   if (error instanceof DeviceError) return error;
-  return new DeviceError(name, operation, offsetBytes, "EIO", error instanceof Error ? error.message : String(error));
+  return new DeviceError(name, operation, offsetBytes, "EIO", messageOf(error));
 }

@@ -1,7 +1,9 @@
 // Whether copies went different ways (I6), and where they parted: told from the roots on their rings alone.
 
 import type { Uuid } from "../base/uuid.ts";
-import { HISTORY_ENTRIES, rootHistory, rootInSync } from "../format/root-block.ts";
+import { HISTORY_ENTRIES } from "../format/history-entry.ts";
+import { rootInSync } from "../format/root-block.ts";
+import { rootHistory } from "../format/root-history.ts";
 import { newestRoot, standingOf } from "./choose-root.ts";
 import { issuedIn } from "./lineage.ts";
 import { type Ring, type RingRoot, ringRoots } from "./ring-slots.ts";

@@ -2,6 +2,7 @@
 
 import type { Random } from "../base/random.ts";
 import { alignDown } from "../base/integers.ts";
+import { settle } from "../base/settle.ts";
 import { randomUuid, type Uuid } from "../base/uuid.ts";
 import type { BlockDevice } from "../device/device.ts";
 import { FORMAT_VERSION, NO_FEATURES } from "../format/features.ts";
@@ -70,7 +71,7 @@ export async function formatCopies(
     identity,
   );
   const writes = targets.map(({ devices }, t) => writeHeaders(devices, plan[t] as NodeHeader[]));
-  for (const result of await Promise.allSettled(writes)) if (result.status === "rejected") throw result.reason;
+  await settle(writes);
   return assembleCopies(targets);
 }
 
@@ -80,7 +81,7 @@ export async function writeHeaders(devices: readonly BlockDevice[], headers: rea
     for (const at of NODE_HEADER_OFFSETS) await device.write(at, [encodeNodeHeader(headers[n] as NodeHeader, at)]);
     await device.flush();
   });
-  for (const result of await Promise.allSettled(writes)) if (result.status === "rejected") throw result.reason;
+  await settle(writes);
 }
 
 /** One copy over all nodes of a target. */

@@ -5,14 +5,10 @@
 // never acknowledged: it counts as stale, not as another history.
 
 import { equalBytes, formatUuid } from "../base/uuid.ts";
-import {
-  HISTORY_ENTRIES,
-  rootEpoch,
-  rootHistory,
-  rootInSync,
-  rootLastSeen,
-  rootSequence,
-} from "../format/root-block.ts";
+import { HISTORY_ENTRIES } from "../format/history-entry.ts";
+import { rootEpoch, rootInSync, rootSequence } from "../format/root-block.ts";
+import { rootHistory } from "../format/root-history.ts";
+import { rootLastSeen } from "../format/root-members.ts";
 import { nextVersion, type Ring, type RingRoot, ringRoots } from "./ring-slots.ts";
 
 /** How one root stands towards another. `ahead`: of an epoch the other continued, but issued after it had gone on. */

@@ -4,23 +4,19 @@
 import { bitCount } from "../base/bits.ts";
 import type { Uuid } from "../base/uuid.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
+import { MemberFlag } from "../format/last-seen.ts";
+import { rootInSync, rootMinCopies, setRootCopyCount, setRootInSync, setRootMinCopies } from "../format/root-block.ts";
+import { beginRootEpoch } from "../format/root-history.ts";
 import {
-  beginRootEpoch,
-  MemberFlag,
-  rootInSync,
   rootLastSeen,
   rootMemberFlags,
   rootMembers,
-  rootMinCopies,
-  setRootCopyCount,
-  setRootInSync,
   setRootJoined,
-  setRootMinCopies,
   setRootMemberFlags,
   setRootReplaces,
-} from "../format/root-block.ts";
+} from "../format/root-members.ts";
 
-/** In-sync copies below which a volume turns read-only: one of two, a majority from three (RELIABILITY.md). */
+/** In-sync copies below which a volume turns read-only: one of two, a majority from three. */
 export function minCopiesFor(copyCount: number): number {
   return copyCount < 3 ? 1 : Math.floor(copyCount / 2) + 1;
 }

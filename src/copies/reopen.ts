@@ -5,16 +5,16 @@
 
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { equalBytes, formatUuid } from "../base/uuid.ts";
-import { DeviceError } from "../device/device.ts";
+import type { DeviceError } from "../device/device.ts";
 import { OpenError } from "../device/open-error.ts";
 import { Range } from "../device/range.ts";
-import { assembleCopies } from "./assemble.ts";
+import { assembleCopies, letGo } from "./assemble.ts";
 import { judgeReturning } from "./choose-root.ts";
 import { Copy } from "./copy.ts";
 import type { CopySet } from "./copy-set.ts";
 import { CopiesError, type CopiesErrorKind } from "./errors.ts";
 import { type Ring, type RingRoot, readRing } from "./ring-slots.ts";
-import { abandonTarget, closeTarget, closeTargets, openTargets } from "./targets.ts";
+import { openTargets } from "./targets.ts";
 
 /** Opens `target` and gives its copy `index` of the volume of `set`, not yet in the set. Throws DeviceError or CopiesError. */
 export async function openCopy(set: CopySet, index: number, target: string): Promise<Copy> {
@@ -38,8 +38,7 @@ export async function openCopy(set: CopySet, index: number, target: string): Pro
       `holds copy ${there}, not copy ${index} alone; give the target of copy ${index}`,
     );
   } catch (error) {
-    if (isSilent(error)) for (const each of opened) abandonTarget(each);
-    else await closeTargets(opened);
+    await letGo(opened, error);
     throw error instanceof CopiesError && LOST.has(error.kind) ? contentLost(target, index, error) : error;
   }
 }
@@ -49,8 +48,6 @@ const limitOf = (set: CopySet): TimeLimit => ({ clock: set.clock, ms: set.deadli
 
 const silent = (target: string, { ms }: TimeLimit): DeviceError =>
   new OpenError(target, "read", "ETIMEDOUT", `does not answer (waited ${ms} ms); try again when its device does`);
-
-const isSilent = (error: unknown): boolean => error instanceof DeviceError && error.code === "ETIMEDOUT";
 
 /** What is there is no copy any more: an image that was cut off, an empty disk. */
 const LOST: ReadonlySet<CopiesErrorKind> = new Set(["damaged-header", "empty", "foreign"]);
@@ -64,11 +61,11 @@ function contentLost(target: string, index: number, { kind }: CopiesError): Copi
   );
 }
 
-/** A fresh start for a copy whose device stays open because others lie on it; undefined when it has its devices to itself. */
-export function sharingCopy(old: Copy): Copy | undefined {
-  if (!(old.device instanceof Range) || !old.device.isShared) return undefined;
-  return new Copy(old.index, old.uuid, old.device, old.targets);
-}
+/** True when other copies lie on its device too, which stays open for them. */
+export const sharesDevice = ({ device }: Copy): boolean => device instanceof Range && device.isShared;
+
+/** A fresh start for a copy whose device stays open. */
+export const freshCopy = ({ index, uuid, device, targets }: Copy): Copy => new Copy(index, uuid, device, targets);
 
 /**
  * Reads the ring of a copy that came back and sets its standing towards `live`. Throws CopiesError for one that may not return,
@@ -83,9 +80,7 @@ export async function readReturning(copy: Copy, set: CopySet, live: RingRoot, op
     judgeReturning(ring, live);
     return ring;
   } catch (error) {
-    const target = { name: copy.name, devices: [copy.device] };
-    if (opened && isSilent(error)) abandonTarget(target);
-    else if (opened) await closeTarget(target);
+    if (opened) await letGo([{ name: copy.name, devices: [copy.device] }], error);
     throw error;
   }
 }

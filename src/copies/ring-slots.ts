@@ -14,7 +14,7 @@ import type { Copy } from "./copy.ts";
 import type { ReadableCopy } from "./lone-copy.ts";
 
 /** No honest ring has a root this much newer than its neighbours: they are written one commit after another (trap 9). */
-export const SEQUENCE_JUMP_MAX = 2 ** 20;
+const SEQUENCE_JUMP_MAX = 2 ** 20;
 
 export type RingFindingKind =
   | "duplicate-lost"

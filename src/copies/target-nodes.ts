@@ -17,3 +17,9 @@ export function nodesIn(target: string, exists: boolean): string[] {
   if (nodes.includes("")) throw new CopiesError("syntax", target, "a node between the plus signs has no name");
   return nodes;
 }
+
+/** As {@link nodesOf}, of a target that a volume is open on: never refused, as its file may be gone by now. */
+export function nodesInUse(target: string): string[] {
+  const nodes = splitRow(target);
+  return nodes.length > 1 && existsSync(target) ? [target] : nodes;
+}

@@ -26,8 +26,10 @@ export interface OpenTarget {
 
 export interface OpenTargetsOptions {
   readonly writable: boolean;
-  /** A target that is not there is noted here and left out, as long as another one is. */
-  readonly absent?: string[];
+  /** What a target that is not there fails with is noted here, and it is left out, as long as another one is there. */
+  readonly absent?: Error[];
+  /** One that can't be opened for whatever other reason is left out like that, too. */
+  readonly takesOver?: boolean | undefined;
   /** A device that takes longer to answer is not there. */
   readonly limit?: TimeLimit | undefined;
   /** What opens each node; paths and remote nodes as usual unless given. */
@@ -35,39 +37,56 @@ export interface OpenTargetsOptions {
 }
 
 /**
- * Opens all nodes of all targets; closes what it opened when one fails. One that is in use, or of the wrong kind, is always
- * refused. Rejects with CopiesError or DeviceError; ETIMEDOUT is the code of one that did not answer in time.
+ * Opens all nodes of all targets; closes what it opened when one fails. One that is in use, or of the wrong kind, is refused unless
+ * somebody takes over. Rejects with CopiesError or DeviceError; ETIMEDOUT is the code of one that did not answer in time.
  */
 export async function openTargets(
   targets: readonly string[],
-  { writable, absent, limit, open = openDevice }: OpenTargetsOptions,
+  { writable, absent, takesOver = false, limit, open = openDevice }: OpenTargetsOptions,
 ): Promise<OpenTarget[]> {
   const opened: OpenTarget[] = [];
-  let first: DeviceError | undefined;
+  const isForgiven = takesOver ? isOfTarget : isAbsence;
   const leaveOut = (error: unknown): void => {
-    if (absent === undefined || !(error instanceof DeviceError) || !ABSENT.has(error.code)) throw error;
-    first ??= error;
-    absent.push(error.message);
+    if (absent === undefined || !isForgiven(error)) throw error;
+    absent.push(error);
   };
   try {
     const looks = await Promise.allSettled(targets.map((name) => answering(name, limit, () => lookAt(name))));
-    refuseTwice(looks.flatMap((look) => (look.status === "fulfilled" ? look.value : [])));
+    const seen = new Map<string, string>();
+    const twins = looks.map((look) => (look.status === "fulfilled" ? twinIn(look.value, seen) : undefined));
+    const twin = twins.find((refusal) => refusal !== undefined);
+    if (twin !== undefined && !takesOver) throw twin;
     for (const [i, look] of looks.entries()) {
       const name = targets[i] as string;
       try {
         if (look.status === "rejected") throw look.reason;
+        if (twins[i] !== undefined) throw twins[i];
         const nodes = look.value.map(({ node }) => node);
         opened.push(await answering(name, limit, () => openTarget(name, nodes, writable, open), closeTarget));
       } catch (error) {
         leaveOut(error);
       }
     }
-    if (opened.length === 0 && first !== undefined) throw first;
+    if (opened.length === 0 && absent !== undefined && absent.length > 0) throw mostHopeful(absent);
     return opened;
   } catch (error) {
     await closeTargets(opened);
     throw error;
   }
+}
+
+const isAbsence = (error: unknown): error is DeviceError => error instanceof DeviceError && ABSENT.has(error.code);
+
+/** It says something about one target, and nothing about the others. */
+export const isOfTarget = (error: unknown): error is DeviceError | CopiesError =>
+  error instanceof DeviceError || error instanceof CopiesError;
+
+/** Of several reasons why there is nothing, one that may pass if there is any: servers come back, and locks end. */
+export function mostHopeful(errors: readonly Error[]): Error {
+  const passing = errors.find(
+    (error) => error instanceof DeviceError && (error.operation === "lock" || error.code === "ENOTCONN"),
+  );
+  return passing ?? (errors[0] as Error);
 }
 
 async function openTarget(
@@ -152,17 +171,20 @@ async function lookAt(target: string): Promise<Look[]> {
   return Promise.all(nodes.map(async (node) => ({ node, identity: await identityOf(node) })));
 }
 
-function refuseTwice(looks: readonly Look[]): void {
-  const seen = new Map<string, string>();
+/** Why a target is refused that has a device of those seen before; undefined when it has none, and then its own are seen, too. */
+function twinIn(looks: readonly Look[], seen: Map<string, string>): CopiesError | undefined {
+  const own = new Map<string, string>();
   for (const { node, identity } of looks) {
     if (identity === undefined) continue;
-    const twin = seen.get(identity);
+    const twin = seen.get(identity) ?? own.get(identity);
     if (twin !== undefined) {
       const same = twin === node ? "" : ` (it is the same as ${twin})`;
-      throw new CopiesError("twice", node, `is given twice${same}; give each device once`);
+      return new CopiesError("twice", node, `is given twice${same}; give each device once`);
     }
-    seen.set(identity, node);
+    own.set(identity, node);
   }
+  for (const [identity, node] of own) seen.set(identity, node);
+  return undefined;
 }
 
 /** Undefined where nothing can be looked at; opening tells why. */

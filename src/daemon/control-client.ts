@@ -24,9 +24,9 @@ export class ControlClient {
     });
   }
 
-  /** Connects to the daemon of the mount with this device number; undefined when none listens. */
-  static async connect(deviceKey: string): Promise<ControlClient | undefined> {
-    for (const path of controlPaths(deviceKey)) {
+  /** Connects to the daemon, `owner`'s or else this user's, of the mount with this device number; undefined when none listens. */
+  static async connect(deviceKey: string, owner?: number): Promise<ControlClient | undefined> {
+    for (const path of controlPaths(deviceKey, owner)) {
       if (!existsSync(path)) continue;
       const socket = await new Promise<Socket | undefined>((resolve) => {
         const candidate = createConnection(path);

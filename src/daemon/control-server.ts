@@ -3,6 +3,7 @@
 
 import { chmodSync, lstatSync, renameSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
+import { messageOf } from "../base/thrown.ts";
 import { ControlRequest, type ControlReply } from "./messages.ts";
 
 const LINE_MAX_CHARS = 65536;
@@ -100,6 +101,6 @@ async function replyTo(line: string, answer: ControlAnswer): Promise<ControlRepl
   try {
     return await answer(request.data);
   } catch (error) {
-    return { error: error instanceof Error ? error.message : String(error) };
+    return { error: messageOf(error) };
   }
 }

@@ -3,7 +3,8 @@
 import { formatUuid } from "../base/uuid.ts";
 import type { Copy, Standing } from "../copies/copy.ts";
 import { KIB } from "../format/geometry.ts";
-import { type LastSeen, MemberFlag, rootCounters } from "../format/root-block.ts";
+import { type LastSeen, MemberFlag } from "../format/last-seen.ts";
+import { rootCounters } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { CopyReport, CopyState, NodeReport } from "./volume-report.ts";
 
@@ -68,6 +69,13 @@ function nodesOf(copy: Copy): NodeReport[] {
   });
 }
 
+/** It was given up for calls that have not ended; what goes to a server ends with this process. */
+function isStuck(copy: Copy | undefined): copy is Copy {
+  return (
+    copy?.stalled === true && copy.inFlight > 0 && copy.nodes.some(({ device }) => device.distanceMs === undefined)
+  );
+}
+
 /** `usedKib` on this copy and on the master, by their freemaps. */
 export function describeCopy(
   volume: Volume,
@@ -93,6 +101,7 @@ export function describeCopy(
     errors,
     repaired,
     ...(note !== undefined && { note }),
+    ...(isStuck(copy) && { callsStuck: copy.inFlight }),
     ...(state !== "ONLINE" && { missingBytes: Math.max(0, masterUsedKib - usedKib) * KIB }),
   };
 }

@@ -3,7 +3,7 @@
 import { formatUuid } from "../base/uuid.ts";
 import { CHECK_NAMES } from "../format/check.ts";
 import { COPIES_MAX, KIB } from "../format/geometry.ts";
-import { rootLastSeen } from "../format/root-block.ts";
+import { rootLastSeen } from "../format/root-members.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "../walk/caretaker.ts";
 import { describeCopy } from "./describe-copy.ts";

@@ -26,7 +26,10 @@ export class HandOver {
     this.#passedOn = true;
   }
 
-  /** Sends all there will ever be. A worker that is gone gets nothing, which its end tells. */
+  /**
+   * Sends all there will ever be, up to the first that can't be sent: who gets the last one has them all. A worker that is gone gets
+   * nothing, which its end tells.
+   */
   give(descriptors: Iterable<readonly [name: string, fd: number]>): void {
     try {
       for (const [name, fd] of descriptors) sendDescriptor(this.#ours, name, fd);
@@ -43,13 +46,17 @@ export class HandOver {
   }
 }
 
-/** The worker's side: everything that was given, by name. Waits until the supervisor has sent it all. */
-export function receiveHanded(socketFd: number): Map<string, number> {
+/**
+ * The worker's side: everything that was given, by name. Waits until the supervisor has sent it all. Undefined when a descriptor got
+ * lost on the way, as when this process may not have more of them.
+ */
+export function receiveHanded(socketFd: number): Map<string, number> | undefined {
   const handed = new Map<string, number>();
   for (;;) {
     const message = receiveDescriptor(socketFd, true);
     if (message === undefined) break;
-    if (message.fd !== undefined) handed.set(message.words, message.fd);
+    if (message.fd === undefined) return undefined;
+    handed.set(message.words, message.fd);
   }
   closeSync(socketFd);
   return handed;

@@ -1,8 +1,10 @@
-// The devices of a mount stay locked from one worker to the next (I11, RELIABILITY trap 4c): a worker passes the descriptor of
+// The devices of a mount stay locked from one worker to the next (I11, trap 4c): a worker passes the descriptor of
 // each device it opens to the supervisor, which keeps it and hands it to the next worker. What a dying worker sent arrives
-// nevertheless. The supervisor itself never touches a device.
+// nevertheless. The supervisor itself never touches a device. Descriptors of devices are closed in a thread each: closing one of a
+// filesystem that hangs waits for that.
 
 import { close, closeSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import koffi from "koffi";
 import type { DescriptorKeeper } from "../device/kept.ts";
 import { receiveDescriptor, sendDescriptor, socketPair } from "../fuse/kernel/descriptor-socket.ts";
@@ -12,13 +14,21 @@ const dup = koffi.load(null).func("int dup(int fd)") as (fd: number) => number;
 /** What the messages say: the first word, before the identity of a device. */
 const OPENED = "opened ";
 const CLOSED = "closed ";
+/** A descriptor that takes longer to close belongs to a device that hangs. */
+const CLOSE_MS_MAX = 2000;
+
+/** Resolves when it is closed. */
+function closeInThread(fd: number): Promise<void> {
+  return new Promise((resolve) => close(fd, () => resolve()));
+}
 
 /** The supervisor's side: holds what workers sent. */
 export class KeptDevices {
-  /** For workers to inherit. */
+  /** Handed to each worker. */
   readonly socketFd: number;
   readonly #socket: number;
   readonly #held = new Map<string, number>();
+  readonly #closing = new Set<Promise<void>>();
 
   /** Throws SystemError. */
   constructor() {
@@ -35,13 +45,23 @@ export class KeptDevices {
       const { words, fd } = message;
       const identity = words.slice(OPENED.length);
       const before = this.#held.get(identity);
-      if (before !== undefined) closeSync(before);
+      if (before !== undefined) this.#close(before);
       if (words.startsWith(OPENED) && fd !== undefined) this.#held.set(identity, fd);
       else {
         released = this.#held.delete(identity) || released;
-        if (fd !== undefined) closeSync(fd);
+        if (fd !== undefined) this.#close(fd);
       }
     }
+  }
+
+  #close(fd: number): void {
+    const closing = closeInThread(fd).then(() => void this.#closing.delete(closing));
+    this.#closing.add(closing);
+  }
+
+  /** Resolves when what was let go of until now is closed, or hangs. */
+  async closed(): Promise<void> {
+    await Promise.race([Promise.all(this.#closing), sleep(CLOSE_MS_MAX, undefined, { ref: false })]);
   }
 
   /** Identity and descriptor of every device held. */
@@ -54,21 +74,21 @@ export class KeptDevices {
     return [...this.#held.values()];
   }
 
-  /** Lets go of everything. */
+  /** Lets go of everything; `closed` tells when it is free. */
   close(): void {
     this.receive();
-    for (const fd of [...this.#held.values(), this.#socket, this.socketFd]) closeSync(fd);
+    for (const fd of this.#held.values()) this.#close(fd);
     this.#held.clear();
+    for (const fd of [this.#socket, this.socketFd]) closeSync(fd);
   }
 }
 
 /** Name of the variable that tells a program which descriptors of devices it inherited. */
 export const INHERITED_VARIABLE = "H2TS_INHERITED";
 
-/** The worker's side of `inherited`: lets go of them, each in a thread, which waits for a device that hangs. */
+/** The worker's side of `inherited`: lets go of them. */
 export function closeInherited(environment: NodeJS.ProcessEnv): void {
-  for (const fd of (environment[INHERITED_VARIABLE] ?? "").split(" "))
-    if (fd !== "") close(Number(fd), () => undefined);
+  for (const fd of (environment[INHERITED_VARIABLE] ?? "").split(" ")) if (fd !== "") void closeInThread(Number(fd));
 }
 
 /**
@@ -119,7 +139,7 @@ export class DeviceSender implements DescriptorKeeper {
   settle(): void {
     this.#settled = true;
     for (const identity of [...this.#kept]) if (!this.#open.has(identity)) this.#send(identity);
-    for (const fd of this.#handed.values()) closeSync(fd);
+    for (const fd of this.#handed.values()) void closeInThread(fd);
     this.#handed.clear();
   }
 

@@ -2,6 +2,7 @@
 // never shows in the mount table; for an ordinary user fusermount3 does both at once, before the worker starts.
 
 import { closeSync } from "node:fs";
+import { messageOf } from "../base/thrown.ts";
 import { mount, mountsByItself, openDevice, unmount } from "../fuse/kernel/mount.ts";
 import { JOURNAL_BYTES } from "../log/journal.ts";
 import { MountExit, type MountRequest } from "./messages.ts";
@@ -10,7 +11,7 @@ import { createSharedMemory } from "./shared-memory.ts";
 import { MountError } from "./start-mount.ts";
 
 export class KernelConnection {
-  /** For the worker to inherit. While the supervisor holds it too, the mount outlives the worker. */
+  /** Handed to each worker. While the supervisor holds it too, the mount outlives the worker. */
   readonly fuseFd: number;
   /** Where workers leave what they completed to those after them. */
   readonly memoryFd: number;
@@ -53,15 +54,19 @@ export class KernelConnection {
   /** Takes the mount away again after a failed start; nobody can be using it. */
   async abandon(): Promise<void> {
     // Closed first: requests waiting for an answer are aborted instead of holding the unmount up.
-    this.close();
+    const free = this.close();
     if (this.#mounted) await unmount(this.#request.directory, true).catch(() => {});
+    await free;
   }
 
-  close(): void {
-    if (this.#closed) return;
+  /** Resolves when the devices are free, or hang. */
+  close(): Promise<void> {
+    if (!this.#closed) {
+      for (const fd of [this.fuseFd, this.memoryFd]) closeSync(fd);
+      this.devices.close();
+    }
     this.#closed = true;
-    for (const fd of [this.fuseFd, this.memoryFd]) closeSync(fd);
-    this.devices.close();
+    return this.devices.closed();
   }
 }
 
@@ -79,6 +84,6 @@ function orMountError<T>(action: () => T): T {
   try {
     return action();
   } catch (error) {
-    throw new MountError(error instanceof Error ? error.message : String(error), MountExit.SYSTEM);
+    throw new MountError(messageOf(error), MountExit.SYSTEM);
   }
 }

@@ -42,8 +42,14 @@ export const WorkerOrder = z.discriminatedUnion("type", [
     type: z.literal("start"),
     request: MountRequest,
     takeOver: z.boolean(),
+    /** The volume that is mounted, to whoever takes over. */
+    volumeUuid: z.string().optional(),
     heartbeatNonce: z.string().optional(),
+    /** The supervisor brings notices to the kernel. One of an earlier build does not say. */
+    bringsNotices: z.boolean().default(false),
   }),
+  /** What the kernel said to a notice. */
+  z.object({ type: z.literal("noticed"), id: z.number(), result: z.number() }),
   /** Commit and end; another worker goes on with the mount. */
   z.object({ type: z.literal("leave") }),
   /** The kernel knows the mount now: serve it. */
@@ -51,8 +57,6 @@ export const WorkerOrder = z.discriminatedUnion("type", [
   z.object({ type: z.literal("status"), id: z.number() }),
   z.object({ type: z.literal("sync"), id: z.number() }),
   VerbCall.extend({ type: z.literal("verb"), id: z.number() }),
-  /** Unmount yourself, if you mounted yourself, and end in order. */
-  z.object({ type: z.literal("stop") }),
 ]);
 export type WorkerOrder = z.infer<typeof WorkerOrder>;
 
@@ -61,6 +65,8 @@ export const WorkerReport = z.discriminatedUnion("type", [
   z.object({ type: z.literal("opened"), volumeUuid: z.string(), warnings: z.array(z.string()) }),
   /** What is to be said of the mount because of what was agreed on with the kernel. */
   z.object({ type: z.literal("serving"), warnings: z.array(z.string()).default([]) }),
+  /** To be brought to the kernel, in base64. */
+  z.object({ type: z.literal("notice"), id: z.number(), message: z.string() }),
   /** Every request that the worker before left unanswered is answered. */
   z.object({ type: z.literal("settled") }),
   /** The copies are here now: what another worker is to open. */

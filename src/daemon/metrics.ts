@@ -43,7 +43,7 @@ export async function serveMetrics(address: MetricsAddress, report: () => Volume
 type Values = readonly (readonly [labels: Record<string, string>, value: number])[];
 
 /** The text of all metrics. */
-export async function metricsOf(report: VolumeReport): Promise<{ readonly type: string; readonly text: string }> {
+async function metricsOf(report: VolumeReport): Promise<{ readonly type: string; readonly text: string }> {
   const registry = new Registry();
   const gauge = (name: string, help: string, values: Values): void => {
     const labelNames = Object.keys(values[0]?.[0] ?? {});

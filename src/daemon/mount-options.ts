@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { parseByteSize } from "../base/byte-size.ts";
+import { UsageError } from "../base/usage-error.ts";
 import { isGenericMountOption } from "../fuse/kernel/mount-options.ts";
 import { parseMetricsAddress } from "./metrics-address.ts";
 import { CONNECTIONS_MAX, RETRY_COUNT_DEFAULT } from "../nbd/client/policy.ts";
@@ -11,11 +12,6 @@ export const CACHE_DEFAULT_BYTES = 256 * 1024 * 1024;
 const CACHE_MIN_BYTES = 32 * 1024 * 1024;
 const COMMIT_DEFAULT_SECONDS = 5;
 const DEADLINE_DEFAULT_MS = 5000;
-
-/** The operator used a command or an option wrongly (exit code 1 of the mount commands). */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-}
 
 export const TransportName = z.enum(["kernel", "fuse-native"]);
 export type TransportName = z.infer<typeof TransportName>;

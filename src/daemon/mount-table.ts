@@ -1,22 +1,31 @@
-// Which h2ts volumes are mounted where, and under which device number: the name of a mount's control socket.
+// Which h2ts volumes are mounted where, by whom, and under which device number: the name of a mount's control socket.
 
-import { FILESYSTEM_TYPE, mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
+import { FILESYSTEM_TYPE, type MountEntry, mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
 
 export interface MountedVolume {
   /** "MAJ-MIN". */
   readonly deviceKey: string;
   readonly directory: string;
   readonly source: string;
+  /** The user whose daemon serves it. */
+  readonly owner: number;
 }
 
-/** All h2ts mounts, in the order they were made. */
+/** All h2ts volumes that are mounted, in the order they were: each once, where it was first, however often it is bound elsewhere. */
 export function mountedVolumes(): MountedVolume[] {
-  return mountedFileSystems()
-    .filter(({ type }) => type === FILESYSTEM_TYPE)
-    .map(({ device, directory, source }) => ({ deviceKey: device.replace(":", "-"), directory, source }));
+  const first = new Map<string, MountEntry>();
+  for (const entry of ownMounts()) if (!first.has(entry.device)) first.set(entry.device, entry);
+  return [...first.values()].map(volumeOf);
 }
 
 /** The topmost h2ts mount whose mount point is `directory` (absolute, resolved). */
 export function mountedVolumeAt(directory: string): MountedVolume | undefined {
-  return mountedVolumes().findLast((mount) => mount.directory === directory);
+  const entry = ownMounts().findLast((mount) => mount.directory === directory);
+  return entry && volumeOf(entry);
+}
+
+const ownMounts = (): MountEntry[] => mountedFileSystems().filter(({ type }) => type === FILESYSTEM_TYPE);
+
+function volumeOf({ device, directory, source, userId = 0 }: MountEntry): MountedVolume {
+  return { deviceKey: device.replace(":", "-"), directory, source, owner: userId };
 }

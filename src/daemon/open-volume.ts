@@ -2,8 +2,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { SystemClock } from "../base/clock.ts";
+import type { Uuid } from "../base/uuid.ts";
 import { assemble, type AssembleOptions } from "../copies/assemble.ts";
-import { copyNamed } from "../copies/copy-name.ts";
+import { copiesNamed, copyNamed } from "../copies/copy-name.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import type { MasterRule } from "../copies/ring.ts";
 import { OPEN_MS_DEFAULT } from "../copies/targets.ts";
@@ -27,13 +28,15 @@ export interface OpenForMount {
   readonly journal: Uint8Array;
   /** It has what a process before us completed. */
   readonly takeOver: boolean;
+  /** The volume that it had. */
+  readonly volumeUuid?: Uuid | undefined;
   readonly heartbeatNonce?: Uint8Array;
 }
 
 /** Opens the volume of a mount. Throws with one line that names what is wrong. */
 export async function openVolume(
   { targets, options }: MountRequest,
-  { journal, takeOver, heartbeatNonce }: OpenForMount,
+  { journal, takeOver, volumeUuid, heartbeatNonce }: OpenForMount,
 ): Promise<Volume> {
   const { readOnly, deadlineMs } = options;
   // Programs wait for a worker that takes over, nobody does at a mount.
@@ -49,13 +52,14 @@ export async function openVolume(
     },
     observer: (observed) => console.error(describeEvent(observed)),
   });
-  const assembling = { readOnly, clock, deadlineMs, openMs, open, lenient: true };
+  const takesOver = takeOver ? { volumeUuid } : undefined;
+  const assembling = { readOnly, clock, deadlineMs, openMs, open, lenient: true, takesOver };
   const copies = await assembleWhenThere(targets, assembling, takeOver ? (options.remoteTimeoutMs ?? deadlineMs) : 0);
   try {
     return await openOn(copies, {
       clock,
       degraded: options.degraded,
-      ...(options.master !== undefined && { master: masterRule(options.master, copies) }),
+      ...masterRule(options.master, copies, takeOver),
       // The journal is a part of what the mount may take.
       cacheBytes: Math.max(CACHE_BYTES_MIN, options.cacheBytes - JOURNAL_BYTES),
       commitMs: options.commitSeconds * 1000,
@@ -72,9 +76,18 @@ export async function openVolume(
 }
 
 /** A copy that is named but not here is no reason not to mount: the first complete one is taken then. */
-function masterRule(master: string, copies: CopySet): MasterRule {
-  if (master === "newest" || master === "first") return master;
-  return /^[0-7]$/.test(master) ? Number(master) : copyNamed(master, copies.copies);
+function masterRule(
+  master: string | undefined,
+  { copies }: CopySet,
+  takeOver: boolean,
+): { readonly master?: MasterRule } {
+  if (master === undefined) return {};
+  if (master === "newest" || master === "first") return { master };
+  if (/^[0-7]$/.test(master)) return { master: Number(master) };
+  const [named, another] = copiesNamed(master, copies);
+  // Another one may have come since the mount.
+  if (named === undefined || (another !== undefined && takeOver)) return {};
+  return { master: copyNamed(master, copies) };
 }
 
 /** Waits for targets that are in use still, and for so long for servers without which there is nothing: they may be starting again. */

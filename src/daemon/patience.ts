@@ -2,7 +2,7 @@
 // next, a block that every one of them comes to. So waits grow while nothing gets better, and in the end it gives up.
 
 /** Waits before each further try while nothing gets better. */
-const WAITS_MS = [0, 0, 100, 200, 500, 1000, 2000, 5000];
+export const WAITS_MS = [0, 0, 100, 200, 500, 1000, 2000, 5000];
 /** A worker that was killed had come to something if it served so long and had answered all that was owed. */
 const KILLED_AFTER_MS = 250;
 /** One that died by itself did so of something it did, which the next one may do as well: that must not go on for ever. */

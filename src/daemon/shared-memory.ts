@@ -1,6 +1,6 @@
 // Memory that a mount's supervisor holds for its workers: what one of them completed outlives it there. An anonymous file
-// (memfd), inherited by every worker and mapped, so that writing to it costs no system call. The first page says what was
-// agreed on with the kernel; the journal has the rest.
+// (memfd), sent to every worker (hand-over.ts), which maps it, so that writing to it costs no system call. The first page says
+// what was agreed on with the kernel; the journal has the rest.
 
 import { closeSync, ftruncateSync, readSync } from "node:fs";
 import koffi from "koffi";

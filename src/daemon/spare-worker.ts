@@ -2,24 +2,22 @@
 // the worker dies. It is handed nothing of the mount before (see hand-over.ts), and closes what it inherited (see kept-devices.ts). There is none where no worker can follow another one, nor
 // shortly after one began to serve: a mount that is short-lived, or whose workers die at once, costs no second process.
 
-import { setTimeout as sleep } from "node:timers/promises";
 import { settleDown } from "../base/idle-memory.ts";
 import type { WorkerProcess } from "./worker-process.ts";
 
 /** From the beginning of service to the start of the spare: what was left unanswered is answered first. */
-const PREPARE_AFTER_MS = 1500;
+export const PREPARE_AFTER_MS = 1500;
 /** Until the new process has loaded its program, and the supervisor has nothing to do with it. */
 const SETTLE_AFTER_MS = 2000;
-/** A process that was killed is gone by then. */
-const GONE_MS_MAX = 2000;
 
 export class SpareWorker {
-  readonly #start: (program: string) => WorkerProcess;
+  readonly #start: (program: string) => WorkerProcess | undefined;
   #worker: WorkerProcess | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(start: (program: string) => WorkerProcess) {
+  /** `start` gives none where the system lacks something for it. */
+  constructor(start: (program: string) => WorkerProcess | undefined) {
     this.#start = start;
   }
 
@@ -44,6 +42,13 @@ export class SpareWorker {
     return worker?.isGone === false ? worker : undefined;
   }
 
+  /** Puts `worker` in the place of the spare, which is the caller's then. */
+  exchange(worker: WorkerProcess | undefined): WorkerProcess | undefined {
+    const before = this.take();
+    this.#worker = worker;
+    return before;
+  }
+
   /**
    * Another one takes its place, in a while, if there is one: it inherited what nobody is to hold any more, and may not have come
    * to closing it. Resolves as `discard`.
@@ -55,15 +60,9 @@ export class SpareWorker {
     await gone;
   }
 
-  /**
-   * Ends it: the next worker is to be another program, or the same from newer files. Resolves when it is gone; or after a moment,
-   * when it does not end because a device hangs that it was closing.
-   */
+  /** Ends it. Resolves when it is gone; or after a moment, when it does not end because a device hangs that it was closing. */
   async discard(): Promise<void> {
-    const worker = this.take();
-    if (worker === undefined) return;
-    worker.kill();
-    await Promise.race([worker.ended, sleep(GONE_MS_MAX)]);
+    await this.take()?.kill();
   }
 
   /** As `discard`, and there will be none any more. */

@@ -17,6 +17,8 @@ export class MountError extends Error {
 
 // It waits, mostly: memory kept for garbage to come would never be used.
 const V8_OPTIONS = ["--max-semi-space-size=1"];
+// One that closes the descriptor of a device that hangs is lost to it.
+const THREADS = "16";
 const SUPERVISOR = fileURLToPath(new URL("../daemon/supervisor-main.js", import.meta.url));
 
 /** Resolves with warnings when programs can use the mount; the daemon then runs on alone. Throws {@link MountError}. */
@@ -25,6 +27,7 @@ export async function startDetached(request: MountRequest): Promise<readonly str
   const child = spawn(process.execPath, [...V8_OPTIONS, SUPERVISOR, request.directory], {
     detached: true,
     cwd: "/",
+    env: { ...process.env, UV_THREADPOOL_SIZE: THREADS },
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });
   let lastWords = "";

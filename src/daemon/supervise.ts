@@ -1,16 +1,25 @@
 // The life of a supervisor, in a process of its own or in the foreground of `h2ts mount --foreground`.
 
+import { isatty } from "node:tty";
+import { leave } from "../base/leave.ts";
+import { messageOf } from "../base/thrown.ts";
 import { DaemonLog } from "./daemon-log.ts";
 import { MountExit, type MountRequest, type StartReport } from "./messages.ts";
 import { MountError } from "./start-mount.ts";
 import { Supervisor } from "./supervisor.ts";
+import { tellParent } from "./tell-parent.ts";
 
 const now = (): Date => new Date();
 
-/** Resolves when a signal asks for the end. To be called before anything is begun that would be left behind. */
+/**
+ * Resolves when a signal asks for the end. To be called before anything is begun that would be left behind. A hangup does so only to
+ * a process that has a terminal: to a daemon it says nothing.
+ */
 function stopAsked(): Promise<void> {
+  const hasTerminal = [0, 1, 2].some((fd) => isatty(fd));
   return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
+    process.on("SIGHUP", () => hasTerminal && resolve());
   });
 }
 
@@ -42,18 +51,13 @@ function openLog(path: string): DaemonLog {
   try {
     return DaemonLog.toFile(path, now);
   } catch (error) {
-    throw new MountError(`log=${path}: ${error instanceof Error ? error.message : String(error)}`, MountExit.SYSTEM);
+    throw new MountError(`log=${path}: ${messageOf(error)}`, MountExit.SYSTEM);
   }
 }
 
 /** Runs a mount to its end and ends the process; tells who started it when programs can use the mount, or why they can't. */
 export async function superviseDetached(request: MountRequest): Promise<void> {
-  const report = (message: StartReport): Promise<void> =>
-    new Promise((resolve) => {
-      // The command that started us may have been interrupted; the mount lives on.
-      if (process.send && process.connected) process.send(message, undefined, undefined, () => resolve());
-      else resolve();
-    });
+  const report: (message: StartReport) => Promise<void> = tellParent;
   const asked = stopAsked();
   let supervisor: Supervisor;
   let log: DaemonLog;
@@ -63,11 +67,13 @@ export async function superviseDetached(request: MountRequest): Promise<void> {
     supervisor = await Supervisor.start(request, log, asked);
   } catch (error) {
     const known = error instanceof MountError;
-    const message = error instanceof Error ? error.message : String(error);
-    await report({ type: "failed", message, exitCode: known ? error.exitCode : MountExit.SYSTEM });
-    process.exit(MountExit.FAILURE);
+    await report({ type: "failed", message: messageOf(error), exitCode: known ? error.exitCode : MountExit.SYSTEM });
+    process.exitCode = MountExit.FAILURE;
+    return leave();
   }
   survive(log);
   await report({ type: "ready", warnings: [...supervisor.warnings] });
-  process.exit(await live(supervisor, log, asked));
+  process.exitCode = await live(supervisor, log, asked);
+  // Not by process.exit, which would wait for the thread that closes the descriptor of a device that hangs.
+  await leave();
 }

@@ -7,19 +7,31 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SystemClock } from "../base/clock.ts";
 import { SystemRandom } from "../base/random.ts";
 import { makeRuntimeFolder } from "../base/runtime-folder.ts";
+import { messageOf } from "../base/thrown.ts";
 import { NONCE_BYTES } from "../format/geometry.ts";
 import { InitFlag2 } from "../fuse/kernel/abi.ts";
-import { unmount } from "../fuse/kernel/mount.ts";
 import { ControlServer } from "./control-server.ts";
 import type { DaemonLog } from "./daemon-log.ts";
 import { KernelConnection } from "./kernel-connection.ts";
 import { MountExit, type ControlReply, type ControlRequest, type DaemonReport, type MountRequest } from "./messages.ts";
-import { mountedVolumeAt } from "./mount-table.ts";
+import { OwnMount } from "./own-mount.ts";
 import { negotiatedIn } from "./shared-memory.ts";
 import { type Death, Patience } from "./patience.ts";
 import { SpareWorker } from "./spare-worker.ts";
 import { MountError } from "./start-mount.ts";
 import { WORKER, type WorkerEnding, type WorkerLegacy, WorkerProcess } from "./worker-process.ts";
+
+/** A program that takes longer to come up does not come up. */
+const LOAD_MS_MAX = 30_000;
+
+/** A new version that has not served yet. */
+interface Trial {
+  /** The worker whose place it takes. */
+  readonly from: WorkerProcess;
+  readonly programBefore: string;
+  /** Runs that program as it was, even where the files of it are others by now. */
+  readonly spareBefore: WorkerProcess | undefined;
+}
 
 export class Supervisor {
   /** Resolves when the mount is gone and the last worker reaped. */
@@ -35,12 +47,15 @@ export class Supervisor {
   /** The worker that serves; pending between two of them, rejected when there will be none. */
   #serving: Promise<WorkerProcess>;
   #program = WORKER;
-  /** While another version is on trial. */
-  #programBefore: string | undefined;
+  #trial: Trial | undefined;
+  /** Resolves when nobody upgrades. */
+  #upgrades: Promise<unknown> = Promise.resolve();
   #restarts = 0;
   /** When the worker began to serve; infinite while none does. */
   #servingSinceMs = this.#clock.monotonicMs();
   #control: ControlServer | undefined;
+  #mount: OwnMount | undefined;
+  readonly #volumeUuid: string | undefined;
   /** From then on another worker follows one that dies. */
   #begin: () => void = () => undefined;
 
@@ -57,7 +72,8 @@ export class Supervisor {
     this.#legacy = legacy;
     this.#worker = worker;
     this.#serving = Promise.resolve(worker);
-    this.#spare = new SpareWorker((program) => this.#newWorker(program));
+    this.#volumeUuid = worker.volumeUuid;
+    this.#spare = new SpareWorker((program) => this.#spareWorker(program));
     this.#watchDevices(worker);
     this.ended = new Promise<void>((resolve) => (this.#begin = resolve)).then(() => {
       if (this.#canGoOn()) this.#spare.prepare(this.#program);
@@ -74,13 +90,14 @@ export class Supervisor {
     const connection = request.options.transport === "kernel" ? KernelConnection.open(request) : undefined;
     const heartbeatNonce = new SystemRandom().bytes(NONCE_BYTES);
     const legacy = { heartbeatNonce, kernel: connection };
-    const worker = new WorkerProcess(WORKER, request.directory, log);
-    worker.start({ request, legacy, takeOver: false });
     const stopped = asked.then(() => {
       throw new MountError(`${request.directory}: asked to stop before it was mounted`);
     });
     let supervisor: Supervisor | undefined;
+    let worker: WorkerProcess | undefined;
     try {
+      worker = new WorkerProcess(WORKER, request.directory, log);
+      worker.start({ request, legacy, takeOver: false });
       await Promise.race([worker.reach("opened"), stopped]);
       connection?.mount();
       worker.serve();
@@ -89,12 +106,11 @@ export class Supervisor {
       await supervisor.#listen();
       supervisor.#begin();
     } catch (error) {
-      worker.kill();
-      await worker.ended;
+      await worker?.kill();
       await connection?.abandon();
       throw error instanceof MountError
         ? error
-        : new MountError(`${request.directory}: ${String(error)}`, MountExit.SYSTEM);
+        : new MountError(`${request.directory}: ${messageOf(error)}`, MountExit.SYSTEM);
     }
     log.line(`mounted ${request.source} on ${request.directory}`);
     for (const warning of worker.warnings) log.line(`warning: ${warning}`);
@@ -111,10 +127,10 @@ export class Supervisor {
   /** Sees worker after worker off until the mount ends. */
   async #supervise(): Promise<WorkerEnding> {
     const patience = new Patience();
-    for (;;) {
-      const ending = await this.#worker.ended;
+    for (let ended = this.#worker.ended; ; ) {
+      const ending = await ended;
       // What another version can't do, its journal being of another form say, the one before it can.
-      const isTrialOver = ending.error !== undefined && this.#isOnTrial;
+      const isTrialOver = ending.error !== undefined && this.#trial !== undefined && this.#worker !== this.#trial.from;
       if (!(ending.goesOn || isTrialOver) || !this.#canGoOn()) return this.#finish(ending);
       const waitMs = ending.error === undefined ? 0 : patience.died(this.#deathBy(ending));
       if (waitMs === undefined) {
@@ -123,7 +139,7 @@ export class Supervisor {
       if (ending.error !== undefined) this.#log.line(`${ending.error}; another one takes over`);
       if (isTrialOver) this.#distrustUpgrade();
       await sleep(waitMs);
-      this.#takeOver();
+      ended = this.#takeOver();
     }
   }
 
@@ -132,17 +148,13 @@ export class Supervisor {
     return { servedMs, killed, settled: this.#worker.settled };
   }
 
-  /** The worker is one of a new version that has not served yet. */
-  get #isOnTrial(): boolean {
-    return this.#programBefore !== undefined && this.#worker.program === this.#program;
-  }
-
   /** A new version that does not get to serve gives way to the one before. */
   #distrustUpgrade(): void {
-    if (this.#programBefore === undefined) return;
+    if (this.#trial === undefined) return;
     this.#log.line(`${this.#program} does not serve; the version before takes over again`);
-    this.#program = this.#programBefore;
-    this.#programBefore = undefined;
+    this.#program = this.#trial.programBefore;
+    void this.#spare.exchange(this.#trial.spareBefore)?.kill();
+    this.#trial = undefined;
   }
 
   /** Only where the kernel sends unanswered requests again nobody notices. */
@@ -155,7 +167,9 @@ export class Supervisor {
   /** A device that a worker let go of is free before whoever asked for that is told. */
   #watchDevices(worker: WorkerProcess): void {
     worker.onReleased = () => {
-      this.#released = Promise.all([this.#released, this.#spare.renew(this.#program)]).then(() => undefined);
+      const closed = this.#connection?.devices.closed();
+      const all = Promise.all([this.#released, this.#spare.renew(this.#program), closed]);
+      this.#released = all.then(() => undefined);
     };
   }
 
@@ -163,26 +177,49 @@ export class Supervisor {
     return new WorkerProcess(program, this.#request.directory, this.#log, this.#connection?.devices);
   }
 
-  #takeOver(): void {
+  /** Does without one where there can't be any now: the worker itself does not need it. */
+  #spareWorker(program: string): WorkerProcess | undefined {
+    try {
+      return this.#newWorker(program);
+    } catch (error) {
+      this.#log.line(`there is no spare worker: ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  /** Resolves when the next worker has ended, which it has at once if it can't be started. */
+  #takeOver(): Promise<WorkerEnding> {
     this.#restarts++;
     this.#servingSinceMs = Infinity;
     // Copies came, went and moved since the mount.
     const request = { ...this.#request, targets: [...this.#worker.targets] };
-    const worker = this.#spare.take() ?? this.#newWorker();
-    worker.start({ request, legacy: this.#legacy, takeOver: true });
+    let worker: WorkerProcess | undefined;
+    try {
+      worker = this.#spare.take() ?? this.#newWorker();
+      worker.start({ request, legacy: this.#legacy, takeOver: true, volumeUuid: this.#volumeUuid });
+    } catch (error) {
+      void worker?.kill();
+      const line = `no worker can be started: ${messageOf(error)}`;
+      return Promise.resolve({ error: line, goesOn: true, killed: false });
+    }
     this.#watchDevices(worker);
     this.#worker = worker;
-    this.#serving = (async () => {
-      await worker.reach("opened");
-      worker.serve();
-      await worker.reach("serving");
-      this.#servingSinceMs = this.#clock.monotonicMs();
-      this.#log.line(`worker ${worker.pid} took over`);
-      if (this.#canGoOn()) this.#spare.prepare(this.#program);
-      return worker;
-    })();
+    this.#serving = this.#begun(worker);
     // Its end is seen by `#supervise`; whoever waits asks again then.
     this.#serving.catch(() => undefined);
+    return worker.ended;
+  }
+
+  /** Has a worker that was started serve; resolves when it does. */
+  async #begun(worker: WorkerProcess): Promise<WorkerProcess> {
+    await worker.reach("opened");
+    worker.serve();
+    await worker.reach("serving");
+    this.#servingSinceMs = this.#clock.monotonicMs();
+    this.#log.line(`worker ${worker.pid} took over`);
+    for (const warning of worker.warnings) this.#log.line(`warning: ${warning}`);
+    if (this.#canGoOn()) this.#spare.prepare(this.#program);
+    return worker;
   }
 
   /** The worker that serves, once one does. Throws when the mount ends before. */
@@ -201,27 +238,38 @@ export class Supervisor {
   async #upgrade(program: string): Promise<string | undefined> {
     if (this.#connection === undefined) return "a fuse-native mount can't be taken over; unmount, and mount again";
     if (!this.#canGoOn()) return "this kernel does not send requests again (Linux 6.9 does); unmount, and mount again";
-    const worker = await this.#served();
-    const { volume } = await worker.ask({ type: "status" });
+    const { volume } = await (await this.#served()).ask({ type: "status" });
     if (volume?.copies.some(({ state }) => state === "FROZEN"))
       return "a copy is frozen, and nothing can be committed; h2ts resume it first";
-    await this.#spare.discard();
-    this.#programBefore = this.#program;
+    const stuck = volume?.copies.find(({ callsStuck = 0 }) => callsStuck > 0);
+    if (stuck !== undefined)
+      return `copy ${stuck.index} hangs: its worker can't end before the calls on it do; try again when its device answers`;
+    const next = this.#newWorker(program);
+    const refusal = await next.refusal(LOAD_MS_MAX);
+    if (refusal !== undefined) {
+      await next.kill();
+      return `${program} does not come up (${refusal}); the version before goes on`;
+    }
+    const worker = await this.#served();
+    const trial = { from: worker, programBefore: this.#program, spareBefore: this.#spare.exchange(next) };
+    this.#trial = trial;
     this.#program = program;
     worker.leave();
     await worker.ended;
     await this.#served();
-    if (this.#program !== program) return `${program} does not serve; the version before goes on`;
-    this.#programBefore = undefined;
+    if (this.#trial !== trial) return `${program} does not serve; the version before goes on`;
+    this.#trial = undefined;
+    await trial.spareBefore?.kill();
     return undefined;
   }
 
   // ---- commands
 
   async #listen(): Promise<void> {
-    const mount = mountedVolumeAt(this.#request.directory);
+    const mount = OwnMount.on(this.#request.directory);
     if (!mount)
       throw new MountError(`${this.#request.directory}: the mount does not show in the mount table`, MountExit.SYSTEM);
+    this.#mount = mount;
     const path = join(makeRuntimeFolder(), `${mount.deviceKey}.sock`);
     this.#control = await ControlServer.listen(path, (request) => this.#answer(request));
   }
@@ -243,7 +291,10 @@ export class Supervisor {
         return this.#full(answer);
       }
       case "upgrade": {
-        const error = await this.#upgrade(request.worker);
+        // One after the other.
+        const turn = this.#upgrades.then(() => this.#upgrade(request.worker));
+        this.#upgrades = turn.catch(() => undefined);
+        const error = await turn;
         return { daemon: this.#report(), ...(error !== undefined && { error }) };
       }
       case "waitForExit": {
@@ -274,30 +325,28 @@ export class Supervisor {
   // ---- the end
 
   async #finish(ending: WorkerEnding): Promise<WorkerEnding> {
-    await this.#spare.close();
+    await Promise.all([this.#spare.close(), this.#trial?.spareBefore?.kill()]);
     // Once nobody holds the device, requests still waiting get an error instead of hanging.
-    this.#connection?.close();
+    const free = this.#connection?.close();
     const { directory } = this.#request;
     if (ending.error === undefined) this.#log.line(`unmounted ${directory}`);
     else {
       this.#log.line(`${directory}: ${ending.error}; the mount is taken down`);
-      if (mountedVolumeAt(directory)) await this.#detach();
+      if (ending.unmounted !== true) await this.#detach();
     }
+    await free;
     return ending;
   }
 
   async #detach(): Promise<void> {
-    const { directory } = this.#request;
-    await unmount(directory, true).catch((error: unknown) => {
-      this.#log.line(`${directory} can't be unmounted: ${error instanceof Error ? error.message : String(error)}`);
-    });
+    const refusal = await this.#mount?.detach();
+    if (refusal !== undefined) this.#log.line(refusal);
   }
 
   /** Ends the mount on a signal: at once when nobody uses it, else as soon as its last user lets go. */
   stop(): void {
     this.#log.line("asked to stop: unmounting");
-    if (this.#connection) void this.#detach();
-    else this.#worker.stop();
+    void this.#detach();
   }
 
   /** Sends the answers still owed and removes the control socket. */

@@ -2,7 +2,7 @@
 // elsewhere. Copies come, go and move while the volume is mounted, so this is not what the mount command was given.
 
 import type { Volume } from "../volume/volume.ts";
-import { rootLastSeen } from "../format/root-block.ts";
+import { rootLastSeen } from "../format/root-members.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { splitRow } from "../nbd/target.ts";
 

@@ -1,6 +1,7 @@
-// The verbs for the copies of a mounted volume, by name, and carrying one out: each is one file in verbs/, and a command of
-// the same name in src/cli.
+// The verbs for the copies of a mounted volume, by the name that commands of src/cli call them by, and carrying one out. Each is
+// a file in verbs/; two names may mean the same.
 
+import { messageOf } from "../base/thrown.ts";
 import { refuseFrozen } from "../walk/freeze.ts";
 import { exitCodeOf } from "./exit-code.ts";
 import { MountExit, type VerbCall } from "./messages.ts";
@@ -40,6 +41,6 @@ export async function carryOut({ verb, args }: VerbCall, context: VerbContext): 
     await known.run(context, args);
     return undefined;
   } catch (error) {
-    return { error: error instanceof Error ? error.message : String(error), exitCode: exitCodeOf(error) };
+    return { error: messageOf(error), exitCode: exitCodeOf(error) };
   }
 }

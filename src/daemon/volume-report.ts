@@ -70,6 +70,8 @@ export const CopyReport = z.object({
   repaired: z.number(),
   /** Why it is not in sync. */
   note: z.string().optional(),
+  /** Calls on devices of this machine that it was given up for and that have not ended: the worker can't end before they do. */
+  callsStuck: z.number().optional(),
   /** About how much it lacks. */
   missingBytes: z.number().optional(),
 });

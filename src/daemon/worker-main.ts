@@ -3,11 +3,17 @@
 
 import { expectDetaching } from "../base/free-memory.ts";
 import { settleDown } from "../base/idle-memory.ts";
+import { leave } from "../base/leave.ts";
+import { messageOf, traceOf } from "../base/thrown.ts";
+import { parseUuid } from "../base/uuid.ts";
+import { sender } from "../fuse/kernel/notices.ts";
 import { keepDescriptors } from "../device/kept.ts";
 import { HANDED, receiveHanded } from "./hand-over.ts";
 import { letHelpersGiveWay } from "./helper-threads.ts";
 import { closeInherited, DeviceSender } from "./kept-devices.ts";
-import { MountExit, WorkerOrder, type WorkerReport } from "./messages.ts";
+import { MountExit, type MountRequest, WorkerOrder, type WorkerReport } from "./messages.ts";
+import { NoticeCourier } from "./notice-courier.ts";
+import { tellParent } from "./tell-parent.ts";
 import { Worker } from "./worker.ts";
 
 /** The one descriptor that is inherited, after stdin, stdout, stderr and the channel. */
@@ -15,26 +21,34 @@ const HAND_OVER_FD = 4;
 /** A worker without an order for so long is a spare one. */
 const IDLE_AFTER_MS = 1000;
 
-function report(message: WorkerReport): Promise<void> {
-  return new Promise((resolve) => {
-    if (process.send && process.connected) process.send(message, undefined, undefined, () => resolve());
-    else resolve();
-  });
+const report: (message: WorkerReport) => Promise<void> = tellParent;
+
+const handNotice = (id: number, message: Uint8Array): void =>
+  void report({ type: "notice", id, message: Buffer.from(message).toString("base64") });
+
+/** Ends the process, also when a thread hangs in a call on a device: process.exit would wait for that. */
+function end(exitCode: number): Promise<void> {
+  process.exitCode = exitCode;
+  return leave();
 }
 
-/** What the supervisor handed over; without a mount of the kernel, nothing. */
-function handedOver() {
+/**
+ * What the supervisor handed over; without a mount of the kernel, nothing. Undefined when less arrived than a worker needs: another
+ * one may have better luck.
+ */
+function handedOver({ options }: MountRequest) {
   const handed = receiveHanded(HAND_OVER_FD);
+  if (handed === undefined) return undefined;
   const take = (name: string): number | undefined => {
     const fd = handed.get(name);
     handed.delete(name);
     return fd;
   };
   const [fuseFd, memoryFd, keeperFd] = [take(HANDED.fuse), take(HANDED.memory), take(HANDED.keeper)];
+  const hasAll = fuseFd !== undefined && memoryFd !== undefined && keeperFd !== undefined;
+  if (options.transport === "kernel" && !hasAll) return undefined;
   return { fuseFd, memoryFd, keeperFd, held: [...handed] };
 }
-
-const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 letHelpersGiveWay();
 expectDetaching();
@@ -42,6 +56,7 @@ closeInherited(process.env);
 const idle = setTimeout(settleDown, IDLE_AFTER_MS);
 let worker: Worker | undefined;
 let devices: DeviceSender | undefined;
+let courier: NoticeCourier | undefined;
 /** There may be programs that use the mount. */
 let serving = false;
 
@@ -49,15 +64,25 @@ async function obey(order: WorkerOrder): Promise<void> {
   switch (order.type) {
     case "start": {
       clearTimeout(idle);
-      const { fuseFd, memoryFd, keeperFd, held } = handedOver();
+      const handed = handedOver(order.request);
+      if (handed === undefined) {
+        console.error("worker: not every descriptor of the mount arrived");
+        return end(MountExit.SYSTEM);
+      }
+      const { fuseFd, memoryFd, keeperFd, held } = handed;
       if (keeperFd !== undefined) {
         devices = new DeviceSender(keeperFd, held, () => void report({ type: "devices" }));
         keepDescriptors(devices);
       }
+      if (fuseFd !== undefined) {
+        courier = new NoticeCourier(order.bringsNotices ? handNotice : undefined, sender(fuseFd));
+      }
       worker = await Worker.open(order.request, {
         fuseFd,
+        sendNotice: courier?.send,
         memoryFd,
         takeOver: order.takeOver,
+        volumeUuid: order.volumeUuid === undefined ? undefined : parseUuid(order.volumeUuid),
         heartbeatNonce: order.heartbeatNonce === undefined ? undefined : Buffer.from(order.heartbeatNonce, "hex"),
       });
       devices?.settle();
@@ -73,10 +98,12 @@ async function obey(order: WorkerOrder): Promise<void> {
       // Not awaited: orders keep coming while the mount is served.
       void ended.then(async (error) => {
         await report({ type: "ended", ...(error === undefined ? {} : { error }) });
-        process.exit(0);
+        await end(0);
       });
       return;
     }
+    case "noticed":
+      return courier?.brought(order.id, order.result);
     case "status":
       return report({
         type: "answer",
@@ -84,7 +111,7 @@ async function obey(order: WorkerOrder): Promise<void> {
         ...(worker ? { volume: worker.status() } : { error: "not mounted" }),
       });
     case "sync": {
-      const error = await worker?.sync().then(() => undefined, describe);
+      const error = await worker?.sync().then(() => undefined, messageOf);
       return report({ type: "answer", id: order.id, ...(error === undefined ? {} : { error }) });
     }
     case "verb": {
@@ -97,14 +124,11 @@ async function obey(order: WorkerOrder): Promise<void> {
         await worker?.leave();
       } catch (error) {
         // What is not committed is in the journal.
-        console.error(`worker: ${describe(error)}`);
-        process.exit(MountExit.FAILURE);
+        console.error(`worker: ${messageOf(error)}`);
+        return end(MountExit.FAILURE);
       }
       await report({ type: "left" });
-      process.exit(0);
-      break;
-    case "stop":
-      return worker?.stop();
+      return end(0);
   }
 }
 
@@ -113,10 +137,10 @@ process.on("message", (message) => {
   if (!order.success) return console.error("worker: an order makes no sense");
   obey(order.data).catch(async (error: unknown) => {
     if ("id" in order.data) {
-      return report({ type: "answer", id: order.data.id, error: describe(error) });
+      return report({ type: "answer", id: order.data.id, error: messageOf(error) });
     }
-    await report({ type: "failed", message: describe(error), exitCode: MountExit.FAILURE });
-    process.exit(MountExit.FAILURE);
+    await report({ type: "failed", message: messageOf(error), exitCode: MountExit.FAILURE });
+    await end(MountExit.FAILURE);
   });
 });
 
@@ -126,18 +150,19 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 process.on("disconnect", () => {
   // Nobody would ever ask it to serve, and it would keep what it has locked.
-  if (!serving) process.exit(MountExit.SYSTEM);
+  if (!serving) return void end(MountExit.SYSTEM);
   console.error("worker: the supervisor is gone; serving on");
+  courier?.leftAlone();
 });
 
 // Whatever nobody caught says that the state in memory may be wrong: nothing more is written, what is there can be read.
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   process.on(event, (error: unknown) => {
-    console.error(`worker: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    console.error(`worker: ${traceOf(error)}`);
     if (worker) worker.fault(error);
     else
-      void report({ type: "failed", message: describe(error), exitCode: MountExit.SYSTEM }).then(() =>
-        process.exit(MountExit.SYSTEM),
+      void report({ type: "failed", message: messageOf(error), exitCode: MountExit.SYSTEM }).then(() =>
+        end(MountExit.SYSTEM),
       );
   });
 }

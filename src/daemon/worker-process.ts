@@ -2,7 +2,9 @@
 // prints goes to the log, so that even a crash of the runtime itself leaves its last words there.
 
 import { type ChildProcess, spawn, type StdioOptions } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { type Send, sender } from "../fuse/kernel/notices.ts";
 import { HANDED, HandOver } from "./hand-over.ts";
 import { INHERITED_VARIABLE, type KeptDevices } from "./kept-devices.ts";
 import { MountExit, WorkerReport, type MountRequest, type VerbCall, type WorkerOrder } from "./messages.ts";
@@ -13,6 +15,8 @@ import type { VolumeReport } from "./volume-report.ts";
 
 /** Program of a worker of this installation. */
 export const WORKER = fileURLToPath(new URL("../daemon/worker-main.js", import.meta.url));
+/** A process that was killed is gone by then. */
+const GONE_MS_MAX = 2000;
 // Device calls run on libuv's threads: with its four, one hung disk would stop every other copy.
 const THREADS = "64";
 const MALLOC = {
@@ -41,6 +45,8 @@ export interface WorkerEnding {
   readonly goesOn: boolean;
   /** It died by a signal that it did not send to itself, as far as one can tell. */
   readonly killed: boolean;
+  /** It saw the mount gone. */
+  readonly unmounted?: true;
 }
 
 /** What all workers of one mount share. */
@@ -65,12 +71,14 @@ export interface WorkerStart {
   readonly legacy: WorkerLegacy;
   /** The mount was served by another worker before. */
   readonly takeOver: boolean;
+  /** The volume that is mounted, by a worker before it. */
+  readonly volumeUuid?: string | undefined;
 }
 
 export class WorkerProcess {
   readonly pid: number;
   readonly program: string;
-  /** Resolves when the process is reaped; never rejects. */
+  /** Resolves when the process is reaped, or has seen the mount gone and can't end; never rejects. */
   readonly ended: Promise<WorkerEnding>;
   readonly #child: ChildProcess;
   readonly #log: DaemonLog;
@@ -80,25 +88,74 @@ export class WorkerProcess {
   onReleased: () => void = () => undefined;
   /** What the operator should know although the mount succeeded. */
   warnings: string[] = [];
+  /** Known once it has opened the volume. */
+  volumeUuid: string | undefined;
   /** It has answered what the worker before it left unanswered; true for one that took over nothing. */
   settled = false;
   /** Where the copies are, as far as it told. */
   targets: readonly string[] = [];
-  readonly #handOver = new HandOver();
+  readonly #handOver: HandOver;
   #devices: KeptDevices | undefined;
+  /** Brings notices to the kernel. */
+  #bring: Send | undefined;
   #nextId = 1;
   #lastLine = "";
   #failed: MountError | undefined;
   #farewell: WorkerEnding | undefined;
+  #ending: WorkerEnding | undefined;
+  #onSettled: (ending: WorkerEnding) => void = () => undefined;
 
-  /** Starts the process, which loads its program and waits. `directory`: for whoever reads `ps`. */
+  /**
+   * Starts the process, which loads its program and waits. `directory`: for whoever reads `ps`. Throws when the system lacks something
+   * for that; it may as well be that the worker ends at once.
+   */
   constructor(program: string, directory: string, log: DaemonLog, devices?: KeptDevices) {
     this.#log = log;
     this.program = program;
+    this.#handOver = new HandOver();
+    try {
+      this.#child = this.#spawn(directory, devices);
+    } catch (error) {
+      this.#handOver.close();
+      throw error;
+    }
+    const child = this.#child;
+    this.#handOver.passedOn();
+    this.pid = child.pid ?? 0;
+    // Where it could not be started there are none.
+    for (const stream of [child.stdout, child.stderr] as (NodeJS.ReadableStream | null | undefined)[])
+      this.#logLines(stream);
+    child.on("message", (message) => this.#take(message));
+    this.ended = new Promise((resolve) => (this.#onSettled = resolve));
+    // The system may have what it lacks for a process in a moment.
+    child.on("error", (error) =>
+      this.#settle({ error: `the worker can't be started: ${error.message}`, goesOn: true, killed: false }),
+    );
+    child.on("close", (code, signal) => {
+      if (this.#farewell !== undefined && (code === 0 || this.#farewell.unmounted)) return this.#settle(this.#farewell);
+      const how = `the worker died (${signal ?? `exit code ${code}`})`;
+      this.#settle({
+        error: this.#failed?.message ?? (this.#lastLine === "" ? how : `${how}: ${this.#lastLine}`),
+        goesOn: this.#failed === undefined,
+        killed: signal === "SIGKILL" || signal === "SIGTERM",
+      });
+    });
+  }
+
+  #settle(ending: WorkerEnding): void {
+    this.#ending ??= ending;
+    this.#handOver.close();
+    const instead = ending.goesOn ? "another worker took over meanwhile; ask again" : "the volume is unmounted";
+    for (const answer of this.#answers.values()) answer({ error: ending.error ?? instead });
+    this.#answers.clear();
+    this.#onSettled(this.#ending);
+  }
+
+  #spawn(directory: string, devices: KeptDevices | undefined): ChildProcess {
     const stdio: StdioOptions & unknown[] = ["ignore", "pipe", "pipe", "ipc", this.#handOver.theirs];
     // What has one of the first numbers here is not passed on: these numbers are something else there.
     const inherited = devices?.inherited.filter((fd) => fd >= stdio.length) ?? [];
-    const child = spawn(process.execPath, [...V8_OPTIONS, program, directory], {
+    return spawn(process.execPath, [...V8_OPTIONS, this.program, directory], {
       cwd: "/",
       env: {
         ...process.env,
@@ -108,56 +165,33 @@ export class WorkerProcess {
       },
       stdio,
     });
-    this.#handOver.passedOn();
-    this.#child = child;
-    this.pid = child.pid ?? 0;
-    for (const stream of [child.stdout, child.stderr]) this.#logLines(stream);
-    child.on("message", (message) => this.#take(message));
-    this.ended = new Promise((resolve) => {
-      const settle = (ending: WorkerEnding): void => {
-        this.#handOver.close();
-        for (const answer of this.#answers.values()) answer({ error: ending.error ?? "the volume is unmounted" });
-        this.#answers.clear();
-        resolve(ending);
-      };
-      child.on("error", (error) =>
-        settle({ error: `the worker can't be started: ${error.message}`, goesOn: false, killed: false }),
-      );
-      child.on("close", (code, signal) => {
-        if (this.#farewell && code === 0) return settle(this.#farewell);
-        const how = `the worker died (${signal ?? `exit code ${code}`})`;
-        settle({
-          error: this.#failed?.message ?? (this.#lastLine === "" ? how : `${how}: ${this.#lastLine}`),
-          goesOn: this.#failed === undefined,
-          killed: signal === "SIGKILL" || signal === "SIGTERM",
-        });
-      });
-    });
   }
 
   /** Has it open the volume, with what the workers before it left; `reach("opened")` tells when it has. */
-  start({ request, legacy, takeOver }: WorkerStart): void {
+  start({ request, legacy, takeOver, volumeUuid }: WorkerStart): void {
     this.targets = request.targets;
     this.settled = !takeOver;
     const { kernel } = legacy;
     this.#devices = kernel?.devices;
+    this.#bring = kernel && sender(kernel.fuseFd);
     // What the worker before this one sent last.
     kernel?.devices.receive();
     this.#handOver.give(
       kernel === undefined
         ? []
         : [
-            [HANDED.fuse, kernel.fuseFd],
+            ...kernel.devices.held,
             [HANDED.memory, kernel.memoryFd],
             [HANDED.keeper, kernel.devices.socketFd],
-            ...kernel.devices.held,
+            // The last one: without it nobody goes on.
+            [HANDED.fuse, kernel.fuseFd],
           ],
     );
     const heartbeatNonce = Buffer.from(legacy.heartbeatNonce).toString("hex");
-    this.#send({ type: "start", request, takeOver, heartbeatNonce });
+    this.#send({ type: "start", request, takeOver, heartbeatNonce, volumeUuid, bringsNotices: true });
   }
 
-  #logLines(stream: NodeJS.ReadableStream | null): void {
+  #logLines(stream: NodeJS.ReadableStream | null | undefined): void {
     let pending = "";
     stream?.setEncoding("utf8").on("data", (chunk: string) => {
       const lines = (pending + chunk).split("\n");
@@ -178,7 +212,10 @@ export class WorkerProcess {
     if (report.type === "answer") {
       this.#answers.get(report.id)?.(report);
       this.#answers.delete(report.id);
-    } else if (report.type === "ended") this.#farewell = { error: report.error, goesOn: false, killed: false };
+    } else if (report.type === "notice") {
+      const { id, message } = report;
+      void this.#bring?.(Buffer.from(message, "base64")).then((result) => this.#send({ type: "noticed", id, result }));
+    } else if (report.type === "ended") this.#expectEnd(report.error);
     else if (report.type === "left") this.#farewell = { error: undefined, goesOn: true, killed: false };
     else if (report.type === "settled") this.settled = true;
     else if (report.type === "failed") this.#failed = new MountError(report.message, report.exitCode);
@@ -186,7 +223,15 @@ export class WorkerProcess {
     else if (report.type === "devices") {
       if (this.#devices?.receive() === true) this.onReleased();
     } else if (report.type === "opened" || report.type === "serving") this.warnings.push(...report.warnings);
+    if (report.type === "opened") this.volumeUuid = report.volumeUuid;
     this.#milestones.get(report.type)?.();
+  }
+
+  /** The mount is gone and its last word said. Nobody waits for a call on a device that hangs, which keeps it from ending. */
+  #expectEnd(error: string | undefined): void {
+    const farewell = { error, goesOn: false, killed: false, unmounted: true } as const;
+    this.#farewell = farewell;
+    void sleep(GONE_MS_MAX, undefined, { ref: false }).then(() => this.#settle(farewell));
   }
 
   #send(order: WorkerOrder): void {
@@ -205,6 +250,15 @@ export class WorkerProcess {
     });
   }
 
+  /** Why its program does not come up, unless it does: then it waits for its orders. */
+  async refusal(waitMs: number): Promise<string | undefined> {
+    // Any worker answers that, were it that it has mounted nothing yet.
+    const answered = this.ask({ type: "status" }).then(() => undefined);
+    const late = sleep(waitMs, `it does not answer within ${waitMs} ms`, { ref: false });
+    const refusal = await Promise.race([answered, late]);
+    return this.#ending === undefined ? refusal : (this.#ending.error ?? "it ended at once");
+  }
+
   serve(): void {
     this.#send({ type: "serve" });
   }
@@ -219,11 +273,6 @@ export class WorkerProcess {
     this.#send({ type: "leave" });
   }
 
-  /** Asks the worker to unmount what it mounted itself and to end. */
-  stop(): void {
-    this.#send({ type: "stop" });
-  }
-
   /** Asks for a report of the volume, for a barrier, or to carry out a verb. */
   ask(question: Question): Promise<Answer> {
     if (!this.#child.connected) return Promise.resolve({ error: "the worker is gone" });
@@ -234,7 +283,9 @@ export class WorkerProcess {
     });
   }
 
-  kill(): void {
+  /** Resolves when it is gone; or after a moment, when it does not end because it is inside a call on a device that hangs. */
+  async kill(): Promise<void> {
     this.#child.kill("SIGKILL");
+    await Promise.race([this.ended, sleep(GONE_MS_MAX, undefined, { ref: false })]);
   }
 }

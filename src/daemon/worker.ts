@@ -3,8 +3,10 @@
 
 import { AssertionError } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
-import { formatUuid } from "../base/uuid.ts";
+import { asError, messageOf, traceOf } from "../base/thrown.ts";
+import { formatUuid, type Uuid } from "../base/uuid.ts";
 import type { Negotiated } from "../fuse/kernel/negotiation.ts";
+import { Notices, type Send } from "../fuse/kernel/notices.ts";
 import { type DeviceService, serveDevice } from "../fuse/kernel/transport.ts";
 import { FileSystem } from "../posix/filesystem.ts";
 import type { Volume } from "../volume/volume.ts";
@@ -37,14 +39,12 @@ export interface HandedOver {
   readonly memoryFd?: number | undefined;
   /** A worker before this one died or left: its mount goes on. */
   readonly takeOver: boolean;
+  /** The volume that it had. */
+  readonly volumeUuid?: Uuid | undefined;
+  /** Brings notices to the kernel behind the /dev/fuse. */
+  readonly sendNotice?: Send | undefined;
   /** That of all workers of the mount (I11). */
   readonly heartbeatNonce?: Uint8Array | undefined;
-}
-
-/** A mount being served, by either transport. */
-interface Service {
-  readonly closed: Promise<void>;
-  unmount(): Promise<void>;
 }
 
 /**
@@ -71,7 +71,7 @@ export class Worker {
   onTargets: (targets: string[]) => void = () => undefined;
   /** Told once that every request is answered which the worker before left unanswered. */
   onSettled: () => void = () => undefined;
-  #service: Service | undefined;
+  readonly #notices: Notices | undefined;
   #device: DeviceService | undefined;
   #leaving = false;
   #metrics: MetricsServer | undefined;
@@ -82,12 +82,14 @@ export class Worker {
   private constructor(
     request: MountRequest,
     fuseFd: number | undefined,
+    sendNotice: Send | undefined,
     memory: SharedMemory | undefined,
     volume: Volume,
   ) {
     this.#request = request;
     this.#memory = memory;
     this.#fuseFd = fuseFd;
+    this.#notices = sendNotice && new Notices(sendNotice);
     this.#volume = volume;
     this.#caretaker = new Caretaker(volume, {
       clock: volume.copies.clock,
@@ -109,14 +111,15 @@ export class Worker {
   /** Opens the volume; throws with one line that names what is wrong. */
   static async open(request: MountRequest, handed: HandedOver): Promise<Worker> {
     limitMemory(MEMORY_BASE_BYTES + 2 * request.options.cacheBytes);
-    const { fuseFd, memoryFd, takeOver, heartbeatNonce } = handed;
+    const { fuseFd, sendNotice, memoryFd, takeOver, volumeUuid, heartbeatNonce } = handed;
     const memory = memoryFd === undefined ? undefined : new SharedMemory(memoryFd, JOURNAL_BYTES);
     const volume = await openVolume(request, {
       journal: memory?.journal ?? new Uint8Array(JOURNAL_BYTES),
       takeOver,
+      volumeUuid,
       ...(heartbeatNonce !== undefined && { heartbeatNonce }),
     });
-    return new Worker(request, fuseFd, memory, volume);
+    return new Worker(request, fuseFd, sendNotice, memory, volume);
   }
 
   get volumeUuid(): string {
@@ -137,7 +140,8 @@ export class Worker {
     const fs = new FileSystem(this.#volume, clock);
     const memory = this.#memory;
     const negotiated = memory?.negotiated;
-    if (negotiated !== undefined) await fs.takeOver();
+    const notices = this.#notices;
+    if (negotiated !== undefined && notices !== undefined) await fs.takeOver((ino) => notices.isHeld(ino));
     this.#tellTargets();
     if (this.#volume.readOnly === undefined) {
       this.#caretaker.start();
@@ -148,16 +152,18 @@ export class Worker {
     const { directory, source } = this.#request;
     const { allowOther, readOnly, vfsWords } = this.#request.options;
     let warnings: string[] = [];
+    let closed: Promise<void>;
     if (this.#fuseFd !== undefined) {
       const agreement = new Agreement(negotiated, memory);
       const service = serveDevice(this.#fuseFd, fs, {
         ...options,
+        ...(notices !== undefined && { notices }),
         negotiated,
         onNegotiated: agreement.reached,
         onSettled: () => this.onSettled(),
       });
       this.#device = service;
-      this.#service = { closed: service.closed, unmount: () => Promise.resolve(service.stop()) };
+      closed = service.closed;
       const agreed = await Promise.race([agreement.made, service.closed]);
       if (agreed !== undefined && negotiated === undefined) warnings = kernelWarnings(agreed);
       if (this.#request.options.warmUp && this.#volume.readOnly === undefined) this.#startWarmUp(service, clock);
@@ -167,11 +173,11 @@ export class Worker {
       const words = [readOnly ? "ro" : "rw", ...vfsWords];
       const mount = { source, directory, options: words, ...(allowOther === undefined ? {} : { allowOther }) };
       const mounted = await nativeTransport.mount(mount, fs, options);
-      this.#service = { closed: mounted.closed, unmount: () => mounted.unmount(true) };
+      closed = mounted.closed;
     }
     // A worker that leaves says so itself; the mount goes on.
     const forever = new Promise<never>(() => undefined);
-    return { ended: this.#service.closed.then(() => (this.#leaving ? forever : this.#finish(fs))), warnings };
+    return { ended: closed.then(() => (this.#leaving ? forever : this.#finish(fs))), warnings };
   }
 
   #startWarmUp({ usedAtMs }: DeviceService, clock: Clock): void {
@@ -194,7 +200,7 @@ export class Worker {
       const { serveMetrics } = await import("./metrics.ts");
       this.#metrics = await serveMetrics(address, () => this.status());
     } catch (error) {
-      console.error(`warning: metrics=${metrics}: ${error instanceof Error ? error.message : String(error)}`);
+      console.error(`warning: metrics=${metrics}: ${messageOf(error)}`);
     }
   }
 
@@ -203,6 +209,8 @@ export class Worker {
     this.#leaving = true;
     this.#warmUp?.close();
     await this.#metrics?.close();
+    // Requests are served until then: the kernel may wait for one before it takes a notice.
+    await this.#notices?.close();
     await this.#device?.stop();
     await this.#device?.session.quiet();
     await this.#stopWalks();
@@ -226,7 +234,7 @@ export class Worker {
       await this.#volume.copies.close();
       return undefined;
     } catch (error) {
-      return `not everything could be made durable: ${error instanceof Error ? error.message : String(error)}`;
+      return `not everything could be made durable: ${messageOf(error)}`;
     }
   }
 
@@ -267,10 +275,6 @@ export class Worker {
     return this.#volume.barrier();
   }
 
-  async stop(): Promise<void> {
-    await this.#service?.unmount();
-  }
-
   /** A request failed with something that is no errno: one that shows a bug of ours stops all writing. */
   requestFault(error: unknown): void {
     if (isBug(error)) this.fault(error);
@@ -280,12 +284,12 @@ export class Worker {
   /** Something went wrong that nobody expected: the state in memory may be wrong, so nothing more is written. */
   fault(error: unknown): void {
     this.#log(error);
-    this.#volume.failWith(error instanceof Error ? error : new Error(String(error)));
+    this.#volume.failWith(asError(error));
   }
 
   #log(error: unknown): void {
     if (++this.#faults > FAULTS_LOGGED_MAX) return;
-    console.error(`fault: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    console.error(`fault: ${traceOf(error)}`);
   }
 }
 

@@ -1,12 +1,12 @@
 // Tells whether the system uses a device or an image right now: mounted, swapped to, or attached to a loop device.
 
 import { readdirSync, readFileSync, type Stats } from "node:fs";
+import { deviceName } from "../base/device-number.ts";
 
 /** How `path` is in use, in words; undefined when it is not. `stat` is that of the file behind it. */
 export function usedBySystem(path: string, stat: Stats): string | undefined {
   if (stat.isBlockDevice()) {
-    const major = Math.floor(stat.rdev / 256) % 4096;
-    const number = `${major}:${stat.rdev % 256}`;
+    const number = deviceName(stat.rdev);
     const mount = lines("/proc/self/mountinfo").find((line) => line.split(" ")[2] === number);
     if (mount !== undefined) return `mounted on ${mount.split(" ")[4]}`;
     if (holders(number).length > 0) return `in use by ${holders(number).join(", ")}`;

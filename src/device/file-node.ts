@@ -12,6 +12,7 @@ import {
   type DeviceReport,
 } from "./device.ts";
 import { Gate } from "./gate.ts";
+import { pastEnd } from "./past-end.ts";
 import { fileExtents, zeroFile } from "./sparse-file.ts";
 import { beginWriteBack, type FileSize, knownSize, punchHole } from "./system-calls.ts";
 
@@ -194,8 +195,7 @@ export class FileNode implements BlockDevice {
 
   #refusePastEnd(operation: DeviceOperation, offsetBytes: number, lengthBytes: number): void {
     if (offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes) return;
-    const detail = `${lengthBytes} bytes reach past the end (${this.sizeBytes})`;
-    throw new DeviceError(this.name, operation, offsetBytes, "EINVAL", detail);
+    throw pastEnd(this, operation, offsetBytes, lengthBytes);
   }
 
   #submit(operation: "read" | "write", position: number, buffers: readonly Uint8Array[], moved: Transferred): void {

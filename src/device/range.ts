@@ -1,8 +1,10 @@
 // A part of a device as a device of its own: one node of one copy. A device can hold nodes of several copies; it is
 // closed when the last of its ranges is.
 
+import { totalBytes } from "../base/total-bytes.ts";
 import { NODE_HEADER_AREA_BYTES } from "../format/geometry.ts";
 import { type BlockDevice, DeviceError, type DeviceReport } from "./device.ts";
+import { pastEnd } from "./past-end.ts";
 
 /** Counts who holds a device, so that several ranges can share it. */
 export class SharedDevice {
@@ -120,17 +122,10 @@ export class Range implements BlockDevice {
   }
 
   #refusal(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): DeviceError | undefined {
-    let lengthBytes = 0;
-    for (const buffer of buffers) lengthBytes += buffer.length;
+    const lengthBytes = totalBytes(buffers);
     if (this.#closed !== undefined)
       return new DeviceError(this.name, operation, offsetBytes, "EBADF", "device is closed");
     if (offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes) return undefined;
-    return new DeviceError(
-      this.name,
-      operation,
-      offsetBytes,
-      "EINVAL",
-      `${lengthBytes} bytes reach past the end (${this.sizeBytes})`,
-    );
+    return pastEnd(this, operation, offsetBytes, lengthBytes);
   }
 }

@@ -1,7 +1,10 @@
 // A linear row of nodes as one device: the second begins where the first ends. One that fails takes its own part along,
 // the others go on.
 
-import { type BlockDevice, DeviceError, type DeviceExtent, type DeviceOperation } from "./device.ts";
+import { settle } from "../base/settle.ts";
+import { totalBytes } from "../base/total-bytes.ts";
+import type { BlockDevice, DeviceExtent, DeviceOperation } from "./device.ts";
+import { pastEnd } from "./past-end.ts";
 import { extentsOf, zeroRange } from "./sparse.ts";
 
 /** One node of a row. */
@@ -102,8 +105,7 @@ export class Row implements BlockDevice {
   }
 
   async #spread(operation: "read" | "write", offsetBytes: number, buffers: readonly Uint8Array[]): Promise<void> {
-    let lengthBytes = 0;
-    for (const buffer of buffers) lengthBytes += buffer.length;
+    const lengthBytes = totalBytes(buffers);
     this.#refusePastEnd(operation, offsetBytes, lengthBytes);
     if (lengthBytes === 0) return;
     let index = this.#nodeAt(offsetBytes);
@@ -147,8 +149,7 @@ export class Row implements BlockDevice {
 
   #refusePastEnd(operation: DeviceOperation, offsetBytes: number, lengthBytes: number): void {
     if (offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes) return;
-    const detail = `${lengthBytes} bytes reach past the end (${this.sizeBytes})`;
-    throw new DeviceError(this.name, operation, offsetBytes, "EINVAL", detail);
+    throw pastEnd(this, operation, offsetBytes, lengthBytes);
   }
 
   /** Binary search: the last node that begins at or before `offsetBytes`. */
@@ -166,9 +167,4 @@ export class Row implements BlockDevice {
 
 function largest(values: readonly (number | undefined)[]): number | undefined {
   return values.reduce((most, value) => (most === undefined || (value ?? 0) > most ? value : most), undefined);
-}
-
-/** Waits for all, then rejects with the first failure: no I/O is left behind a rejected call. */
-async function settle(calls: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(calls)) if (result.status === "rejected") throw result.reason;
 }

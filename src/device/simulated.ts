@@ -2,8 +2,10 @@
 // table, and able to lose whatever was not flushed when the power goes (through its SimulatedDisk).
 
 import type { Clock } from "../base/clock.ts";
+import { totalBytes } from "../base/total-bytes.ts";
 import { type BlockDevice, DeviceError } from "./device.ts";
 import { PagedImage } from "./paged-image.ts";
+import { pastEnd } from "./past-end.ts";
 import { SECTOR_BYTES, type SimulatedDisk, type WriteEvent } from "./simulated-disk.ts";
 import { type Fault, FaultPlan, type FaultyOperation } from "./simulated-faults.ts";
 
@@ -143,10 +145,8 @@ export class SimulatedDevice implements BlockDevice {
     this.bytes[operation] += lengthBytes;
     if (this.#closed)
       return Promise.reject(new DeviceError(this.name, operation, offsetBytes, "EBADF", "device is closed"));
-    if (!(offsetBytes >= 0) || offsetBytes + lengthBytes > this.sizeBytes) {
-      const detail = `${lengthBytes} bytes reach past the end (${this.sizeBytes})`;
-      return Promise.reject(new DeviceError(this.name, operation, offsetBytes, "EINVAL", detail));
-    }
+    if (!(offsetBytes >= 0) || offsetBytes + lengthBytes > this.sizeBytes)
+      return Promise.reject(pastEnd(this, operation, offsetBytes, lengthBytes));
     const effect = this.faults.next(operation, offsetBytes, lengthBytes);
     if (effect?.kind === "late") {
       return effect.until.then(() => {
@@ -169,12 +169,6 @@ export class SimulatedDevice implements BlockDevice {
     const clock = this.#clock;
     return new Promise<void>((resolve) => clock.after(delayMs, resolve)).then(complete);
   }
-}
-
-function totalBytes(buffers: readonly Uint8Array[]): number {
-  let lengthBytes = 0;
-  for (const buffer of buffers) lengthBytes += buffer.length;
-  return lengthBytes;
 }
 
 function flip(bytes: Uint8Array, byte: number, bit: number): void {

@@ -1,8 +1,8 @@
 // The few system calls Node has no function for, through koffi: flock, fallocate, posix_fadvise, sync_file_range, lseek, ioctl, statx. Loaded at the first use, so
 // that programs which open no device do not pay for it.
 
-import { createRequire } from "node:module";
 import { constants, endianness } from "node:os";
+import { type Koffi, loadKoffi, type NativeFunction } from "../base/koffi.ts";
 
 const LITTLE_ENDIAN = endianness() === "LE";
 const LOCK_SH = 1;
@@ -27,14 +27,6 @@ const STATX_NLINK_AT = 16;
 const STATX_SIZE_AT = 40;
 const BLKGETSIZE64 = 0x8008_1272;
 
-interface NativeFunction {
-  (...args: unknown[]): number;
-  async(...args: unknown[]): void;
-}
-interface Koffi {
-  load(path: string | null): { func(declaration: string): NativeFunction };
-  errno(value?: number): number;
-}
 interface SystemCalls {
   readonly koffi: Koffi;
   readonly flock: NativeFunction;
@@ -50,7 +42,7 @@ let loaded: SystemCalls | undefined;
 
 function systemCalls(): SystemCalls {
   if (loaded === undefined) {
-    const koffi = createRequire(import.meta.url)("koffi") as Koffi;
+    const koffi = loadKoffi();
     const libc = koffi.load(null);
     loaded = {
       koffi,

@@ -7,8 +7,6 @@ import { RING_AREA_KIB } from "./geometry.ts";
 export const FREEMAP_LEAF_BYTES = 4096;
 /** KiB covered by one leaf. */
 export const FREEMAP_LEAF_KIB = FREEMAP_LEAF_BYTES * 8;
-/** Aligned 64 KiB pieces in one leaf: two 32-bit words each. */
-export const FREEMAP_LEAF_CHUNKS = FREEMAP_LEAF_KIB / 64;
 
 /** First KiB an allocator may use, and the first it may not use any more. */
 export function usableRange(copyKib: number): readonly [startKib: number, endKib: number] {

@@ -24,7 +24,7 @@ export const RING_AREA_KIB = ROOT_SLOT_KIB * (ROOT_SLOTS + 1);
 export const NONCE_BYTES = 16;
 
 export const COPY_MIN_BYTES = 16 * 1024 * 1024;
-/** Blocks of one copy must be countable in 31 bits per freemap leaf and 48 bits of KiB; 2^41 KiB are 2 PiB. */
+/** 2 PiB: a double holds every byte offset in a copy exactly, and the 48 bits that a blockref has for KiB are enough. */
 export const COPY_MAX_KIB = 2 ** 41;
 
 /** Byte offsets, within a copy of `copyBytes`, of the front and back duplicate of a ring slot. */

@@ -1,7 +1,7 @@
 // A log frame: a piece of the stream of records that goes on from a root. Frames lie one after another in segments of
 // 64 KiB; each names the segment after its own, so a log is a chain that begins at the root. The same bytes are on every
 // copy. What binds a frame: the id of its log (random, in the root), its number, where it lies, and the check of its
-// predecessor; so what an older log left in a segment used again never verifies (RELIABILITY, trap 5).
+// predecessor; so what an older log left in a segment used again never verifies (trap 5).
 // Invariants: I4 (a torn tail ends the log, nothing after it counts), I12.
 
 import { readU48, readU64, writeU48, writeU64 } from "../base/integers.ts";

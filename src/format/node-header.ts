@@ -20,7 +20,7 @@ import { decodeText, encodeText } from "./text.ts";
 
 export const NODE_HEADER_BYTES = 4096;
 export const NODE_HEADER_MAGIC = "H2TSNODE";
-export const NODE_RANGES_MAX = 8;
+const NODE_RANGES_MAX = 8;
 /** Byte offsets of the two places a node header is kept at. */
 export const NODE_HEADER_OFFSETS: readonly number[] = Object.freeze([0, NODE_HEADER_BACKUP_BYTES]);
 export const LABEL_BYTES = 64;

@@ -6,7 +6,7 @@ import { declareStructure, offsetOf } from "./structure.ts";
 
 export const PFS_BYTES = 2048;
 export const PFS_MAGIC = 0x53465048; // "HPFS"
-export const PFS_NAME_BYTES = 64;
+const PFS_NAME_BYTES = 64;
 /** The PFS every volume has, and its key in the super-root tree. */
 export const ROOT_PFS_ID = 1;
 /** The root directory's inode number, the node id FUSE starts from. */

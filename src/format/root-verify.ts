@@ -1,16 +1,14 @@
 // Verifies a root block read from media before anything uses it: the seal first, then every bound (I12). What passes
-// here may be handed to the accessors of root-block.ts without further care; blockrefs are judged where they are followed.
+// here may be handed to the accessors of a root without further care; blockrefs are judged where they are followed.
 
-import { readU64 } from "../base/integers.ts";
 import { equalBytes, isZero, type Uuid } from "../base/uuid.ts";
 import { isCheckType } from "./check.ts";
 import { FORMAT_VERSION } from "./features.ts";
 import { FormatError } from "./format-error.ts";
 import { COPIES_MAX, COPY_MAX_KIB } from "./geometry.ts";
+import { HISTORY_ENTRIES } from "./history-entry.ts";
+import { LAST_SEEN } from "./last-seen.ts";
 import {
-  HISTORY_ENTRIES,
-  HISTORY_ENTRY,
-  LAST_SEEN,
   ROOT_BLOCK,
   ROOT_BYTES,
   ROOT_MAGIC,
@@ -22,20 +20,22 @@ import {
   rootFormatVersion,
   rootInSync,
   rootLabel,
-  rootLastSeen,
   rootMinCopies,
   rootRevalidateCursor,
   rootScrub,
   rootScrubCursor,
-  rootSealMatches,
   rootSequence,
   rootVolumeUuid,
   SEQUENCE_MAX,
 } from "./root-block.ts";
+import { rootHistory } from "./root-history.ts";
+import { rootLastSeen } from "./root-members.ts";
+import { rootSealMatches } from "./root-seal.ts";
+import { SCRUB_RECORD } from "./scrub-record.ts";
 import { firstDirtyReserved, offsetOf } from "./structure.ts";
 
 const LAST_SEEN_AT = offsetOf(ROOT_BLOCK, "lastSeen");
-const HISTORY_AT = offsetOf(ROOT_BLOCK, "history");
+const SCRUB_AT = offsetOf(ROOT_BLOCK, "scrub");
 
 export interface RootPlace {
   readonly volumeUuid: Uuid;
@@ -71,6 +71,8 @@ export function verifyRoot(bytes: Uint8Array, at: RootPlace): void {
   if (rootCopyIndex(v) !== at.copyIndex) refuse(`says copy ${rootCopyIndex(v)}, the node header says ${at.copyIndex}`);
   const dirty = firstDirtyReserved(ROOT_BLOCK, bytes);
   if (dirty !== undefined) refuse(`${dirty} is not zero`);
+  const dirtyScrub = firstDirtyReserved(SCRUB_RECORD, bytes, SCRUB_AT);
+  if (dirtyScrub !== undefined) refuse(`scrub record: ${dirtyScrub} is not zero`);
   try {
     verifyNumbers(v, refuse);
     rootLabel(v, place);
@@ -114,17 +116,20 @@ function verifyLastSeen(
     return;
   }
   if (seen.sequence > SEQUENCE_MAX) refuse(`last seen of copy ${index}: sequence is ${seen.sequence}`);
+  if (seen.issued > SEQUENCE_MAX) refuse(`last seen of copy ${index}: sequence ${seen.issued} was issued`);
+  if (seen.joined > SEQUENCE_MAX) refuse(`last seen of copy ${index}: joined with sequence ${seen.joined}`);
+  if (seen.replaces >= COPIES_MAX) refuse(`last seen of copy ${index}: replaces copy ${seen.replaces}`);
   if (seen.sizeKib > COPY_MAX_KIB) refuse(`last seen of copy ${index}: size is ${seen.sizeKib} KiB`);
 }
 
 function verifyHistory(v: DataView, refuse: (detail: string) => never): void {
   if (isZero(rootEpoch(v))) refuse("epoch is zero");
-  const newest = new Uint8Array(v.buffer, v.byteOffset + HISTORY_AT, 16);
-  if (!equalBytes(newest, rootEpoch(v))) refuse("history does not begin with the present epoch");
-  let above = Number.MAX_SAFE_INTEGER;
+  if (!equalBytes(rootHistory(v, 0).epoch, rootEpoch(v))) refuse("history does not begin with the present epoch");
+  let newest = SEQUENCE_MAX;
   for (let entry = 0; entry < HISTORY_ENTRIES; entry++) {
-    const sequence = readU64(v, HISTORY_AT + entry * HISTORY_ENTRY.sizeBytes + 16);
-    if (sequence > above) refuse(`history entry ${entry} is newer than the one after it`);
-    above = sequence;
+    const { sequence } = rootHistory(v, entry);
+    if (sequence > newest)
+      refuse(`history entry ${entry}: sequence is ${sequence}, where ${newest} is the highest possible`);
+    newest = sequence;
   }
 }

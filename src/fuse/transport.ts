@@ -2,22 +2,6 @@
 
 import type { FileSystemRequests } from "../posix/requests.ts";
 
-/** What a transport can carry beyond the common ground; the mount tests and the README's table follow it. */
-export interface TransportCapabilities {
-  /** Requests carry the caller's uid and gid. */
-  readonly callerIdentity: boolean;
-  /** Nanosecond times, separate atime and mtime. */
-  readonly nanosecondTimes: boolean;
-  /** rename2 flags, fallocate, SEEK_HOLE, copy_file_range, O_TMPFILE. */
-  readonly linuxExtensions: boolean;
-  /** Names that are not UTF-8. */
-  readonly anyNames: boolean;
-  /** An unlinked file that is still open keeps no visible name. */
-  readonly cleanUnlink: boolean;
-  /** The mount outlives the process that serves it. */
-  readonly survivesRestart: boolean;
-}
-
 export interface TransportMount {
   /** As mount(8) shows it. */
   readonly source: string;
@@ -43,7 +27,6 @@ export interface Mounted {
 
 export interface Transport {
   readonly name: "kernel" | "fuse-native";
-  readonly capabilities: TransportCapabilities;
   /** Mounts and serves; resolves when the mount is live. */
   mount(mount: TransportMount, fs: FileSystemRequests, options: ServeOptions): Promise<Mounted>;
 }

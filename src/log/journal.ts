@@ -1,6 +1,6 @@
 // The journal: the stream of records since the newest durable root, in a ring of memory. A record is in it before the
 // operation it describes is answered. The memory may be shared with a process that outlives this one: whoever comes after
-// us then goes on from here, after a look at which root is the newest on media (DESIGN §6, "Restartable").
+// us then goes on from here, after a look at which root is the newest on media.
 // Invariant: I4. Positions count the bytes of the stream from its beginning. Every number in the head is one aligned
 // 8-byte store, so that a process killed between any two of them leaves a head that still tells the truth.
 
@@ -195,6 +195,11 @@ export class Journal {
     this.#head[Head.LANDED] = this.endBytes;
     this.#head[Head.ISSUED] = sequence;
     this.#head[Head.BASE] = sequence;
+  }
+
+  /** Whether a root of this sequence may be the newest durable one, or one sealed after it. */
+  knows(sequence: number): boolean {
+    return sequence !== 0 && (sequence === this.#get(Head.BASE) || sequence === this.#get(Head.SEAL_SEQUENCE));
   }
 
   /**

@@ -12,6 +12,13 @@ const PREPARED_PART = 8;
 /** First KiB on each copy, 0 for none. */
 export type Segment = readonly number[];
 
+/** Places on one copy, side by side, that are being prepared. */
+export interface Unprepared {
+  /** The allocator of that copy. */
+  readonly freemap: Freemap;
+  readonly places: readonly number[];
+}
+
 export class Segments {
   readonly #freemaps: readonly (Freemap | undefined)[];
   /** Per copy: places set aside and in no log now. */
@@ -69,9 +76,11 @@ export class Segments {
 
   /**
    * Spare places of a copy, one after the other on it, for the caller to prepare and to give back by `prepared`, while fewer than
-   * `count` of its spare places are; none when there are none to prepare. Most of what is spare stays.
+   * `count` of its spare places are; undefined when there are none to prepare. Most of what is spare stays.
    */
-  toPrepare(copy: number, count: number): readonly number[] {
+  toPrepare(copy: number, count: number): Unprepared | undefined {
+    const freemap = this.#freemaps[copy];
+    if (freemap === undefined) return undefined;
     const spare = this.#spare[copy] as number[];
     const fresh = this.#fresh[copy] as Set<number>;
     const ready = spare.reduce((sum, kib) => (fresh.has(kib) ? sum : sum + 1), 0);
@@ -87,13 +96,16 @@ export class Segments {
       this.#all[copy]?.delete(kib);
       places.push(kib);
     }
-    return places;
+    return places.length === 0 ? undefined : { freemap, places };
   }
 
   /** Places are ready to be written to: they are taken before all others. */
-  prepared(copy: number, places: readonly number[]): void {
+  prepared({ freemap, places }: Unprepared): void {
+    const { copy } = freemap;
+    // The copy left meanwhile, and another one may have got its index.
+    if (this.#freemaps[copy] !== freemap) return;
     for (const kib of places) {
-      if ((this.#mask & (1 << copy)) === 0) this.#freemaps[copy]?.endReservation(kib, LOG_SEGMENT_KIB, false);
+      if ((this.#mask & (1 << copy)) === 0) freemap.endReservation(kib, LOG_SEGMENT_KIB, false);
       else {
         this.#all[copy]?.add(kib);
         this.#spare[copy]?.push(kib);

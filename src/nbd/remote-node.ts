@@ -2,6 +2,8 @@
 // Requests are cut to what the server takes. Where it works in larger units than bytes, a write of less reads the rest of the
 // units it touches first; h2ts itself writes whole KiB, so a server that wants more than that is refused.
 
+import { settle } from "../base/settle.ts";
+import { totalBytes } from "../base/total-bytes.ts";
 import {
   type BlockDevice,
   DeviceError,
@@ -10,6 +12,7 @@ import {
   type DeviceReport,
 } from "../device/device.ts";
 import { OpenError } from "../device/open-error.ts";
+import { pastEnd } from "../device/past-end.ts";
 import { writeZeros } from "../device/sparse.ts";
 import { readsAsZero } from "./wire/chunk.ts";
 import { TransmissionFlag } from "./wire/constants.ts";
@@ -156,7 +159,7 @@ export class RemoteNode implements BlockDevice {
     const { from, to } = this.#units(offsetBytes, lengthBytes);
     if (to - from !== lengthBytes || !offers(this.link.terms, TransmissionFlag.SEND_WRITE_ZEROES))
       return writeZeros(offsetBytes, lengthBytes, (at, zeros) => this.write(at, [zeros]));
-    await allOf(spans(from, to).map(([at, end]) => this.link.requests.zero(at, end - at, keepRoom)));
+    await settle(spans(from, to).map(([at, end]) => this.link.requests.zero(at, end - at, keepRoom)));
   }
 
   async extents(offsetBytes: number, lengthBytes: number, countMax: number): Promise<DeviceExtent[]> {
@@ -164,8 +167,7 @@ export class RemoteNode implements BlockDevice {
     if (refusal !== undefined) throw refusal;
     const { from, to } = this.#units(offsetBytes, lengthBytes);
     const [span] = spans(from, to);
-    const found = span && (await this.link.requests.extents(span[0], span[1] - span[0]));
-    if (found === undefined) return [{ lengthBytes, isHole: false }];
+    const found = span === undefined ? [] : await this.link.requests.extents(span[0], span[1] - span[0]);
     const extents: DeviceExtent[] = [];
     let at = from;
     for (const extent of found.slice(0, countMax)) {
@@ -175,7 +177,8 @@ export class RemoteNode implements BlockDevice {
       at += extent.lengthBytes;
       if (start < end) extents.push({ lengthBytes: end - start, isHole: readsAsZero(extent.flags) });
     }
-    return extents;
+    // What nothing is told of is data.
+    return extents.length > 0 ? extents : [{ lengthBytes, isHole: false }];
   }
 
   /** Waits for what is under way. Closing twice is closing once. */
@@ -205,7 +208,7 @@ export class RemoteNode implements BlockDevice {
       const lengthBytes = Math.min(this.#requestBytes, to - at);
       calls.push(request(at, lengthBytes, slicesOf(buffers, at - from, at - from + lengthBytes)));
     }
-    await allOf(calls);
+    await settle(calls);
   }
 
   #refusal(operation: DeviceOperation, offsetBytes: number, lengthBytes: number): DeviceError | undefined {
@@ -214,7 +217,7 @@ export class RemoteNode implements BlockDevice {
     if (this.#closed !== undefined) return refuse("EBADF", "device is closed");
     if ((operation === "write" || operation === "zero") && !this.#writable) return refuse("EROFS", "opened read-only");
     if (offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes) return undefined;
-    return refuse("EINVAL", `${lengthBytes} bytes reach past the end (${this.sizeBytes})`);
+    return pastEnd(this, operation, offsetBytes, lengthBytes);
   }
 }
 
@@ -223,15 +226,4 @@ function spans(from: number, to: number): [from: number, to: number][] {
   const pieces: [number, number][] = [];
   for (let at = from; at < to; at += SPAN_BYTES) pieces.push([at, Math.min(to, at + SPAN_BYTES)]);
   return pieces;
-}
-
-/** Waits for all, then rejects with the first failure. */
-async function allOf(calls: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(calls)) if (result.status === "rejected") throw result.reason;
-}
-
-function totalBytes(buffers: readonly Uint8Array[]): number {
-  let lengthBytes = 0;
-  for (const buffer of buffers) lengthBytes += buffer.length;
-  return lengthBytes;
 }

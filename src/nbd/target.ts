@@ -10,8 +10,7 @@
 
 import { resolve } from "node:path";
 import { OpenError } from "../device/open-error.ts";
-
-export const NBD_PORT = 10809;
+import { NBD_PORT, TEXT_MAX_BYTES } from "./wire/constants.ts";
 
 export type RemoteAddress = { readonly host: string; readonly port: number } | { readonly socketPath: string };
 
@@ -130,13 +129,10 @@ export function parseRemoteTarget(text: string): RemoteTarget {
         }
       : undefined,
   };
-  if (Buffer.byteLength(target.exportName) > EXPORT_NAME_MAX)
-    refuse(`the name of its export is longer than ${EXPORT_NAME_MAX} bytes`);
+  if (Buffer.byteLength(target.exportName) > TEXT_MAX_BYTES)
+    refuse(`the name of its export is longer than ${TEXT_MAX_BYTES} bytes`);
   return { ...target, text: formatTarget(target) };
 }
-
-/** The longest string of the protocol. */
-const EXPORT_NAME_MAX = 4096;
 
 function parseHost(text: string, refuse: (detail: string) => never): RemoteAddress {
   const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([^\s:[\]/?#@]+))(?::(\d{1,5}))?$/.exec(text);

@@ -1,5 +1,6 @@
 // The property copies=K of files and directories, seen as an extended attribute that every one of them has: on how many
 // copies the data of files is written from now on. New files and directories take it over from the directory they are made in.
+// A volume may come to have fewer copies than that, and more again: until then it means all.
 
 import { FsError } from "../base/errno.ts";
 import { RoCompat } from "../format/features.ts";
@@ -17,11 +18,18 @@ export function copiesValue(inode: Block): Uint8Array {
   return Buffer.from(copies === 0 ? ALL : String(copies), "latin1");
 }
 
-/** Sets the property of a writable inode; undefined for all copies. EINVAL when the volume has not so many. */
+/**
+ * Refuses a value that asks for more copies than the volume has: EINVAL. For the request, not for the operation: a log may be
+ * replayed on a root from before a copy came.
+ */
+export function checkCopies({ copyCount }: PfsState, value: Uint8Array): void {
+  const copies = parse(value);
+  if (copies > copyCount) throw new FsError("EINVAL", `copies=${copies}, but the volume has ${copyCount}`);
+}
+
+/** Sets the property of a writable inode; undefined for all copies. */
 export function setCopies(state: PfsState, inode: Block, value: Uint8Array | undefined): void {
   const copies = value === undefined ? 0 : parse(value);
-  const { copyCount } = state;
-  if (copies > copyCount) throw new FsError("EINVAL", `copies=${copies}, but the volume has ${copyCount}`);
   if (copies > 0) state.requireToWrite(RoCompat.NARROW_DATA);
   setInodeCopies(inode.view, copies);
 }

@@ -1,5 +1,5 @@
 // Operations on the content of files: write, extend, punch; and the change of size that setattr asks for.
-// Each touches a bounded number of blocks: what is larger goes on in further records (DESIGN §6).
+// Each touches a bounded number of blocks: what is larger goes on in further records.
 
 import { FsError } from "../base/errno.ts";
 import { alignDown } from "../base/integers.ts";
@@ -54,8 +54,11 @@ export function write(state: PfsState, operation: WriteOperation): OperationResu
   const offset = operation.append ? inodeSize(inode.view) : operation.offset;
   if (data.length === 0) return { writtenBytes: 0 };
   writeBytes(state.store, inode, offset, data);
-  clearPrivileges(state.store, inode, operation.killPrivileges);
-  if (time !== undefined) touchContent(inode, time);
+  // What is written back now was written before: capabilities given to the file since then are not those it had.
+  if (time !== undefined) {
+    clearPrivileges(state.store, inode, operation.killPrivileges);
+    touchContent(inode, time);
+  }
   return { writtenBytes: data.length };
 }
 

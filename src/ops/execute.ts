@@ -8,7 +8,7 @@ import { setAttributes } from "./attributes.ts";
 import { extend, punch, write } from "./data.ts";
 import { create, link, makeRoot, removeDirectory, unlink } from "./names.ts";
 import { NO_RESULT, type Operation, type OperationResult } from "./operation.ts";
-import { release } from "./release.ts";
+import { release, trim } from "./release.ts";
 import { repair } from "./repair.ts";
 import { rename } from "./rename.ts";
 import { removeXattr, setXattr } from "./xattrs.ts";
@@ -41,6 +41,8 @@ export function execute(state: PfsState, operation: Operation): OperationResult 
       return removeXattr(state, operation);
     case "release":
       return release(state, operation);
+    case "trim":
+      return trim(state, operation);
     case "repair":
       repair(state, operation.action);
       return NO_RESULT;

@@ -138,12 +138,15 @@ export class FileData {
     this.#fill(block, at, key, sizeBytes, sources);
   }
 
-  /** Puts a new block in the place of the one at `key`, which it may exceed or fall short of. */
-  replace(key: number, sizeBytes: number, sources: readonly Source[]): void {
+  /**
+   * Puts a new block in the place of the one at `key`, which it may exceed or fall short of. False when space was so scarce that it
+   * became several, with holes where the sources have nothing.
+   */
+  replace(key: number, sizeBytes: number, sources: readonly Source[]): boolean {
     const { block, at } = this.#found(treeEdit(this.store, this.root, key), key);
     this.#use(-refSizeBytes(block.view, at));
     this.store.release(block, at);
-    this.#fill(block, at, key, sizeBytes, sources);
+    return this.#fill(block, at, key, sizeBytes, sources);
   }
 
   /** A whole window at once, written early: into the place of `old`, if a block begins there. */
@@ -184,17 +187,19 @@ export class FileData {
     }
   }
 
-  #fill(block: Block, at: number, key: number, sizeBytes: number, sources: readonly Source[]): void {
+  /** False when there was no room for it in one block. */
+  #fill(block: Block, at: number, key: number, sizeBytes: number, sources: readonly Source[]): boolean {
     let created: Block;
     try {
       created = this.store.create(block, at, RefType.DATA, sizeBytes, this.#placement);
     } catch (error) {
       if (!(error instanceof NoSpace) || sizeBytes <= SCARCE_BLOCK_BYTES) throw error;
       this.#insertHalves(key, sizeBytes, sources);
-      return;
+      return false;
     }
     this.#use(sizeBytes);
     for (const source of sources) copyOverlap(created.bytes, key, source);
+    return true;
   }
 
   /** No room for one block in the place of the ref at `key`: two of half the size, where there is data for them. */

@@ -48,7 +48,7 @@ import {
 import { writeSymlinkTarget } from "./data.ts";
 
 /** Names one inode may have. A directory's count includes its subdirectories' "..", so it bounds those too. */
-export const LINK_MAX = 0x7fff_ffff;
+const LINK_MAX = 0x7fff_ffff;
 
 /** The directory, writable, as one that may take or lose a name: ENOTDIR, or ENOENT when it was removed itself. */
 export function editParent(state: PfsState, ino: number): Block {

@@ -89,7 +89,7 @@ export interface SetAttributesOperation {
   readonly time: Timespec;
 }
 
-/** Writes `data` (at most 1 MiB) at `offset`, or at the end of the file. */
+/** Writes `data` (at most 1 MiB) at `offset`; with `append`, which only logs of earlier versions have, at the end of the file. */
 export interface WriteOperation {
   readonly op: "write";
   readonly ino: number;
@@ -138,9 +138,18 @@ export interface RemoveXattrOperation {
   readonly time: Timespec;
 }
 
-/** One bounded step of removing an inode without names, or of freeing blocks past the end of a truncated file. */
+/**
+ * One bounded step of removing an inode without names that nobody uses, or of freeing blocks past the end of a truncated file
+ * with names: what a mark in the orphan tree asks for after a crash.
+ */
 export interface ReleaseOperation {
   readonly op: "release";
+  readonly ino: number;
+}
+
+/** One bounded step of freeing blocks past the end of a truncated file, whether it has names or is only open. */
+export interface TrimOperation {
+  readonly op: "trim";
   readonly ino: number;
 }
 
@@ -158,6 +167,7 @@ export type Operation =
   | SetXattrOperation
   | RemoveXattrOperation
   | ReleaseOperation
+  | TrimOperation
   | RepairOperation;
 
 /** What stat tells of an inode. */
@@ -187,7 +197,7 @@ export interface OperationResult {
   readonly writtenBytes?: number;
   /** An inode that has no name left: to be released once nobody uses it. */
   readonly orphan?: number;
-  /** An inode whose blocks past its size, or all of it, still have to be released: a `release` should follow. */
+  /** An inode that one step was not enough for: of a `release` another one should follow, of everything else a `trim`. */
   readonly unfinished?: number;
   /** Where a punch has to go on; absent when it is finished. */
   readonly resumeAt?: number;
@@ -201,6 +211,7 @@ export function givesSpaceBack(operation: Operation): boolean {
     case "unlink":
     case "rmdir":
     case "release":
+    case "trim":
     case "punch":
     case "removexattr":
     case "repair":
@@ -212,7 +223,7 @@ export function givesSpaceBack(operation: Operation): boolean {
   }
 }
 
-/** The inode still has blocks past its size: the release steps go first, then the operation is tried again. */
+/** The inode still has blocks past its size: trimming goes first, then the operation is tried again. */
 export class TrimPendingError extends FsError {
   readonly ino: number;
 

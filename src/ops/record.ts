@@ -1,6 +1,6 @@
-// Described operations as bytes, for the log and the journal, and back. One table says which fields each kind has; the
-// place of a field in the table is its place in the record. The content of a write is left out where a whole block of it went to its
-// own new place on every copy already: the record names that block then.
+// Described operations as bytes, for the log and the journal, and back. record-kinds.ts says which fields each kind has.
+// The content of a write is left out where a whole block of it went to its own new place on every copy already: the record names
+// that block then.
 // Invariants: I4 (what was read back is the operation that was carried out, all inputs included), I12.
 
 import { assert } from "../base/assert.ts";
@@ -9,135 +9,11 @@ import { CHECK_BYTES_MAX } from "../format/check.ts";
 import { COPIES_MAX, DATA_WINDOW_BYTES } from "../format/geometry.ts";
 import type { EarlyBlock } from "../tree/early-block.ts";
 import type { Operation, OperationResult } from "./operation.ts";
+import { RECORD_KINDS, type RecordFieldType, RESULT_KIND } from "./record-kinds.ts";
 
-type FieldType = "number" | "boolean" | "bytes" | "latin1" | "time";
-type FieldSpec = readonly [name: string, type: FieldType, presence?: "optional"];
-
-const CREATE: readonly FieldSpec[] = [
-  ["parent", "number"],
-  ["name", "bytes", "optional"],
-  ["ino", "number"],
-  ["mode", "number"],
-  ["umask", "number"],
-  ["uid", "number"],
-  ["gid", "number"],
-  ["rdevMajor", "number"],
-  ["rdevMinor", "number"],
-  ["target", "bytes", "optional"],
-  ["time", "time"],
-];
-
-/** Position is the kind's number in a record: only ever append; the last of an operation is the one written. `repair` is fsck's own and never logged. */
-const KINDS: readonly (readonly [op: Operation["op"], fields: readonly FieldSpec[]])[] = [
-  ["create", CREATE],
-  [
-    "link",
-    [
-      ["ino", "number"],
-      ["parent", "number"],
-      ["name", "bytes"],
-      ["time", "time"],
-    ],
-  ],
-  [
-    "unlink",
-    [
-      ["parent", "number"],
-      ["name", "bytes"],
-      ["time", "time"],
-    ],
-  ],
-  [
-    "rmdir",
-    [
-      ["parent", "number"],
-      ["name", "bytes"],
-      ["time", "time"],
-    ],
-  ],
-  [
-    "rename",
-    [
-      ["parent", "number"],
-      ["name", "bytes"],
-      ["newParent", "number"],
-      ["newName", "bytes"],
-      ["replace", "boolean"],
-      ["exchange", "boolean"],
-      ["time", "time"],
-    ],
-  ],
-  [
-    "setattr",
-    [
-      ["ino", "number"],
-      ["mode", "number", "optional"],
-      ["uid", "number", "optional"],
-      ["gid", "number", "optional"],
-      ["size", "number", "optional"],
-      ["atime", "time", "optional"],
-      ["mtime", "time", "optional"],
-      ["ctime", "time", "optional"],
-      ["killPrivileges", "boolean"],
-      ["time", "time"],
-    ],
-  ],
-  [
-    "write",
-    [
-      ["ino", "number"],
-      ["offset", "number"],
-      ["append", "boolean"],
-      ["killPrivileges", "boolean"],
-      ["time", "time", "optional"],
-    ],
-  ],
-  [
-    "extend",
-    [
-      ["ino", "number"],
-      ["size", "number"],
-      ["time", "time"],
-    ],
-  ],
-  [
-    "punch",
-    [
-      ["ino", "number"],
-      ["offset", "number"],
-      ["end", "number"],
-      ["time", "time"],
-    ],
-  ],
-  [
-    "setxattr",
-    [
-      ["ino", "number"],
-      ["name", "latin1"],
-      ["value", "bytes"],
-      ["create", "boolean"],
-      ["replace", "boolean"],
-      ["killSgid", "boolean"],
-      ["time", "time"],
-    ],
-  ],
-  [
-    "removexattr",
-    [
-      ["ino", "number"],
-      ["name", "latin1"],
-      ["time", "time"],
-    ],
-  ],
-  ["release", [["ino", "number"]]],
-  ["create", [...CREATE, ["generation", "number", "optional"]]],
-];
-
-const NUMBER_OF = new Map(KINDS.map(([op], number) => [op, number]));
+const NUMBER_OF = new Map(RECORD_KINDS.map(([op], number) => [op, number]));
 /** Length (u32), kind (u8), number of early blocks (u8), request (f64). */
 const HEAD_BYTES = 14;
-/** Kind of a record that holds a result. */
-const RESULT_KIND = 255;
 const WRITE_BYTES_MAX = 1024 * 1024;
 
 /** A record read back: an operation, or what one gave whose answer may be owed still. */
@@ -165,7 +41,7 @@ export class Recorder {
     assert(kind !== undefined, `operation ${operation.op} can't be logged`);
     this.#at = HEAD_BYTES;
     const values = operation as unknown as Record<string, unknown>;
-    for (const [name, type, presence] of (KINDS[kind] as (typeof KINDS)[number])[1]) {
+    for (const [name, type, presence] of (RECORD_KINDS[kind] as (typeof RECORD_KINDS)[number])[1]) {
       const value = values[name];
       if (presence === "optional") this.#u8(value === undefined ? 0 : 1);
       if (value !== undefined) this.#field(type, value);
@@ -217,7 +93,9 @@ export class Recorder {
     this.#view.setUint8(at, value);
   }
 
+  /** What can't be read back must not be acknowledged: any other number would cost the whole log. */
   #f64(value: number): void {
+    assert(Number.isSafeInteger(value), `${value} can't be logged`);
     const at = this.#room(8);
     this.#view.setFloat64(at, value, true);
   }
@@ -228,7 +106,7 @@ export class Recorder {
     this.#bytes.set(value, at + 4);
   }
 
-  #field(type: FieldType, value: unknown): void {
+  #field(type: RecordFieldType, value: unknown): void {
     switch (type) {
       case "number":
         return this.#f64(value as number);
@@ -310,7 +188,7 @@ class Reader {
   }
 
   #operation(number: number, earlyCount: number): Pick<Recorded, "operation" | "early"> {
-    const kind = KINDS[number];
+    const kind = RECORD_KINDS[number];
     if (kind === undefined) throw nonsense();
     const [op, fields] = kind;
     const values: Record<string, unknown> = { op };
@@ -357,7 +235,7 @@ class Reader {
     return this.#bytes.slice(at, at + length);
   }
 
-  #field(type: FieldType): unknown {
+  #field(type: RecordFieldType): unknown {
     switch (type) {
       case "number":
         return this.#number();

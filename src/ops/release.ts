@@ -1,5 +1,6 @@
 // One bounded step of giving back what an inode without names, or a truncated file, still holds. The mark in the orphan
 // tree stays until the last step, so a crash between two of them loses nothing: mount goes on where it stopped.
+// That an inode without names may go only the caller of `release` knows: a program may have it open.
 
 import { FsError } from "../base/errno.ts";
 import { InodeFlag, inodeFlags, inodeMode, inodeNlink, inodeSize, setInodeFlags } from "../format/inode.ts";
@@ -10,7 +11,7 @@ import { entriesRoot } from "./directories.ts";
 import { FileData } from "./file-data.ts";
 import { editInode, findInode, removeInode, unmarkOrphan } from "./inodes.ts";
 import { isDirectory } from "./mode.ts";
-import { NO_RESULT, type OperationResult, type ReleaseOperation } from "./operation.ts";
+import { NO_RESULT, type OperationResult, type ReleaseOperation, type TrimOperation } from "./operation.ts";
 import { releaseXattrs } from "./xattr-block.ts";
 
 export function release(state: PfsState, operation: ReleaseOperation): OperationResult {
@@ -20,12 +21,15 @@ export function release(state: PfsState, operation: ReleaseOperation): Operation
     unmarkOrphan(state, ino);
     return NO_RESULT;
   }
-  const orphan = inodeNlink(found.view) === 0;
-  if (!orphan && (inodeFlags(found.view) & InodeFlag.TRIM) === 0) {
-    unmarkOrphan(state, ino);
-    return NO_RESULT;
-  }
-  return orphan ? removeStep(state, ino) : trimStep(state, ino);
+  return inodeNlink(found.view) === 0 ? removeStep(state, ino) : trim(state, { op: "trim", ino });
+}
+
+export function trim(state: PfsState, { ino }: TrimOperation): OperationResult {
+  const found = findInode(state, ino);
+  if (found !== undefined && (inodeFlags(found.view) & InodeFlag.TRIM) !== 0) return trimStep(state, ino);
+  // Without names it stays marked until it is removed.
+  if (found === undefined || inodeNlink(found.view) > 0) unmarkOrphan(state, ino);
+  return NO_RESULT;
 }
 
 function removeStep(state: PfsState, ino: number): OperationResult {
@@ -50,6 +54,6 @@ function trimStep(state: PfsState, ino: number): OperationResult {
   const { view } = inode;
   if (new FileData(state.store, inode).removeLast(inodeSize(view), RELEASE_MAX_BLOCKS)) return { unfinished: ino };
   setInodeFlags(view, inodeFlags(view) & ~InodeFlag.TRIM);
-  unmarkOrphan(state, ino);
+  if (inodeNlink(view) > 0) unmarkOrphan(state, ino);
   return NO_RESULT;
 }

@@ -36,7 +36,7 @@ export function writeWindow(data: FileData, write: WindowWrite): void {
     return;
   }
   const kept: Extent[] = [];
-  let split = false;
+  let rearranged = false;
   for (const extent of extents) {
     const { key, end, sizeBytes } = extent;
     if (end <= from || key >= to) {
@@ -44,32 +44,31 @@ export function writeWindow(data: FileData, write: WindowWrite): void {
     } else if (key >= from && (end <= to || to >= oldSize)) {
       // Nothing of its content is left: no reason to read it.
       if (key === from && end >= to && blockSizeFor(to - key) === sizeBytes) {
-        rewrite(data, extent, source);
+        rearranged = rewrite(data, extent, source) || rearranged;
         kept.push(extent);
       } else {
         data.remove(key);
       }
     } else {
-      split = change(data, extent, write) || split;
+      rearranged = change(data, extent, write) || rearranged;
       kept.push(extent);
     }
   }
-  extents = split ? data.window(window) : kept;
+  extents = rearranged ? data.window(window) : kept;
   fillGaps(data, extents, write, window, windowEnd);
 }
 
-function rewrite(data: FileData, extent: Extent, source: Source): void {
+/** Writes a block whole; true when it became several. */
+function rewrite(data: FileData, extent: Extent, source: Source): boolean {
   const { key, sizeBytes, fresh } = extent;
-  if (!fresh) {
-    data.replace(key, sizeBytes, [source]);
-    return;
-  }
+  if (!fresh) return !data.replace(key, sizeBytes, [source]);
   const { bytes } = data.edit(key);
   bytes.set(source.bytes);
   bytes.fill(0, source.bytes.length);
+  return false;
 }
 
-/** Changes a part of a block; true when it was split. */
+/** Changes a part of a block; true when it became several. */
 function change(data: FileData, extent: Extent, write: WindowWrite): boolean {
   const { source } = write;
   const { key, end, sizeBytes } = extent;
@@ -82,8 +81,7 @@ function change(data: FileData, extent: Extent, write: WindowWrite): boolean {
   }
   const old = { bytes: data.bytes(key), at: key };
   if (sizeBytes < SPLIT_MIN_BYTES || to - from > Math.min(SMALL_CHANGE_MAX_BYTES, sizeBytes / 4)) {
-    data.replace(key, sizeBytes, [old, source]);
-    return false;
+    return !data.replace(key, sizeBytes, [old, source]);
   }
   data.replace(key, PAGE_BYTES, [old, source]);
   for (let page = key + PAGE_BYTES; page < Math.min(end, write.newSize); page += PAGE_BYTES) {
@@ -137,10 +135,10 @@ function grow(data: FileData, write: WindowWrite, previous: Extent, to: number, 
   const grown = blockSizeFor(to - key);
   if (key % grown !== 0 || key + grown > high) return false;
   if (!fresh && sizeBytes > CLEAN_GROWTH_MAX_BYTES) return false;
-  data.replace(key, grown, [{ bytes: data.bytes(key), at: key }, write.source]);
+  const whole = data.replace(key, grown, [{ bytes: data.bytes(key), at: key }, write.source]);
   const full = grown === DATA_WINDOW_BYTES && to === key + grown;
   // Under scarcity it may have become several blocks; those wait for the commit.
-  if (full && write.streaming && data.window(key).length === 1) data.writeEarly(key);
+  if (full && write.streaming && whole) data.writeEarly(key);
   return true;
 }
 
@@ -148,7 +146,7 @@ function grow(data: FileData, write: WindowWrite, previous: Extent, to: number, 
  * Puts aligned power-of-two blocks over [from, end) of a hole that ends at `high`, the largest that fit; what remains
  * before the end of the file (`toEnd`) goes into one block, rounded up.
  */
-export function cover(
+function cover(
   data: FileData,
   from: number,
   end: number,

@@ -20,7 +20,7 @@ const VALUE_BYTES = offsetOf(XATTR_ENTRY, "valueBytes");
 /** Values by full name (latin1). Decoded values are views of the block. */
 export type XattrMap = Map<string, Uint8Array>;
 
-export function hasXattrs(inode: Block): boolean {
+function hasXattrs(inode: Block): boolean {
   return refType(inode.view, INODE_XATTRS_OFFSET) !== RefType.EMPTY;
 }
 

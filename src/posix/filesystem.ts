@@ -4,10 +4,11 @@
 
 import { type Clock, SystemClock, type Timespec } from "../base/clock.ts";
 import { FsError } from "../base/errno.ts";
+import { after, type Eventually } from "../base/eventually.ts";
 import { KIB, NAME_MAX_BYTES } from "../format/geometry.ts";
 import { inodeMode, inodeNlink, inodeUid } from "../format/inode.ts";
 import { pfsNextIno } from "../format/pfs.ts";
-import { COPIES_XATTR, copiesValue } from "../ops/copies-property.ts";
+import { checkCopies, COPIES_XATTR, copiesValue } from "../ops/copies-property.ts";
 import { attributesOf, inodeOf, pendingReleases } from "../ops/inodes.ts";
 import { Mode, isDirectory, isFileType, isSymlink } from "../ops/mode.ts";
 import { type CreateOperation, type Operation, type OperationResult, TrimPendingError } from "../ops/operation.ts";
@@ -15,9 +16,8 @@ import { readXattrs } from "../ops/xattr-block.ts";
 import { checkXattrName } from "../ops/xattrs.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { Volume } from "../volume/volume.ts";
-import { after } from "./eventually.ts";
 import { listDirectory, lookupName } from "./listing.ts";
-import { Lookups } from "./lookups.ts";
+import { Lookups, type Use } from "./lookups.ts";
 import { type RangeContext, copyRange, fallocate } from "./ranges.ts";
 import { joined, prefetch, readFile, readTarget, seekFile } from "./reading.ts";
 import { Releases } from "./releases.ts";
@@ -27,7 +27,6 @@ import {
   type AttributesWanted,
   type Caller,
   type DirectoryEntry,
-  type Eventually,
   type FileSystemRequests,
   type FileSystemStatistics,
   type ReadResult,
@@ -56,6 +55,8 @@ export class FileSystem implements FileSystemRequests {
   readonly #streams = new ReadStreams();
   readonly #ranges: RangeContext;
   #nextIno: number | undefined;
+  /** Whether the kernel holds an inode that a process before us may have given it. */
+  #isHeld: (ino: number) => Promise<boolean> = () => Promise.resolve(true);
 
   constructor(volume: FileSystemVolume, clock: Clock = new SystemClock()) {
     this.#volume = volume;
@@ -70,10 +71,11 @@ export class FileSystem implements FileSystemRequests {
   }
 
   /**
-   * For a mount that goes on after its process died: what the kernel was given before is not known. Inodes without names stay
-   * until it gives them back, or until the mount ends.
+   * For a mount that goes on after its process died: what the kernel was given before is not known, so it is asked by `isHeld`
+   * whether an inode without names may go.
    */
-  async takeOver(): Promise<void> {
+  async takeOver(isHeld: (ino: number) => Promise<boolean>): Promise<void> {
+    this.#isHeld = isHeld;
     this.#lookups.takeOver(await this.#view((state) => pfsNextIno(state.pfs().view)));
     for (let from = 0; ; ) {
       const pending = await this.#view((state) =>
@@ -81,8 +83,8 @@ export class FileSystem implements FileSystemRequests {
       );
       if (pending.length === 0) return;
       for (const { ino, named } of pending) {
-        if (named) this.#releases.releaseInBackground(ino);
-        else this.#lookups.orphan(ino);
+        if (named) this.#releases.inBackground("trim", ino);
+        else this.#letGo(ino, this.#lookups.orphan(ino));
         from = ino + 1;
       }
     }
@@ -90,7 +92,7 @@ export class FileSystem implements FileSystemRequests {
 
   /** Releases what unlinked files still hold, whoever had them open. The volume is closed by its owner afterwards. */
   async close(): Promise<void> {
-    for (const ino of this.#lookups.takeOrphans()) this.#releases.releaseInBackground(ino);
+    for (const ino of this.#lookups.takeOrphans()) this.#releases.inBackground("release", ino);
     await this.settled();
   }
 
@@ -115,7 +117,7 @@ export class FileSystem implements FileSystemRequests {
     const conclude = (result: OperationResult): OperationResult => this.#afterwards(result);
     const retry = (error: unknown): Eventually<OperationResult> => {
       if (!(error instanceof TrimPendingError)) throw error;
-      return after(this.#releases.release(error.ino), () => this.#apply(operation, caller));
+      return after(this.#releases.run("trim", error.ino), () => this.#apply(operation, caller));
     };
     let result: Eventually<OperationResult>;
     try {
@@ -128,8 +130,9 @@ export class FileSystem implements FileSystemRequests {
 
   #afterwards(result: OperationResult): OperationResult {
     const { orphan, unfinished } = result;
-    if (orphan !== undefined && this.#lookups.orphan(orphan)) this.#releases.releaseInBackground(orphan);
-    if (unfinished !== undefined) this.#releases.releaseInBackground(unfinished);
+    if (orphan !== undefined) this.#letGo(orphan, this.#lookups.orphan(orphan));
+    // Whoever has it open goes on, with or without a name.
+    if (unfinished !== undefined) this.#releases.inBackground("trim", unfinished);
     return result;
   }
 
@@ -161,7 +164,16 @@ export class FileSystem implements FileSystemRequests {
   }
 
   forget(ino: number, count: number): void {
-    if (this.#lookups.subtract(ino, count)) this.#releases.releaseInBackground(ino);
+    this.#letGo(ino, this.#lookups.subtract(ino, count));
+  }
+
+  /** Removes an inode that is not used any more. */
+  #letGo(ino: number, use: Use): void {
+    if (use === "unused") this.#releases.inBackground("release", ino);
+    if (use !== "unknown") return;
+    void this.#isHeld(ino).then((isHeld) => {
+      if (!isHeld && this.#lookups.notHeld(ino)) this.#releases.inBackground("release", ino);
+    });
   }
 
   makeNode(
@@ -311,12 +323,11 @@ export class FileSystem implements FileSystemRequests {
     ino: number,
     offset: number,
     data: Uint8Array,
-    options: { append?: boolean; killPrivileges?: boolean; cached?: boolean; caller?: Caller },
+    options: { killPrivileges?: boolean; cached?: boolean },
   ): Eventually<number> {
-    const { append = false, killPrivileges = false, cached = false, caller } = options;
-    const operation = { op: "write", ino, offset, data, append, killPrivileges } as const;
-    // Only appending twice would show.
-    const result = this.#apply(cached ? operation : { ...operation, time: this.#now() }, append ? caller : undefined);
+    const { killPrivileges = false, cached = false } = options;
+    const operation = { op: "write", ino, offset, data, append: false, killPrivileges } as const;
+    const result = this.#apply(cached ? operation : { ...operation, time: this.#now() });
     return after(result, (written) => written.writtenBytes ?? 0);
   }
 
@@ -384,12 +395,11 @@ export class FileSystem implements FileSystemRequests {
     caller: Caller,
     killSgid: boolean,
   ): Eventually<void> {
-    this.#requireTrust(name, caller);
     const create = (flags & XattrFlag.CREATE) !== 0;
     const replace = (flags & XattrFlag.REPLACE) !== 0;
     if (create && replace) throw new FsError("EINVAL", "CREATE with REPLACE");
     const operation = { op: "setxattr", ino, name, value, create, replace, killSgid, time: this.#now() } as const;
-    const allowed = this.#requireOwner(ino, name, caller);
+    const allowed = this.#allow(ino, name, caller, value);
     return after(
       after(allowed, () => this.#apply(operation, caller)),
       () => undefined,
@@ -397,28 +407,22 @@ export class FileSystem implements FileSystemRequests {
   }
 
   removeXattr(ino: number, name: string, caller: Caller): Eventually<void> {
-    this.#requireTrust(name, caller);
     const operation = { op: "removexattr", ino, name, time: this.#now() } as const;
-    const allowed = this.#requireOwner(ino, name, caller);
+    const allowed = this.#allow(ino, name, caller);
     return after(
       after(allowed, () => this.#apply(operation, caller)),
       () => undefined,
     );
   }
 
-  #requireTrust(name: string, caller: Caller): void {
-    if (name.startsWith("trusted.") && caller.uid !== 0) throw new FsError("EPERM", "trusted attributes are root's");
-  }
-
-  /** Who may write to a file may not decide for its owner how safe it is. */
-  #requireOwner(ino: number, name: string, caller: Caller): Eventually<void> {
-    if (name !== COPIES_XATTR || caller.uid === 0) return;
-    return after(
-      this.#view((state) => inodeUid(inodeOf(state, ino).view)),
-      (owner) => {
-        if (owner !== caller.uid) throw new FsError("EPERM", "only the owner sets copies");
-      },
-    );
+  /** Who may write to a file may not decide for its owner how safe it is; nor may it be safer than the volume can make it. */
+  #allow(ino: number, name: string, caller: Caller, value?: Uint8Array): Eventually<void> {
+    if (name !== COPIES_XATTR) return;
+    return this.#view((state) => {
+      const owner = inodeUid(inodeOf(state, ino).view);
+      if (caller.uid !== 0 && owner !== caller.uid) throw new FsError("EPERM", "only the owner sets copies");
+      if (value !== undefined) checkCopies(state, value);
+    });
   }
 
   // ---- the whole

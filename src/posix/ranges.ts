@@ -3,12 +3,13 @@
 
 import { FsError } from "../base/errno.ts";
 import type { Timespec } from "../base/clock.ts";
+import type { Eventually } from "../base/eventually.ts";
 import { FILE_SIZE_MAX, KIB } from "../format/geometry.ts";
 import { ZEROS } from "../ops/file-data.ts";
 import type { Operation, OperationResult } from "../ops/operation.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
-import { joined, readFile } from "./reading.ts";
-import { type Eventually, FallocateMode } from "./requests.ts";
+import { allocated, joined, readFile } from "./reading.ts";
+import { FallocateMode } from "./requests.ts";
 
 /** What a chain of operations needs of the filesystem. */
 export interface RangeContext {
@@ -47,10 +48,21 @@ export async function fallocate(
   const keepSize = (mode & FallocateMode.KEEP_SIZE) !== 0;
   const clearing = (mode & (FallocateMode.PUNCH_HOLE | FallocateMode.ZERO_RANGE)) !== 0;
   if (clearing) await punchRange(context, ino, offset, end);
-  else if (lengthBytes / KIB > context.freeKib()) throw new FsError("ENOSPC");
+  else if (lengthBytes / KIB > context.freeKib()) await requireRoom(context, ino, offset, end);
   if (clearing && keepSize) return;
   // To a size of 0 or more: only the times change.
   await context.apply({ op: "extend", ino, size: keepSize ? 0 : end, time: context.now() });
+}
+
+/** Refuses what would not fit besides the blocks that are in the range already. */
+async function requireRoom(context: RangeContext, ino: number, offset: number, end: number): Promise<void> {
+  let missingBytes = end - offset;
+  for (let at = offset; at < end; ) {
+    const { bytes, next } = await context.view((state) => allocated(state, ino, at, end));
+    missingBytes -= bytes;
+    at = next;
+  }
+  if (missingBytes / KIB > context.freeKib()) throw new FsError("ENOSPC");
 }
 
 async function punchRange(context: RangeContext, ino: number, offset: number, end: number): Promise<void> {
@@ -80,24 +92,49 @@ export async function copyRange(
     // Steps end where the target's do, so that whole windows are written.
     const to = toOffset + copied;
     const step = Math.min(wanted - copied, COPY_STEP_BYTES - (to % COPY_STEP_BYTES));
-    const from = offset + copied;
-    const part = await context.view((state) => {
-      const pieces = readFile(state, ino, from, step);
-      const hole = pieces.length > 0 && pieces.every((piece) => piece.buffer === ZEROS.buffer);
-      return { hole, bytes: joined(pieces) };
-    });
-    const { length } = part.bytes;
-    if (length === 0) break;
-    if (part.hole) {
-      await punchRange(context, toIno, to, to + length);
-      await context.apply({ op: "extend", ino: toIno, size: to + length, time: context.now() });
-    } else {
-      const { bytes } = part;
-      const time = context.now();
-      const write = { op: "write", ino: toIno, offset: to, data: bytes, append: false, killPrivileges: true } as const;
-      await context.apply({ ...write, time });
+    try {
+      const length = await copyStep(context, ino, offset + copied, toIno, to, step);
+      if (length === 0) break;
+      copied += length;
+    } catch (error) {
+      if (copied === 0) throw error;
+      // What was copied is to be told, or the kernel would not know how long the file is; the next call meets the error again.
+      break;
     }
-    copied += length;
   }
   return copied;
+}
+
+/** Copies what there is of `lengthBytes` bytes at `from`: data as data, and a part without any as a hole. Gives how much it was. */
+async function copyStep(
+  context: RangeContext,
+  ino: number,
+  from: number,
+  toIno: number,
+  to: number,
+  lengthBytes: number,
+): Promise<number> {
+  const { hole, bytes } = await context.view((state) => {
+    const pieces = readFile(state, ino, from, lengthBytes);
+    const isHole = pieces.length > 0 && pieces.every((piece) => piece.buffer === ZEROS.buffer);
+    return { hole: isHole, bytes: joined(pieces) };
+  });
+  const { length } = bytes;
+  if (length === 0) return 0;
+  const time = context.now();
+  if (hole) {
+    await punchRange(context, toIno, to, to + length);
+    await context.apply({ op: "extend", ino: toIno, size: to + length, time });
+  } else {
+    await context.apply({
+      op: "write",
+      ino: toIno,
+      offset: to,
+      data: bytes,
+      append: false,
+      killPrivileges: true,
+      time,
+    });
+  }
+  return length;
 }

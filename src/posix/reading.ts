@@ -69,6 +69,27 @@ export function prefetch(state: PfsState, ino: number, from: number, to: number)
   }
 }
 
+/** Extents that one look at what is allocated counts at most. */
+const EXTENTS_COUNTED_MAX = 1024;
+
+/** How many bytes of [from, end) lie in blocks, counted up to `next` only where there are many. */
+export function allocated(state: PfsState, ino: number, from: number, end: number): { bytes: number; next: number } {
+  const inode = regularOf(state, ino);
+  if ((inodeFlags(inode.view) & InodeFlag.INLINE) !== 0) return { bytes: 0, next: end };
+  const root = dataRoot(inode);
+  let bytes = 0;
+  let at = from;
+  for (let count = 0; count < EXTENTS_COUNTED_MAX; count++) {
+    const extent = extentFrom(state.store, root, at);
+    if (extent === undefined || extent.key >= end) return { bytes, next: end };
+    const to = Math.min(end, extent.end);
+    bytes += to - Math.max(at, extent.key);
+    at = to;
+    if (at >= end) break;
+  }
+  return { bytes, next: at };
+}
+
 /** Target of a symbolic link, in memory of its own. */
 export function readTarget(state: PfsState, ino: number): Uint8Array {
   const inode = inodeOf(state, ino);

@@ -2,12 +2,10 @@
 // Each answers at once when everything it needs is in memory, otherwise with a promise; it throws or rejects with FsError.
 
 import type { Timespec } from "../base/clock.ts";
+import type { Eventually } from "../base/eventually.ts";
 import type { Attributes } from "../ops/operation.ts";
 
-/** A value now, or a promise of it. */
-export type Eventually<T> = T | Promise<T>;
-
-/** Who asks. `groups` is filled in only where the transport knows them. */
+/** Who asks. */
 export interface Caller {
   readonly uid: number;
   readonly gid: number;
@@ -106,14 +104,14 @@ export interface FileSystemRequests {
   read(ino: number, offset: number, lengthBytes: number, room?: Uint8Array): Eventually<ReadResult>;
   /**
    * Takes the bytes of `data` over until the returned value (or promise) is there; the transport may reuse them after that.
-   * `append` writes at the end of the file; `killPrivileges` clears setuid/setgid; `cached` is a write-back of the kernel's page
-   * cache (times are then the kernel's business). Returns the bytes written.
+   * `killPrivileges` clears setuid/setgid; `cached` is a write-back of the kernel's page cache (times and file capabilities were
+   * the kernel's business when the program wrote). Returns the bytes written.
    */
   write(
     ino: number,
     offset: number,
     data: Uint8Array,
-    options: { append?: boolean; killPrivileges?: boolean; cached?: boolean; caller?: Caller },
+    options: { killPrivileges?: boolean; cached?: boolean },
   ): Eventually<number>;
   /** Everything completed before is durable when it resolves. */
   sync(): Promise<void>;

@@ -68,6 +68,11 @@ export class BufferPool {
     this.#shrink();
   }
 
+  /** Counts a buffer no more that is left to the collector: somebody may still write to it. */
+  writeOff(buffer: BlockBuffer): void {
+    this.#takenBytes -= buffer.bytes.length + OVERHEAD_BYTES;
+  }
+
   #list(sizeBytes: number): BlockBuffer[] {
     return this.#free[31 - Math.clz32(sizeBytes)] as BlockBuffer[];
   }

@@ -1,12 +1,13 @@
 // The verified block cache: blocks by their place on media, bounded in memory, evicted by second chance in order of
 // arrival: a Map keeps that order, and an iterator stays where the last eviction stopped. (One that begins at the front each
 // time walks over the places of all that was evicted there, which the Map keeps until it grows.) Dirty blocks, blocks being
-// written and pinned ones stay.
+// written and pinned ones stay. Invariant: nothing is evicted but by `trim`, which whoever runs an operation calls at its end:
+// until then every block that it has looked at is there, and no buffer of one becomes another's.
 
 import type { Block } from "./block.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 
-/** Blocks looked at for one eviction at most: bounds the time of one miss, not what is evicted over several. */
+/** Blocks looked at for each new one at most: bounds the time of one operation, not what is evicted over several. */
 const CHANCES_MAX = 1024;
 /** An iterator at rest keeps alive every table that the Map has had since: another one is made after so many new blocks. */
 const REST_MAX = 1024;
@@ -15,11 +16,13 @@ export class BlockCache {
   readonly #pool: BufferPool;
   readonly #blocks = new Map<number, Block>();
   #oldest = this.#blocks.values();
+  /** Blocks added since the last `trim`. */
+  #added = 0;
   /** Blocks added without an eviction since that iterator was made. */
   #addedAtRest = 0;
   #bytes = 0;
 
-  /** Blocks are evicted while buffers taken from `pool`, also those being loaded, copied or written, are more than it should give. */
+  /** `trim` evicts while buffers taken from `pool`, also those being loaded, copied or written, are more than it should give. */
   constructor(pool: BufferPool) {
     this.#pool = pool;
   }
@@ -47,8 +50,7 @@ export class BlockCache {
   /** Moves a block to another key: the first place it is named by changed. */
   rekey(from: number, to: number): void {
     if (from === to) return;
-    const stale = this.#blocks.get(to);
-    if (stale !== undefined) this.remove(stale);
+    this.#dropStale(to);
     const block = this.#blocks.get(from);
     if (block === undefined) return;
     this.#blocks.delete(from);
@@ -57,13 +59,19 @@ export class BlockCache {
   }
 
   add(key: number, block: Block): void {
-    const stale = this.#blocks.get(key);
-    if (stale !== undefined) this.remove(stale);
+    this.#dropStale(key);
     block.cacheKey = key;
     this.#blocks.set(key, block);
     this.#bytes += block.sizeBytes;
-    if (this.#pool.isOverdrawn) this.#evict();
-    else if (++this.#addedAtRest === REST_MAX) this.#rewind();
+    this.#added++;
+  }
+
+  /** What was loaded from a place after it was freed: no ref names it, so nobody looks at it. */
+  #dropStale(key: number): void {
+    const stale = this.#blocks.get(key);
+    if (stale === undefined) return;
+    this.remove(stale);
+    this.recycle(stale);
   }
 
   /** Takes a block out; its buffer stays with the caller, who calls `recycle` once nobody can need it. */
@@ -78,9 +86,17 @@ export class BlockCache {
     if (block.writing === 0 && block.pins === 0) this.#pool.give(block.buffer);
   }
 
-  #evict(): void {
-    let chances = Math.min(this.#blocks.size, CHANCES_MAX);
-    while (this.#pool.isOverdrawn && chances-- > 0) {
+  /** Evicts, where memory is short, to make up for what was added since this was called last. Nobody may hold a block that could go. */
+  trim(): void {
+    const added = this.#added;
+    this.#added = 0;
+    if (this.#pool.isOverdrawn) return this.#evict(Math.min(this.#blocks.size, added * CHANCES_MAX));
+    this.#addedAtRest += added;
+    if (this.#addedAtRest >= REST_MAX) this.#rewind();
+  }
+
+  #evict(chances: number): void {
+    for (; this.#pool.isOverdrawn && chances > 0; chances--) {
       const block = this.#nextOldest();
       if (block === undefined) return;
       if (!block.dirty && block.writing === 0 && block.pins === 0 && !block.referenced) {

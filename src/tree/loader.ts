@@ -1,8 +1,10 @@
 // Brings missing blocks into memory. Synchronous code queues what it lacks and throws MISS; the engine then calls
 // `load`, which reads everything queued in one go, verifies it (I5) and holds it to the rules of its type (I12).
-// Requests for a block that is already on its way share one read.
+// Requests for a block that is already on its way share one read. Nobody waits for the reads of others, and blocks that do not
+// lie on the same copies are read by themselves: one that no copy can give now holds up none that others can (I9).
 
 import { FsError } from "../base/errno.ts";
+import { asError } from "../base/thrown.ts";
 import {
   BLOCKREF_BYTES,
   BLOCKSET_BYTES,
@@ -21,6 +23,7 @@ import type { BlockRead } from "../copies/copy-set.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { Block, ROOT_IMAGE } from "./block.ts";
 import type { BufferPool } from "./buffer-pool.ts";
+import { LostBlock } from "./lost-block.ts";
 import type { BlockExpectation, BlockRules } from "./validate.ts";
 
 /** Reads and verifies; `error` is set on those that no copy could give. Implemented by src/copies. */
@@ -34,7 +37,15 @@ interface Load {
   readonly read: BlockRead;
   readonly expected: BlockExpectation;
   readonly name: string;
+  /** Bit per copy that has a place for it. */
+  readonly placedOn: number;
+  /** Resolves when its read, once begun, is over. */
+  done: Promise<void>;
+  /** How it ended, when no copy could give it. */
+  lost: LostBlock | undefined;
 }
+
+const NOT_BEGUN = Promise.resolve();
 
 /** Cache key of the block named by the ref at `at`: its first pointer and the copy it is on. */
 export function cacheKeyOf(view: DataView, at: number): number {
@@ -47,8 +58,9 @@ export class Loader {
   readonly #rules: BlockRules;
   readonly #pool: BufferPool;
   readonly #queue = new Map<number, Load>();
-  readonly #underWay = new Map<number, Promise<void>>();
-  readonly #failed = new Map<number, Error>();
+  readonly #underWay = new Map<number, Load>();
+  /** Those under way that were wanted since the last `load`. */
+  readonly #awaited: Load[] = [];
   /** Blocks that no copy could give when they were last read. */
   readonly #lost = new Set<number>();
   readonly #held = new Set<Promise<void>>();
@@ -61,7 +73,7 @@ export class Loader {
 
   /** True when something waits for `load`. */
   get hasQueued(): boolean {
-    return this.#queue.size > 0;
+    return this.#queue.size > 0 || this.#awaited.length > 0;
   }
 
   /** Blocks that no copy could give when they were last read. */
@@ -85,23 +97,32 @@ export class Loader {
 
   /** Resolves when all reads now on their way are over, repairs they led to included. */
   async settled(): Promise<void> {
-    await Promise.allSettled([...this.#underWay.values(), ...this.#held]);
+    await Promise.allSettled([...[...this.#underWay.values()].map(({ done }) => done), ...this.#held]);
   }
 
-  /** The error with which the last load of this block ended; told once, so that a later attempt reads again. */
-  takeFailure(key: number): Error | undefined {
-    if (this.#failed.size === 0) return undefined;
-    const error = this.#failed.get(key);
-    if (error !== undefined) this.#failed.delete(key);
-    return error;
+  /** No ref names the block of this key any more, or another block has its place. */
+  forget(key: number): void {
+    if (this.#lost.size > 0) this.#lost.delete(key);
+    if (this.#queue.size === 0) return;
+    const load = this.#queue.get(key);
+    if (load === undefined) return;
+    this.#queue.delete(key);
+    this.#pool.give(load.block.buffer);
   }
 
-  /** Queues the block named by the ref at byte `at` of `holder`. */
-  queue(key: number, holder: Block, at: number, itemType: number): void {
-    if (this.#underWay.has(key) || this.#queue.has(key)) return;
+  /** Queues the block named by the ref at byte `at` of `holder`. `wanted`: who asks waits for it, even if it is on its way already. */
+  queue(key: number, holder: Block, at: number, itemType: number, wanted: boolean): void {
+    const known = this.#underWay.get(key);
+    if (known !== undefined && wanted) this.#awaited.push(known);
+    if (known !== undefined || this.#queue.has(key)) return;
     const view = holder.view;
     const pointers: number[] = [];
-    for (let copy = 0; copy < COPIES_MAX; copy++) pointers.push(refPointer(view, at, copy));
+    let placedOn = 0;
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      const kib = refPointer(view, at, copy);
+      pointers.push(kib);
+      if (kib !== 0) placedOn |= 1 << copy;
+    }
     const type = refType(view, at);
     const sizeBytes = refSizeBytes(view, at);
     const block = new Block(type, this.#pool.take(sizeBytes));
@@ -126,28 +147,51 @@ export class Loader {
         keyEnd: keyEndOf(holder, at),
       },
       name: `block of type ${type}, key ${refKey(view, at)}`,
+      placedOn,
+      done: NOT_BEGUN,
+      lost: undefined,
     });
   }
 
   /**
-   * Reads everything queued, and waits for `key` if it was on its way already. Good blocks go to `arrived`; a bad
-   * one's error is kept for `takeFailure`.
+   * Reads everything queued, and waits for what was wanted and on its way already. Good blocks that were queued go to `arrived`,
+   * what no copy could give to `lost`.
    */
-  async load(arrived: (block: Block) => void): Promise<void> {
-    const loads = [...this.#queue.values()];
-    this.#queue.clear();
-    const others = [...this.#underWay.values()];
-    if (loads.length > 0) {
-      const done = this.#read(loads, arrived);
-      for (const load of loads) this.#underWay.set(load.key, done);
-      others.push(done);
+  async load(arrived: (block: Block) => void, lost: (block: LostBlock) => void): Promise<void> {
+    const awaited = this.#awaited.splice(0);
+    const reads = awaited.map(({ done }) => done);
+    for (const loads of this.#takeQueue()) {
+      for (const load of loads) this.#underWay.set(load.key, load);
+      const done = this.#read(loads, arrived, lost);
+      for (const load of loads) load.done = done;
+      reads.push(done);
     }
-    await Promise.all(others);
+    await Promise.all(reads);
+    for (const load of awaited) if (load.lost !== undefined) lost(load.lost);
   }
 
-  async #read(loads: readonly Load[], arrived: (block: Block) => void): Promise<void> {
+  /** What is queued, by the copies it lies on. */
+  #takeQueue(): Iterable<readonly Load[]> {
+    const byCopies = new Map<number, Load[]>();
+    for (const load of this.#queue.values()) {
+      const alike = byCopies.get(load.placedOn);
+      if (alike === undefined) byCopies.set(load.placedOn, [load]);
+      else alike.push(load);
+    }
+    this.#queue.clear();
+    return byCopies.values();
+  }
+
+  async #read(
+    loads: readonly Load[],
+    arrived: (block: Block) => void,
+    lost: (block: LostBlock) => void,
+  ): Promise<void> {
     try {
       await this.#source.readBlocks(loads.map((load) => load.read));
+    } catch (error) {
+      for (const { block } of loads) this.#pool.writeOff(block);
+      throw error;
     } finally {
       for (const load of loads) this.#underWay.delete(load.key);
     }
@@ -158,8 +202,11 @@ export class Loader {
         this.#lost.delete(load.key);
         arrived(load.block);
       } else {
+        // A read that was given up may still be on its way into it.
+        this.#pool.writeOff(load.block);
         this.#lost.add(load.key);
-        this.#failed.set(load.key, new FsError("EIO", `${load.name}: ${error.message}`));
+        load.lost = new LostBlock(load.block.type, load.key, new FsError("EIO", `${load.name}: ${error.message}`));
+        lost(load.lost);
       }
     }
   }
@@ -169,7 +216,7 @@ export class Loader {
       load.block.count = this.#rules.content(load.block.bytes, load.block.view, load.expected);
       return undefined;
     } catch (error) {
-      return error instanceof Error ? error : new Error(String(error));
+      return asError(error);
     }
   }
 }

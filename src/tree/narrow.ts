@@ -1,5 +1,5 @@
 // Which copies hold a block of file data written under copies=K (a narrow block): as many as K says, in sync if there are
-// enough; members away make up the rest and are owed it (DESIGN §4: in a narrow ref only the missing bit means owed).
+// enough; members away make up the rest and are owed it (in a narrow ref only the missing bit means owed).
 // A file keeps to the same copies while they have room, so that the loss of one copy takes whole files, not parts of all.
 
 import { bitCount } from "../base/bits.ts";

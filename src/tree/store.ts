@@ -76,7 +76,7 @@ export class BlockStore extends VerifiedBlocks {
   readonly pointers: CopyPointers;
   /** What is written ahead of its commit, and what is found written when a record is replayed. */
   readonly early: EarlyWrites;
-  /** True while operations are logged: records name early blocks, so those are freed like what a root names (I3). */
+  /** True while operations are logged or replayed: records name early blocks, so those are freed like what a root names (I3). */
   logged = false;
 
   constructor(options: BlockStoreOptions) {
@@ -126,6 +126,7 @@ export class BlockStore extends VerifiedBlocks {
     } finally {
       this.#changes.clear();
       this.#open = false;
+      this.cache.trim();
     }
   }
 
@@ -291,7 +292,9 @@ export class BlockStore extends VerifiedBlocks {
     block.narrow = isNarrow(view, at);
     this.#countDirty(block, 1);
     this.#changes.created.push(block);
-    this.cache.add(cacheKeyOf(view, at), block);
+    const key = cacheKeyOf(view, at);
+    this.forget(key);
+    this.cache.add(key, block);
   }
 
   /** Frees the block named there. The ref itself stays as it is: the caller removes or refills it. */
@@ -316,7 +319,7 @@ export class BlockStore extends VerifiedBlocks {
       if (neverNamed) this.#changes.freedNow.push({ copy, kib, sizeKib });
       else this.freemap(copy).freeLater(kib, sizeKib);
     }
-    if (block === undefined) return;
+    if (block === undefined) return this.forget(cacheKeyOf(view, at));
     this.#changes.displaced.push({ block, wasDirty: block.dirty });
     if (block.dirty) this.#countDirty(block, -1);
     block.dirty = false;

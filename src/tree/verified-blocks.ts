@@ -6,6 +6,7 @@ import { type Block, itemTypeAt } from "./block.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { BlockCache } from "./cache.ts";
 import { type BlockSource, Loader, cacheKeyOf } from "./loader.ts";
+import { LostBlock } from "./lost-block.ts";
 import { MISS } from "./miss.ts";
 import type { BlockRules } from "./validate.ts";
 
@@ -23,6 +24,8 @@ export class VerifiedBlocks {
   readonly pool: BufferPool;
   protected readonly cache: BlockCache;
   protected readonly loader: Loader;
+  /** Those that somebody is waiting with, by key. */
+  readonly #lost = new Map<number, LostBlock>();
   readonly #wantedLeaves: (() => void)[] = [];
 
   constructor({ source, rules, cacheBytes }: VerifiedBlocksOptions) {
@@ -48,9 +51,9 @@ export class VerifiedBlocks {
     const key = cacheKeyOf(holder.view, at);
     const block = this.cache.get(key);
     if (block !== undefined) return block;
-    const failure = this.loader.takeFailure(key);
-    if (failure !== undefined) throw failure;
-    this.loader.queue(key, holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET));
+    const lost = this.#lost.get(key);
+    if (lost !== undefined) throw lost.error;
+    this.loader.queue(key, holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET), true);
     return undefined;
   }
 
@@ -62,7 +65,7 @@ export class VerifiedBlocks {
   /** Queues a block that will be wanted soon. */
   prefetch(holder: Block, at: number): void {
     const key = cacheKeyOf(holder.view, at);
-    if (!this.cache.has(key)) this.loader.queue(key, holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET));
+    if (!this.cache.has(key)) this.loader.queue(key, holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET), false);
   }
 
   /** Blocks met since opening that no copy has good bytes of. */
@@ -99,12 +102,29 @@ export class VerifiedBlocks {
   }
 
   async #loadQueued(pinned: Block[]): Promise<void> {
-    await this.loader.load((block) => {
+    const pin = (block: Block): void => {
       block.pins++;
       pinned.push(block);
-      // Meanwhile an operation may have freed the block; nobody will ask for its place, and it is evicted in time.
-      if (!this.cache.has(block.cacheKey)) this.cache.add(block.cacheKey, block);
-    });
+    };
+    await this.loader.load(
+      (block) => {
+        pin(block);
+        // Meanwhile an operation may have freed the block; nobody will ask for its place, and it is evicted in time.
+        if (this.cache.has(block.cacheKey)) return;
+        this.cache.add(block.cacheKey, block);
+        this.cache.trim();
+      },
+      (block) => {
+        pin(block);
+        this.#lost.set(block.cacheKey, block);
+      },
+    );
+  }
+
+  /** Another block has the place that this is the key of, or none has: what is known of the one before counts no more. */
+  protected forget(key: number): void {
+    if (this.#lost.size > 0) this.#lost.delete(key);
+    this.loader.forget(key);
   }
 
   /** Runs `body` again and again until nothing that it needs is missing. */
@@ -126,11 +146,16 @@ export class VerifiedBlocks {
 
   unpin(pinned: Block[]): void {
     for (const block of pinned) {
-      block.pins--;
+      if (--block.pins > 0) continue;
+      if (block instanceof LostBlock) this.#forgetLost(block);
       // Displaced while it was pinned: nobody else will give its buffer back.
-      if (block.pins === 0 && !this.cache.holds(block)) this.cache.recycle(block);
+      else if (!this.cache.holds(block)) this.cache.recycle(block);
     }
     pinned.length = 0;
+  }
+
+  #forgetLost(block: LostBlock): void {
+    if (this.#lost.get(block.cacheKey) === block) this.#lost.delete(block.cacheKey);
   }
 
   /** The places of blocks in the live tree are not used again before `work`, begun just now, is over. */

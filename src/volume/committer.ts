@@ -6,9 +6,11 @@
 // new epoch, is durable on all that remain. With too few left the volume turns read-only.
 
 import { assert } from "../base/assert.ts";
+import { asError } from "../base/thrown.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { ROOT_SLOTS } from "../format/geometry.ts";
-import { ROOT_BYTES, rootInSync, rootSequence, setRootCounters, setRootSequence } from "../format/root-block.ts";
+import { ROOT_BYTES, rootInSync, rootSequence, setRootCounters } from "../format/root-block.ts";
+import { setRootSequence } from "../format/root-history.ts";
 import { setRootLog } from "../format/root-log.ts";
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
@@ -83,10 +85,6 @@ export class Committer {
     this.#changed = true;
   }
 
-  get hasChanges(): boolean {
-    return this.#changed;
-  }
-
   get isRunning(): boolean {
     return this.#running !== undefined;
   }
@@ -151,6 +149,8 @@ export class Committer {
     const running = this.#commit().then(
       () => {
         this.#running = undefined;
+        // One that failed after this commit was durable.
+        if (this.#copies.failed.length > 0) this.#dropSoon();
       },
       (error: unknown) => {
         this.#running = undefined;
@@ -175,7 +175,7 @@ export class Committer {
   async provideLog(): Promise<void> {
     const intent = this.#intent;
     if (intent === undefined) return;
-    await this.#store.untilLoaded(() => intent.provide(this.#members.inSync));
+    await this.#copies.whenRead(this.#store.untilLoaded(() => intent.provide(this.#members.inSync)));
   }
 
   /** True when everything sealed is durable on every copy in sync; false when a copy failed on the way. */
@@ -186,7 +186,7 @@ export class Committer {
       for (;;) {
         this.#members.dropFailed();
         if (this.#relocated()) break;
-        await store.load(pinned);
+        await this.#copies.whenRead(store.load(pinned));
       }
     } finally {
       store.unpin(pinned);
@@ -283,7 +283,7 @@ export class Committer {
 
   #fail(cause: unknown): Error {
     if (this.#failure === undefined) {
-      this.#failure = cause instanceof Error ? cause : new Error(String(cause));
+      this.#failure = asError(cause);
       this.#onFailure(this.#failure);
     }
     return this.#failure;

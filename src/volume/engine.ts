@@ -1,10 +1,12 @@
-// The engine (DESIGN §6): synchronous code over verified blocks in memory, run again after a miss. A request that finds
+// The engine: synchronous code over verified blocks in memory, run again after a miss. A request that finds
 // everything in memory is answered without a promise; one that does not waits for its blocks, pinned, and repeats all
 // its checks. An operation happens wholly or not at all. Room: what is freed becomes usable only after later roots
 // (I3), so an operation short of room forces up to three commits before it is refused with ENOSPC.
 
 import { AssertionError } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
+import type { Eventually } from "../base/eventually.ts";
+import { messageOf } from "../base/thrown.ts";
 import { KIB } from "../format/geometry.ts";
 import { Claim } from "../freemap/freemap.ts";
 import { execute } from "../ops/execute.ts";
@@ -14,9 +16,6 @@ import { MISS, NoSpace } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { Committer } from "./committer.ts";
 import type { IntentLog } from "./intent-log.ts";
-
-/** A value now, or a promise of it. */
-export type Eventually<T> = T | Promise<T>;
 
 const FORCED_COMMITS_MAX = 3;
 /** What one operation may add to the narrow blocks that are not durable: a write of the kernel's at most. */
@@ -73,7 +72,9 @@ export class Engine {
       for (;;) {
         await this.#state.store.load(pinned);
         try {
-          return body(this.#state);
+          const result = body(this.#state);
+          if (this.#state.store.hasQueuedLoads) this.#readAhead();
+          return result;
         } catch (error) {
           if (error !== MISS) throw this.#asFsError(error);
         }
@@ -124,6 +125,7 @@ export class Engine {
         try {
           const result = this.#wholly(Claim.DELETING, () => body(this.#state));
           this.#committer.noteChange();
+          if (store.hasQueuedLoads) this.#readAhead();
           return result;
         } catch (error) {
           if (error === MISS) await store.load(pinned);
@@ -233,17 +235,19 @@ export class Engine {
     try {
       await commit();
     } catch (error) {
-      throw new FsError("EIO", error instanceof Error ? error.message : String(error));
+      throw new FsError("EIO", messageOf(error));
     }
   }
 
   /** Turns what went wrong into an errno; an assertion means that we are wrong, and ends writing. */
   #asFsError(error: unknown): Error {
+    // Who comes next is not to wait for what was asked for here (I9).
+    if (this.#state.store.hasQueuedLoads) this.#readAhead();
     if (error instanceof FsError) return error;
     if (error instanceof NoSpace) return new FsError("ENOSPC");
     if (error instanceof AssertionError || error instanceof TypeError || error instanceof RangeError) {
       this.#onBroken(error);
     }
-    return new FsError("EIO", error instanceof Error ? error.message : String(error));
+    return new FsError("EIO", messageOf(error));
   }
 }

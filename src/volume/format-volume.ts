@@ -11,7 +11,9 @@ import { RefType } from "../format/blockref.ts";
 import { BLOCKSET_REFS } from "../format/blockref.ts";
 import { ROOT_SLOTS } from "../format/geometry.ts";
 import { PFS_BYTES, ROOT_PFS_ID, initPfs } from "../format/pfs.ts";
-import { ROOT_SUPER_OFFSET, createRootImage, setRootLastSeen } from "../format/root-block.ts";
+import { ROOT_SUPER_OFFSET } from "../format/root-block.ts";
+import { createRootImage } from "../format/root-create.ts";
+import { setRootLastSeen } from "../format/root-members.ts";
 import { Claim, Freemap } from "../freemap/freemap.ts";
 import { PfsState } from "../tree/pfs-state.ts";
 import { treeInsert } from "../tree/tree-edit.ts";
@@ -55,7 +57,10 @@ export async function formatVolume(copies: CopySet, options: FormatOptions): Pro
     });
   }
   const store = newStore(copies, rulesFor(rootImage.view), options.checkType, options);
-  for (const copy of copies.copies) store.freemaps[copy.index] = new Freemap(copy.index, copy.sizeKib, () => undefined);
+  for (const copy of copies.copies) {
+    store.freemaps[copy.index] = new Freemap(copy.index, copy.sizeKib, () => undefined);
+    copy.flushedTid = store.tid - 1;
+  }
   const members = new Members(store, copies, rootImage, options.random);
   store.attempt(Claim.ORDINARY, () => {
     const superRoot = { block: rootImage, at: ROOT_SUPER_OFFSET, refs: BLOCKSET_REFS };

@@ -1,6 +1,6 @@
 // The free-space bitmaps as trees on media, one for each copy, every one of them stored on all copies. A commit gives
 // each changed leaf a new place, which changes bitmaps again, until nothing new changes (each leaf moves at most once);
-// only then are contents and check codes written, and nothing is allocated after that (DESIGN §4).
+// only then are contents and check codes written, and nothing is allocated after that.
 
 import { assert } from "../base/assert.ts";
 import { RefType, refKey, setRefFreeSpace } from "../format/blockref.ts";
@@ -59,9 +59,8 @@ export function relocateLeaves(store: BlockStore, rootImage: Block): void {
         store.attempt(Claim.COMMIT, () => relocate(store, rootImage, freemap, leaf));
         leaf.relocatedIn = store.tid;
       }
-      if (freemap.pendingCount > 0) settled = false;
     }
-    // A later copy's relocation may have freed places on an earlier one.
+    // A relocation frees places, on copies before its own as well.
     if (store.freemaps.some((freemap) => freemap !== undefined && freemap.pendingCount > 0)) settled = false;
   }
 }

@@ -101,8 +101,7 @@ export class IntentLog {
    * it rejects with FsError EIO when no copy took them. Undefined when the record names none.
    */
   record(operation: Operation, requestId: number): Promise<void> | undefined {
-    // The end of a file may be elsewhere at replay: its blocks would not lie at windows that the record can name.
-    const early = operation.op === "write" && !operation.append ? this.#store.early.blocks : NO_BLOCKS;
+    const early = operation.op === "write" ? this.#store.early.blocks : NO_BLOCKS;
     const pieces = this.#recorder.encode(operation, requestId, early);
     const onTheWay = early.length === 0 ? undefined : this.#onTheWay.at(-1);
     // Before the record: none that is found waited without saying so.
@@ -299,11 +298,11 @@ export class IntentLog {
   async #prepareOn(copyIndex: number): Promise<void> {
     for (;;) {
       // As many at a time as lie side by side: a flush for each would have the filesystem below write its journal as often.
-      const places = this.#segments.toPrepare(copyIndex, PREPARED_MAX);
-      const [first] = places;
-      if (first === undefined) return;
-      const isReady = await this.#copies.prepare(copyIndex, first, places.length * LOG_SEGMENT_KIB);
-      this.#segments.prepared(copyIndex, places);
+      const unprepared = this.#segments.toPrepare(copyIndex, PREPARED_MAX);
+      if (unprepared === undefined) return;
+      const { places } = unprepared;
+      const isReady = await this.#copies.prepare(copyIndex, places[0] as number, places.length * LOG_SEGMENT_KIB);
+      this.#segments.prepared(unprepared);
       if (!isReady) return;
     }
   }

@@ -14,26 +14,28 @@ import { joinSync, leaveSync, membersWith, recountMembers, replacedBy } from "..
 import { ContentLostError } from "../device/device.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
+import { MemberFlag } from "../format/last-seen.ts";
 import {
-  beginRootEpoch,
-  copyRootLastSeenRoot,
-  MemberFlag,
   rootEpoch,
   rootFreemapOffset,
   rootInSync,
-  rootLastSeen,
-  rootMemberFlags,
-  rootMembers,
   rootMinCopies,
   rootRevalidateCursor,
   rootSequence,
   setRootCounters,
-  setRootIssued,
-  setRootLastSeen,
-  setRootMemberFlags,
   setRootMinCopies,
   setRootRevalidateCursor,
 } from "../format/root-block.ts";
+import { beginRootEpoch } from "../format/root-history.ts";
+import {
+  copyRootLastSeenRoot,
+  rootLastSeen,
+  rootMemberFlags,
+  rootMembers,
+  setRootIssued,
+  setRootLastSeen,
+  setRootMemberFlags,
+} from "../format/root-members.ts";
 import { refIsBare } from "../format/blockref.ts";
 import { VERSION_BYTES } from "../format/version-chain.ts";
 import type { Block } from "../tree/block.ts";
@@ -181,10 +183,15 @@ export class Members {
 
   /** Takes one copy out of use: no block or root goes to it from now on, and what it never flushed is not promised. */
   drop(copy: Copy, standing: "faulted" | "offline" | "leaving", reason: string): void {
+    const wasActive = copy.active;
     copy.standing = standing;
     copy.reason = reason;
     if (copy.failure instanceof ContentLostError) this.#distrust(copy);
-    clearUnflushed(this.#store, this.#rootImage, copy.index, copy.flushedTid);
+    // Where nothing was written to it there are no such pointers, and what is committed must not be changed in place (I1).
+    if (wasActive) {
+      assert(copy.flushedTid !== undefined, `copy ${copy.index} was in use, and nobody knows since when`);
+      clearUnflushed(this.#store, this.#rootImage, copy.index, copy.flushedTid);
+    }
     this.leave(copy.bit);
     const what = standing === "leaving" ? "leaving" : "dropped";
     this.onEvent({ copyIndex: copy.index, what, detail: reason });
@@ -257,10 +264,11 @@ export class Members {
     const { minCopies } = this;
     recountMembers(view);
     setRootMinCopies(view, minCopies);
-    this.#takeOut(index, reason);
+    this.#letLeave(index, reason);
   }
 
-  #takeOut(index: number, reason: string): void {
+  /** Nothing is written to it from now on, at hand or not. */
+  #letLeave(index: number, reason: string): void {
     const copy = this.#copies.copy(index);
     if (copy?.active) return this.drop(copy, "leaving", reason);
     if (copy !== undefined) copy.standing = "leaving";
@@ -342,7 +350,7 @@ export class Members {
     }
     for (let index = 0; index < COPIES_MAX; index++) {
       if ((replaced & (1 << index)) === 0) continue;
-      this.#takeOut(index, "was replaced");
+      this.#letLeave(index, "was replaced");
       this.onReplaced(index);
     }
   }

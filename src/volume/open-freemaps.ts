@@ -93,9 +93,8 @@ export function rebuildFreemaps(
     if (freemap === undefined) continue;
     const { words, hold } = rebuild(freemap.copy);
     freemap.fillFrom(words);
-    const leafWords = LEAF_WORDS;
-    for (let index = 0; index * leafWords < hold.length; index++) {
-      const bits = hold.slice(index * leafWords, (index + 1) * leafWords);
+    for (let index = 0; index * LEAF_WORDS < hold.length; index++) {
+      const bits = hold.slice(index * LEAF_WORDS, (index + 1) * LEAF_WORDS);
       if (!bits.some((word) => word !== 0)) continue;
       const leaf = freemap.leaf(index);
       holdBits(

@@ -92,7 +92,12 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
 
 /** Chooses the root, having looked at what copies that are one root behind it hold. */
 async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<ChosenRoot> {
-  const policy = { ...options, degraded: options.degraded === true || knowsNewest(options) };
+  const { journal } = options;
+  const policy = {
+    ...options,
+    degraded: options.degraded === true || knowsNewest(options),
+    ...(knowsNewest(options) && { goesOnFrom: (sequence: number) => journal?.knows(sequence) === true }),
+  };
   const chosen = chooseRoot(rings, policy);
   const newest = imageBlock(chosen.image.slice());
   const rules = rulesFor(newest.view);
@@ -191,7 +196,10 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   else {
     // A log with nothing in it goes on as it is, and keeps its place.
     const resumeLog = (): boolean => pending?.isEmpty === true && intent?.resume(view) === true;
+    // Also where nothing is logged from now on: until a new root is durable, the log that is replayed is what a crash leaves (I4).
+    store.logged = true;
     const resumed = await beginWriting(volume, chosen.lost, options, { replayPending, resumeLog });
+    store.logged = intent !== undefined;
     if (resumed) intent?.prepare();
     if (pending !== undefined && !resumed) releasePending(pending, store, adopted);
     if (options.takeOver !== true) await finishReleases(volume);

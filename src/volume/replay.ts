@@ -14,8 +14,6 @@ import { readLog } from "../log/read-log.ts";
 import { execute } from "../ops/execute.ts";
 import type { Operation, OperationResult } from "../ops/operation.ts";
 import { type Recorded, readRecords } from "../ops/record.ts";
-import { Block } from "../tree/block.ts";
-import { MISS } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { EarlyBlock } from "../tree/early-block.ts";
 import type { BlockStore } from "../tree/store.ts";
@@ -227,20 +225,8 @@ async function carryOut(
 }
 
 /** Runs `body` as one operation that may use all of the reserve, until nothing it needs is missing. */
-async function again<T>(store: BlockStore, body: () => T): Promise<T> {
-  const pinned: Block[] = [];
-  try {
-    for (;;) {
-      try {
-        return store.attempt(Claim.COMMIT, body);
-      } catch (error) {
-        if (error !== MISS) throw error;
-      }
-      await store.load(pinned);
-    }
-  } finally {
-    store.unpin(pinned);
-  }
+function again<T>(store: BlockStore, body: () => T): Promise<T> {
+  return store.untilLoaded(() => store.attempt(Claim.COMMIT, body));
 }
 
 /** The write with all of its content, from the blocks that its record names. */

@@ -11,7 +11,7 @@ import { CopiesError } from "../copies/errors.ts";
 import { Heartbeat } from "../copies/heartbeat.ts";
 import { completeRoot, wentApart } from "../copies/histories.ts";
 import { readRings, type Ring, type RingSet, ringRoots, wipeRing } from "../copies/ring.ts";
-import { rootLastSeen } from "../format/root-block.ts";
+import { rootLastSeen } from "../format/root-members.ts";
 
 /**
  * Gives up what copy `discard` has and copy `keep` has not. The volume must not be mounted. Throws CopiesError when there is

@@ -120,9 +120,12 @@ async function walk(
     const batch = pending.splice(-BATCH_BLOCKS);
     const arrived = new Map<number, Block>();
     for (const { holder, at } of batch) {
-      loader.queue(cacheKeyOf(holder.view, at), holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET));
+      loader.queue(cacheKeyOf(holder.view, at), holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET), true);
     }
-    await loader.load((block) => arrived.set(block.cacheKey, block));
+    await loader.load(
+      (block) => arrived.set(block.cacheKey, block),
+      () => undefined,
+    );
     for (const named of batch) {
       const block = arrived.get(cacheKeyOf(named.holder.view, named.at));
       if (!visit(named, block)) return false;

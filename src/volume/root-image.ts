@@ -3,7 +3,8 @@
 import { FsError } from "../base/errno.ts";
 import { BLOCKSET_REFS, RefType } from "../format/blockref.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
-import { ROOT_SUPER_OFFSET, rootFreemapOffset, rootLastSeen } from "../format/root-block.ts";
+import { ROOT_SUPER_OFFSET, rootFreemapOffset } from "../format/root-block.ts";
+import { rootLastSeen } from "../format/root-members.ts";
 import { Block, ROOT_IMAGE } from "../tree/block.ts";
 import { CorruptBlockStructure } from "../tree/miss.ts";
 import { BlockRules } from "../tree/validate.ts";

@@ -2,9 +2,11 @@
 // Opened by src/volume/open.ts, made by src/volume/format-volume.ts.
 
 import type { Clock, Timer } from "../base/clock.ts";
+import type { Eventually } from "../base/eventually.ts";
 import type { Random } from "../base/random.ts";
 import { AssertionError } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
+import { messageOf } from "../base/thrown.ts";
 import { type Uuid, formatUuid } from "../base/uuid.ts";
 import type { Copy, CopySet } from "../copies/copy-set.ts";
 import type { Heartbeat } from "../copies/heartbeat.ts";
@@ -20,7 +22,7 @@ import type { BlockStore } from "../tree/store.ts";
 import { Committer } from "./committer.ts";
 import type { IntentLog } from "./intent-log.ts";
 import type { Members } from "./members.ts";
-import { Engine, type Eventually } from "./engine.ts";
+import { Engine } from "./engine.ts";
 
 export interface VolumeOptions {
   readonly clock: Clock;
@@ -232,7 +234,7 @@ export class Volume {
     try {
       await this.#committer.barrier();
     } catch (error) {
-      throw new FsError("EIO", error instanceof Error ? error.message : String(error));
+      throw new FsError("EIO", messageOf(error));
     }
     if (this.failed) throw new FsError("EIO", this.#readOnlyReason);
   }

@@ -10,7 +10,8 @@ import { prepareCopy } from "../copies/new-copy.ts";
 import { emptyRing } from "../copies/ring.ts";
 import type { OpenTarget } from "../copies/targets.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
-import { MemberFlag, rootLastSeen } from "../format/root-block.ts";
+import { MemberFlag } from "../format/last-seen.ts";
+import { rootLastSeen } from "../format/root-members.ts";
 import { VERSION_BYTES } from "../format/version-chain.ts";
 import type { Volume } from "../volume/volume.ts";
 

@@ -1,12 +1,14 @@
 // Bringing a copy back into a volume in use at the operator's word: what is left of its earlier life here is let go, its
 // devices are opened anew, it is judged (I6), and then caught up like one that was at hand at the mount (I7, I8).
 
+import { messageOf } from "../base/thrown.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
-import { openCopy, readReturning, sharingCopy } from "../copies/reopen.ts";
+import { freshCopy, openCopy, readReturning, sharesDevice } from "../copies/reopen.ts";
 import type { Ring, RingRoot } from "../copies/ring.ts";
 import { abandonTarget } from "../copies/targets.ts";
-import { rootLastSeen, rootVersion, setRootCounters } from "../format/root-block.ts";
+import { rootVersion, setRootCounters } from "../format/root-block.ts";
+import { rootLastSeen } from "../format/root-members.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { refuseLeaving, LastWord } from "./meanwhile.ts";
@@ -88,7 +90,7 @@ export async function rejoin(
   } catch (error) {
     // Unless that was because something else was done with it.
     if (fresh.standing === was) fresh.standing = "faulted";
-    fresh.reason = error instanceof Error ? error.message : String(error);
+    fresh.reason = messageOf(error);
     throw error;
   }
 }
@@ -109,8 +111,7 @@ async function reopened(volume: Volume, old: Copy | undefined, index: number, ta
     throw new CopiesError("missing-copy", `copy ${index}`, "nothing tells where it is; give its TARGET");
   }
   if (old !== undefined) await letGo(old, volume.copies.clock);
-  const sharing = old === undefined || target !== undefined ? undefined : sharingCopy(old);
-  if (sharing !== undefined) return sharing;
+  if (old !== undefined && target === undefined && sharesDevice(old)) return freshCopy(old);
   return openCopy(volume.copies, index, target ?? known);
 }
 

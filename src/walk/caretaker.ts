@@ -2,6 +2,7 @@
 // unknown (I6) and caught up, clears up behind a copy that joined, and attaches, replaces and detaches copies. Works beside requests; everything it does survives being stopped at any point (I8).
 
 import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/thrown.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { Ring } from "../copies/ring.ts";
 import type { Volume } from "../volume/volume.ts";
@@ -182,6 +183,7 @@ export class Caretaker {
   /** Clears what the tree says of a copy that leaves; then its index is free. */
   async #clearBehind(index: number): Promise<void> {
     if (this.#detaching.has(index)) return;
+    this.#running.get(index)?.stop();
     const detach = new Detach(this.#volume, index);
     this.#detaching.set(index, detach);
     try {
@@ -234,7 +236,8 @@ export class Caretaker {
       revalidation?.stop();
       resync.stop();
     };
-    this.#running.set(copy.index, { stop, over });
+    const own = { stop, over };
+    this.#running.set(copy.index, own);
     try {
       catchUp.end = await running;
     } catch (error) {
@@ -242,7 +245,8 @@ export class Caretaker {
       throw error;
     } finally {
       catchUp.endedMs = this.#clock.monotonicMs();
-      this.#running.delete(copy.index);
+      // Another copy may be caught up under this index by now.
+      if (this.#running.get(copy.index) === own) this.#running.delete(copy.index);
     }
     if (catchUp.end === "unreadable") {
       this.#note(
@@ -298,7 +302,7 @@ export class Caretaker {
   #begin(activity: Activity, work: () => Promise<void>): void {
     if (this.#closed) return;
     const done: Promise<void> = work()
-      .catch((error: unknown) => this.#note(error instanceof Error ? error.message : String(error)))
+      .catch((error: unknown) => this.#note(messageOf(error)))
       .finally(() => this.#under.delete(done));
     this.#under.set(done, activity);
   }
@@ -316,7 +320,6 @@ export class Caretaker {
   async close(): Promise<void> {
     this.#closed = true;
     for (const walk of this.#walks) walk.stop();
-    this.#pace.release();
     await this.settled();
   }
 }

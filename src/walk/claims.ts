@@ -1,9 +1,8 @@
 // What a walk reached on one copy: one bit per KiB, kept in pieces that match freemap leaves, so that a nearly empty
 // copy of any size costs little and comparing with the freemap is a word-by-word affair.
 
-import { FREEMAP_LEAF_BYTES, FREEMAP_LEAF_KIB } from "../format/freemap.ts";
-
-const LEAF_WORDS = FREEMAP_LEAF_BYTES / 4;
+import { FREEMAP_LEAF_KIB } from "../format/freemap.ts";
+import { LEAF_WORDS } from "../freemap/leaf.ts";
 
 export class BlockClaims {
   readonly #leaves = new Map<number, Uint32Array>();

@@ -3,7 +3,9 @@
 // out stays out, and so does what can't be taken back without a decision.
 
 import type { Clock, Timer } from "../base/clock.ts";
-import { MemberFlag, rootLastSeen } from "../format/root-block.ts";
+import { messageOf } from "../base/thrown.ts";
+import { MemberFlag } from "../format/last-seen.ts";
+import { rootLastSeen } from "../format/root-members.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { isRemoteTarget, splitRow } from "../nbd/target.ts";
 import type { Volume } from "../volume/volume.ts";
@@ -83,7 +85,7 @@ export class Comeback {
       if (!(await this.#answer(index, nodes)) || this.#closed || this.#awaited(index) === undefined) continue;
       await bringBack(this.#volume, this.#caretaker, index).then(
         () => void this.#said.delete(index),
-        (error: unknown) => this.#say(index, error instanceof Error ? error.message : String(error)),
+        (error: unknown) => this.#say(index, messageOf(error)),
       );
     }
     this.#waitMs = away === 0 ? FIRST_MS : Math.min(LONGEST_MS, this.#waitMs * 2);
@@ -95,7 +97,7 @@ export class Comeback {
       const answers = await Promise.all(nodes.filter(isRemoteTarget).map(this.#options.answers));
       return !answers.includes(false);
     } catch (error) {
-      this.#say(index, error instanceof Error ? error.message : String(error));
+      this.#say(index, messageOf(error));
       return false;
     }
   }

@@ -1,5 +1,5 @@
 // A copy leaves the volume for good: it leaves the in-sync set under a new epoch, then a walk clears every pointer to it, its
-// freemap tree goes, and only when no root in any ring can name it is its index free (DESIGN §4). The walk needs no cursor:
+// freemap tree goes, and only when no root in any ring can name it is its index free. The walk needs no cursor:
 // what is cleared is gone. It needs none of the copy's devices either.
 // Narrow blocks (copies=K) that it holds go to another copy first; what is on it alone and can't be read keeps it a member.
 // Invariant I2: how many copies are needed changes in a commit of its own, durable on all in sync, before any leaves.
@@ -131,8 +131,8 @@ export class Detach {
       const from: Place = place;
       const { next, cleared, heirless } = await this.#volume.maintain(() => this.#clear(sweep, from));
       this.cleared += cleared;
-      if (heirless.length > 0) await this.#handOver(sweep, from, heirless);
-      place = next;
+      // What was not met again names other copies by now, and maybe this one still: the step is made once more.
+      if (heirless.length === 0 || (await this.#handOver(sweep, from, heirless))) place = next;
     }
     return sweep.lost === 0 && this.kept === 0;
   }
@@ -157,7 +157,8 @@ export class Detach {
     return { next, cleared, heirless };
   }
 
-  async #handOver(sweep: Sweep, from: Place, heirless: readonly NamedBlock[]): Promise<void> {
+  /** False when not all of them were met again: another walk, or a program, has changed what their refs say. */
+  async #handOver(sweep: Sweep, from: Place, heirless: readonly NamedBlock[]): Promise<boolean> {
     const left = new Map(heirless.map((named) => [blockKey(named), named]));
     await handOver(this.#volume, heirless, (brought) => {
       const entered = this.#enter(sweep, from, brought);
@@ -165,9 +166,11 @@ export class Detach {
       return entered;
     });
     this.cleared += heirless.length - left.size;
-    const kept = await this.#volume.maintain(() => this.#settle(sweep, from, left));
-    this.kept += kept.blocks;
-    for (const ino of kept.inodes) this.keptBy.add(ino);
+    const { met, blocks, inodes } = await this.#volume.maintain(() => this.#settle(sweep, from, left));
+    if (met < left.size) return false;
+    this.kept += blocks;
+    for (const ino of inodes) this.keptBy.add(ino);
+    return true;
   }
 
   /** Enters the new places of narrow blocks, and clears this copy's. May throw MISS. */
@@ -186,21 +189,31 @@ export class Detach {
     return entered;
   }
 
-  /** What no other copy took over: goes if another copy has the block too, stays if not. May throw MISS. */
-  #settle(sweep: Sweep, from: Place, left: ReadonlyMap<string, unknown>): { blocks: number; inodes: Set<number> } {
+  /**
+   * What no other copy took over: goes if another copy has the block too, stays if not. Tells how many of them were met, how
+   * many blocks stay, and of which inodes. May throw MISS.
+   */
+  #settle(
+    sweep: Sweep,
+    from: Place,
+    left: ReadonlyMap<string, unknown>,
+  ): { met: number; blocks: number; inodes: Set<number> } {
     const { store } = this.#volume;
     const inodes = new Set<number>();
+    const met = new Set<string>();
     let blocks = 0;
     sweep.step(from, STEP_REFS, (node, at) => {
       const { view } = node.block;
-      if (!isNarrow(view, at) || !left.has(blockKey(namedBlock(node.block, at)))) return 1;
+      const key = isNarrow(view, at) ? blockKey(namedBlock(node.block, at)) : "";
+      if (!left.has(key)) return 1;
+      met.add(key);
       if (isLastHolder(view, at, this.index)) {
         blocks++;
         inodes.add(sweep.inode);
       } else store.pointers.forget(node.writable(), at, this.index);
       return 1;
     });
-    return { blocks, inodes };
+    return { met: met.size, blocks, inodes };
   }
 
   /** Releases some leaves of the copy's freemap; false when none is left. May throw MISS. */

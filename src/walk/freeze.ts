@@ -5,6 +5,7 @@
 // sure that it is still ours).
 
 import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/thrown.ts";
 import { withinLimit } from "../base/time-limit.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
@@ -62,7 +63,7 @@ export async function thaw(volume: Volume, index: number, node?: number): Promis
 export async function thawAll(volume: Volume): Promise<void> {
   for (const copy of volume.copies.frozen) {
     await thawInTime(volume, copy, copy.frozenNodes).catch((error: unknown) => {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       volume.copies.giveUp(copy, new DeviceError(copy.name, "write", 0, "ESTALE", reason));
     });
   }

@@ -2,13 +2,14 @@
 // reserved places, flushed, and only then entered (I1, I8). What was brought is done; a walk that is stopped goes on with the rest.
 
 import { bitCount } from "../base/bits.ts";
+import type { Copy } from "../copies/copy.ts";
 import { RefType, refSizeBytes, refType } from "../format/blockref.ts";
 import { KIB } from "../format/geometry.ts";
 import { holdersOf, inOrder, isNarrow, placedOn } from "../tree/narrow.ts";
 import type { BlockStore } from "../tree/store.ts";
 import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, placeOn } from "./named-block.ts";
-import { endReserved, reservePlaces } from "./reserved-places.ts";
+import { endReserved, isStillThere, type Reserved, reserveAndRead, reservePlaces } from "./reserved-places.ts";
 
 /** Where a block goes: the key of the block, and its new place. */
 export type Brought = ReadonlyMap<string, { readonly copy: number; readonly kib: number }>;
@@ -37,15 +38,15 @@ export async function handOver(
   const room = { freeKib: (copy: number): number => store.freemaps[copy]?.freeKib ?? 0 };
   const heirs = ({ holders }: NamedBlock): readonly number[] =>
     inOrder(store.inSync & ~holders, bitCount(holders), room);
-  const reserved = await volume.untilLoaded(() => reservePlaces(store, blocks, heirs, { whileRoom: false }));
+  const reserved = await reserveAndRead(volume, () => reservePlaces(store, blocks, heirs, { whileRoom: false }));
   try {
-    await copies.readBlocks(reserved.map(({ read }) => read));
-    const good = reserved.filter(({ read }) => read.error === undefined);
+    const good = reserved.filter((place) => place.read.error === undefined && isStillThere(store, place));
+    const writtenTo = copies.active;
     await copies.writeBlocks(good.map(({ read, copy, kib }) => ({ pointers: placeOn(copy, kib), bytes: read.target })));
     await copies.flush();
     await volume.maintain(() => {
       const brought = new Map(
-        good.filter(({ copy }) => isUsable(volume, copy)).map((each) => [blockKey(each.named), each]),
+        good.filter((place) => isUsable(volume, place, writtenTo)).map((each) => [blockKey(each.named), each]),
       );
       // Bitmap and pointers change in the same step: no commit may come between them.
       endReserved(store, reserved, enter(brought));
@@ -55,7 +56,9 @@ export async function handOver(
   }
 }
 
-/** Still in sync, and it flushed what was written to it. */
-function isUsable({ store, copies }: Volume, index: number): boolean {
-  return (store.inSync & (1 << index)) !== 0 && copies.copy(index)?.failure === undefined;
+/** Its copy is one of those `writtenTo`, still in sync, and flushed what was written to it. */
+function isUsable({ store, copies }: Volume, place: Reserved, writtenTo: readonly Copy[]): boolean {
+  const copy = copies.copy(place.copy);
+  if (copy === undefined || !writtenTo.includes(copy)) return false;
+  return (store.inSync & copy.bit) !== 0 && copy.failure === undefined;
 }

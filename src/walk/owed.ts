@@ -11,7 +11,7 @@ import { blockKey, type NamedBlock, namedBlock } from "./named-block.ts";
 
 export interface OwedList {
   readonly blocks: readonly NamedBlock[];
-  /** Something is owed that can't be copied before the open transaction is sealed. */
+  /** Something is owed that can't be copied before the open transaction is durable. */
   readonly unsealed: boolean;
   /** How many of those not wanted are owed still. */
   readonly passed: number;
@@ -66,7 +66,8 @@ class OwedWalk {
       }
       return true;
     }
-    if (refIsDirty(view, at)) {
+    // Not before it is written on the copies that have it: until then they would seem to hold something else.
+    if (refIsDirty(view, at) || (this.#store.peek(node.block, at)?.writing ?? 0) > 0) {
       this.unsealed = true;
       return false;
     }

@@ -1,39 +1,41 @@
-// Bounds the speed of work in the background, so that it leaves the disks to programs.
+// Bounds the speed of work in the background, so that it leaves the disks to programs. All walks share one pace; one that is to
+// end waits for nothing any more.
 
 import type { Clock } from "../base/clock.ts";
 
 export class Pace {
   readonly #clock: Clock;
-  /** Bytes per second; 0 for no bound. */
-  bytesPerSecond: number;
+  /** 0 for no bound. */
+  readonly #bytesPerSecond: number;
   #dueMs = 0;
-  readonly #waiting = new Set<() => void>();
+  /** What ends the waiting of each walk that waits. */
+  readonly #waiting = new Map<object, () => void>();
 
   constructor(clock: Clock, bytesPerSecond: number) {
     this.#clock = clock;
-    this.bytesPerSecond = bytesPerSecond;
+    this.#bytesPerSecond = bytesPerSecond;
   }
 
-  /** Resolves when `bytes` more may be moved. */
-  async take(bytes: number): Promise<void> {
-    if (this.bytesPerSecond <= 0) return;
+  /** Resolves when `walk` may move `bytes` more, or is hurried. */
+  async take(walk: object, bytes: number): Promise<void> {
+    if (this.#bytesPerSecond <= 0) return;
     const nowMs = this.#clock.monotonicMs();
-    this.#dueMs = Math.max(this.#dueMs, nowMs) + (bytes * 1000) / this.bytesPerSecond;
+    this.#dueMs = Math.max(this.#dueMs, nowMs) + (bytes * 1000) / this.#bytesPerSecond;
     const waitMs = this.#dueMs - nowMs;
     if (waitMs < 1) return;
     await new Promise<void>((resolve) => {
-      const resume = (): void => {
-        this.#waiting.delete(resume);
+      const timer = this.#clock.after(waitMs, () => this.hurry(walk));
+      this.#waiting.set(walk, () => {
+        timer.cancel();
         resolve();
-      };
-      this.#waiting.add(resume);
-      this.#clock.after(waitMs, resume);
+      });
     });
   }
 
-  /** Lets everybody go on at once, from now on without a bound: the work is about to be stopped. */
-  release(): void {
-    this.bytesPerSecond = 0;
-    for (const resume of this.#waiting) resume();
+  /** Lets `walk` go on at once, if it waits: it is about to end. */
+  hurry(walk: object): void {
+    const resume = this.#waiting.get(walk);
+    this.#waiting.delete(walk);
+    resume?.();
   }
 }

@@ -6,16 +6,15 @@ import type { Copy } from "../copies/copy.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { AnyCopy } from "../copies/lone-copy.ts";
 import type { RingRoot } from "../copies/ring.ts";
-import { BLOCKREF_BYTES, BLOCKSET_REFS, refIsBare, refKey, refPointer } from "../format/blockref.ts";
+import { refKey, refPointer } from "../format/blockref.ts";
 import { FREEMAP_LEAF_BYTES, leafCount } from "../format/freemap.ts";
-import { COPIES_MAX, KIB } from "../format/geometry.ts";
-import { ROOT_FREEMAPS_OFFSET, ROOT_SUPER_OFFSET } from "../format/root-block.ts";
+import { KIB } from "../format/geometry.ts";
 import { LEAF_WORDS } from "../freemap/leaf.ts";
 import { holdsRefs } from "../tree/runs.ts";
 import { memberSizes } from "../volume/root-image.ts";
 import { BlockClaims } from "./claims.ts";
 import { pointerInRange } from "./rules.ts";
-import type { WalkNode, WalkTree } from "./tree.ts";
+import { freemapTrees, superRootTree, type WalkNode, type WalkTree } from "./tree.ts";
 import { Walker, type WalkVisitor } from "./walker.ts";
 
 /** Words of a bitmap by leaf. */
@@ -33,11 +32,10 @@ export async function placesInUse(copy: Copy, root: RingRoot, copies: CopySet): 
     new Walker(reader, bounds, visitor, { everyCopy: false }).walk(trees);
 
   const marked = new MarkedPlaces();
-  await walk(marked, freemapTrees(root, [copy.index]));
+  await walk(marked, freemapTrees(root.view, [copy.index]));
   if (marked.isWhole) return marked.leaves;
   const reached = new ReachedPlaces(copy);
-  const indexes = Array.from({ length: COPIES_MAX }, (_, index) => index);
-  await walk(reached, [superRoot(root), ...freemapTrees(root, indexes)]);
+  await walk(reached, [superRootTree(root.view), ...freemapTrees(root.view)]);
   const inDoubt = copy.untrusted || copy.standing === "unknown" || copy.standing === "blank";
   for (let index = 0; index < leafCount(copy.sizeKib); index++) {
     if (marked.leaves.has(index)) continue;
@@ -47,17 +45,6 @@ export async function placesInUse(copy: Copy, root: RingRoot, copies: CopySet): 
     } else marked.leaves.set(index, new Uint32Array(LEAF_WORDS).fill(0xffff_ffff));
   }
   return marked.leaves;
-}
-
-function superRoot({ view }: RingRoot): WalkTree {
-  return { kind: "super-root", owner: 0, view, at: ROOT_SUPER_OFFSET, refs: BLOCKSET_REFS, holder: undefined };
-}
-
-function freemapTrees({ view }: RingRoot, copies: readonly number[]): WalkTree[] {
-  return copies
-    .map((owner) => ({ owner, at: ROOT_FREEMAPS_OFFSET + owner * BLOCKREF_BYTES }))
-    .filter(({ at }) => !refIsBare(view, at))
-    .map((own) => ({ kind: "freemap", view, refs: 1, holder: undefined, ...own }));
 }
 
 /** Leaves of one freemap, as far as they can be read. */

@@ -14,22 +14,17 @@ import { writeHeaders } from "../copies/layout.ts";
 import { preparedInTime } from "../copies/new-copy.ts";
 import { readReturning } from "../copies/reopen.ts";
 import type { OpenTarget } from "../copies/targets.ts";
-import type { BlockDevice } from "../device/device.ts";
+import { type BlockDevice, ContentLostError } from "../device/device.ts";
 import { Range, SharedDevice } from "../device/range.ts";
 import { Row } from "../device/row.ts";
 import { FORMAT_VERSION, NO_FEATURES } from "../format/features.ts";
 import { KIB, NODE_HEADER_AREA_BYTES, RING_AREA_KIB } from "../format/geometry.ts";
 import type { NodeHeader } from "../format/node-header.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
-import {
-  MemberFlag,
-  rootMemberFlags,
-  rootRevalidateCursor,
-  rowOf,
-  setRootMemberFlags,
-  setRootRevalidateCursor,
-  setRootRow,
-} from "../format/root-block.ts";
+import { rowOf } from "../format/copy-row.ts";
+import { MemberFlag } from "../format/last-seen.ts";
+import { rootRevalidateCursor, setRootRevalidateCursor } from "../format/root-block.ts";
+import { rootMemberFlags, setRootMemberFlags, setRootRow } from "../format/root-members.ts";
 import type { Volume } from "../volume/volume.ts";
 import { inTurn, liveRoot, rejoin } from "./bring-back.ts";
 import type { Caretaker } from "./caretaker.ts";
@@ -60,7 +55,6 @@ export function replaceNode(
     const nodeUuids = old.nodeUuids.with(position, nodeUuid);
     const preparing = prepareNode(volume, old, position, device, nodeUuid);
     const node = await preparedInTime(target.name, volume.copies.clock, preparing);
-    const wasTrusted = !old.untrusted;
     try {
       await volume.changeMembers(() => {
         word.refuseOther(old);
@@ -76,7 +70,9 @@ export function replaceNode(
     await inTime(old, old.still(others), volume.copies.clock);
     const fresh = composed(old, position, node, target.name, nodeUuids);
     const ring = await readReturning(fresh, volume.copies, liveRoot(volume), false);
-    if (wasTrusted && fresh.standing === "stale") fresh.lostNode = position;
+    // Only now: what it held may have been lost as late as in the last calls on it.
+    const isTrusted = !old.untrusted && !(old.failure instanceof ContentLostError);
+    if (isTrusted && fresh.standing === "stale") fresh.lostNode = position;
     word.refuseOther(old);
     await rejoin(volume, caretaker, fresh, ring, {});
   });

@@ -1,10 +1,11 @@
 // Places for blocks that are brought to a copy: set aside before the blocks are written there, and given back, or taken for
-// good, in the same step in which the tree gets its pointers (I1, I8).
+// good, in the same step in which the tree gets its pointers (I1, I8). A copy may leave meanwhile, and another one get its index.
 
 import type { BlockRead } from "../copies/block-io.ts";
 import { KIB } from "../format/geometry.ts";
-import { NO_ROOM } from "../freemap/freemap.ts";
+import { type Freemap, NO_ROOM } from "../freemap/freemap.ts";
 import type { BlockStore } from "../tree/store.ts";
+import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, readOf } from "./named-block.ts";
 
 /** A block and where it goes. */
@@ -12,6 +13,8 @@ export interface Reserved {
   readonly named: NamedBlock;
   readonly read: BlockRead;
   readonly copy: number;
+  /** The allocator of that copy. */
+  readonly freemap: Freemap;
   readonly kib: number;
 }
 
@@ -41,16 +44,42 @@ export function reservePlaces(
 
 function reservePlace(store: BlockStore, named: NamedBlock, copies: readonly number[]): Reserved | undefined {
   for (const copy of copies) {
-    const kib = store.freemap(copy).reserve(named.sizeBytes / KIB);
-    if (kib !== NO_ROOM) return { named, read: readOf(named), copy, kib };
+    const freemap = store.freemap(copy);
+    const kib = freemap.reserve(named.sizeBytes / KIB);
+    if (kib !== NO_ROOM) return { named, read: readOf(named), copy, freemap, kib };
   }
   return undefined;
 }
 
 /** Takes the places of blocks that were `entered`, by their keys, for good, and gives the others back. They are reserved no more. */
 export function endReserved(store: BlockStore, reserved: Reserved[], entered: ReadonlySet<string>): void {
-  for (const { named, copy, kib } of reserved.splice(0)) {
-    // One that was detached meanwhile has no bitmap any more.
-    store.freemaps[copy]?.endReservation(kib, named.sizeBytes / KIB, entered.has(blockKey(named)));
+  for (const place of reserved.splice(0)) {
+    const { named, freemap, kib } = place;
+    if (isStillThere(store, place)) freemap.endReservation(kib, named.sizeBytes / KIB, entered.has(blockKey(named)));
+  }
+}
+
+/** False when the copy that the place is on has left. */
+export const isStillThere = (store: BlockStore, { copy, freemap }: Reserved): boolean =>
+  store.freemaps[copy] === freemap;
+
+/**
+ * Sets places aside by `reserve`, and reads the blocks that go there. To be begun as soon as the live tree has named them: no
+ * place of theirs is given out before the reads are over, and the repairs that these lead to (I3, I5).
+ */
+export function reserveAndRead(volume: Volume, reserve: () => Reserved[]): Promise<Reserved[]> {
+  const work = reservedAndRead(volume, reserve);
+  volume.store.holdPlaces(work);
+  return work;
+}
+
+async function reservedAndRead(volume: Volume, reserve: () => Reserved[]): Promise<Reserved[]> {
+  const reserved = await volume.untilLoaded(reserve);
+  try {
+    await volume.copies.readBlocks(reserved.map(({ read }) => read));
+    return reserved;
+  } catch (error) {
+    endReserved(volume.store, reserved, new Set());
+    throw error;
   }
 }

@@ -8,7 +8,7 @@ import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, placeOn } from "./named-block.ts";
 import { enterBrought, findOwed } from "./owed.ts";
 import type { Pace } from "./pace.ts";
-import { endReserved, type Reserved, reservePlaces } from "./reserved-places.ts";
+import { endReserved, reserveAndRead, reservePlaces } from "./reserved-places.ts";
 
 /** One round: enough for large device calls, little enough to be over soon. */
 const ROUND_BLOCKS = 1024;
@@ -44,6 +44,7 @@ export class Resync {
   /** Ends the walk after the round under way; what was brought stays. */
   stop(): void {
     this.#stopped = true;
+    this.#pace.hurry(this);
   }
 
   /** How many blocks no copy could read. */
@@ -88,14 +89,14 @@ export class Resync {
   async #bring(blocks: readonly NamedBlock[]): Promise<ResyncEnd | undefined> {
     const { copies, store } = this.#volume;
     const only = [this.copy.index];
-    const reserve = (): Reserved[] => reservePlaces(store, blocks, () => only, { whileRoom: true });
-    const reserved = await this.#volume.untilLoaded(reserve);
+    const reserved = await reserveAndRead(this.#volume, () =>
+      reservePlaces(store, blocks, () => only, { whileRoom: true }),
+    );
     const complete = reserved.length === blocks.length;
     try {
-      await copies.readBlocks(reserved.map(({ read }) => read));
       const good = reserved.filter(({ read }) => read.error === undefined);
       const bytes = good.reduce((sum, { named }) => sum + named.sizeBytes, 0);
-      await this.#pace.take(bytes);
+      if (this.#goesOn) await this.#pace.take(this, bytes);
       if (!this.#goesOn) return undefined;
       await copies.writeBlocks(
         good.map(({ read, kib }) => ({ pointers: placeOn(this.copy.index, kib), bytes: read.target })),

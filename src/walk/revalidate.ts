@@ -8,23 +8,18 @@ import { type Copy } from "../copies/copy.ts";
 import type { LoneCopy } from "../copies/lone-copy.ts";
 import { refIsDirty, refUnplaced } from "../format/blockref.ts";
 import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
-import {
-  MemberFlag,
-  rootMemberFlags,
-  rootRevalidateCursor,
-  setRootMemberFlags,
-  setRootRevalidateCursor,
-} from "../format/root-block.ts";
+import { MemberFlag } from "../format/last-seen.ts";
+import { rootRevalidateCursor, setRootRevalidateCursor } from "../format/root-block.ts";
+import { rootMemberFlags, setRootMemberFlags } from "../format/root-members.ts";
 import { cursorCopy, cursorInode, cursorOf } from "../format/revalidate-cursor.ts";
 import type { Block } from "../tree/block.ts";
 import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, namedBlock, readOf } from "./named-block.ts";
 import type { Pace } from "./pace.ts";
-import { inodePlace, type Place, placeInode, Sweep } from "./sweep.ts";
+import { inodePlace, PASSED_BYTES, type Place, placeInode, Sweep } from "./sweep.ts";
 
-/** One step: bytes checked, every ref met counting for at least one KiB. */
+/** One step. */
 const STEP_BYTES = 4 * 1024 * 1024;
-const REF_BYTES = 1024;
 
 export interface RevalidationProgress {
   /** Blocks and bytes read so far, and how many of the blocks were not what the tree says. */
@@ -57,6 +52,7 @@ export class Revalidation {
   stop(): void {
     this.#stopped = true;
     this.#onStop();
+    this.#pace.hurry(this);
   }
 
   /** Resolves with true when every pointer was checked and the copy counts as trusted; false when it stopped before. */
@@ -111,9 +107,9 @@ export class Revalidation {
     const next = this.#sweep.step(place, STEP_BYTES, (node, at) => {
       const { block } = node;
       // What is on its way there was given its place since the copy came back.
-      if ((store.peek(block, at)?.writing ?? 0) > 0) return REF_BYTES;
+      if ((store.peek(block, at)?.writing ?? 0) > 0) return PASSED_BYTES;
       const named = this.#inDoubt(block, at);
-      if (named === undefined) return REF_BYTES;
+      if (named === undefined) return PASSED_BYTES;
       blocks.push(named);
       return named.sizeBytes;
     });
@@ -137,7 +133,7 @@ export class Revalidation {
     await this.#reader.readBlocks(reads.map(({ read }) => read));
     const bytes = blocks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     this.progress.bytes += bytes;
-    await this.#pace.take(bytes);
+    if (this.#goesOn) await this.#pace.take(this, bytes);
     return reads.filter(({ read }) => read.error !== undefined).map(({ named }) => named);
   }
 
@@ -159,7 +155,7 @@ export class Revalidation {
       const { block } = node;
       // A step must reach as far as that in which they were collected.
       const named = this.#inDoubt(block, at);
-      if (named === undefined) return REF_BYTES;
+      if (named === undefined) return PASSED_BYTES;
       if (!left.delete(blockKey(named))) return named.sizeBytes;
       // The only pointer there is stays: a block that is bad, but named, can be told to people.
       if (refUnplaced(block.view, at, others) !== others) this.#volume.store.pointers.clear(node.writable(), at, index);

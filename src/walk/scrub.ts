@@ -6,24 +6,16 @@
 
 import type { Clock } from "../base/clock.ts";
 import { refIsDirty, refModifyTid } from "../format/blockref.ts";
-import {
-  rootScrub,
-  rootScrubCursor,
-  type ScrubRecord,
-  setRootScrub,
-  setRootScrubCursor,
-} from "../format/root-block.ts";
+import { rootScrub, rootScrubCursor, setRootScrub, setRootScrubCursor } from "../format/root-block.ts";
+import { SCRUB_CURSOR_START, type ScrubRecord } from "../format/scrub-record.ts";
 import type { Mended } from "../copies/recovery.ts";
 import type { Block } from "../tree/block.ts";
 import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, namedBlock, readOf } from "./named-block.ts";
 import type { Pace } from "./pace.ts";
-import { inodePlace, type Place, placeInode, Sweep } from "./sweep.ts";
+import { inodePlace, PASSED_BYTES, type Place, placeInode, Sweep } from "./sweep.ts";
 
 const STEP_BYTES = 2 * 1024 * 1024;
-const REF_BYTES = 1024;
-/** Cursor of a scrub that has not reached any inode yet. */
-const CURSOR_START = 1;
 
 export class Scrub {
   /** What it found so far. */
@@ -72,6 +64,7 @@ export class Scrub {
     this.#paused = new Promise((resolve) => (this.#resume = resolve));
     this.#ranMs = this.speed.ms;
     this.#sinceMs = undefined;
+    this.#pace.hurry(this);
     for (const told of this.#onPause.splice(0)) told();
   }
 
@@ -95,6 +88,7 @@ export class Scrub {
   stop(): void {
     this.#stopped = true;
     this.resume();
+    this.#pace.hurry(this);
   }
 
   /** Ends it for good; what it found is kept. */
@@ -106,8 +100,8 @@ export class Scrub {
   /** Resolves with true when every block was looked at. */
   async run(): Promise<boolean> {
     const cursor = rootScrubCursor(this.#volume.rootImage.view);
-    let place: Place | undefined = inodePlace(cursor > CURSOR_START ? cursor : 0);
-    await this.#keep(Math.max(cursor, CURSOR_START));
+    let place: Place | undefined = inodePlace(cursor > SCRUB_CURSOR_START ? cursor : 0);
+    await this.#keep(Math.max(cursor, SCRUB_CURSOR_START));
     // What was made durable through the log only is in no root yet: everything older than a scrub is looked at.
     if (cursor === 0) await this.#volume.forceCommit();
     while (place !== undefined) {
@@ -145,7 +139,7 @@ export class Scrub {
   /** One step over the blocks that are at rest. May throw MISS. */
   #step(place: Place, visit: (named: NamedBlock) => void): Place | undefined {
     return this.#sweep.step(place, STEP_BYTES, ({ block }, at) => {
-      if (!this.#atRest(block, at)) return REF_BYTES;
+      if (!this.#atRest(block, at)) return PASSED_BYTES;
       const named = namedBlock(block, at);
       visit(named);
       return named.sizeBytes;
@@ -177,7 +171,7 @@ export class Scrub {
       this.record.errors += repaired;
       this.record.repaired += repaired;
     }
-    await this.#pace.take(bytes);
+    if (!this.#stopped && !this.isPaused) await this.#pace.take(this, bytes);
     if (mended.length < suspects.size) return false;
     for (const { bad, repaired, lost } of mended) {
       this.record.errors += bad - repaired;

@@ -40,6 +40,9 @@ export function placeInode(place: Place): number {
   return pfs?.run === 0 && pfs.key === ROOT_PFS_ID && inode?.run === 0 && inode.level === 0 ? inode.key : 0;
 }
 
+/** What a ref whose block is not looked at takes of a budget that is counted in bytes. */
+export const PASSED_BYTES = 1024;
+
 /** Told of every ref with a block; answers how much of the step's budget that took. */
 export type Visit = (node: LiveNode, at: number) => number;
 

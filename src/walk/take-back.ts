@@ -6,18 +6,16 @@ import type { Copy, Standing } from "../copies/copy.ts";
 import { lastComplete } from "../copies/lineage.ts";
 import type { Ring, RingRoot } from "../copies/ring.ts";
 import { FREEMAP_LEAF_KIB } from "../format/freemap.ts";
+import { rowOf } from "../format/copy-row.ts";
+import { MemberFlag } from "../format/last-seen.ts";
+import { rootCounters, rootRevalidateCursor, setRootRevalidateCursor } from "../format/root-block.ts";
 import {
-  MemberFlag,
-  rootCounters,
   rootLastSeen,
   rootMemberFlags,
-  rootRevalidateCursor,
-  rowOf,
   setRootMemberFlags,
-  setRootRevalidateCursor,
   setRootRow,
   setRootTarget,
-} from "../format/root-block.ts";
+} from "../format/root-members.ts";
 import { LEAF_WORDS, setBits } from "../freemap/leaf.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
 import type { Volume } from "../volume/volume.ts";
@@ -39,17 +37,12 @@ const RETURNING: readonly Standing[] = ["stale", "unknown", "blank", "syncing"];
  */
 export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOptions = {}): Promise<void> {
   const { copy } = ring;
-  const { view } = volume.rootImage;
   const was = copy.standing;
   if (!RETURNING.includes(was) || volume.copies.copy(copy.index) !== copy) throw changedMeanwhile(copy.name);
   volume.rings.add(ring);
-  const anchor = options.noAnchor === true ? undefined : lastComplete(ring, view);
-  if (anchor !== undefined && anchor !== ring.anchor) await volume.rings.writeAnchor(copy, anchor);
-  if (anchor === undefined && ring.anchor !== undefined) await volume.rings.clearAnchor(copy);
-  if (copy.failure !== undefined) throw copy.failure;
-  await releaseAnchor(volume, copy.index);
   try {
-    if (anchor !== undefined) await holdAnchor(volume, copy, anchor);
+    // One that is being caught up keeps what it has: nothing of that may be let go, not for a moment, while blocks go there.
+    if (was !== "syncing" || options.noAnchor === true) await changeAnchor(volume, ring, options);
     await volume.forceCommit(() => {
       if (copy.failure !== undefined) throw copy.failure;
       // The operator may have taken it out, had it opened anew, or begun to detach it.
@@ -61,6 +54,17 @@ export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOpti
     if (!copy.active) await releaseAnchor(volume, copy.index);
     throw error;
   }
+}
+
+/** Makes the last complete root of a copy its anchor, or gives that up; what is kept from being given out is that of no other. */
+async function changeAnchor(volume: Volume, ring: Ring, { noAnchor }: TakeBackOptions): Promise<void> {
+  const { copy } = ring;
+  const anchor = noAnchor === true ? undefined : lastComplete(ring, volume.rootImage.view);
+  if (anchor !== undefined && anchor !== ring.anchor) await volume.rings.writeAnchor(copy, anchor);
+  if (anchor === undefined && ring.anchor !== undefined) await volume.rings.clearAnchor(copy);
+  if (copy.failure !== undefined) throw copy.failure;
+  await releaseAnchor(volume, copy.index);
+  if (anchor !== undefined) await holdAnchor(volume, copy, anchor);
 }
 
 /** From the root that follows on blocks and roots are written to the copy. */

@@ -5,7 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import { withinLimit } from "../base/time-limit.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
-import { sharingCopy } from "../copies/reopen.ts";
+import { sharesDevice } from "../copies/reopen.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { positionsOf } from "./freeze.ts";
@@ -71,7 +71,7 @@ async function letGoOfNode(copy: Copy, node: number, clock: Clock): Promise<void
  */
 export async function letGo(copy: Copy, clock: Clock): Promise<void> {
   const over = copy.drained();
-  if (sharingCopy(copy) !== undefined) return inTime(copy, over, clock);
+  if (sharesDevice(copy)) return inTime(copy, over, clock);
   // Nothing is read from it any more, not even as a last resort.
   copy.released = true;
   const closed = copy.close().catch(() => undefined);

@@ -3,8 +3,10 @@
 // crafted blocks can lead a walk in circles (I12).
 
 import { BLOCKREF_BYTES, BLOCKSET_REFS, RefType, refKey, refLevel, refSizeBytes, refType } from "../format/blockref.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
 import { INODE_CONTENT_OFFSET, INODE_XATTRS_OFFSET, InodeFlag, inodeFlags, inodeMode } from "../format/inode.ts";
 import { PFS_INODES_OFFSET, PFS_ORPHANS_OFFSET } from "../format/pfs.ts";
+import { ROOT_SUPER_OFFSET, rootFreemapOffset } from "../format/root-block.ts";
 
 export type TreeKind = "super-root" | "inodes" | "orphans" | "data" | "directory" | "xattrs" | "freemap";
 
@@ -29,6 +31,25 @@ export interface WalkTree {
   readonly refs: number;
   /** The item whose block holds the run; undefined when that is the root block. */
   readonly holder: WalkNode | undefined;
+}
+
+/** The tree of PFS blocks below the root block behind `view`. */
+export function superRootTree(view: DataView): WalkTree {
+  return { kind: "super-root", owner: 0, view, at: ROOT_SUPER_OFFSET, refs: BLOCKSET_REFS, holder: undefined };
+}
+
+const ALL_COPIES: readonly number[] = Array.from({ length: COPIES_MAX }, (_, copy) => copy);
+
+/** The freemaps of these copies, each rooted in one blockref of the root block behind `view`. */
+export function freemapTrees(view: DataView, copies = ALL_COPIES): WalkTree[] {
+  return copies.map((owner) => ({
+    kind: "freemap",
+    owner,
+    view,
+    at: rootFreemapOffset(owner),
+    refs: 1,
+    holder: undefined,
+  }));
 }
 
 /** One blockref met on a walk. Its block is the one the ref names, `view` that of the block the ref lies in. */

@@ -1,6 +1,8 @@
-// The one walker of the block tree. It starts from the roots given, goes depth first in key order, and reads blocks in
-// batches, so that adjacent blocks come in one device call and memory stays bounded: two batches, plus the refs still
-// to be met on the way down. While blocks of data are looked at, which have nothing below them, the next batch is read. Visitors (verify, later resync, scrub, reclaim) decide what is read and entered.
+// Walks the trees of a root that does not change meanwhile, for a check (verify.ts) or to learn what they have in use
+// (places-in-use.ts); the live tree has sweep.ts, and owed.ts for what a copy lacks. It starts from the roots given, goes depth
+// first in key order, and reads blocks in batches, so that adjacent blocks come in one device call and memory stays bounded: two
+// batches, plus the refs still to be met on the way down. While blocks of data are looked at, which have nothing below them, the
+// next batch is read. The visitor decides what is read and entered.
 // Levels fall strictly inside a tree and trees nest to a fixed depth (I12); a visitor that claims blocks bounds the time.
 
 import { BLOCKREF_BYTES, refMirrorTid, refModifyTid, refOwed, refType, RefType } from "../format/blockref.ts";

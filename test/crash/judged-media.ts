@@ -10,7 +10,7 @@ import type { CopySet } from "../../src/copies/copy-set.ts";
 import type { RingRoot } from "../../src/copies/ring.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { CHECK_BYTES_MAX } from "../../src/format/check.ts";
-import { ROOT_CHECK_OFFSET } from "../../src/format/root-block.ts";
+import { ROOT_CHECK_OFFSET } from "../../src/format/root-seal.ts";
 import { copiesOf, devicesOver, type Images } from "../sim/copies-scene.ts";
 
 /** The last so many good states are remembered: the next ones are like them, if they are like any. */

@@ -1,9 +1,8 @@
-// I4 over random workloads with small files, through logs or by many commits, on one copy, two and three: see power-cut.ts. Also adds up what
-// the ordinary run goes through.
+// I4 over random workloads with small files, through logs or by many commits, on one copy, two and three: see power-cut.ts.
 
 import { describe, expect, it } from "vitest";
 import { MIB } from "../model/simulated-volume.ts";
-import { ORDINARY_STATES, ORDINARY_STATES_MIN } from "./ordinary-states.ts";
+import { ORDINARY_STATES } from "./ordinary-states.ts";
 import { record, tryCrashes } from "./power-cut.ts";
 
 const FIRST_SEED = 101;
@@ -25,10 +24,8 @@ describe("a power cut anywhere, small files", () => {
     });
   }
 
-  it(`was tried in ${ORDINARY_STATES.smallFiles} distinct states at least, in ${ORDINARY_STATES_MIN} by all tests together`, () => {
+  it(`was tried in ${ORDINARY_STATES.smallFiles} distinct states at least`, () => {
     console.log(`small files: ${distinct} distinct crash states`);
     expect(distinct).toBeGreaterThanOrEqual(ORDINARY_STATES.smallFiles);
-    const promised = Object.values(ORDINARY_STATES).reduce((sum, states) => sum + states, 0);
-    expect(promised).toBeGreaterThanOrEqual(ORDINARY_STATES_MIN);
   });
 });

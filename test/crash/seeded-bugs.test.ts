@@ -6,24 +6,18 @@ import { RingSet } from "../../src/copies/ring-set.ts";
 import { Freemap } from "../../src/freemap/freemap.ts";
 import { Leaf } from "../../src/freemap/leaf.ts";
 import { MIB } from "../model/simulated-volume.ts";
+import { isCaught } from "./hunt.ts";
 import { record, tryCrashes } from "./power-cut.ts";
 
-afterEach(() => {
-  vi.restoreAllMocks();
-});
+afterEach(() => vi.restoreAllMocks());
 
-/** True when some crash of some seed goes wrong. The bug is in while the workload runs, and gone when it is judged. */
-async function caught(plant: () => void): Promise<boolean> {
-  for (let seed = 1; seed <= 6; seed++) {
-    plant();
-    const recording = await record(seed, [16 * MIB, 16 * MIB], 150, 100_000).catch(() => undefined);
-    vi.restoreAllMocks();
-    if (recording === undefined) return true; // Caught even earlier: the program contradicted itself or the model.
-    const { failures } = await tryCrashes(recording, { every: 1, perCut: 5, recrash: false });
-    if (failures.length > 0) return true;
-  }
-  return false;
-}
+const caught = (writing: () => void, { seeds = 6, every = 1 } = {}): Promise<boolean> =>
+  isCaught({
+    seeds,
+    writing,
+    record: (seed) => record(seed, [16 * MIB, 16 * MIB], 150, 100_000),
+    judge: (recording) => tryCrashes(recording, { every, perCut: 5, recrash: false, failuresMax: 1 }),
+  });
 
 describe("a seeded bug is caught", () => {
   it("no flush between the blocks and the root (I1, I2)", async () => {
@@ -91,4 +85,8 @@ describe("a seeded bug is caught", () => {
       }),
     ).toBe(true);
   });
+});
+
+it("nothing is caught where nothing was planted", async () => {
+  expect(await caught(() => undefined, { seeds: 1, every: 20 })).toBe(false);
 });

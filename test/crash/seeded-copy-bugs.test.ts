@@ -8,24 +8,19 @@ import { CopyPointers } from "../../src/tree/copy-pointers.ts";
 import { Members } from "../../src/volume/members.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { cutPower, recordLoss, recordReturn } from "./copy-crashes.ts";
+import { isCaught } from "./hunt.ts";
 
 const SIZES = [18 * MIB, 24 * MIB];
 
 afterEach(() => vi.restoreAllMocks());
 
-/** True when the harness notices: a recording that fails by itself counts too. */
-async function caught(record: typeof recordLoss, plant: () => void): Promise<boolean> {
-  plant();
-  for (let seed = 1; seed <= 12; seed++) {
-    try {
-      const recording = await record(seed, SIZES, seed % 2);
-      if ((await cutPower(recording, 40, 1, false)).failures.length > 0) return true;
-    } catch {
-      return true;
-    }
-  }
-  return false;
-}
+const caught = (record: typeof recordLoss, writing: () => void, seeds = 12): Promise<boolean> =>
+  isCaught({
+    seeds,
+    writing,
+    record: (seed) => record(seed, SIZES, seed % 2),
+    judge: (recording) => cutPower(recording, 40, 1, false),
+  });
 
 describe("a seeded bug is caught", () => {
   it("pointers to a failed copy that it never flushed are kept (I1, I2)", async () => {
@@ -68,6 +63,6 @@ describe("a seeded bug is caught", () => {
   });
 
   it("nothing is caught where nothing was planted", async () => {
-    expect(await caught(recordReturn, () => undefined)).toBe(false);
+    expect(await caught(recordReturn, () => undefined, 3)).toBe(false);
   });
 });

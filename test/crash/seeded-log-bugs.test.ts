@@ -10,7 +10,8 @@ import { IntentLog } from "../../src/volume/intent-log.ts";
 import type { claimPending, PendingLog, replay } from "../../src/volume/replay.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { freeLoggedAtOnce } from "../model/planted-bugs.ts";
-import { record, tryCrashes } from "./power-cut.ts";
+import { type Hunt, isCaught } from "./hunt.ts";
+import { type Recording, record, tryCrashes } from "./power-cut.ts";
 
 type OpenFrame = typeof openFrame;
 type Pending = Parameters<typeof claimPending>[0];
@@ -47,41 +48,29 @@ function mend(): void {
 
 afterEach(mend);
 
-interface Planting {
-  /** In while the workload runs. */
-  readonly writing?: () => void;
-  /** In while it is judged. */
-  readonly reading?: () => void;
-  readonly seeds?: number;
-}
-
-/** True when some crash of some seed goes wrong. */
-async function caught({ writing, reading, seeds = 6 }: Planting): Promise<boolean> {
-  for (let seed = 1; seed <= seeds; seed++) {
-    writing?.();
-    const recording = await record(seed, [16 * MIB, 16 * MIB], 120, 140_000).catch(() => undefined);
-    mend();
-    if (recording === undefined) return true; // Caught even earlier: the program contradicted itself or the model.
-    reading?.();
-    const recrash = reading !== undefined;
-    const { failures } = await tryCrashes(recording, { every: 3, perCut: 2, recrash, failuresMax: 1 });
-    mend();
-    if (failures.length > 0) return true;
-  }
-  return false;
-}
+const caught = (planting: Partial<Pick<Hunt<Recording>, "writing" | "reading" | "seeds">>): Promise<boolean> =>
+  isCaught({
+    seeds: 6,
+    ...planting,
+    mend,
+    record: (seed) => record(seed, [16 * MIB, 16 * MIB], 120, 140_000),
+    judge: (recording) =>
+      tryCrashes(recording, { every: 3, perCut: 2, recrash: planting.reading !== undefined, failuresMax: 1 }),
+  });
 
 /**
- * Allocates from a fixed place of the (only) leaf each time, so that what is free by mistake is taken again at once: the
+ * Allocates from a given place of the (only) leaf each time, so that what is free by mistake is taken again at once: the
  * allocator may stand anywhere.
  */
-function allocateFrom(placeKib: number): void {
+function allocateFrom(placeKib: () => number): void {
   const find = Leaf.prototype.find;
   vi.spyOn(Leaf.prototype, "find").mockImplementation(function (this: Leaf, sizeKib, _from, sparing) {
-    const at = find.call(this, sizeKib, placeKib >>> 5, sparing);
+    const at = find.call(this, sizeKib, placeKib() >>> 5, sparing);
     return at === NO_RUN ? find.call(this, sizeKib, 0, sparing) : at;
   });
 }
+
+const BEGINNING = (): number => 0;
 
 /** Changes the frames made for a sync, or those carried over into the log of a new root. */
 function alterFrames(
@@ -132,7 +121,7 @@ describe("a seeded bug in what writes the log is caught", () => {
   it("places of early blocks are free at once although a record names them (I3)", async () => {
     const plant = (): void => {
       freeLoggedAtOnce();
-      allocateFrom(0);
+      allocateFrom(BEGINNING);
     };
     expect(await caught({ writing: plant })).toBe(true);
   });
@@ -160,8 +149,10 @@ describe("a seeded bug in what writes the log is caught", () => {
 describe("a seeded bug in what reads the log is caught", () => {
   it("places that records name are not claimed at open (trap 4)", async () => {
     const plant = (): void => {
+      let placeKib = 0;
+      allocateFrom(() => placeKib);
       bugs.claimed = (pending) => {
-        allocateFrom(pending.records.at(-1)?.early[0]?.pointers[0] ?? 0);
+        placeKib = pending.records.at(-1)?.early[0]?.pointers[0] ?? 0;
         return { ...pending, records: [] };
       };
     };
@@ -172,7 +163,7 @@ describe("a seeded bug in what reads the log is caught", () => {
     const plant = (): void => {
       bugs.claimed = (pending) => ({ ...pending, segments: [] });
     };
-    expect(await caught({ writing: () => allocateFrom(0), reading: plant })).toBe(true);
+    expect(await caught({ writing: () => allocateFrom(BEGINNING), reading: plant })).toBe(true);
   });
 
   it("frames that an older log left in a segment used again are accepted (trap 5)", async () => {
@@ -210,5 +201,6 @@ describe("a seeded bug in what reads the log is caught", () => {
 });
 
 it("nothing is caught where nothing was planted", async () => {
-  expect(await caught({ writing: () => allocateFrom(0), reading: () => allocateFrom(0), seeds: 1 })).toBe(false);
+  const plant = (): void => allocateFrom(BEGINNING);
+  expect(await caught({ writing: plant, reading: plant, seeds: 1 })).toBe(false);
 });

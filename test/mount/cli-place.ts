@@ -29,6 +29,15 @@ export function mountsImpossible(): string | undefined {
   return undefined;
 }
 
+/** A zombie that nobody has reaped yet is not alive. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
 export class Place {
   /** Words behind which the programs run, as those that enter a network namespace. */
   within: readonly string[] = [];

@@ -2,39 +2,17 @@
 
 import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Place, mountsImpossible } from "./cli-place.ts";
+import type { StatusReport } from "../../src/cli/status-report.ts";
+import { isAlive, mountsImpossible, Place } from "./cli-place.ts";
 
-interface Status {
-  state: string;
-  volume: { uuid: string; label: string };
-  copies: {
-    index: number;
-    uuid: string;
-    state: string;
-    role: string;
-    targets: string[];
-    sizeBytes: number;
-    usedBytes: number;
-    errors: { read: number; write: number; checksum: number };
-    repaired: number;
-  }[];
-  daemon: { supervisorPid: number; workerPid: number };
-}
+/** Of a volume that is mounted. */
+type Status = StatusReport & Required<Pick<StatusReport, "daemon">>;
 
 let place: Place;
 beforeEach(() => {
   place = new Place();
 });
 afterEach(() => place.clear());
-
-/** A zombie that init has not reaped yet is not alive. */
-function alive(pid: number): boolean {
-  try {
-    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
-  } catch {
-    return false;
-  }
-}
 
 async function formatted(...extra: string[]): Promise<[string, string]> {
   const made = await place.run("mkfs.h2ts", "-q", "-L", "test", "-s", "64M", ...extra, "a.img", "b.img");
@@ -68,18 +46,18 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
       expect(copy.sizeBytes).toBeGreaterThan(60 * 2 ** 20);
     }
     const { supervisorPid, workerPid } = status.daemon;
-    expect(alive(supervisorPid) && alive(workerPid)).toBe(true);
+    expect(isAlive(supervisorPid) && isAlive(workerPid)).toBe(true);
     expect((await place.run("h2ts", "status", a)).out).toContain(mnt);
     expect(JSON.parse((await place.run("h2ts", "status", "-j")).out)).toContainEqual(
       expect.objectContaining({ mount: expect.objectContaining({ directory: mnt }) as unknown }),
     );
 
     expect(await place.run("h2ts", "umount", mnt)).toEqual({ code: 0, out: "", err: "" });
-    expect(alive(supervisorPid) || alive(workerPid)).toBe(false);
+    expect(isAlive(supervisorPid) || isAlive(workerPid)).toBe(false);
     expect(place.mounts()).toEqual([]);
     expect((await place.run("fsck.h2ts", "-n", "-f", a, b)).code).toBe(0);
 
-    const offline = JSON.parse((await place.run("h2ts", "status", "-j", b, a)).out) as Status;
+    const offline = JSON.parse((await place.run("h2ts", "status", "-j", b, a)).out) as StatusReport;
     expect(offline.volume).toEqual(status.volume);
     expect(offline).not.toHaveProperty("daemon");
 
@@ -122,7 +100,7 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
     expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
     const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as Status;
     process.kill(daemon.supervisorPid, "SIGKILL");
-    await expect.poll(() => alive(daemon.supervisorPid)).toBe(false);
+    await expect.poll(() => isAlive(daemon.supervisorPid)).toBe(false);
     writeFileSync(`${mnt}/file`, "kept");
     expect((await place.run("h2ts", "status", mnt)).err).toMatch(/daemon can't be reached/);
     expect((await place.run("h2ts", "umount", mnt)).err).toMatch(/unmounted, but its daemon did not answer/);
@@ -138,7 +116,7 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
     writeFileSync(`${mnt}/file`, "kept");
     const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as Status;
     process.kill(daemon.supervisorPid, "SIGTERM");
-    await expect.poll(() => alive(daemon.supervisorPid), { timeout: 10_000 }).toBe(false);
+    await expect.poll(() => isAlive(daemon.supervisorPid), { timeout: 10_000 }).toBe(false);
     expect(place.mounts()).toEqual([]);
     expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
     expect(readFileSync(`${mnt}/file`, "utf8")).toBe("kept");
@@ -183,7 +161,7 @@ describe("mistakes cost one line and change nothing", () => {
       [[a, foreign, mnt], 32, /foreign\.img/],
       [[empty, mnt], 32, /empty\.img/],
       [[a, short, mnt], 32, /short\.img/],
-      [[a, c, mnt], 32, /another volume|different volumes|volume/],
+      [[a, c, mnt], 32, /c\.img: belongs to volume [^\n]*; give targets of one volume only/],
       [["-o", "bogus", a, b, mnt], 1, /unknown mount option 'bogus'/],
       [["--bogus", a, b, mnt], 1, /unknown option '--bogus'/],
       [["--transport", "smoke", a, b, mnt], 1, /kernel, fuse-native/],

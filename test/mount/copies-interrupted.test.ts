@@ -25,12 +25,11 @@ describe.skipIf(mountsImpossible() !== undefined)("a resync", () => {
     const brought = async (): Promise<number> => (await place.status()).scans[0]?.doneBytes ?? 0;
     await expect.poll(brought, { timeout: 20_000, interval: 100 }).toBeGreaterThan(0);
     await place.h2ts("sync", place.mnt);
-    const { daemon, scans } = await place.status();
-    expect(scans[0]).toMatchObject({ state: "running" });
-    if (daemon === undefined) throw new Error("no daemon");
-    if (whom === "worker") await killed(daemon.workerPid);
+    expect((await place.status()).scans[0]).toMatchObject({ state: "running" });
+    const { supervisorPid, workerPid } = await place.daemon();
+    if (whom === "worker") await killed(workerPid);
     else {
-      await killed(daemon.supervisorPid, daemon.workerPid);
+      await killed(supervisorPid, workerPid);
       spawnSync("umount", ["-l", place.mnt]);
       await expect.poll(() => place.mounts(), { timeout: 10_000 }).toEqual([]);
       const mounted = await place.succeeds("h2ts", "mount", ...targets, place.mnt);

@@ -2,6 +2,7 @@
 // ways to look at it: status, fsck, each copy alone.
 
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "vitest";
@@ -9,7 +10,9 @@ import { SeededRandom } from "../../src/base/random.ts";
 import { mountedReport, type StatusReport } from "../../src/cli/status-report.ts";
 import { ControlClient } from "../../src/daemon/control-client.ts";
 import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
-import { Place } from "./cli-place.ts";
+import { DeviceError } from "../../src/device/device.ts";
+import { openNode } from "../../src/device/open.ts";
+import { isAlive, Place } from "./cli-place.ts";
 import { describeTree, expectSameTree } from "./data-programs.ts";
 
 const ANSWER_MS_MAX = 20_000;
@@ -108,6 +111,19 @@ export class CopiesPlace extends Place {
     expect(await this.run("mkfs.h2ts", "-q", "-f", "-L", "copies", "-s", size, ...targets)).toEqual(DONE);
   }
 
+  /** Formats two copies, a.img and b.img, mounts them and gives their paths; see `log`. */
+  async mounted(size: string, ...options: readonly string[]): Promise<string[]> {
+    const targets = this.images("a", "b");
+    await this.format(size, targets);
+    await this.h2ts("mount", "-o", `log=${this.path("daemon.log")}`, ...options, ...targets, this.mnt);
+    return targets;
+  }
+
+  /** What the daemon of `mounted` has said so far. */
+  log(): string {
+    return readFileSync(this.path("daemon.log"), "utf8");
+  }
+
   /** As `h2ts status -j` has it, without a program for each look: those that wait for something look often. */
   async status(): Promise<StatusReport> {
     const mount = mountedVolumeAt(this.mnt);
@@ -117,6 +133,18 @@ export class CopiesPlace extends Place {
     client?.close();
     if (reply?.volume === undefined) throw new Error(`no status: ${reply?.error ?? "nobody answers"}`);
     return mountedReport(reply, reply.volume);
+  }
+
+  /** The processes of the mount, and how often a worker followed another one. */
+  async daemon(): Promise<NonNullable<StatusReport["daemon"]>> {
+    const { daemon } = await this.status();
+    if (daemon === undefined) throw new Error(`${this.mnt}: no daemon`);
+    return daemon;
+  }
+
+  /** Resolves when so many workers have followed one another. */
+  async restarted(times: number): Promise<void> {
+    await expect.poll(async () => (await this.status()).daemon?.restarts, { timeout: 20_000 }).toBe(times);
   }
 
   async states(): Promise<string[]> {
@@ -182,7 +210,18 @@ export async function killed(...pids: number[]): Promise<void> {
   await expect.poll(() => pids.some(isAlive), { timeout: 10_000 }).toBe(false);
 }
 
-function isAlive(pid: number): boolean {
-  const { stdout } = spawnSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" });
-  return stdout.trim() !== "" && !stdout.startsWith("Z");
+/** Resolves when nobody has any of the images open any more. */
+export async function untilFree(targets: readonly string[]): Promise<void> {
+  for (const target of targets) await expect.poll(() => isFree(target), { timeout: 20_000 }).toBe(true);
+}
+
+/** Whether an image can be opened for writing now, as mount, fsck and mkfs do it. */
+export async function isFree(path: string): Promise<boolean> {
+  try {
+    await (await openNode(path, { writable: true })).close();
+    return true;
+  } catch (error) {
+    if (error instanceof DeviceError && error.operation === "lock") return false;
+    throw error;
+  }
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StatusReport } from "../../src/cli/status-report.ts";
-import { mountsImpossible } from "./cli-place.ts";
+import { mountsImpossible, type Outcome } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
 
 const MIB = 1 << 20;
@@ -86,7 +86,13 @@ async function onlineInVain(message: RegExp): Promise<void> {
   expect(tried.err.split("\n")).toHaveLength(2);
   expect(performance.now() - beganMs).toBeLessThan(20_000);
   await prober.stop();
+  // Whoever waits for the device does so for a deadline.
   expect(prober.slowestMs).toBeLessThan(DEADLINE_MS);
+}
+
+/** The outcome of a command that must not wait for the device that hangs. */
+async function inTime(outcome: Promise<Outcome>): Promise<Outcome | "late"> {
+  return Promise.race([outcome, sleep(30_000, "late" as const, { ref: false })]);
 }
 
 /** Bytes a process has read so far, its own program among them. */
@@ -120,8 +126,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy whose device hangs", {
     process.kill(pid, "SIGSTOP");
     for (let i = 0; i < 2; i++) await onlineInVain(/b\.img: does not answer \(waited 2000 ms\)/);
     // Another worker does not wait for it either.
-    const { daemon } = await place.status();
-    process.kill(daemon?.workerPid ?? 0, "SIGKILL");
+    process.kill((await place.daemon()).workerPid, "SIGKILL");
     const after = new Prober(join(place.mnt, "probe"));
     await place.until(["ONLINE", "OFFLINE", "ONLINE"]);
     await after.stop();
@@ -140,6 +145,42 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy whose device hangs", {
     await place.examine(work, [a, b, c]);
     host = undefined;
     await place.h2ts("umount", folder);
+  });
+
+  it("keeps no worker from giving way to another, and no mount from ending, while it hangs (I9)", async () => {
+    const { folder, pid } = await hostFilesystem();
+    const [a, b] = [place.path("a.img"), join(folder, "b.img")];
+    await place.format("48M", [a, b]);
+    await place.h2ts("mount", "-o", "commit=1,deadline=1000", a, b, place.mnt);
+    const work = new Work(place.mnt, 33);
+    await work.run(5);
+
+    // A thread hangs in a call that ends with its process.
+    await place.h2ts("offline", place.mnt, "1");
+    host = pid;
+    process.kill(pid, "SIGSTOP");
+    expect((await place.run("h2ts", "online", place.mnt, "1")).err).toMatch(/b\.img: does not answer/);
+    expect(await inTime(place.run("h2ts", "upgrade", place.mnt))).toMatchObject({ code: 0 });
+    await work.run(2);
+    process.kill(pid, "SIGCONT");
+
+    // In one that does not end before the device answers, whoever wants it to.
+    await place.h2ts("online", place.mnt, "1");
+    await place.h2ts("wait", place.mnt);
+    work.start();
+    await sleep(300);
+    process.kill(pid, "SIGSTOP");
+    await place.until(["ONLINE", "FAULTED"]);
+    await work.stop();
+    const { copies } = await place.status();
+    expect(copies[1]?.callsStuck).toBeGreaterThan(0);
+    const refused = await inTime(place.run("h2ts", "upgrade", place.mnt));
+    expect(refused).toMatchObject({ code: 32, err: expect.stringMatching(/: copy 1 hangs: .*try again/) as unknown });
+    await work.run(2);
+    expect(await inTime(place.run("h2ts", "umount", place.mnt))).toMatchObject({ code: 0 });
+    await place.succeeds("h2ts", "mount", "-o", "ro,degraded", a, place.mnt);
+    await work.verify();
+    await place.h2ts("umount", place.mnt);
   });
 
   it("is given up by fsck.h2ts, which says so, checks the other one, repairs nothing and ends (I9)", async () => {

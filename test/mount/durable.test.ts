@@ -58,10 +58,9 @@ describe.skipIf(mountsImpossible() !== undefined)("made durable", () => {
       mkdirSync(folder);
       make(join(folder, "durable"));
       mkdirSync(join(folder, "only-in-memory"));
-      const { daemon } = await place.status();
-      if (daemon === undefined) throw new Error("no daemon");
-      await killed(daemon.supervisorPid);
-      await killed(daemon.workerPid);
+      const { supervisorPid, workerPid } = await place.daemon();
+      await killed(supervisorPid);
+      await killed(workerPid);
       expect(spawnSync("umount", ["-l", place.mnt]).status).toBe(0);
       await place.h2ts("mount", a, b, place.mnt);
       expect(readdirSync(folder)).toEqual(["durable"]);

@@ -32,12 +32,10 @@ function scheduling(thread: number): { sliceNs: number; nice: number } {
 it.skipIf(mountsImpossible() !== undefined || scheduling(process.pid).sliceNs === 0)(
   "V8's threads, and no others, have long time slices and less weight",
   async () => {
-    const targets = ["a.img", "b.img"].map((name) => place.path(name));
-    await place.format("32M", targets);
-    await place.h2ts("mount", ...targets, place.mnt);
+    await place.mounted("32M");
     await new Work(place.mnt, 11).run(4);
-    const { daemon } = await place.status();
-    const threads = readdirSync(`/proc/${daemon?.workerPid ?? 0}/task`).map(Number);
+    const { workerPid } = await place.daemon();
+    const threads = readdirSync(`/proc/${workerPid}/task`).map(Number);
     expect(threads.length).toBeGreaterThan(WORKING_THREADS + 2);
     const all = threads.sort((a, b) => a - b).map(scheduling);
     const chosen = (is: (one: { sliceNs: number; nice: number }) => boolean): number[] =>

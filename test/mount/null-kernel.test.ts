@@ -20,6 +20,18 @@ const onFault = (error: unknown): void => {
   throw error;
 };
 
+const IDLE_WINDOW_MS = 1000;
+/** A loop that turns takes all of it; what else this process has to do now and then takes a part of some windows. */
+const IDLE_CPU_MS_MAX = 50;
+
+/** CPU time of this process while nobody asks for anything. */
+async function cpuMsWhileIdle(): Promise<number> {
+  const before = process.cpuUsage();
+  await delay(IDLE_WINDOW_MS);
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000;
+}
+
 /** A filesystem in memory whose every read waits for `gate`. */
 class SlowReads extends MemoryFileSystem {
   gate: Promise<unknown> = Promise.resolve();
@@ -36,15 +48,11 @@ describe.runIf(mayMount())("kernel transport", () => {
   it("burns no CPU while idle, and still runs timers", async () => {
     await withMount(kernelTransport, new NullRequests(), async (directory) => {
       await fsp.stat(directory);
-      await delay(50);
-      const before = process.cpuUsage();
       let ticks = 0;
-      const timer = setInterval(() => ticks++, 100);
-      await delay(2000);
+      const timer = setInterval(() => ticks++, IDLE_WINDOW_MS / 10);
+      await expect.poll(cpuMsWhileIdle, { timeout: 10 * IDLE_WINDOW_MS }).toBeLessThan(IDLE_CPU_MS_MAX);
       clearInterval(timer);
-      const { user, system } = process.cpuUsage(before);
-      expect(ticks).toBeGreaterThan(15);
-      expect((user + system) / 1000).toBeLessThan(100);
+      expect(ticks).toBeGreaterThanOrEqual(5);
     });
   });
 

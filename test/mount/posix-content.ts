@@ -38,6 +38,7 @@ export function contentSuite(volume: () => MountedVolume, can: MountedVolume["ca
       const fd = sys.open(`${volume().folder()}/file`, O.CREAT | O.RDWR);
       sys.ftruncate(fd, 10 * MIB);
       expect(errnoOf(() => sys.lseek(fd, 0, SEEK.DATA))).toBe(ENXIO);
+      expect(errnoOf(() => sys.lseek(fd, -1, SEEK.DATA))).toBe(ENXIO);
       expect(sys.lseek(fd, 0, SEEK.HOLE)).toBe(0);
       sys.pwrite(fd, Buffer.alloc(64 * KIB, 1), MIB);
       sys.pwrite(fd, Buffer.alloc(64 * KIB, 1), 5 * MIB);
@@ -259,6 +260,18 @@ sys.exit(status)`;
       expect(sys.pread(cached, 100, 150_000).every((byte) => byte === 0)).toBe(true);
       sys.close(direct);
       sys.close(cached);
+    });
+
+    it("O_DIRECT with O_APPEND goes behind what only the page cache has", () => {
+      const file = `${volume().folder()}/file`;
+      const cached = sys.open(file, O.CREAT | O.RDWR);
+      const direct = sys.open(file, O.WRONLY | O.DIRECT | O.APPEND);
+      sys.pwrite(cached, Buffer.alloc(8192, 1), 0);
+      sys.write(direct, Buffer.alloc(4096, 2));
+      sys.close(direct);
+      sys.close(cached);
+      volume().dropCaches();
+      expect(readFileSync(file).equals(Buffer.concat([Buffer.alloc(8192, 1), Buffer.alloc(4096, 2)]))).toBe(true);
     });
 
     it("shared mappings write to the file, also past holes and after a truncation", () => {

@@ -94,7 +94,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
     const work = new Work(place.mnt, 14);
     work.start();
     for (let round = 0; round < 4; round++) {
-      const worker = (await place.status()).daemon?.workerPid ?? 0;
+      const worker = (await place.daemon()).workerPid;
       const kills = [() => undying.kill(), () => process.kill(worker, "SIGKILL")];
       for (const kill of round % 2 === 0 ? kills : kills.reverse()) kill();
       await expect.poll(async () => (await place.status()).daemon?.workerPid, { timeout: 20_000 }).not.toBe(worker);

@@ -73,9 +73,7 @@ export class RemoteLosses {
     this.#becomes(part, (state) => state === "ONLINE" || state === "SYNCING", BACK_MS_MAX);
 
   async #killWorker(): Promise<void> {
-    const { daemon } = await this.#place.status();
-    if (daemon === undefined) throw new Error("no daemon");
-    await killed(daemon.workerPid);
+    await killed((await this.#place.daemon()).workerPid);
   }
 
   /** Its server dies and is started again at once: it never leaves. */

@@ -44,12 +44,6 @@ const other = (): string => server.target.replace(away.path, place.path("network
 const mountElsewhere = (): Promise<Outcome> =>
   place.run("h2ts", "mount", "-o", "degraded", other(), place.mountPoint("elsewhere"));
 
-async function processes(): Promise<{ supervisorPid: number; workerPid: number }> {
-  const { daemon } = await place.status();
-  if (daemon === undefined) throw new Error("no daemon");
-  return daemon;
-}
-
 /** The copies are in sync, nothing of the kind was ever said, and work goes on. */
 async function unharmed(work: Work): Promise<void> {
   await work.stop();
@@ -78,7 +72,7 @@ describe.skipIf(mountsImpossible() !== undefined)("an export of ours", () => {
       expect(err).toMatch(/in use by client/);
     }
     await unharmed(work);
-    await killed((await processes()).workerPid);
+    await killed((await place.daemon()).workerPid);
     await expect.poll(() => place.states(), { timeout: 20_000 }).toEqual(["ONLINE", "ONLINE"]);
     expect((await place.run("mkfs.h2ts", "-q", "-f", other())).err).toMatch(/in use by client/);
     await unharmed(work);
@@ -92,7 +86,7 @@ describe.skipIf(mountsImpossible() !== undefined)("an export of ours", () => {
     const work = await mounted(32);
     await work.stop();
     await place.h2ts("sync", place.mnt);
-    const { supervisorPid, workerPid } = await processes();
+    const { supervisorPid, workerPid } = await place.daemon();
     await killed(supervisorPid, workerPid);
     expect((await mountElsewhere()).err).toMatch(/is kept for client \d+, whose connection broke/);
     const code = async (): Promise<number | null> => (await mountElsewhere()).code;
@@ -112,7 +106,7 @@ describe.skipIf(mountsImpossible() !== undefined)("an export of others", () => {
     await unharmed(work);
     await work.stop();
     await place.h2ts("sync", place.mnt);
-    const { supervisorPid, workerPid } = await processes();
+    const { supervisorPid, workerPid } = await place.daemon();
     await killed(supervisorPid, workerPid);
     const beganMs = performance.now();
     expect(await mountElsewhere()).toMatchObject({ code: 0 });

@@ -1,13 +1,11 @@
-// Between two workers of a mount nobody else gets at its images (I11, RELIABILITY trap 4c); when it lets go of one, that is free
+// Between two workers of a mount nobody else gets at its images (I11, trap 4c); when it lets go of one, that is free
 // at once.
 
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { DeviceError } from "../../src/device/device.ts";
-import { openNode } from "../../src/device/open.ts";
 import { mountsImpossible } from "./cli-place.ts";
-import { CopiesPlace, killed, Work } from "./copies-place.ts";
+import { CopiesPlace, isFree, killed, Work } from "./copies-place.ts";
 
 let place: CopiesPlace;
 let stopped: number | undefined;
@@ -19,24 +17,6 @@ afterEach(() => {
   stopped = undefined;
   place.clear();
 });
-
-/** What opening the image for writing gives now, as mount, fsck and mkfs do it. */
-async function tried(path: string): Promise<"free" | "in use"> {
-  try {
-    const node = await openNode(path, { writable: true });
-    await node.close();
-    return "free";
-  } catch (error) {
-    if (error instanceof DeviceError && error.operation === "lock") return "in use";
-    throw error;
-  }
-}
-
-async function pids(): Promise<{ supervisorPid: number; workerPid: number }> {
-  const { daemon } = await place.status();
-  if (daemon === undefined) throw new Error("no daemon");
-  return daemon;
-}
 
 async function childrenOf(pid: number): Promise<string[]> {
   return (await readFile(`/proc/${pid}/task/${pid}/children`, "utf8")).trim().split(" ");
@@ -51,11 +31,11 @@ describe.skipIf(mountsImpossible() !== undefined)("images of a mount whose worke
     await work.run(5);
     await place.h2ts("attach", "-s", "32M", place.mnt, c);
     await place.h2ts("wait", place.mnt);
-    const { supervisorPid, workerPid } = await pids();
+    const { supervisorPid, workerPid } = await place.daemon();
     process.kill(supervisorPid, "SIGSTOP");
     stopped = supervisorPid;
     await killed(workerPid);
-    for (const image of [a, b, c]) expect(await tried(image), image).toBe("in use");
+    for (const image of [a, b, c]) expect(await isFree(image), image).toBe(false);
     expect(await place.run("fsck.h2ts", "-y", a, b, c)).toMatchObject({ code: 8, err: /already in use/ });
     expect(await place.run("mkfs.h2ts", "-q", "-f", c)).toMatchObject({ code: 1, err: /already in use/ });
     process.kill(supervisorPid, "SIGCONT");
@@ -63,7 +43,7 @@ describe.skipIf(mountsImpossible() !== undefined)("images of a mount whose worke
     await work.run(5);
     await work.verify();
     await place.h2ts("umount", place.mnt);
-    for (const image of [a, b, c]) expect(await tried(image), image).toBe("free");
+    for (const image of [a, b, c]) expect(await isFree(image), image).toBe(true);
     expect(await place.run("fsck.h2ts", "-n", "-f", a, b, c)).toMatchObject({ code: 0 });
   });
 
@@ -74,11 +54,11 @@ describe.skipIf(mountsImpossible() !== undefined)("images of a mount whose worke
     const work = new Work(place.mnt, 23);
     await work.run(5);
     const other = place.mountPoint("other");
-    const { supervisorPid, workerPid } = await pids();
+    const { supervisorPid, workerPid } = await place.daemon();
     process.kill(workerPid, "SIGKILL");
     const again = await place.run("h2ts", "mount", a, b, other);
     expect(again).toMatchObject({ code: 32, out: "", err: `h2ts: ${a}: is already mounted on ${place.mnt}\n` });
-    await expect.poll(async () => (await place.status()).daemon?.restarts, { timeout: 20_000 }).toBe(1);
+    await place.restarted(1);
 
     process.kill(supervisorPid, "SIGSTOP");
     stopped = supervisorPid;
@@ -116,7 +96,7 @@ describe.skipIf(mountsImpossible() !== undefined)("images of a mount whose worke
     let tries = 0;
     const opener = (async () => {
       for (; trying; tries++) {
-        for (const image of [a, b]) expect(await tried(image)).toBe("in use");
+        for (const image of [a, b]) expect(await isFree(image)).toBe(false);
         await sleep(1);
       }
     })();
@@ -124,8 +104,8 @@ describe.skipIf(mountsImpossible() !== undefined)("images of a mount whose worke
     const work = new Work(place.mnt, 22);
     work.start();
     for (let kills = 0; kills < 3; kills++) {
-      process.kill((await pids()).workerPid, "SIGKILL");
-      await expect.poll(async () => (await place.status()).daemon?.restarts, { timeout: 20_000 }).toBe(kills + 1);
+      process.kill((await place.daemon()).workerPid, "SIGKILL");
+      await place.restarted(kills + 1);
     }
     await place.h2ts("upgrade", place.mnt);
     await work.stop();
@@ -133,14 +113,14 @@ describe.skipIf(mountsImpossible() !== undefined)("images of a mount whose worke
     await opener;
     expect(tries).toBeGreaterThan(100);
     await place.h2ts("offline", place.mnt, "1");
-    expect(await tried(b)).toBe("free");
-    expect(await tried(a)).toBe("in use");
+    expect(await isFree(b)).toBe(true);
+    expect(await isFree(a)).toBe(false);
     await place.h2ts("online", place.mnt, "1");
     await place.h2ts("wait", place.mnt);
-    process.kill((await pids()).workerPid, "SIGKILL");
-    expect(await tried(b)).toBe("in use");
+    process.kill((await place.daemon()).workerPid, "SIGKILL");
+    expect(await isFree(b)).toBe(false);
     await place.until(["ONLINE", "ONLINE"]);
     await place.h2ts("umount", place.mnt);
-    for (const image of [a, b]) expect(await tried(image), image).toBe("free");
+    for (const image of [a, b]) expect(await isFree(image), image).toBe(true);
   });
 });

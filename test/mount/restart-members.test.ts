@@ -14,10 +14,9 @@ afterEach(() => place.clear());
 
 /** Kills the worker; resolves when another one serves. */
 async function killWorker(): Promise<void> {
-  const { daemon } = await place.status();
-  if (daemon === undefined) throw new Error("no daemon");
-  process.kill(daemon.workerPid, "SIGKILL");
-  await expect.poll(async () => (await place.status()).daemon?.restarts, { timeout: 20_000 }).toBe(daemon.restarts + 1);
+  const { workerPid, restarts } = await place.daemon();
+  process.kill(workerPid, "SIGKILL");
+  await place.restarted(restarts + 1);
 }
 
 const targetsNow = async (): Promise<string[]> =>

@@ -1,15 +1,19 @@
 // A spare worker waits beside the one that serves: it takes over when that dies, costs nobody anything when it dies itself, holds
 // nothing, and ends with the mount, with an upgrade and with the supervisor.
 
-import { existsSync, readFileSync, readlinkSync, readdirSync } from "node:fs";
+import { closeSync, readlinkSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StatusReport } from "../../src/cli/status-report.ts";
 import { DaemonLog } from "../../src/daemon/daemon-log.ts";
-import type { KeptDevices } from "../../src/daemon/kept-devices.ts";
+import { KeptDevices } from "../../src/daemon/kept-devices.ts";
+import { parseMountOptions } from "../../src/daemon/mount-options.ts";
+import { createSharedMemory } from "../../src/daemon/shared-memory.ts";
 import { WorkerProcess } from "../../src/daemon/worker-process.ts";
-import { DIST, mountsImpossible } from "./cli-place.ts";
+import { NONCE_BYTES } from "../../src/format/geometry.ts";
+import { JOURNAL_BYTES } from "../../src/log/journal.ts";
+import { DIST, isAlive, mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, killed, Work } from "./copies-place.ts";
 
 let place: CopiesPlace;
@@ -18,33 +22,19 @@ beforeEach(() => {
 });
 afterEach(() => place.clear());
 
-interface Processes {
-  readonly supervisorPid: number;
-  readonly workerPid: number;
-  readonly sparePid?: number | undefined;
-}
-
-async function processes(): Promise<Processes> {
-  const { daemon } = await place.status();
-  if (daemon === undefined) throw new Error("no daemon");
-  return daemon;
-}
+type Daemon = Awaited<ReturnType<CopiesPlace["daemon"]>>;
 
 async function mounted(): Promise<{ targets: string[]; work: Work }> {
-  const targets = ["a.img", "b.img"].map((name) => place.path(name));
-  await place.format("32M", targets);
-  await place.h2ts("mount", "-o", `log=${place.path("daemon.log")}`, ...targets, place.mnt);
+  const targets = await place.mounted("32M");
   const work = new Work(place.mnt, 47);
   await work.run(4);
   return { targets, work };
 }
 
-async function withSpare(): Promise<Required<Processes>> {
-  await expect.poll(async () => (await processes()).sparePid, { timeout: 20_000 }).toBeGreaterThan(0);
-  return (await processes()) as Required<Processes>;
+async function withSpare(): Promise<Required<Daemon>> {
+  await expect.poll(async () => (await place.daemon()).sparePid, { timeout: 20_000 }).toBeGreaterThan(0);
+  return (await place.daemon()) as Required<Daemon>;
 }
-
-const alive = (pid: number): boolean => existsSync(`/proc/${pid}`);
 
 /** What a process has open, apart from sockets, pipes and what Node needs. */
 function filesOf(pid: number): string[] {
@@ -61,7 +51,31 @@ it("a worker of a supervisor that has devices under the numbers of the worker's 
     worker.leave();
     expect(await worker.ended).toEqual({ error: undefined, goesOn: true, killed: false });
   } finally {
-    worker.kill();
+    await worker.kill();
+  }
+}, 20_000);
+
+it("a worker that gets less than all descriptors of its mount says so and ends, so that another one follows", async () => {
+  const worker = new WorkerProcess(
+    join(DIST, "src/daemon/worker-main.js"),
+    "none",
+    DaemonLog.inMemory(() => new Date()),
+  );
+  const devices = new KeptDevices();
+  const memoryFd = createSharedMemory(JOURNAL_BYTES);
+  try {
+    const legacy = { kernel: { fuseFd: -1, memoryFd, devices }, heartbeatNonce: new Uint8Array(NONCE_BYTES) };
+    const request = { source: "none", targets: ["/none"], directory: "/none", options: parseMountOptions([]) };
+    worker.start({ request, legacy, takeOver: true });
+    expect(await worker.ended).toEqual({
+      error: expect.stringMatching(/^the worker died .*: not every descriptor of the mount arrived$/) as unknown,
+      goesOn: true,
+      killed: false,
+    });
+  } finally {
+    await worker.kill();
+    devices.close();
+    closeSync(memoryFd);
   }
 }, 20_000);
 
@@ -72,7 +86,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a spare worker", () => {
     await expect.poll(() => filesOf(sparePid), { timeout: 10_000 }).toEqual([]);
     await killed(workerPid);
     await work.run(4);
-    expect((await processes()).workerPid).toBe(sparePid);
+    expect((await place.daemon()).workerPid).toBe(sparePid);
     expect(filesOf(sparePid).sort()).toEqual(expect.arrayContaining(["/dev/fuse", ...targets]) as string[]);
     expect((await withSpare()).sparePid).not.toBe(sparePid);
     await place.h2ts("umount", place.mnt);
@@ -84,10 +98,10 @@ describe.skipIf(mountsImpossible() !== undefined)("a spare worker", () => {
     const { workerPid, sparePid } = await withSpare();
     await killed(sparePid);
     await work.run(2);
-    expect(await processes()).toMatchObject({ workerPid });
+    expect(await place.daemon()).toMatchObject({ workerPid });
     await killed(workerPid);
     await work.run(2);
-    expect(readFileSync(place.path("daemon.log"), "utf8")).toMatch(/took over/);
+    expect(place.log()).toMatch(/took over/);
     await place.h2ts("umount", place.mnt);
     await place.examine(work, targets);
   });
@@ -96,12 +110,12 @@ describe.skipIf(mountsImpossible() !== undefined)("a spare worker", () => {
     const { targets, work } = await mounted();
     const { sparePid } = await withSpare();
     await place.h2ts("upgrade", place.mnt);
-    expect((await processes()).workerPid).not.toBe(sparePid);
-    expect(alive(sparePid)).toBe(false);
+    expect((await place.daemon()).workerPid).not.toBe(sparePid);
+    expect(isAlive(sparePid)).toBe(false);
     const last = await withSpare();
     await place.h2ts("umount", place.mnt);
-    for (const pid of [last.sparePid, last.workerPid]) expect(alive(pid)).toBe(false);
-    await expect.poll(() => alive(last.supervisorPid), { timeout: 10_000 }).toBe(false);
+    for (const pid of [last.sparePid, last.workerPid]) expect(isAlive(pid)).toBe(false);
+    await expect.poll(() => isAlive(last.supervisorPid), { timeout: 10_000 }).toBe(false);
     await place.examine(work, targets);
   });
 
@@ -120,7 +134,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a spare worker", () => {
     process.kill(hostPid, "SIGSTOP");
     try {
       // What is written to the copy that hangs waits in the kernel: to close its descriptor would be to wait for that.
-      await expect.poll(async () => (await processes()).sparePid, { timeout: 10_000 }).toBeGreaterThan(0);
+      await expect.poll(async () => (await place.daemon()).sparePid, { timeout: 10_000 }).toBeGreaterThan(0);
       await place.until(["ONLINE", "FAULTED"]);
     } finally {
       process.kill(hostPid, "SIGCONT");
@@ -134,8 +148,8 @@ describe.skipIf(mountsImpossible() !== undefined)("a spare worker", () => {
     const { work } = await mounted();
     const { supervisorPid, sparePid, workerPid } = await withSpare();
     await killed(supervisorPid);
-    await expect.poll(() => alive(sparePid), { timeout: 10_000 }).toBe(false);
+    await expect.poll(() => isAlive(sparePid), { timeout: 10_000 }).toBe(false);
     await work.run(2);
-    expect(alive(workerPid)).toBe(true);
+    expect(isAlive(workerPid)).toBe(true);
   });
 });

@@ -6,7 +6,6 @@ import { fork, spawn } from "node:child_process";
 import {
   closeSync,
   existsSync,
-  readFileSync,
   fstatSync,
   mkdirSync,
   openSync,
@@ -23,6 +22,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Random, SeededRandom } from "../../src/base/random.ts";
 import { ControlClient } from "../../src/daemon/control-client.ts";
 import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
+import { WAITS_MS } from "../../src/daemon/patience.ts";
+import { PREPARE_AFTER_MS } from "../../src/daemon/spare-worker.ts";
 import { busyPrograms } from "./busy-programs.ts";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
@@ -33,9 +34,9 @@ const KILLS = MINUTES > 0 ? Infinity : Number(process.env["H2TS_KILLS"] ?? 52);
 const SEED = Number(process.env["H2TS_KILL_SEED"] ?? Date.now() % 1_000_000);
 const PAUSE_MS_MAX = 700;
 /** A spare worker waits by then. */
-const SPARE_READY_MS = 2300;
-/** Fewer in a row than the supervisor takes for hopeless (src/daemon/patience.ts). */
-const HASTY_KILLS_MAX = 5;
+const SPARE_READY_MS = PREPARE_AFTER_MS + 800;
+/** Fewer in a row than the supervisor takes for hopeless, as those who were given time may have come to nothing as well. */
+const HASTY_KILLS_MAX = WAITS_MS.length - 3;
 
 let place: CopiesPlace;
 beforeEach(() => {
@@ -43,19 +44,9 @@ beforeEach(() => {
 });
 afterEach(() => place.clear());
 
-async function mounted(size: string, options: readonly string[] = []): Promise<string[]> {
-  const targets = ["a.img", "b.img"].map((name) => place.path(name));
-  await place.format(size, targets);
-  await place.h2ts("mount", "-o", `log=${place.path("daemon.log")}`, ...options, ...targets, place.mnt);
-  return targets;
-}
-
-/** Kills the worker that serves now; returns its process id. */
-async function kill(): Promise<number> {
-  const { daemon } = await place.status();
-  if (daemon === undefined) throw new Error("no daemon");
-  process.kill(daemon.workerPid, "SIGKILL");
-  return daemon.workerPid;
+/** Kills the worker that serves now. */
+async function kill(): Promise<void> {
+  process.kill((await place.daemon()).workerPid, "SIGKILL");
 }
 
 /** Kills worker after worker: mostly at some moment of its service, now and then while it takes over. Gives how many. */
@@ -87,7 +78,7 @@ async function killOften(random: Random, supervisorPid: number): Promise<number>
 }
 
 async function tookOver(pid: number): Promise<void> {
-  while (!readFileSync(place.path("daemon.log"), "utf8").includes(`worker ${pid} took over`)) {
+  while (!place.log().includes(`worker ${pid} took over`)) {
     if (!existsSync(`/proc/${pid}`)) throw new Error(`worker ${pid} ended by itself`);
     await sleep(10);
   }
@@ -101,13 +92,7 @@ async function workerOf(supervisorPid: number): Promise<number> {
   const pid = reply?.daemon?.workerPid;
   if (pid !== undefined) return pid;
   const state = existsSync(`/proc/${supervisorPid}`) ? "does not answer" : "is gone";
-  throw new Error(`the supervisor ${state}:\n${readFileSync(place.path("daemon.log"), "utf8")}`);
-}
-
-async function supervisor(): Promise<number> {
-  const { daemon } = await place.status();
-  if (daemon === undefined) throw new Error("no daemon");
-  return daemon.supervisorPid;
+  throw new Error(`the supervisor ${state}:\n${place.log()}`);
 }
 
 describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () => {
@@ -116,7 +101,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
   }, async () => {
     console.log(`H2TS_KILL_SEED=${SEED}`);
     const random = new SeededRandom(SEED);
-    const targets = await mounted("160M");
+    const targets = await place.mounted("160M");
     const programs = busyPrograms(place.mnt, place.folder, random);
     const folder = join(place.mnt, "counted");
     mkdirSync(folder);
@@ -129,8 +114,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
     counting.on("message", (message: { rounds: number }) => (rounds = message.rounds));
     const ended = new Promise<number | null>((resolve) => counting.on("close", resolve));
     for (const program of programs) program.start();
-    const pid = await supervisor();
-    const kills = await killOften(random, pid);
+    const kills = await killOften(random, (await place.daemon()).supervisorPid);
     await Promise.all(programs.map((program) => program.stop()));
     counting.send("stop");
     expect({ code: await ended, complaint }).toEqual({ code: 0, complaint: "" });
@@ -149,7 +133,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
   });
 
   it("keeps files that have no name any more, positions in folders and locks", async () => {
-    await mounted("96M");
+    await place.mounted("96M");
     const path = (name: string): string => join(place.mnt, name);
     for (let i = 0; i < 3000; i++) writeFileSync(path(`entry-${i}`), "");
     const fd = openSync(path("gone"), "w+");
@@ -188,7 +172,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
   });
 
   it("with a copy lost at the same time, or in the middle of a resync, goes on without it and catches it up (I2, I8)", async () => {
-    const targets = await mounted("96M", ["-o", "commit=1,resync-rate=20M"]);
+    const targets = await place.mounted("96M", "-o", "commit=1,resync-rate=20M");
     const work = new Work(place.mnt, 3);
     work.start();
     await sleep(300);
@@ -215,25 +199,25 @@ describe.skipIf(mountsImpossible() !== undefined)("a worker that is killed", () 
   });
 
   it("on purpose, by h2ts upgrade, under work", async () => {
-    const targets = await mounted("96M");
+    const targets = await place.mounted("96M");
     const work = new Work(place.mnt, 4);
     work.start();
-    const before = (await place.status()).daemon?.workerPid;
+    const before = await place.daemon();
     for (let i = 0; i < 3; i++) await place.h2ts("upgrade", place.mnt);
     await work.stop();
-    const { daemon } = await place.status();
-    expect(daemon?.workerPid).not.toBe(before);
-    expect(daemon?.restarts).toBe(3);
+    const after = await place.daemon();
+    expect(after.workerPid).not.toBe(before.workerPid);
+    expect(after.restarts).toBe(3);
     await place.h2ts("umount", place.mnt);
     await place.examine(work, targets);
   });
 
   it("and can't be followed by another takes the mount down, with a line that says why", async () => {
-    const targets = await mounted("32M");
+    const targets = await place.mounted("32M");
     for (const target of targets) rmSync(target);
     await kill();
     await expect.poll(() => place.mounts(), { timeout: 20_000 }).toEqual([]);
-    const log = readFileSync(place.path("daemon.log"), "utf8");
+    const log = place.log();
     expect(log).toMatch(/another one takes over\n[\s\S]*no such file or device; the mount is taken down\n/);
   });
 });

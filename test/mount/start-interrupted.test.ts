@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, describe, it } from "vitest";
 import { openDevice } from "../../src/nbd/open.ts";
 import { imageIn } from "../nbd/foreign-servers.ts";
 import { mountsImpossible, Place } from "./cli-place.ts";
+import { isFree } from "./copies-place.ts";
 
 const CLI = resolve(import.meta.dirname, "../../dist/src/cli.js");
 
@@ -54,7 +55,8 @@ describe.skipIf(mountsImpossible() !== undefined)("a mount that has just begun",
       expect(code).toBe(32);
     }
     await expect.poll(() => processes("worker-main"), { timeout: 5000 }).toEqual([]);
-    await (await openDevice(image, { writable: true })).close();
+    // The last of its threads closes what it had open.
+    await expect.poll(() => isFree(image), { timeout: 5000 }).toBe(true);
   });
 
   it("ends, and no other worker is tried, when commands could not reach it", async () => {

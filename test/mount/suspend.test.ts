@@ -81,7 +81,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy that can't be spared",
     const a = await frozenVolume();
     for (const way of ["h2ts", "umount", "SIGTERM"]) {
       await place.h2ts("suspend", "--freeze", place.mnt, "0");
-      const { daemon } = await place.status();
+      const { supervisorPid } = await place.daemon();
       mkdirSync(`${place.mnt}/by-${way}`);
       if (way === "h2ts") await place.h2ts("umount", place.mnt);
       else if (way === "umount") expect(await exitOf("umount", place.mnt)).toBe(0);
@@ -90,7 +90,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy that can't be spared",
         const writing = writer(`${place.mnt}/by-${way}/waits`, "x");
         expect(await isOver(writing, 500)).toBe(false);
         expect(await place.run("h2ts", "umount", place.mnt)).toMatchObject({ code: 32 });
-        process.kill(daemon!.supervisorPid, "SIGTERM");
+        process.kill(supervisorPid, "SIGTERM");
         expect(await writing).toBe(0);
       }
       await place.h2ts("mount", "-o", "deadline=500", a, place.mnt);
@@ -105,7 +105,7 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy that can't be spared",
     await place.h2ts("suspend", "--freeze", place.mnt, "0");
     const writing = writer(`${place.mnt}/waits`, "answered by the next worker");
     expect(await isOver(writing, 1000)).toBe(false);
-    await killed((await place.status()).daemon!.workerPid);
+    await killed((await place.daemon()).workerPid);
     expect(await writing).toBe(0);
     expect(await place.states()).toEqual(["ONLINE"]);
     await place.h2ts("umount", place.mnt);
@@ -235,7 +235,7 @@ describe.skipIf(mountsImpossible() !== undefined)("replacing a node of a row", (
       work.start();
       // Nothing of the volume is on the old one any more, nor is it held: it may become a node again, of this very row.
       await place.h2ts("replace", "-f", place.mnt, "1/1", old);
-      await killed((await place.status()).daemon!.workerPid);
+      await killed((await place.daemon()).workerPid);
       await place.until(["ONLINE", "ONLINE"]);
       await work.stop();
       work.start();

@@ -5,11 +5,9 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { SystemClock } from "../../src/base/clock.ts";
 import type { BlockDevice } from "../../src/device/device.ts";
 import type { NodeEvent } from "../../src/nbd/client/events.ts";
 import type { RemotePolicy } from "../../src/nbd/client/policy.ts";
-import { deviceOpener } from "../../src/nbd/open.ts";
 import { Command, Option, OptionReply, TransmissionFlag } from "../../src/nbd/wire/constants.ts";
 import { encodeOptionReply } from "../../src/nbd/wire/option-reply.ts";
 import { deviceContract } from "../contract/device.ts";
@@ -22,6 +20,7 @@ import {
   startQemu,
   temporaryFolder,
 } from "./foreign-servers.ts";
+import { deviceBehind, kindsOf, openObserved } from "./remote-devices.ts";
 import { ALL_FLAGS, type Act, type Outgoing, ScriptedPeer } from "./scripted-peer.ts";
 import { block, BLOCK_BYTES, expectResult, readBlock, workload } from "./workload.ts";
 
@@ -34,13 +33,11 @@ beforeEach(() => {
 });
 
 function open(target: string, policy: Partial<RemotePolicy> = {}): Promise<BlockDevice> {
-  const observer = ({ event }: { event: NodeEvent }): void => void events.push(event);
-  const open = deviceOpener({ clock: new SystemClock(), policy: { connections: COUNT, ...policy }, observer });
-  return open(target, { writable: true });
+  return openObserved(events, target, { connections: COUNT, ...policy });
 }
 
 const connectionsOf = (device: BlockDevice): number | undefined => device.report?.()?.connection?.connections;
-const kinds = (): string[] => events.map(({ kind }) => kind);
+const kinds = (): string[] => kindsOf(events);
 const widened = (): NodeEvent | undefined => events.find(({ kind }) => kind === "widened");
 
 describe("several connections to servers people have", () => {
@@ -59,17 +56,9 @@ describe("several connections to servers people have", () => {
     ["nbdkit", (path: string) => startNbdkit(path, ["file", imageIn(path, 5 * MIB)])],
   ] as const) {
     deviceContract(`remote node of ${name}, by ${COUNT} connections`, async () => {
-      const place = temporaryFolder();
-      const started = await start(place.path);
-      const device = await open(started.target);
-      await expect.poll(() => connectionsOf(device)).toBe(COUNT);
-      return {
-        device,
-        dispose: async () => {
-          await started.stop();
-          place.dispose();
-        },
-      };
+      const opened = await deviceBehind(start, open);
+      await expect.poll(() => connectionsOf(opened.device)).toBe(COUNT);
+      return opened;
     });
   }
 

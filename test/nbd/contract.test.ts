@@ -2,35 +2,16 @@
 
 import { describe, expect, it } from "vitest";
 import { openDevice } from "../../src/nbd/open.ts";
-import { type DeviceUnderTest, deviceContract } from "../contract/device.ts";
-import {
-  type ForeignServer,
-  imageIn,
-  startNbdkit,
-  startNbdServer,
-  startQemu,
-  temporaryFolder,
-} from "./foreign-servers.ts";
+import { deviceContract } from "../contract/device.ts";
+import { imageIn, startNbdkit, startNbdServer, startQemu, temporaryFolder } from "./foreign-servers.ts";
+import { deviceBehind } from "./remote-devices.ts";
 
 const MIB = 1024 * 1024;
 
-async function deviceOf(start: (folder: string) => Promise<ForeignServer>): Promise<DeviceUnderTest> {
-  const { path, dispose } = temporaryFolder();
-  const server = await start(path);
-  const device = await openDevice(server.target, { writable: true });
-  return {
-    device,
-    dispose: async () => {
-      await server.stop();
-      dispose();
-    },
-  };
-}
-
-deviceContract("remote node of nbdkit", () => deviceOf((folder) => startNbdkit(folder, ["memory", "5M"])));
+deviceContract("remote node of nbdkit", () => deviceBehind((folder) => startNbdkit(folder, ["memory", "5M"])));
 
 deviceContract("remote node of nbdkit that works in units of 512 bytes and takes 64 KiB at most", () =>
-  deviceOf((folder) =>
+  deviceBehind((folder) =>
     startNbdkit(folder, [
       ...["--filter=blocksize-policy", "memory", "5M"],
       ...["blocksize-minimum=512", "blocksize-maximum=65536", "blocksize-error-policy=error"],
@@ -38,10 +19,12 @@ deviceContract("remote node of nbdkit that works in units of 512 bytes and takes
   ),
 );
 
-deviceContract("remote node of qemu-nbd", () => deviceOf((folder) => startQemu(folder, imageIn(folder, 4 * MIB))));
+deviceContract("remote node of qemu-nbd", () => deviceBehind((folder) => startQemu(folder, imageIn(folder, 4 * MIB))));
 
 deviceContract("remote node of nbd-server", () =>
-  deviceOf((folder) => startNbdServer(folder, imageIn(folder, 4 * MIB), ["flush = true", "fua = true", "trim = true"])),
+  deviceBehind((folder) =>
+    startNbdServer(folder, imageIn(folder, 4 * MIB), ["flush = true", "fua = true", "trim = true"]),
+  ),
 );
 
 describe("remote node", () => {

@@ -1,6 +1,6 @@
 // h2ts export as a process: what it refuses to start with, how it ends, and what a kill leaves behind.
 
-import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openDevice } from "../../src/nbd/open.ts";
@@ -53,6 +53,14 @@ describe("h2ts export", () => {
     expect(written.filter((isThere) => isThere).length).toBe(answered);
     expect(server.log).toMatch(/SIGTERM: finishing[^]*ended\n$/);
     expect(readdirSync(place.folder)).not.toContain("s");
+  });
+
+  it("says 1 when something served is not durable at the end, and what", async () => {
+    const server = await place.serve(...listen(), "x", "y");
+    rmSync(place.path("x"));
+    expect(await server.end()).toBe(1);
+    expect(server.log.match(/not everything is durable.*/g)).toEqual([expect.stringMatching(/: x: .*deleted/)]);
+    expect(server.log).toMatch(/export "x": not everything is durable[^]*ended\n$/);
   });
 
   it("killed, it can be started again at once, and has what it answered, and whose the export was", async () => {
@@ -114,6 +122,11 @@ describe("h2ts export", () => {
     expect(code).not.toBe(0);
     expect(err).toMatch(message);
     expect(err.trim().split("\n")).toHaveLength(1);
+  });
+
+  it("warns once of what it serves to everybody", async () => {
+    const server = await place.serve("--listen", "0.0.0.0:0", "x");
+    expect(server.log.match(/warning: anybody on the network/g)).toHaveLength(1);
   });
 
   it("refuses an image that somebody uses, and a socket that somebody listens on", async () => {

@@ -5,11 +5,10 @@ import { rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { SystemClock } from "../../src/base/clock.ts";
 import type { BlockDevice } from "../../src/device/device.ts";
 import type { NodeEvent } from "../../src/nbd/client/events.ts";
-import { deviceOpener } from "../../src/nbd/open.ts";
 import { type ForeignServer, imageIn, startNbdkit, temporaryFolder } from "./foreign-servers.ts";
+import { kindsOf, openObserved } from "./remote-devices.ts";
 
 const MIB = 1024 * 1024;
 
@@ -27,8 +26,7 @@ afterEach(async () => {
 
 async function deviceOf(words: readonly string[], timeoutMs = 3000): Promise<BlockDevice> {
   server = await startNbdkit(folder.path, words);
-  const observer = ({ event }: { event: NodeEvent }): void => void events.push(event);
-  return deviceOpener({ clock: new SystemClock(), policy: { timeoutMs }, observer })(server.target, { writable: true });
+  return openObserved(events, server.target, { timeoutMs });
 }
 
 const block = (fill: number): Uint8Array => new Uint8Array(65536).fill(fill);
@@ -59,7 +57,7 @@ describe("a server", () => {
     await fill(device, 16);
     await verify(device, 16);
     await device.close();
-    expect(events.map(({ kind }) => kind)).toEqual(["connected"]);
+    expect(kindsOf(events)).toEqual(["connected"]);
   });
 
   it("that refuses single requests has its word passed on, and serves the others", async () => {
@@ -96,7 +94,7 @@ describe("a server", () => {
     await verify(device, 4);
     await say("p");
     await expect(device.write(0, [block(9)])).rejects.toThrow(/no answer within 1500 ms/);
-    expect(events.map(({ kind }) => kind)).toEqual(["connected", "gave-up"]);
+    expect(kindsOf(events)).toEqual(["connected", "gave-up"]);
     await device.close();
   });
 
@@ -110,7 +108,7 @@ describe("a server", () => {
     await filled;
     await verify(device, 16);
     await device.close();
-    expect(events.map(({ kind }) => kind)).toEqual(["connected", "lost", "reconnected"]);
+    expect(kindsOf(events)).toEqual(["connected", "lost", "reconnected"]);
   });
 
   it("that ends when its last client leaves does so when we have, and not before", async () => {
@@ -121,6 +119,6 @@ describe("a server", () => {
     expect(server.process.exitCode).toBeNull();
     await device.close();
     expect((await ended)[0]).toBe(0);
-    expect(events.map(({ kind }) => kind)).toEqual(["connected"]);
+    expect(kindsOf(events)).toEqual(["connected"]);
   });
 });

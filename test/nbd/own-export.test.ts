@@ -2,24 +2,13 @@
 
 import { describe, expect, it } from "vitest";
 import { deviceOpener } from "../../src/nbd/open.ts";
-import { type DeviceUnderTest, deviceContract } from "../contract/device.ts";
-import { imageIn, startExport, temporaryFolder } from "./foreign-servers.ts";
+import { deviceContract } from "../contract/device.ts";
+import { imageIn, startExport } from "./foreign-servers.ts";
+import { deviceBehind } from "./remote-devices.ts";
 
 const MIB = 1024 * 1024;
 
-async function deviceOf(): Promise<DeviceUnderTest & { readonly target: string }> {
-  const { path, dispose } = temporaryFolder();
-  const server = await startExport(path, imageIn(path, 5 * MIB));
-  const device = await deviceOpener()(server.target, { writable: true });
-  return {
-    device,
-    target: server.target,
-    dispose: async () => {
-      await server.stop();
-      dispose();
-    },
-  };
-}
+const deviceOf = () => deviceBehind((folder) => startExport(folder, imageIn(folder, 5 * MIB)));
 
 deviceContract("remote node of our own export", deviceOf);
 

@@ -13,13 +13,14 @@ import { encodeNodeHeader } from "../../src/format/node-header.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import type { NodeEvent } from "../../src/nbd/client/events.ts";
 import { Routes } from "../../src/nbd/client/routes.ts";
-import { answersFor, deviceOpener } from "../../src/nbd/open.ts";
+import { answersFor } from "../../src/nbd/open.ts";
 import { parseRemoteTarget } from "../../src/nbd/target.ts";
 import { HandshakeFlag, Info, Option, OptionReply } from "../../src/nbd/wire/constants.ts";
 import { encodeGreeting } from "../../src/nbd/wire/greeting.ts";
 import { encodeInfo } from "../../src/nbd/wire/info.ts";
 import { encodeOptionReply } from "../../src/nbd/wire/option-reply.ts";
 import { freePort, temporaryFolder } from "./foreign-servers.ts";
+import { openObserved } from "./remote-devices.ts";
 import { type PeerRoute, ScriptedPeer } from "./scripted-peer.ts";
 
 const SIZE_BYTES = 20 * 1024 * 1024;
@@ -46,9 +47,7 @@ async function peerOn(...ports: number[]): Promise<{ peer: ScriptedPeer; routes:
 }
 
 function open(ports: readonly number[], timeoutMs = 4000): Promise<BlockDevice> {
-  const observer = ({ event }: { event: NodeEvent }): void => void events.push(event);
-  const target = `nbd://${ports.map((port) => `127.0.0.1:${port}`).join(",")}/x`;
-  return deviceOpener({ clock: new SystemClock(), policy: { timeoutMs }, observer })(target, { writable: true });
+  return openObserved(events, `nbd://${ports.map((port) => `127.0.0.1:${port}`).join(",")}/x`, { timeoutMs });
 }
 
 const changes = (): string[] =>

@@ -1,14 +1,16 @@
 // Requests live until they are answered: whatever is cut, whenever, and even if the server loses what it had not flushed.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { SystemClock } from "../../src/base/clock.ts";
 import { type BlockDevice, ContentLostError, DeviceError } from "../../src/device/device.ts";
 import { type NodeEvent } from "../../src/nbd/client/events.ts";
-import type { RemotePolicy } from "../../src/nbd/client/policy.ts";
-import { deviceOpener } from "../../src/nbd/open.ts";
-import { Command, TransmissionFlag } from "../../src/nbd/wire/constants.ts";
+import { type RemotePolicy, TIMEOUT_MS_DEFAULT } from "../../src/nbd/client/policy.ts";
+import { ChunkType, Command, Option, OptionReply, TransmissionFlag } from "../../src/nbd/wire/constants.ts";
+import { encodeOptionReply } from "../../src/nbd/wire/option-reply.ts";
+import { encodeChunk } from "../../src/nbd/wire/reply.ts";
 import { temporaryFolder } from "./foreign-servers.ts";
+import { kindsOf, openObserved } from "./remote-devices.ts";
 import { type Act, ScriptedPeer } from "./scripted-peer.ts";
 import { block, BLOCK_BYTES, expectResult, readBlock, workload } from "./workload.ts";
 
@@ -39,11 +41,10 @@ async function newPeer(structured = true, flags?: number): Promise<ScriptedPeer>
 
 function open(policy: Partial<RemotePolicy> = {}): Promise<BlockDevice> {
   events = [];
-  const observer = ({ event }: { event: NodeEvent }): void => void events.push(event);
-  return deviceOpener({ clock: new SystemClock(), policy, observer })(peer.target, { writable: true });
+  return openObserved(events, peer.target, policy);
 }
 
-const kinds = (): string[] => events.map(({ kind }) => kind);
+const kinds = (): string[] => kindsOf(events);
 
 describe("cut at every message, with everything lost that was not flushed", () => {
   it.each([
@@ -97,7 +98,7 @@ describe("a server that stalls", () => {
     peer.script = ({ request }): Act => (request?.command === Command.WRITE ? "drop" : "send");
     const started = performance.now();
     const error: unknown = await device.write(0, [block(1)]).catch((reason: unknown) => reason);
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(performance.now() - started).toBeLessThan(TIMEOUT_MS_DEFAULT);
     expect(error).toBeInstanceOf(DeviceError);
     expect(error).toMatchObject({ device: device.name, operation: "write", code: "ENOTCONN" });
     expect(kinds()).toEqual(["connected", "gave-up"]);
@@ -116,10 +117,11 @@ describe("a server that does not come back", () => {
   });
 
   it("is waited for as long as nobody asks for anything", async () => {
-    const device = await open({ retryCount: 2, timeoutMs: 200 });
+    const timeoutMs = 1000;
+    const device = await open({ retryCount: 2, timeoutMs });
     await peer.close();
     await expect.poll(() => kinds()).toEqual(["connected", "lost"]);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await sleep(1.2 * timeoutMs);
     await peer.listen();
     await device.write(0, [block(1)]);
     expect(kinds()).toEqual(["connected", "lost", "reconnected"]);
@@ -162,6 +164,23 @@ describe("a server that comes back as somebody else", () => {
     };
     peer.cut(true);
     await expect(device.flush()).rejects.toBeInstanceOf(ContentLostError);
+    await device.close();
+  });
+});
+
+describe("a server that says it can tell where holes are", () => {
+  it("and tells of nothing, has data there", async () => {
+    const context = Buffer.concat([Buffer.from([0, 0, 0, 7]), Buffer.from("base:allocation")]);
+    const ack = encodeOptionReply(Option.SET_META_CONTEXT, OptionReply.ACK);
+    const selected = encodeOptionReply(Option.SET_META_CONTEXT, OptionReply.META_CONTEXT, context);
+    peer.script = ({ request, bytes }): Act => {
+      if (ack.every((byte, i) => byte === bytes[i])) return Buffer.concat([selected, ack]);
+      if (request?.command !== Command.BLOCK_STATUS) return "send";
+      return encodeChunk(ChunkType.NONE, request.cookie, true, new Uint8Array(0));
+    };
+    const device = await open();
+    expect(await device.extents?.(0, SIZE_BYTES, 8)).toEqual([{ lengthBytes: SIZE_BYTES, isHole: false }]);
+    expect(peer.requests.some(({ command }) => command === Command.BLOCK_STATUS)).toBe(true);
     await device.close();
   });
 });

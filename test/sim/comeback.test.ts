@@ -3,7 +3,7 @@
 import { expect, it, vi } from "vitest";
 import { wait } from "../../src/daemon/verbs/wait.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
-import { setRootTarget } from "../../src/format/root-block.ts";
+import { setRootTarget } from "../../src/format/root-members.ts";
 import { answersFor } from "../../src/nbd/open.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
 import { Comeback } from "../../src/walk/comeback.ts";

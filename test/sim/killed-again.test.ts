@@ -256,18 +256,4 @@ describe("a request whose answer is owed over several processes (trap 4b)", () =
       expect([volume.replayed(REQUEST), volume.replayed(REQUEST + 1)]).toEqual([undefined, undefined]);
     }
   });
-
-  it("never waits for a device once it is recorded: appending is in its record whole", async () => {
-    const real = await opened(78, 1);
-    const ino = await fileOn(real, "file");
-    real.devices[0]?.fail({ operation: "write", nth: 1, permanent: true, effect: { kind: "late", until: NEVER } });
-    const caller = { ...CALLER, requestId: REQUEST };
-    expect(real.fs.write(ino, 0, new Uint8Array(2 * WINDOW_BYTES).fill(4), { append: true, caller })).toBe(
-      2 * WINDOW_BYTES,
-    );
-    real.volume.answered(false);
-    const next = await real.takeOver();
-    expect(next.volume.replayed(REQUEST)).toBeUndefined();
-    expect((await next.fs.getAttributes(ino)).size).toBe(2 * WINDOW_BYTES);
-  });
 });

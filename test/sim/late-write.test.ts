@@ -1,5 +1,5 @@
 // A write that a dropped copy still has under way may land at any later time: on a place that was given to something else
-// when the copy came back before (RELIABILITY, trap 2). So a copy comes back only when every call of its earlier life is over,
+// when the copy came back before (trap 2). So a copy comes back only when every call of its earlier life is over,
 // also when its device stays open because another copy lies on it.
 
 import { describe, expect, it } from "vitest";

@@ -3,6 +3,7 @@
 
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
+import { ContentLostError } from "../../src/device/device.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
@@ -241,6 +242,30 @@ describe("replacing a node of a row", () => {
     await settle(mounted);
     expect(kept()).toEqual(before);
     await unmount(mounted);
+  });
+
+  it("keeps nothing unchecked of a copy that lost what it held in the commit before (I6)", async () => {
+    const at = await scene(6240);
+    const { mounted, work } = at;
+    const { volume, copies, devices } = mounted;
+    const changeMembers = volume.changeMembers.bind(volume);
+    volume.changeMembers = async (body) => {
+      const kept = devices[1]!;
+      const flush = kept.flush.bind(kept);
+      kept.flush = () => Promise.reject(new ContentLostError(kept.name, "flush", 0, "ESTALE", "is empty"));
+      kept.image.write(5 * MIB, new Uint8Array(MIB));
+      await volume.forceCommit();
+      kept.flush = flush;
+      await changeMembers(body);
+    };
+    const device = new SimulatedDevice("new", NEW_BYTES);
+    await replace(at, 1, device);
+    expect(copies.copy(COPY)).toMatchObject({ untrusted: true, lostNode: undefined });
+    volume.changeMembers = changeMembers;
+    await settle(mounted);
+    await unmount(mounted);
+    expect(volume.members.inSync, mounted.notes.join("\n")).toBe(0b11);
+    await isWhole(at.seed, withNew(imagesOf(devices), 1, device.image), await work.tree(), "with the new node");
   });
 
   it("is refused where it can't be done, with nothing changed", async () => {

@@ -44,7 +44,6 @@ const CALLS: Readonly<Record<string, Call>> = {
   "rename over another": (fs, { folder }, caller) => fs.rename(folder, name("file"), folder, name("other"), 0, caller),
   "rename (exchange)": (fs, { folder }, caller) =>
     fs.rename(folder, name("file"), folder, name("other"), RenameFlag.EXCHANGE, caller),
-  append: (fs, { file }, caller) => fs.write(file, 0, name("one more\n"), { append: true, caller }),
   "setxattr (create)": (fs, { file }, caller) =>
     fs.setXattr(file, "user.once", name("y"), XattrFlag.CREATE, caller, false),
   removexattr: (fs, { file }, caller) => fs.removeXattr(file, "user.there", caller),

@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import { Journal } from "../../src/log/journal.ts";
 import { describeFileSystem } from "../model/digest.ts";
+import { takeOut } from "../../src/walk/take-out.ts";
 import { copyOf, JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
 import {
   formatted,
@@ -36,9 +37,9 @@ class Life {
     return mount(this.#seed + 100 * this.#lives++, images, options, this.#seed);
   }
 
-  /** Kills the process as it is, with whatever it was in the middle of, and starts another one. */
-  async takeOver(killed: Mounted): Promise<Mounted> {
-    const images = killed.devices.map((device) => device && copyOf(device.image));
+  /** Kills the process as it is, with whatever it was in the middle of, and starts another one; `others` are what it finds instead. */
+  async takeOver(killed: Mounted, others: Images = []): Promise<Mounted> {
+    const images = killed.devices.map((device, copy) => others[copy] ?? (device && copyOf(device.image)));
     const memory = this.#memory.slice();
     // Nothing it still does reaches what we took.
     await unmount(killed).catch(() => undefined);
@@ -109,4 +110,31 @@ describe("a process killed", () => {
       await allTogether(seed, last, workload);
     });
   }
+
+  it.each([true, false])(
+    "goes on without a copy that was taken out, and written to elsewhere since (I6, lasting: %s)",
+    async (lasting) => {
+      const life = new Life(31);
+      const mounted = await life.begin(await formatted(31, SIZES));
+      const workload = new Workload(31, 300_000);
+      await workload.begin(mounted.fs);
+      await workload.run(mounted.fs, 10);
+      await takeOut(mounted.volume, mounted.caretaker, 1, { lasting });
+      const there = [undefined, copyOf(mounted.devices[1]!.image)];
+      const elsewhere = await mount(77, there, { degraded: true }, 31);
+      // There are more roots there by then than there will be here.
+      for (let commits = 0; commits < 30; commits++) await elsewhere.volume.forceCommit();
+      await unmount(elsewhere);
+      await workload.run(mounted.fs, 5);
+      const next = await life.takeOver(mounted, [undefined, imagesOf(elsewhere.devices)[1]]);
+      await settle(next);
+      expect(next.copies.copies.map(({ standing }) => standing)).toEqual([
+        "in-sync",
+        lasting ? "offline" : "divergent",
+        "in-sync",
+      ]);
+      expect((await describeFileSystem(next.fs)).join("\n")).toBe(await workload.tree());
+      await unmount(next);
+    },
+  );
 });

@@ -13,8 +13,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { parseOptions, UsageError } from "../../mkfs/options.ts";
+import { parseOptions } from "../../mkfs/options.ts";
 import { planTargets, RefusedError } from "../../mkfs/plan.ts";
+import { UsageError } from "../../src/base/usage-error.ts";
 
 const M = 2 ** 20;
 let folder: string;

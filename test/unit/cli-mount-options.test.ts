@@ -1,7 +1,8 @@
 // The -o options: what is accepted, what is dropped, and how a mistake is named.
 
 import { describe, expect, it } from "vitest";
-import { parseMountOptions, UsageError } from "../../src/daemon/mount-options.ts";
+import { UsageError } from "../../src/base/usage-error.ts";
+import { parseMountOptions } from "../../src/daemon/mount-options.ts";
 
 describe("mount options", () => {
   it("have safe defaults", () => {

@@ -10,7 +10,7 @@ import { randomUuid } from "../../src/base/uuid.ts";
 import { assemble, assembleCopies } from "../../src/copies/assemble.ts";
 import { CopiesError } from "../../src/copies/errors.ts";
 import { formatCopies, planLayout } from "../../src/copies/layout.ts";
-import { nodesOf } from "../../src/copies/target-nodes.ts";
+import { nodesInUse, nodesOf } from "../../src/copies/target-nodes.ts";
 import { openTargets } from "../../src/copies/targets.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { COPY_MIN_BYTES, KIB } from "../../src/format/geometry.ts";
@@ -254,5 +254,8 @@ describe("targets on real files", () => {
     writeFileSync(path("x+y.img"), "");
     expect(nodesOf(path("x+y.img"))).toEqual([path("x+y.img")]);
     expect(nodesOf("p+q")).toEqual(["p", "q"]);
+    expect(nodesInUse(path("x+y.img"))).toEqual([path("x+y.img")]);
+    // Of one that is gone nobody can tell, and nobody is refused for it.
+    expect(nodesInUse("p++q")).toEqual(["p", "", "q"]);
   });
 });

@@ -10,7 +10,9 @@ import { newRings, type RingSet } from "../../src/copies/ring.ts";
 import { SimulatedDevice, type SimulatedDeviceOptions } from "../../src/device/simulated.ts";
 import { type CheckType, writeCheck } from "../../src/format/check.ts";
 import { COPIES_MAX, COPY_MIN_BYTES } from "../../src/format/geometry.ts";
-import { createRootImage, setRootLastSeen, setRootSequence } from "../../src/format/root-block.ts";
+import { createRootImage } from "../../src/format/root-create.ts";
+import { setRootSequence } from "../../src/format/root-history.ts";
+import { setRootLastSeen } from "../../src/format/root-members.ts";
 
 export const HEADER_BYTES = 65536;
 /** First KiB of a copy that a block may use, rounded up for any block. */

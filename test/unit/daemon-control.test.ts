@@ -62,7 +62,7 @@ it("a worker that does not answer is told of, and not waited for without end", a
   );
   const client = (await ControlClient.connect(deviceKey)) as ControlClient;
   try {
-    const mount = { directory: "/mnt", source: "a.img", deviceKey };
+    const mount = { directory: "/mnt", source: "a.img", deviceKey, owner: 0 };
     await expect(workerAnswer(client, mount, 100)).rejects.toThrow(/its worker does not answer/);
     // Its connection is closed: nothing more is asked over it.
     expect(await client.call("sync")).toBeUndefined();

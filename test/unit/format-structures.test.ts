@@ -1,13 +1,15 @@
 // Every declared structure: no gap, no overlap, exact size; what is written to a field is read back and nothing else
-// changes. And docs/format.md says what the code does.
+// changes. And docs/format.md says what the code does, of every structure there is.
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readI64, readU48, readU64, writeI64, writeU48, writeU64 } from "../../src/base/integers.ts";
 import { declareStructure, firstDirtyReserved, type Field } from "../../src/format/structure.ts";
 import { formatDocument, STRUCTURES } from "../../tools/format-document.ts";
+
+const SOURCES = join(import.meta.dirname, "../../src");
 
 const ACCESS: Record<
   string,
@@ -88,7 +90,21 @@ describe("docs/format.md", () => {
     expect(committed).toBe(formatDocument());
   });
 
-  it("has a table for every structure", () => {
-    for (const { name } of STRUCTURES) expect(formatDocument()).toContain(`### ${name} (`);
+  it("has a table for every structure, and for every one that a field of it is", () => {
+    for (const { name, fields } of STRUCTURES) {
+      expect(formatDocument()).toContain(`### ${name} (`);
+      for (const { type } of fields)
+        if (typeof type === "object") expect(formatDocument()).toContain(`### ${type.name} (`);
+    }
+  });
+
+  it("has a table for every structure declared anywhere in the code", () => {
+    const declared = readdirSync(SOURCES, { recursive: true, encoding: "utf8" })
+      .filter((path) => path.endsWith(".ts"))
+      .flatMap((path) => [
+        ...readFileSync(join(SOURCES, path), "utf8").matchAll(/= declareStructure\(\s*(?:"([^"]*)")?/g),
+      ])
+      .map(([call, name]) => name ?? call);
+    expect(declared.sort()).toEqual(STRUCTURES.map(({ name }) => name).sort());
   });
 });

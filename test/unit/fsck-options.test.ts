@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { parseOptions, UsageError } from "../../fsck/options.ts";
+import { parseOptions } from "../../fsck/options.ts";
+import { UsageError } from "../../src/base/usage-error.ts";
 
 const parse = (...words: string[]) => parseOptions(words, "0");
 

@@ -1,8 +1,8 @@
 // What surrounds a mount: the mount table, option words, learning whether to stay awake.
 
 import { describe, expect, it } from "vitest";
-import { decodeDevice, encodeDevice } from "../../src/fuse/device-number.ts";
-import { isGenericMountOption, mountFlags } from "../../src/fuse/kernel/mount-options.ts";
+import { decodeDevice, deviceName, encodeDevice } from "../../src/base/device-number.ts";
+import { fusermountWords, isGenericMountOption, mountFlags } from "../../src/fuse/kernel/mount-options.ts";
 import { parseMountInfo } from "../../src/fuse/kernel/mountinfo.ts";
 import { Wakefulness } from "../../src/fuse/kernel/wakefulness.ts";
 
@@ -10,18 +10,33 @@ describe("mount table", () => {
   it("is read with its escapes and optional fields", () => {
     const text = [
       "22 28 0:20 / /proc rw,nosuid shared:12 - proc proc rw",
-      "42 27 0:39 / /mnt/a\\040b\\134c ro,noatime - fuse.h2ts a.img,b\\040.img rw,user_id=0",
+      "42 27 0:39 / /mnt/a\\040b\\134c ro,noatime - fuse.h2ts a.img,b\\040.img rw,user_id=1000,group_id=0",
       "not a line",
       "",
     ].join("\n");
     expect(parseMountInfo(text)).toEqual([
-      { device: "0:20", directory: "/proc", options: ["rw", "nosuid"], type: "proc", source: "proc" },
       {
+        id: 22,
+        parentId: 28,
+        device: "0:20",
+        root: "/",
+        directory: "/proc",
+        options: ["rw", "nosuid"],
+        propagation: ["shared:12"],
+        type: "proc",
+        source: "proc",
+      },
+      {
+        id: 42,
+        parentId: 27,
         device: "0:39",
+        root: "/",
         directory: "/mnt/a b\\c",
         options: ["ro", "noatime"],
+        propagation: [],
         type: "fuse.h2ts",
         source: "a.img,b .img",
+        userId: 1000,
       },
     ]);
   });
@@ -40,6 +55,17 @@ describe("mount options", () => {
     expect(isGenericMountOption("noexec")).toBe(true);
     expect(isGenericMountOption("cache=1G")).toBe(false);
   });
+
+  it("of an ordinary user are those that fusermount3 knows; what only root may have is refused", () => {
+    expect(fusermountWords(["rw", "relatime", "diratime", "exec", "nosuid", "norelatime", "symfollow"])).toEqual([]);
+    expect(fusermountWords(["ro", "noexec", "noatime", "nodiratime", "sync", "dirsync"])).toEqual(
+      expect.arrayContaining(["ro", "noexec", "noatime", "sync", "dirsync"]),
+    );
+    expect(fusermountWords(["noatime", "strictatime", "relatime"])).toEqual([]);
+    expect(() => fusermountWords(["suid", "strictatime"])).toThrow("only root may mount with suid, strictatime");
+    expect(() => fusermountWords(["nodiratime"])).toThrow("only root may mount with nodiratime");
+    expect(() => fusermountWords(["bogus"])).toThrow("unknown mount option: bogus");
+  });
 });
 
 describe("device numbers", () => {
@@ -53,6 +79,16 @@ describe("device numbers", () => {
       expect(decodeDevice(encodeDevice(major, minor))).toEqual({ major, minor });
     }
     expect(encodeDevice(8, 1)).toBe(0x801);
+  });
+
+  it("are named as the kernel does, minors above 255 and all", () => {
+    // As stat gives them: /dev/sdb, loop300, a partition of an NVMe disk, the largest there can be.
+    expect([0x810, 0x10072c, 0x110342, 0xffffffff].map(deviceName)).toEqual([
+      "8:16",
+      "7:300",
+      "259:322",
+      "4095:1048575",
+    ]);
   });
 });
 

@@ -5,10 +5,11 @@ import { describe, expect, it } from "vitest";
 import { NullRequests } from "../../bench/null-requests.ts";
 import { SystemClock } from "../../src/base/clock.ts";
 import { Errno, FsError } from "../../src/base/errno.ts";
-import { Extension, InitFlag, InitFlag2, Opcode, SetattrFlag } from "../../src/fuse/kernel/abi.ts";
+import { InitFlag, InitFlag2, Opcode, SetattrFlag } from "../../src/fuse/kernel/abi.ts";
 import type { Channel } from "../../src/fuse/kernel/channel.ts";
 import { attributeChange } from "../../src/fuse/kernel/attributes.ts";
 import { Request } from "../../src/fuse/kernel/request.ts";
+import { Notices } from "../../src/fuse/kernel/notices.ts";
 import { Session, type SessionOptions } from "../../src/fuse/kernel/session.ts";
 import * as structures from "../../src/fuse/kernel/structures.ts";
 import type { Attributes, Caller, FileSystemRequests } from "../../src/posix/requests.ts";
@@ -23,7 +24,6 @@ interface Answer {
 class ScriptedChannel implements Channel {
   readonly requests: Uint8Array[] = [];
   readonly answers: Answer[] = [];
-  readonly asides: Buffer[] = [];
   writeResult: number | undefined;
 
   read(into: Uint8Array): number {
@@ -31,11 +31,6 @@ class ScriptedChannel implements Channel {
     if (next === undefined) return -Errno.EAGAIN;
     into.set(next);
     return next.length;
-  }
-
-  writeAside(message: Uint8Array): Promise<void> {
-    this.asides.push(Buffer.from(message));
-    return Promise.resolve();
   }
 
   write(from: Uint8Array, lengthBytes: number): number {
@@ -66,12 +61,19 @@ function words(...values: number[]): Buffer {
   return bytes;
 }
 
+const WRITING_BACK = { minor: 45, flags: InitFlag.WRITEBACK_CACHE, flags2: 0, maxReadaheadBytes: 0 };
+
 const name = (text: string): Buffer => Buffer.from(`${text}\0`, "latin1");
+
+const strict = (): SessionOptions => ({
+  onFault: (error) => expect.fail(String(error)),
+  notices: new Notices(() => Promise.resolve(0)),
+});
 
 function session(fs: FileSystemRequests, options?: Partial<SessionOptions>) {
   const channel = new ScriptedChannel();
   const faults: unknown[] = [];
-  const served = new Session(channel, fs, { onFault: (error) => faults.push(error), ...options });
+  const served = new Session(channel, fs, { ...strict(), onFault: (error) => faults.push(error), ...options });
   const ask = (request: Buffer): Answer | undefined => {
     const before = channel.answers.length;
     channel.requests.push(request);
@@ -120,6 +122,21 @@ describe("structures", () => {
   });
 });
 
+describe("times", () => {
+  it("beyond what a record can say are the last that it can", () => {
+    const request = new Request(new Uint8Array(64));
+    const at = (seconds: bigint): number => {
+      request.view.setBigInt64(request.body, seconds, true);
+      return request.seconds(0);
+    };
+    const last = BigInt(Number.MAX_SAFE_INTEGER);
+    expect([-1n, 0n, last, -last].map(at)).toEqual([-1, 0, Number(last), -Number(last)]);
+    expect([last + 1n, -last - 1n, 2n ** 63n - 1n, -(2n ** 63n)].map(at)).toEqual(
+      [last, -last, last, -last].map(Number),
+    );
+  });
+});
+
 describe("lseek", () => {
   it("asks for data only after the kernel has written its pages back, one file at a time", async () => {
     const asked: number[] = [];
@@ -129,15 +146,18 @@ describe("lseek", () => {
         return 5;
       },
     });
-    const negotiated = { minor: 45, flags: InitFlag.WRITEBACK_CACHE, flags2: 0, maxReadaheadBytes: 0 };
-    const { channel, served } = session(fs, { negotiated });
+    const told: Buffer[] = [];
+    const { channel, served } = session(fs, {
+      negotiated: WRITING_BACK,
+      notices: new Notices((notice) => Promise.resolve(told.push(Buffer.from(notice)))),
+    });
     const body = words(0, 0, 0, 0, 3, 0);
     channel.requests.push(message(Opcode.LSEEK, 9, body, 1n), message(Opcode.LSEEK, 10, body, 2n));
     expect([served.step(), served.step()]).toEqual(["served", "served"]);
     expect(asked).toEqual([]);
-    await served.quiet();
+    await new Promise(setImmediate);
     expect(asked).toEqual([9, 10]);
-    expect(channel.asides.map((aside) => [aside.readUInt32LE(0), aside.readInt32LE(4), aside.readUInt8(16)])).toEqual([
+    expect(told.map((notice) => [notice.readUInt32LE(0), notice.readInt32LE(4), notice.readUInt8(16)])).toEqual([
       [40, 2, 9],
       [40, 2, 10],
     ]);
@@ -145,6 +165,24 @@ describe("lseek", () => {
       [0, 5],
       [0, 5],
     ]);
+  });
+
+  it("leaves the buffers to the writes that it waits for, however many ask, and is left to the next process", async () => {
+    let written = (): void => undefined;
+    const notices = new Notices(() => new Promise((resolve) => (written = () => resolve(0))));
+    const { channel, served } = session(only({ seek: () => 5 }), { negotiated: WRITING_BACK, notices });
+    const body = words(0, 0, 0, 0, 3, 0);
+    for (let unique = 1n; unique <= 100n; unique++) channel.requests.push(message(Opcode.LSEEK, 9, body, unique));
+    channel.requests.push(message(Opcode.GETATTR, 1, words(0, 0, 0, 0), 101n));
+    for (let i = 0; i < 101; i++) expect(served.step()).toBe("served");
+    await served.quiet();
+    expect(channel.answers.map(({ unique }) => unique)).toEqual([101n]);
+    const closed = notices.close();
+    written();
+    await closed;
+    await new Promise(setImmediate);
+    // The first, which had been told already; the others come again.
+    expect(channel.answers.map(({ unique }) => unique)).toEqual([101n, 1n]);
   });
 });
 
@@ -170,7 +208,7 @@ describe("negotiation", () => {
     }
     expect(body.readUInt32LE(20)).toBe(1 << 20);
     expect(body.readUInt16LE(28)).toBe(256);
-    expect(body.readUInt32LE(32)).toBe(InitFlag2.CREATE_SUPP_GROUP | InitFlag2.HAS_RESEND);
+    expect(body.readUInt32LE(32)).toBe(InitFlag2.HAS_RESEND);
     expect(served.negotiated?.minor).toBe(45);
   });
 
@@ -227,20 +265,20 @@ describe("answers", () => {
     expect(faults).toEqual([broken]);
   });
 
-  it("gives names, caller, umask and groups on as they came", () => {
-    let seen: { name: string; caller: Caller; umask: number; groups: readonly number[] } | undefined;
+  it("gives names, caller and umask on as they came, whatever extensions follow", () => {
+    let seen: { name: string; caller: Caller; umask: number } | undefined;
     const { ask } = session(
       only({
         makeDirectory: (_parent, bytes, _mode, caller) => {
           const text = Buffer.from(bytes).toString("latin1");
-          seen = { name: text, caller, umask: caller.umask, groups: [...(caller as Request).groups] };
+          seen = { name: text, caller, umask: caller.umask };
           return new NullRequests().getAttributes(1);
         },
       }),
     );
-    const groups = Buffer.concat([words(16, Extension.GROUPS), words(1, 555)]);
-    ask(message(Opcode.MKDIR, 1, Buffer.concat([words(0o755, 0o027), name("\xff\xfe")]), 1n, groups));
-    expect(seen).toMatchObject({ name: "\xff\xfe", umask: 0o027, groups: [555] });
+    const extension = Buffer.concat([words(16, 32), words(1, 555)]);
+    ask(message(Opcode.MKDIR, 1, Buffer.concat([words(0o755, 0o027), name("\xff\xfe")]), 1n, extension));
+    expect(seen).toMatchObject({ name: "\xff\xfe", umask: 0o027 });
     expect(seen?.caller).toMatchObject({ uid: 1000, gid: 1001, pid: 4242 });
   });
 
@@ -369,9 +407,7 @@ describe("taking over a mount", () => {
   const takenOver = (writeResult: number): Session => {
     const channel = new ScriptedChannel();
     channel.writeResult = writeResult;
-    return new Session(channel, new MemoryFileSystem(new SystemClock()), {
-      onFault: (error) => expect.fail(String(error)),
-    });
+    return new Session(channel, new MemoryFileSystem(new SystemClock()), strict());
   };
 
   it("finds the end of it when it was unmounted while nobody served it", () => {
@@ -388,10 +424,7 @@ describe("taking over a mount", () => {
     fs.lookup = () => new Promise((resolve) => answers.push(() => resolve(undefined)));
     const channel = new ScriptedChannel();
     let settled = 0;
-    const session = new Session(channel, fs, {
-      onFault: (error) => expect.fail(String(error)),
-      onSettled: () => settled++,
-    });
+    const session = new Session(channel, fs, { ...strict(), onSettled: () => settled++ });
     session.resend();
     channel.requests.push(lookup(5n | RESENT), lookup(6n | RESENT), lookup(7n));
     for (let i = 0; i < 3; i++) session.step();
@@ -402,7 +435,7 @@ describe("taking over a mount", () => {
     answers[1]?.();
     await new Promise(setImmediate);
     expect(settled).toBe(1);
-    const idle = new Session(channel, fs, { onFault: () => undefined, onSettled: () => settled++ });
+    const idle = new Session(channel, fs, { ...strict(), onSettled: () => settled++ });
     idle.resend();
     expect(idle.step()).toBe("idle");
     expect(settled).toBe(2);
@@ -414,7 +447,7 @@ describe("taking over a mount", () => {
     let found = (): void => undefined;
     const lookup = () => new Promise<undefined>((resolve) => (found = () => resolve(undefined)));
     const fs = only({ lookup, answered: (all) => void told.push(all) });
-    const session = new Session(channel, fs, { onFault: (error) => expect.fail(String(error)) });
+    const session = new Session(channel, fs, strict());
     session.resend();
     channel.requests.push(message(Opcode.LOOKUP, 1, name("missing"), 5n | (1n << 63n)));
     for (let turn = 0; turn < 2; turn++) {

@@ -6,7 +6,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-// The order of DESIGN's list.
+// The order of the list in docs/architecture.md.
 const FOLDERS = [
   ...["base", "format", "device", "nbd", "copies", "freemap", "tree", "log", "ops", "volume", "walk", "posix", "fuse"],
   ...["daemon", "cli"],

@@ -11,7 +11,9 @@ import {
   openFrame,
   sealFrame,
 } from "../../src/format/log-frame.ts";
+import { Freemap } from "../../src/freemap/freemap.ts";
 import { Journal, RECORD_BYTES_MAX } from "../../src/log/journal.ts";
+import { Segments } from "../../src/log/segments.ts";
 import type { Operation } from "../../src/ops/operation.ts";
 import { Recorder, readRecords } from "../../src/ops/record.ts";
 
@@ -321,5 +323,27 @@ describe("a frame", () => {
         expect(openFrame(spoilt, head)).toBeUndefined();
       }),
     );
+  });
+});
+
+describe("room for logs", () => {
+  it("that was being prepared on a copy that left is nothing to the one that got its index", () => {
+    for (const inSync of [true, false]) {
+      const freemaps: (Freemap | undefined)[] = [new Freemap(0, 32 * 1024, () => undefined)];
+      const segments = new Segments(freemaps);
+      segments.provide(0b1, 16);
+      const unprepared = segments.toPrepare(0, 16)!;
+      freemaps[0] = undefined;
+      segments.provide(0, 0);
+      const next = (freemaps[0] = new Freemap(0, 32 * 1024, () => undefined));
+      const ended = vi.spyOn(next, "endReservation");
+      segments.provide(inSync ? 0b1 : 0, 4);
+      const { unusedKib } = next;
+      segments.prepared(unprepared);
+      expect(ended).not.toHaveBeenCalled();
+      const taken = Array.from({ length: 8 }, () => segments.take(inSync ? 0b1 : 0)?.[0]);
+      expect(taken.filter((kib) => kib !== undefined && kib !== 0)).toHaveLength(inSync ? 4 : 0);
+      expect(next.unusedKib).toBe(unusedKib);
+    }
   });
 });

@@ -1,7 +1,7 @@
 // Where metrics are served after a worker was killed.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
@@ -22,6 +22,18 @@ it("a socket that a killed process left behind is taken over, one that is in use
     const first = await serveMetrics({ path }, report);
     await expect(serveMetrics({ path }, report)).rejects.toMatchObject({ code: "EADDRINUSE" });
     await first.close();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+it("a file that is no socket keeps its place", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "h2ts-metrics-"));
+  const path = join(folder, "notes");
+  try {
+    writeFileSync(path, "kept");
+    await expect(serveMetrics({ path }, report)).rejects.toMatchObject({ code: "EADDRINUSE" });
+    expect(readFileSync(path, "utf8")).toBe("kept");
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,13 +1,13 @@
 // Content: which blocks a file is made of after each kind of write, large truncations in steps, holes, full volumes.
 
 import { beforeEach, describe, expect, it } from "vitest";
-import { FsError } from "../../src/base/errno.ts";
 import { FILE_SIZE_MAX } from "../../src/format/geometry.ts";
 import { InodeFlag, inodeFlags } from "../../src/format/inode.ts";
 import { dataRoot, extentFrom } from "../../src/ops/file-data.ts";
 import { inodeOf } from "../../src/ops/inodes.ts";
 import { type Caller, FallocateMode, Seek } from "../../src/posix/requests.ts";
 import { MemoryVolume } from "../property/posix-volume.ts";
+import { refusal } from "./errno.ts";
 
 const CALLER: Caller = { uid: 0, gid: 0, pid: 1, umask: 0o022 };
 const PAGE = 4096;
@@ -49,16 +49,6 @@ async function blocks(): Promise<string> {
 async function sound(): Promise<void> {
   await made.remount();
   expect(await made.findings()).toEqual([]);
-}
-
-async function refusal(request: () => unknown): Promise<string> {
-  try {
-    await request();
-  } catch (error) {
-    if (error instanceof FsError) return error.code;
-    throw error;
-  }
-  return "ok";
 }
 
 describe("layout", () => {
@@ -218,6 +208,36 @@ describe("fallocate", () => {
   });
 });
 
+describe("when there is little room", () => {
+  /** Free room is `leftMib` or a little less. */
+  async function fillUp(leftMib: number): Promise<void> {
+    const other = (await made.fs.makeNode(1, Buffer.from("filler"), 0o100644, 0, 0, CALLER)).ino;
+    const left = leftMib * 1024;
+    for (let at = 0; made.volume.statfs().freeKib > left; at += WINDOW)
+      await made.fs.write(other, at, filled(WINDOW), {});
+  }
+
+  it("what is allocated already needs no more of it", async () => {
+    for (let at = 0; at < 12; at++) await write(at << 20, 1 << 20);
+    await fillUp(8);
+    await made.fs.fallocate(ino, 0, 12 << 20, 0);
+    await made.fs.fallocate(ino, 0, 19 << 20, FallocateMode.KEEP_SIZE);
+    expect(await refusal(() => made.fs.fallocate(ino, 0, 21 << 20, 0))).toBe("ENOSPC");
+    expect(await refusal(() => made.fs.fallocate(ino, 12 << 20, 12 << 20, 0))).toBe("ENOSPC");
+  });
+
+  it("a copy tells how far it came, and the next one why no farther", async () => {
+    for (let at = 0; at < 12; at++) await write(at << 20, 1 << 20);
+    await fillUp(6);
+    const target = (await made.fs.makeNode(1, Buffer.from("target"), 0o100644, 0, 0, CALLER)).ino;
+    const copied = await made.fs.copyRange(ino, 0, target, 0, 12 << 20);
+    expect(copied).toBeGreaterThan(0);
+    expect(copied).toBeLessThan(12 << 20);
+    expect((await made.fs.getAttributes(target)).size).toBe(copied);
+    expect(await refusal(() => made.fs.copyRange(ino, copied, target, copied, 1 << 20))).toBe("ENOSPC");
+  });
+});
+
 describe("copyRange", () => {
   it("copies data and keeps holes", async () => {
     await write(0, 100_000, 3);
@@ -253,22 +273,88 @@ describe("privileges", () => {
   });
 });
 
+describe("file capabilities", () => {
+  it("go with a write, but not with what is written back later of one before", async () => {
+    const get = () => made.fs.getXattr(ino, "security.capability");
+    await made.fs.setXattr(ino, "security.capability", filled(20), 0, CALLER, false);
+    await made.fs.write(ino, 0, filled(10), { cached: true });
+    expect(await get()).toBeDefined();
+    await made.fs.write(ino, 0, filled(10), {});
+    expect(await get()).toBeUndefined();
+  });
+});
+
+describe("a volume with no room but in small pieces", () => {
+  const SIZE = 14_000;
+
+  /** `files` files of SIZE bytes, and then room for blocks of 8 KiB at most. */
+  async function shattered(files: number): Promise<number[]> {
+    made = await MemoryVolume.format({ sizesMib: [20] });
+    const make = async (name: string): Promise<number> =>
+      (await made.fs.makeNode(1, Buffer.from(name), 0o100644, 0, 0, CALLER)).ino;
+    const inos: number[] = [];
+    while (inos.length < files) {
+      inos.push((ino = await make(`file${inos.length}`)));
+      await write(0, SIZE);
+    }
+    const [pieces, rest] = [await make("pieces"), await make("rest")];
+    const [freemap] = made.volume.store.freemaps;
+    const isReserve = (): boolean => freemap!.wholeKib <= freemap!.reserveChunks * 64;
+    const fill = async (into: number, bytes: number, isEnough: () => boolean, from = 0): Promise<number> => {
+      let next = from;
+      while (!isEnough() && (await refusal(() => made.fs.write(into, next * WINDOW, filled(bytes), {}))) === "ok")
+        next++;
+      return next;
+    };
+    const count = await fill(pieces, 2 * PAGE, () => false);
+    for (let i = 1; i < count; i += 2) await made.fs.fallocate(pieces, i * WINDOW, WINDOW, PUNCH);
+    for (let i = 0; i < 4; i++) await made.volume.forceCommit();
+    const windows = await fill(rest, WINDOW, isReserve);
+    await fill(rest, 4 * PAGE, () => freemap!.leaf(0).find(16, 0, true) < 0, windows);
+    expect(freemap!.leaf(0).find(8, 0, true)).toBeGreaterThan(0);
+    return inos;
+  }
+
+  it("takes a file in several blocks that is appended to, changed before its end, in its middle, or written anew", async () => {
+    const changes = [
+      [SIZE, 19_000],
+      [10_000, 19_000],
+      [3000, 6000],
+      [0, 16_000],
+    ] as const;
+    const inos = await shattered(changes.length);
+    const looks = async (): Promise<void> => {
+      for (const [i, [from, to]] of changes.entries()) {
+        ino = inos[i] as number;
+        const wanted = filled(Math.max(SIZE, to)).fill(2, from, to);
+        expect((await read(0, WINDOW)).equals(Buffer.from(wanted)), `${from} to ${to}`).toBe(true);
+        expect((await blocks()).split(" ").length).toBeGreaterThan(1);
+      }
+    };
+    for (const [i, [from, to]] of changes.entries()) {
+      ino = inos[i] as number;
+      await write(from, to - from, 2);
+      expect(made.volume.readOnly).toBeUndefined();
+    }
+    await looks();
+    await sound();
+    await looks();
+  });
+});
+
 describe("a full volume", () => {
   it("says ENOSPC, keeps what it has, and lets go of everything", async () => {
     made = await MemoryVolume.format({ sizesMib: [20, 24] });
     const empty = made.volume.statfs().freeKib;
     const names: string[] = [];
-    let refused = "";
-    for (let i = 0; refused === "" && i < 1000; i++) {
+    let refused = "ok";
+    for (let i = 0; refused === "ok" && i < 1000; i++) {
       const name = `f${i}`;
-      try {
+      refused = await refusal(async () => {
         ino = (await made.fs.makeNode(1, Buffer.from(name), 0o100644, 0, 0, CALLER)).ino;
         names.push(name);
         await write(0, 300_000, i);
-      } catch (error) {
-        if (!(error instanceof FsError)) throw error;
-        refused = error.code;
-      }
+      });
     }
     expect(refused).toBe("ENOSPC");
     expect(made.volume.readOnly).toBeUndefined();

@@ -1,10 +1,10 @@
 // Names: the errno Linux gives for each mistake, link counts and times, rename in all its forms, files without names.
 
 import { beforeEach, describe, expect, it } from "vitest";
-import { FsError } from "../../src/base/errno.ts";
 import { nameKey } from "../../src/format/dirent.ts";
 import { type AttributesWanted, type Caller, RenameFlag } from "../../src/posix/requests.ts";
 import { MemoryVolume } from "../property/posix-volume.ts";
+import { refusal } from "./errno.ts";
 
 const ROOT = 1;
 const CALLER: Caller = { uid: 1000, gid: 1000, pid: 1, umask: 0o022 };
@@ -29,17 +29,6 @@ async function inoOf(name: string, parent = ROOT): Promise<number | undefined> {
 
 async function links(ino: number): Promise<number> {
   return (await made.fs.getAttributes(ino)).nlink;
-}
-
-/** The errno of a request that has to fail. */
-async function refusal(request: () => unknown): Promise<string> {
-  try {
-    await request();
-  } catch (error) {
-    if (error instanceof FsError) return error.code;
-    throw error;
-  }
-  return "ok";
 }
 
 const rename = (name: string, newName: string, flags = 0, parent = ROOT, newParent = ROOT): unknown =>

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { chooseRoot, readRings, type RingRoot, ringRoots } from "../../src/copies/ring.ts";
 import { SECTOR_BYTES } from "../../src/device/simulated-disk.ts";
 import { KIB, slotOffsets } from "../../src/format/geometry.ts";
-import { sealRoot } from "../../src/format/root-block.ts";
+import { sealRoot } from "../../src/format/root-seal.ts";
 import { chainVersion } from "../../src/format/version-chain.ts";
 import { reassemble, rootImage, scene, type Scene, writeRoot, writeRoots } from "./copies-scene.ts";
 

@@ -7,14 +7,10 @@ import { chooseRoot, readRings, ringRoots } from "../../src/copies/ring.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { CrashPoint, SECTOR_BYTES, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { KIB, slotOffsets } from "../../src/format/geometry.ts";
-import {
-  beginRootEpoch,
-  ROOT_BYTES,
-  rootLastSeen,
-  sealRoot,
-  setRootCounters,
-  setRootSequence,
-} from "../../src/format/root-block.ts";
+import { ROOT_BYTES, setRootCounters } from "../../src/format/root-block.ts";
+import { beginRootEpoch, setRootSequence } from "../../src/format/root-history.ts";
+import { rootLastSeen, setRootLastSeen } from "../../src/format/root-members.ts";
+import { sealRoot } from "../../src/format/root-seal.ts";
 import { HEADER_BYTES, reassemble, rootImage, scene, type Scene, writeRoot, writeRoots } from "./copies-scene.ts";
 
 const reread = async ({ devices }: { devices: readonly SimulatedDevice[] }): ReturnType<typeof readRings> =>
@@ -225,9 +221,34 @@ describe("chooseRoot", () => {
     }
     const split = await reread({ devices: [left[0]!, right[1]!, left[2]!] });
     expect(kindOf(() => chooseRoot(split))).toBe("divergent");
+    // Whoever goes on from the root of one history goes on without the copies of the other, be they ahead.
+    const goesOnFrom = (sequence: number): boolean => sequence === 10;
+    expect(chooseRoot(split, { degraded: true, goesOnFrom })).toMatchObject({ copyIndex: 1, sequence: 10 });
+    expect(split.copies.copies.map(({ standing }) => standing)).toEqual(["divergent", "in-sync", "divergent"]);
+    // Unless the two can't be told apart.
+    const either = { degraded: true, goesOnFrom: (sequence: number) => sequence >= 10 };
+    expect(kindOf(() => chooseRoot(split, either))).toBe("divergent");
     const behind = await reread({ devices: [left[0]!, fresh()[1]!, left[2]!] });
     expect(chooseRoot(behind, { degraded: true }).lost).toBe(0b010);
     expect(behind.copies.copy(1)?.standing).toBe("unknown");
+  });
+
+  it("a copy that the volume does not know is refused, and left out by whoever knows what to go on from", async () => {
+    const made = await scene(2);
+    const image = rootImage(made);
+    const rings = await writeRoots(made, 4, image);
+    const known = rootLastSeen(image.view, 1)!;
+    setRootLastSeen(image.view, 1, { ...known, copyUuid: known.copyUuid.map((byte) => byte ^ 1) });
+    rings.copies.copy(1)!.standing = "stale";
+    await writeRoot(rings, image, 5);
+    const mixed = await reread(made);
+    expect(kindOf(() => chooseRoot(mixed, { degraded: true }))).toBe("mixed");
+    const goesOnFrom = (sequence: number): boolean => sequence === 5;
+    expect(chooseRoot(mixed, { degraded: true, goesOnFrom })).toMatchObject({ copyIndex: 0, sequence: 5 });
+    expect([mixed.copies.mask, mixed.copies.absent]).toEqual([
+      0b01,
+      [expect.stringMatching(/b\.img: is not the copy 1/)],
+    ]);
   });
 
   it("the copies go on counting from what the root remembers, once", async () => {

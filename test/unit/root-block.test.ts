@@ -4,27 +4,26 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { writeU64 } from "../../src/base/integers.ts";
 import { FormatError } from "../../src/format/format-error.ts";
+import { COPIES_MAX } from "../../src/format/geometry.ts";
+import type { LastSeen } from "../../src/format/last-seen.ts";
 import {
-  beginRootEpoch,
-  createRootImage,
   ROOT_BLOCK,
   ROOT_BYTES,
   rootCounters,
   rootEpoch,
-  rootHistory,
   rootLabel,
-  rootLastSeen,
   rootSequence,
-  sealRoot,
   SEQUENCE_MAX,
   setRootCounters,
   setRootInSync,
-  setRootLastSeen,
-  setRootLastSeenRoot,
   setRootMinCopies,
-  setRootSequence,
 } from "../../src/format/root-block.ts";
+import { createRootImage } from "../../src/format/root-create.ts";
+import { beginRootEpoch, rootHistory, setRootSequence } from "../../src/format/root-history.ts";
+import { rootLastSeen, setRootLastSeen, setRootLastSeenRoot } from "../../src/format/root-members.ts";
+import { sealRoot } from "../../src/format/root-seal.ts";
 import { verifyRoot } from "../../src/format/root-verify.ts";
+import { SCRUB_RECORD } from "../../src/format/scrub-record.ts";
 import { offsetOf } from "../../src/format/structure.ts";
 import { chainOrder, chainVersion } from "../../src/format/version-chain.ts";
 
@@ -54,6 +53,10 @@ function image(): { bytes: Uint8Array; view: DataView } {
   setRootSequence(view, 5);
   return { bytes, view };
 }
+const HUGE = SEQUENCE_MAX + 2;
+/** Changes what is known of copy 1. */
+const seen = (view: DataView, changed: Partial<LastSeen>): void =>
+  setRootLastSeen(view, 1, { ...(rootLastSeen(view, 1) as LastSeen), ...changed });
 const sealed = (bytes: Uint8Array): Uint8Array => sealRoot(bytes, fill(2), 0, 65536);
 
 describe("root block", () => {
@@ -102,7 +105,7 @@ describe("root block", () => {
   });
 
   it.each<[string, (view: DataView) => void]>([
-    ["a huge sequence", (v) => writeU64(v, offsetOf(ROOT_BLOCK, "sequence"), SEQUENCE_MAX + 2)],
+    ["a huge sequence", (v) => writeU64(v, offsetOf(ROOT_BLOCK, "sequence"), HUGE)],
     ["a negative sequence", (v) => v.setInt32(offsetOf(ROOT_BLOCK, "sequence") + 4, -1, true)],
     ["sequence zero", (v) => setRootSequence(v, 0)],
     ["no copy in sync", (v) => setRootInSync(v, 0)],
@@ -110,7 +113,20 @@ describe("root block", () => {
     ["more copies needed than there are", (v) => setRootMinCopies(v, 3)],
     ["an unknown check code", (v) => v.setUint8(offsetOf(ROOT_BLOCK, "checkType"), 9)],
     ["a dirty reserve", (v) => v.setUint8(offsetOf(ROOT_BLOCK, "reserved1") + 5, 1)],
+    [
+      "a dirty reserve in the scrub record",
+      (v) => v.setUint8(offsetOf(ROOT_BLOCK, "scrub") + SCRUB_RECORD.sizeBytes - 1, 1),
+    ],
     ["a history of another epoch", (v) => v.setUint8(offsetOf(ROOT_BLOCK, "history"), 1)],
+    ["a copy that was seen with a huge sequence", (v) => seen(v, { sequence: HUGE })],
+    ["a copy that a huge sequence was issued to", (v) => seen(v, { issued: HUGE })],
+    ["a copy that joined with a huge sequence", (v) => seen(v, { joined: HUGE })],
+    ["a copy that replaces one that can't be", (v) => seen(v, { replaces: COPIES_MAX })],
+    ["a history that begins with a huge sequence", (v) => writeU64(v, offsetOf(ROOT_BLOCK, "history") + 16, HUGE)],
+    [
+      "a history whose second entry is newer than the first",
+      (v) => writeU64(v, offsetOf(ROOT_BLOCK, "history") + 40, 6),
+    ],
     ["nine copies", (v) => v.setUint8(offsetOf(ROOT_BLOCK, "copyCount"), 9)],
   ])("refuses %s though the seal is right (trap 9)", (_what, change) => {
     const { bytes, view } = image();

@@ -23,7 +23,15 @@ class Scene {
     this.cache = new BlockCache(this.pool);
   }
 
+  /** An operation that makes one block. */
   add(key: number): Block {
+    const block = this.enter(key);
+    this.cache.trim();
+    return block;
+  }
+
+  /** A block made while the operation goes on. */
+  enter(key: number): Block {
     const block = new Block(RefType.DATA, this.pool.take(4 * KIB));
     block.referenced = false;
     this.cache.add(key, block);
@@ -39,6 +47,27 @@ it("lets go of the oldest first, and goes on where it stopped", () => {
   const scene = new Scene(8);
   for (let key = 0; key < 12; key++) scene.add(key);
   expect(scene.keys).toEqual([4, 5, 6, 7, 8, 9, 10, 11]);
+});
+
+it("lets go of nothing before the end of an operation, and then of as much as all of it took", () => {
+  const scene = new Scene(8);
+  const held = scene.add(0);
+  for (let key = 1; key < 40; key++) scene.enter(key);
+  expect(scene.cache.holds(held)).toBe(true);
+  expect(scene.keys.length).toBe(40);
+  scene.cache.trim();
+  expect(scene.keys).toEqual([32, 33, 34, 35, 36, 37, 38, 39]);
+});
+
+it("gives back the buffer of what was loaded from a place that has another block now", () => {
+  const scene = new Scene(8);
+  for (let key = 0; key < 3; key++) scene.add(key);
+  const { takenBytes } = scene.pool;
+  const successor = scene.add(1);
+  scene.cache.rekey(0, 2);
+  expect([scene.cache.holds(successor), scene.keys]).toEqual([true, [1, 2]]);
+  expect(takenBytes - scene.pool.takenBytes).toBe(WITH_OVERHEAD);
+  expect(scene.cache.bytes).toBe(2 * 4 * KIB);
 });
 
 it("gives a block that was used a second chance, once", () => {

@@ -8,7 +8,12 @@ import { RefType } from "../../src/format/blockref.ts";
 import { Block } from "../../src/tree/block.ts";
 import { BufferPool } from "../../src/tree/buffer-pool.ts";
 import { BlockCache } from "../../src/tree/cache.ts";
+import { FallocateMode, Seek } from "../../src/posix/requests.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
+import { refusal } from "./errno.ts";
+
+const CALLER = { uid: 0, gid: 0, pid: 1, umask: 0 };
+const WINDOW = 65536;
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -26,8 +31,7 @@ it("gives back every buffer that is not in the cache", async () => {
     give.call(this, buffer);
   });
   let made = await SimulatedVolume.format(9, [64 * MIB, 64 * MIB]);
-  const caller = { uid: 0, gid: 0, pid: 1, umask: 0 };
-  const { ino } = await made.fs.makeNode(1, Buffer.from("file"), 0o100644, 0, 0, caller);
+  const { ino } = await made.fs.makeNode(1, Buffer.from("file"), 0o100644, 0, 0, CALLER);
   for (let at = 0; at < 16; at++) await made.fs.write(ino, at * MIB, new Uint8Array(MIB).fill(at), {});
   made = await made.remount(8 * MIB);
   takenBytes = made.volume.cachedBytes;
@@ -37,6 +41,61 @@ it("gives back every buffer that is not in the cache", async () => {
   await made.fs.sync();
   expect(takenBytes - made.volume.cachedBytes).toBeLessThan(64 * 1024);
   expect(made.volume.cachedBytes).toBeLessThan(10 * MIB);
+});
+
+it("counts no buffer of a block that could not be read, however often that is tried", async () => {
+  let made = await SimulatedVolume.format(10, [32 * MIB]);
+  const { ino } = await made.fs.makeNode(1, Buffer.from("file"), 0o100644, 0, 0, CALLER);
+  for (let i = 0; i < 16; i++) await made.fs.write(ino, i * WINDOW, new Uint8Array(WINDOW).fill(i), {});
+  made = await made.remount();
+  await made.fs.seek(ino, MIB - 1, Seek.HOLE);
+  const { pool } = made.volume.store;
+  const before = pool.takenBytes;
+  made.devices[0]!.fail({ operation: "read", nth: 1, permanent: true, effect: { kind: "error", code: "EIO" } });
+  for (let i = 0; i < 48; i++) {
+    expect(await refusal(() => made.fs.read(ino, (i % 16) * WINDOW, WINDOW))).toBe("EIO");
+  }
+  expect(pool.takenBytes).toBe(before);
+});
+
+/** A file whose tree is not part of the open transaction, and of which one window has been read just now. All else is in memory. */
+async function readFile(seed: number, at: number): Promise<{ made: SimulatedVolume; ino: number }> {
+  const formatted = await SimulatedVolume.format(seed, [64 * MIB]);
+  const { ino } = await formatted.fs.makeNode(1, Buffer.from("file"), 0o100644, 0, 0, CALLER);
+  // So many that a block of refs lies between the inode and those above the data.
+  for (let i = 0; i < 600; i++) await formatted.fs.write(ino, i * WINDOW, new Uint8Array(WINDOW).fill(1), {});
+  const made = await formatted.remount(16 * MIB, undefined, false);
+  await made.fs.write(ino, 0, new Uint8Array(WINDOW).fill(1), {});
+  await made.volume.forceCommit();
+  await made.fs.setAttributes(ino, { mtime: { sec: 1, nsec: 0 } }, CALLER);
+  await made.fs.read(ino, at, WINDOW);
+  return { made, ino };
+}
+
+it("keeps what an operation looks at until it is over, however short memory is", async () => {
+  const at = 300 * WINDOW;
+  for (const [change, from, to] of [
+    ["write", 0, 20_480],
+    ["punch", 1000, 2000],
+  ] as const) {
+    const { made, ino } = await readFile(11, at);
+    const { pool } = made.volume.store;
+    // As early writes do that are on their way.
+    const held = Array.from({ length: 256 }, () => pool.take(WINDOW));
+    expect(pool.isOverdrawn).toBe(true);
+    const { sequence } = made.volume;
+    if (change === "write") {
+      // Otherwise the block was loaded by the write itself, and pinned.
+      expect(made.fs.write(ino, at, new Uint8Array(to).fill(2), {})).toBe(to);
+    } else {
+      await made.fs.fallocate(ino, at + from, to - from, FallocateMode.PUNCH_HOLE | FallocateMode.KEEP_SIZE);
+    }
+    expect(made.volume.sequence).toBe(sequence);
+    for (const buffer of held) pool.give(buffer);
+    const wanted = new Uint8Array(WINDOW).fill(1).fill(change === "write" ? 2 : 0, from, to);
+    const { pieces } = await made.fs.read(ino, at, WINDOW);
+    expect(Buffer.compare(Buffer.concat(pieces), wanted), change).toBe(0);
+  }
 });
 
 it("frees what the pool does not keep at once", () => {
@@ -56,6 +115,7 @@ it("counts what small blocks take besides their bytes", () => {
     const block = new Block(RefType.INODE, pool.take(1024));
     block.referenced = false;
     cache.add(key, block);
+    cache.trim();
   }
   expect(cache.bytes).toBeLessThan(0.535 * MIB);
   expect(cache.bytes).toBeGreaterThan(0.5 * MIB);

@@ -42,8 +42,4 @@ export class PracticeChannel implements Channel {
     this.#onAnswer();
     return lengthBytes;
   }
-
-  writeAside(): Promise<void> {
-    return Promise.resolve();
-  }
 }

@@ -5,6 +5,7 @@ import { assert } from "../../base/assert.ts";
 import { Errno } from "../../base/errno.ts";
 import { readU64, writeU64 } from "../../base/integers.ts";
 import { Opcode, SetattrFlag, WriteFlag } from "../../fuse/kernel/abi.ts";
+import { Notices } from "../../fuse/kernel/notices.ts";
 import { Session } from "../../fuse/kernel/session.ts";
 import {
   Attr,
@@ -47,7 +48,7 @@ export class PracticeKernel {
     const { request, answer } = this.#channel;
     this.#request = new DataView(request.buffer, request.byteOffset, request.length);
     this.#answer = new DataView(answer.buffer, answer.byteOffset, answer.length);
-    this.#session = new Session(this.#channel, fs, { onFault });
+    this.#session = new Session(this.#channel, fs, { onFault, notices: new Notices(() => Promise.resolve(0)) });
   }
 
   /** The node; 0 when there is no such name. */

@@ -7,6 +7,7 @@
 
 import type { Clock, Timer } from "../../base/clock.ts";
 import { tidyUp } from "../../base/free-memory.ts";
+import { traceOf } from "../../base/thrown.ts";
 import { exercise } from "./exercise.ts";
 import { PracticeKernel } from "./kernel.ts";
 import { PRACTICE_BYTES, PracticeVolume } from "./volume.ts";
@@ -91,6 +92,6 @@ export class WarmUp {
   }
 
   #fault(error: unknown): void {
-    this.#options.onNote(`no practice: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    this.#options.onNote(`no practice: ${traceOf(error)}`);
   }
 }

@@ -87,7 +87,6 @@ export const InitFlag = {
 
 /** INIT flags, high word (`flags2`), sent when INIT_EXT is offered. */
 export const InitFlag2 = {
-  CREATE_SUPP_GROUP: 1 << 2,
   HAS_RESEND: 1 << 7,
 } as const;
 
@@ -106,20 +105,11 @@ export const SetattrFlag = {
 
 export const WriteFlag = { CACHE: 1 << 0, KILL_SUIDGID: 1 << 2 } as const;
 
-/** O_APPEND of the asm-generic open flags, as WRITE carries them. */
-export const O_APPEND = 0o2000;
-
 /** `setxattr_flags` of SETXATTR when SETXATTR_EXT was negotiated. */
 export const SETXATTR_ACL_KILL_SGID = 1 << 0;
 
-/** Flags of an OPEN reply: keep cached pages; directories: keep cached entries. */
-export const OpenFlag = { KEEP_CACHE: 1 << 1, CACHE_DIR: 1 << 3 } as const;
-
 /** Code of a notification from server to kernel (sent with unique 0, the code in place of the error). */
 export const Notification = { INVALIDATE_INODE: 2, RESEND: 7 } as const;
-
-/** Extension types at the end of a request (`total_extlen` of its header). */
-export const Extension = { GROUPS: 32 } as const;
 
 /** STATX_BASIC_STATS | STATX_BTIME. */
 export const STATX_MASK = 0xfff;

@@ -1,6 +1,5 @@
 // Where requests come from and answers go: /dev/fuse, or in tests a list of messages.
 
-import { write as writeInThread } from "node:fs";
 import koffi from "koffi";
 
 export interface Channel {
@@ -8,8 +7,6 @@ export interface Channel {
   read(into: Uint8Array): number;
   /** Sends the first `lengthBytes` of `from`; a negative errno on failure. */
   write(from: Uint8Array, lengthBytes: number): number;
-  /** Sends a message that the kernel takes only after we have answered requests of its own. Resolves however that ends. */
-  writeAside(message: Uint8Array): Promise<void>;
 }
 
 const libc = koffi.load(null);
@@ -36,10 +33,5 @@ export class DeviceChannel implements Channel {
   write(from: Uint8Array, lengthBytes: number): number {
     const count = write(this.fd, from, lengthBytes);
     return count < 0 ? -koffi.errno() : count;
-  }
-
-  /** In a thread of libuv: the one that serves must stay free. */
-  writeAside(message: Uint8Array): Promise<void> {
-    return new Promise((resolve) => writeInThread(this.fd, message, () => resolve()));
   }
 }

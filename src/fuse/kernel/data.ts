@@ -2,15 +2,14 @@
 
 import { assert } from "../../base/assert.ts";
 import { FsError } from "../../base/errno.ts";
-import type { Eventually, ReadResult } from "../../posix/requests.ts";
-import { O_APPEND, Opcode, WriteFlag } from "./abi.ts";
+import type { Eventually } from "../../base/eventually.ts";
+import { ROOT_INO } from "../../format/pfs.ts";
+import type { ReadResult } from "../../posix/requests.ts";
+import { Opcode, WriteFlag } from "./abi.ts";
 import { NO_BODY, type Operation, type OperationContext, operation } from "./operation.ts";
 import type { Reply } from "./reply.ts";
 import type { Request } from "./request.ts";
 import { CopyFileRangeIn, FallocateIn, LseekIn, ReadIn, WriteIn } from "./structures.ts";
-
-/** Node of the mount's root folder; its fsync is the barrier for the whole volume. */
-const ROOT_NODE = 1;
 
 function encodeRead(reply: Reply, result: ReadResult, request: Request): number {
   const limit = Math.min(request.u32(ReadIn.size), reply.bodyLimitBytes);
@@ -26,13 +25,10 @@ function encodeRead(reply: Reply, result: ReadResult, request: Request): number 
 function write({ fs }: OperationContext, request: Request): Eventually<number> {
   const data = request.data(WriteIn.sizeBytes, request.u32(WriteIn.size));
   const flags = request.u32(WriteIn.writeFlags);
-  const cached = (flags & WriteFlag.CACHE) !== 0;
+  // Also with O_APPEND: the kernel alone knows where a file ends of which it has pages that were not written back.
   return fs.write(request.nodeid, request.u64(WriteIn.offset, "EFBIG"), data, {
-    // A page written back has its place; the flags of whoever opened the file say nothing about it.
-    caller: request,
-    append: !cached && (request.u32(WriteIn.flags) & O_APPEND) !== 0,
     killPrivileges: (flags & WriteFlag.KILL_SUIDGID) !== 0,
-    cached,
+    cached: (flags & WriteFlag.CACHE) !== 0,
   });
 }
 
@@ -47,8 +43,9 @@ function copyRange({ fs }: OperationContext, request: Request): Eventually<numbe
   );
 }
 
+/** Of the root folder: the barrier for the whole volume. */
 function synchronize({ fs }: OperationContext, request: Request): Promise<void> {
-  return request.nodeid === ROOT_NODE ? fs.sync() : fs.syncFile(request.nodeid);
+  return request.nodeid === ROOT_INO ? fs.sync() : fs.syncFile(request.nodeid);
 }
 
 const SYNCHRONIZE = operation<void>({ bodyBytes: 0, run: synchronize, encode: NO_BODY });
@@ -97,10 +94,11 @@ export const DATA_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, O
     Opcode.LSEEK,
     operation<number>({
       bodyBytes: LseekIn.sizeBytes,
-      async run(context, request) {
-        await context.writeBack(request.nodeid);
-        return context.fs.seek(request.nodeid, request.u64(LseekIn.offset), request.u32(LseekIn.whence));
-      },
+      // The kernel asks where a file's data is before it has written back what it keeps of that.
+      afterWriteBack: true,
+      // Before the beginning, or where no file ends, there is no data.
+      run: ({ fs }, request) =>
+        fs.seek(request.nodeid, request.u64(LseekIn.offset, "ENXIO"), request.u32(LseekIn.whence)),
       encode: (reply, offset) => reply.u64(offset),
     }),
   ],

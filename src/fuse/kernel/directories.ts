@@ -1,10 +1,10 @@
 // Listing a directory, with or without attributes. The list is prepared in the request's own buffer, because a listing that has
 // to wait for blocks is begun again while other answers are sent.
 
+import { after, type Eventually } from "../../base/eventually.ts";
 import { readU64, writeU64 } from "../../base/integers.ts";
-import { after } from "../../posix/eventually.ts";
 import { COOKIE_AFTER_DOTS } from "../../posix/listing.ts";
-import type { Attributes, DirectoryEntry, Eventually } from "../../posix/requests.ts";
+import type { Attributes, DirectoryEntry } from "../../posix/requests.ts";
 import { Opcode } from "./abi.ts";
 import { type Operation, type OperationContext, operation } from "./operation.ts";
 import { writeEntry } from "./reply.ts";
@@ -12,7 +12,7 @@ import type { Request } from "./request.ts";
 import { Dirent, DirentPlus, EntryOut, ReadIn } from "./structures.ts";
 
 /** A listing of limited size, filled in the kernel's form. */
-export class Listing {
+class Listing {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   readonly #limitBytes: number;

@@ -58,3 +58,37 @@ export function mountFlags(words: readonly string[]): number {
   }
   return flags;
 }
+
+/** The flags that fusermount3 sets for an ordinary user, and its words for them. */
+const USER_WORDS: readonly (readonly [flag: number, word: string])[] = [
+  [RDONLY, "ro"],
+  [NOEXEC, "noexec"],
+  [SYNCHRONOUS, "sync"],
+  [DIRSYNC, "dirsync"],
+  [NOATIME, "noatime"],
+];
+
+/** It sets these whatever it is told. */
+const FORCED = NOSUID | NODEV;
+
+/** What it can't do: take those away, or set others. */
+const ROOT_WORDS: readonly (readonly [flag: number, word: string])[] = [
+  [NOSUID, "suid"],
+  [NODEV, "dev"],
+  [NODIRATIME, "nodiratime"],
+  [STRICTATIME, "strictatime"],
+  [LAZYTIME, "lazytime"],
+  [NOSYMFOLLOW, "nosymfollow"],
+];
+
+/** The same as fusermount3 takes it, which does not even know words for what is the default. Throws for what only root may have. */
+export function fusermountWords(words: readonly string[]): string[] {
+  let flags = mountFlags(words) ^ FORCED;
+  // It goes without saying.
+  if ((flags & NOATIME) !== 0) flags &= ~NODIRATIME;
+  const wordsOf = (known: typeof USER_WORDS): string[] =>
+    known.filter(([flag]) => (flags & flag) !== 0).map(([, word]) => word);
+  const refused = wordsOf(ROOT_WORDS);
+  if (refused.length > 0) throw new Error(`only root may mount with ${refused.join(", ")}`);
+  return wordsOf(USER_WORDS);
+}

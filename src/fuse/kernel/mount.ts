@@ -1,11 +1,11 @@
 // Mounts and unmounts the kernel transport. Mounting yields the /dev/fuse descriptor the filesystem is served through; the
-// process that mounts and the one that serves need not be the same (a descriptor is inherited).
+// process that mounts and the one that serves need not be the same (a descriptor can be sent).
 
 import { closeSync, constants, openSync, statSync, writeFileSync } from "node:fs";
 import koffi from "koffi";
 import { Limit } from "./abi.ts";
 import { fusermount, fuserunmount } from "./fusermount.ts";
-import { mountFlags, REMOUNT_FLAG } from "./mount-options.ts";
+import { fusermountWords, mountFlags, REMOUNT_FLAG } from "./mount-options.ts";
 import { FILESYSTEM_TYPE, mountAt, mountPointPath } from "./mountinfo.ts";
 import { type SystemError, systemError } from "./system-error.ts";
 
@@ -52,7 +52,7 @@ export function mountsByItself(): boolean {
 
 /**
  * Mounts as root does, or through fusermount3 when we are not root. Returns before anybody serves. Root may give `device`,
- * a descriptor of {@link openDevice}, so that whoever is to serve can inherit it before anything is mounted.
+ * a descriptor of {@link openDevice}, so that whoever is to serve can have it before anything is mounted.
  */
 export function mount(request: MountRequest, device?: number): MountedDevice {
   const directory = mountPointPath(request.directory);
@@ -87,12 +87,11 @@ export function openDevice(): number {
 }
 
 function mountUnprivileged(request: MountRequest, directory: string): number {
-  mountFlags(request.options ?? []); // Refuses unknown words with the same message.
   // fusermount3 reads commas and backslashes in the source by itself.
   const source = request.source.replace(/[\\,]/g, "\\$&");
   const words = [`fsname=${source}`, "subtype=h2ts", "default_permissions", `max_read=${Limit.maxWriteBytes}`];
   if (request.allowOther === true) words.push("allow_other");
-  words.push(...(request.options ?? []).filter((word) => word !== "defaults"));
+  words.push(...fusermountWords(request.options ?? []));
   const fd = fusermount(directory, words);
   setNonBlocking(fd);
   return fd;

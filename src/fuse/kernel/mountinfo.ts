@@ -7,12 +7,21 @@ import { basename, dirname, join, resolve } from "node:path";
 export const FILESYSTEM_TYPE = "fuse.h2ts";
 
 export interface MountEntry {
+  readonly id: number;
+  /** Id of the mount it is mounted on. */
+  readonly parentId: number;
   /** Device number as `MAJ:MIN`, the name of the mount's backing device info in sysfs. */
   readonly device: string;
+  /** Which folder of the filesystem is mounted: another one than / for a bind mount of a folder. */
+  readonly root: string;
   readonly directory: string;
   readonly options: readonly string[];
+  /** How it shares what is mounted in it with others: `shared:N`, `master:N`. */
+  readonly propagation: readonly string[];
   readonly type: string;
   readonly source: string;
+  /** Who mounted it, where the filesystem tells, as those in user space do. */
+  readonly userId: number | undefined;
 }
 
 /** Undoes the octal escapes of blanks, tabs, line feeds and backslashes. */
@@ -27,17 +36,22 @@ export function parseMountInfo(text: string): MountEntry[] {
   for (const line of text.split("\n")) {
     const fields = line.split(" ");
     const dash = fields.indexOf("-", 6);
-    const [, , device, , directory, options] = fields;
-    const type = fields[dash + 1];
-    const source = fields[dash + 2];
-    if (dash < 0 || device === undefined || directory === undefined || options === undefined) continue;
-    if (type === undefined || source === undefined) continue;
+    const [id, parentId, device, root, directory, options] = fields;
+    const [type, source, ownOptions = ""] = fields.slice(dash + 1);
+    if (dash < 0 || device === undefined || root === undefined || directory === undefined) continue;
+    if (options === undefined || type === undefined || source === undefined) continue;
+    const userId = /(?:^|,)user_id=(\d+)(?:,|$)/.exec(ownOptions)?.[1];
     entries.push({
+      id: Number(id),
+      parentId: Number(parentId),
       device,
+      root: unescape(root),
       directory: unescape(directory),
       options: options.split(","),
+      propagation: fields.slice(6, dash),
       type,
       source: unescape(source),
+      userId: userId === undefined ? undefined : Number(userId),
     });
   }
   return entries;

@@ -1,9 +1,9 @@
 // Operations on names: lookup, creation, links, removal, rename, and giving lookups back.
 
+import { after, type Eventually } from "../../base/eventually.ts";
 import { isDirectory } from "../../ops/mode.ts";
-import { after } from "../../posix/eventually.ts";
-import type { Attributes, Eventually } from "../../posix/requests.ts";
-import { decodeDevice } from "../device-number.ts";
+import type { Attributes } from "../../posix/requests.ts";
+import { decodeDevice } from "../../base/device-number.ts";
 import { Opcode } from "./abi.ts";
 import { NO_BODY, type Operation, type OperationContext, operation } from "./operation.ts";
 import type { Reply } from "./reply.ts";

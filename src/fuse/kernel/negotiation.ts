@@ -30,7 +30,7 @@ const WANTED =
   InitFlag.SETXATTR_EXT |
   InitFlag.INIT_EXT;
 
-const WANTED2 = InitFlag2.CREATE_SUPP_GROUP | InitFlag2.HAS_RESEND;
+const WANTED2 = InitFlag2.HAS_RESEND;
 
 /** Without these the session would have to keep open files, which would not survive a restart of the worker. */
 const REQUIRED = InitFlag.NO_OPEN_SUPPORT | InitFlag.NO_OPENDIR_SUPPORT;
@@ -43,8 +43,8 @@ export interface Negotiated {
   readonly maxReadaheadBytes: number;
 }
 
-/** What to agree on, given the kernel's INIT. Throws FsError EPROTO-like (EINVAL) for kernels too old. */
-export function negotiate(request: Request): Negotiated {
+/** What to agree on, given the kernel's INIT. Throws FsError EINVAL for kernels too old. */
+function negotiate(request: Request): Negotiated {
   const major = request.u32(InitIn.major);
   const minor = request.u32(InitIn.minor);
   const offered = request.u32(InitIn.flags);

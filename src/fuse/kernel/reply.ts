@@ -2,7 +2,7 @@
 
 import { writeI64, writeU64 } from "../../base/integers.ts";
 import type { Attributes } from "../../posix/requests.ts";
-import { encodeDevice } from "../device-number.ts";
+import { encodeDevice } from "../../base/device-number.ts";
 import { Limit, STATX_MASK } from "./abi.ts";
 import type { Request } from "./request.ts";
 import { Attr, AttrOut, EntryOut, OutHeader, Statx, StatxOut, StatxTime } from "./structures.ts";
@@ -13,7 +13,7 @@ const FOREVER_SEC = 315_360_000;
 const PREFERRED_BYTES = 4096;
 
 /** Writes a fuse_attr at byte `at`. */
-export function writeAttributes(view: DataView, at: number, attributes: Attributes): void {
+function writeAttributes(view: DataView, at: number, attributes: Attributes): void {
   writeU64(view, at + Attr.ino, attributes.ino);
   writeU64(view, at + Attr.size, attributes.size);
   writeU64(view, at + Attr.blocks, attributes.blocks);

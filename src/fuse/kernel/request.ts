@@ -3,11 +3,10 @@
 
 import { FsError } from "../../base/errno.ts";
 import type { Caller } from "../../posix/requests.ts";
-import { Extension, Limit } from "./abi.ts";
-import { ExtensionHeader, InHeader } from "./structures.ts";
+import { Limit } from "./abi.ts";
+import { InHeader } from "./structures.ts";
 
 const TWO_32 = 0x1_0000_0000;
-const NO_GROUPS: readonly number[] = Object.freeze([]);
 
 /** Size a request buffer must have: the kernel refuses to deliver anything into a smaller one. */
 export const REQUEST_BUFFER_BYTES = Limit.requestHeaderBytes + Limit.maxWriteBytes;
@@ -49,8 +48,12 @@ export class Request implements Caller {
   /** Views of this buffer by length, for the commonest name of all: making one costs more than parsing the request. */
   readonly #names: Uint8Array[] = [];
 
-  constructor(bytes: Uint8Array = residentBuffer()) {
+  /** It was copied out of the buffer it came in. */
+  readonly isParked: boolean;
+
+  constructor(bytes: Uint8Array = residentBuffer(), isParked = false) {
     this.bytes = bytes;
+    this.isParked = isParked;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -80,6 +83,13 @@ export class Request implements Caller {
     return true;
   }
 
+  /** The same request in a buffer of its own, just as long. */
+  parked(): Request {
+    const request = new Request(this.bytes.slice(0, this.#total), true);
+    request.accept(this.#total);
+    return request;
+  }
+
   get bodyBytes(): number {
     return this.end - this.body;
   }
@@ -88,24 +98,19 @@ export class Request implements Caller {
     return this.view.getUint32(this.body + field, true);
   }
 
-  i32(field: number): number {
-    return this.view.getInt32(this.body + field, true);
-  }
-
   /** A u64 that must not exceed 2^53-1; beyond, the request is refused with `code`. */
-  u64(field: number, code: "EINVAL" | "EFBIG" = "EINVAL"): number {
+  u64(field: number, code: "EINVAL" | "EFBIG" | "ENXIO" = "EINVAL"): number {
     const at = this.body + field;
     const high = this.view.getUint32(at + 4, true);
     if (high > 0x1f_ffff) throw new FsError(code, `64-bit value out of range in FUSE request ${this.opcode}`);
     return high * TWO_32 + this.view.getUint32(at, true);
   }
 
-  /** A signed number of seconds. */
+  /** A signed number of seconds; those beyond 2^53-1 either way, some 285 million years off, are the last before. */
   seconds(field: number): number {
     const at = this.body + field;
-    const high = this.view.getInt32(at + 4, true);
-    if (high > 0x1f_ffff || high < -0x20_0000) throw new FsError("EINVAL", "time out of range in FUSE request");
-    return high * TWO_32 + this.view.getUint32(at, true);
+    const seconds = this.view.getInt32(at + 4, true) * TWO_32 + this.view.getUint32(at, true);
+    return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, seconds));
   }
 
   /** The part of the buffer that the request leaves free: as long as the longest content of a request, and used until it is answered. */
@@ -137,23 +142,5 @@ export class Request implements Caller {
     const from = this.body + field;
     if (from + lengthBytes > this.end) throw new FsError("EINVAL", `FUSE request ${this.opcode} is cut short`);
     return this.bytes.subarray(from, from + lengthBytes);
-  }
-
-  /** Groups of the caller that matter for this creation (CREATE_SUPP_GROUP); empty when the kernel sent none. */
-  get groups(): readonly number[] {
-    let at = this.end;
-    while (at + ExtensionHeader.sizeBytes <= this.#total) {
-      const size = this.view.getUint32(at + ExtensionHeader.size, true);
-      const type = this.view.getUint32(at + ExtensionHeader.type, true);
-      if (size < ExtensionHeader.sizeBytes || at + size > this.#total) break;
-      if (type === Extension.GROUPS) return this.#groupsAt(at + ExtensionHeader.sizeBytes, at + size);
-      at += Math.ceil(size / 8) * 8;
-    }
-    return NO_GROUPS;
-  }
-
-  #groupsAt(at: number, limit: number): number[] {
-    const count = Math.min(this.view.getUint32(at, true), Math.floor((limit - at - 4) / 4));
-    return Array.from({ length: Math.max(0, count) }, (_, index) => this.view.getUint32(at + 4 + 4 * index, true));
   }
 }

@@ -6,16 +6,15 @@
 
 import { Errno, FsError } from "../../base/errno.ts";
 import type { FileSystemRequests } from "../../posix/requests.ts";
-import { writeU64 } from "../../base/integers.ts";
 import { InitFlag, Notification } from "./abi.ts";
 import type { Channel } from "./channel.ts";
 import { ListingHabit } from "./listing-habit.ts";
 import type { Negotiated } from "./negotiation.ts";
+import type { Notices } from "./notices.ts";
 import type { Operation, OperationContext } from "./operation.ts";
 import { OPERATIONS } from "./operations.ts";
 import { Reply } from "./reply.ts";
 import { Request } from "./request.ts";
-import { InvalidateInode, OutHeader } from "./structures.ts";
 
 /** Requests being carried out together at most; each holds a buffer. The kernel rarely sends more than a dozen (Limit.maxBackground). */
 const REQUESTS_IN_FLIGHT = 64;
@@ -32,16 +31,8 @@ export interface SessionOptions {
   readonly onNegotiated?: ((agreed: Negotiated) => void) | undefined;
   /** Told once that every request is answered which a process before us left unanswered. */
   readonly onSettled?: (() => void) | undefined;
-}
-
-/** The message that makes the kernel write back and drop all pages of a file. */
-function invalidation(ino: number): Uint8Array {
-  const message = new Uint8Array(OutHeader.sizeBytes + InvalidateInode.sizeBytes);
-  const view = new DataView(message.buffer);
-  view.setUint32(OutHeader.len, message.length, true);
-  view.setInt32(OutHeader.error, Notification.INVALIDATE_INODE, true);
-  writeU64(view, OutHeader.sizeBytes + InvalidateInode.ino, ino);
-  return message;
+  /** By which the kernel is told of inodes. */
+  readonly notices: Notices;
 }
 
 export class Session implements OperationContext {
@@ -57,7 +48,7 @@ export class Session implements OperationContext {
   #inFlight = 0;
   #closed = false;
   #whenQuiet: (() => void)[] = [];
-  #writingBack: Promise<void> = Promise.resolve();
+  readonly #notices: Notices;
   readonly #onSettled: () => void;
   /** Requests sent again that are being carried out; the kernel sends them before all others. */
   #resentInFlight = 0;
@@ -70,6 +61,7 @@ export class Session implements OperationContext {
     this.#onFault = options.onFault;
     this.#onNegotiated = options.onNegotiated ?? (() => undefined);
     this.#negotiated = options.negotiated;
+    this.#notices = options.notices;
     this.#onSettled = options.onSettled ?? (() => undefined);
   }
 
@@ -139,23 +131,22 @@ export class Session implements OperationContext {
     this.#onSettled();
   }
 
-  /** The request needs its buffer no longer. */
+  /** The request is answered and needs its buffer no longer. */
   #release(request: Request): void {
-    this.#spare.push(request);
+    if (!request.isParked) this.#spare.push(request);
     if (!request.resent) return;
     this.#resentInFlight--;
     this.#checkSettled();
   }
 
   /**
-   * The kernel does not write its dirty pages back before it asks where a file's data is, and nothing but dropping the
-   * file from its page cache makes it. One file at a time: each takes a thread that the answers may need, too.
+   * Puts a request aside until the kernel has written back what it keeps of the file. It gives its buffer to others, since those
+   * are what it waits for, and it is not in flight: if we leave before that, the next process gets it again.
    */
-  writeBack(ino: number): Promise<void> {
-    if (((this.negotiated?.flags ?? 0) & InitFlag.WRITEBACK_CACHE) === 0) return Promise.resolve();
-    const message = invalidation(ino);
-    this.#writingBack = this.#writingBack.then(() => this.#channel.writeAside(message));
-    return this.#writingBack;
+  #park(request: Request, operation: Operation): void {
+    const parked = request.parked();
+    this.#spare.push(request);
+    void this.#notices.writeBack(parked.nodeid).then(() => this.#run(parked, operation));
   }
 
   /** Last in, first out, so that few buffers stay warm and others are not made. */
@@ -190,6 +181,12 @@ export class Session implements OperationContext {
     const operation = OPERATIONS[request.opcode];
     if (operation === undefined) return this.#refuse(request, Errno.ENOSYS);
     if (request.bodyBytes < operation.bodyBytes) return this.#refuse(request, Errno.EINVAL);
+    const keepsPages = ((this.#negotiated?.flags ?? 0) & InitFlag.WRITEBACK_CACHE) !== 0;
+    if (operation.afterWriteBack === true && keepsPages) this.#park(request, operation);
+    else this.#run(request, operation);
+  }
+
+  #run(request: Request, operation: Operation): void {
     let result: unknown;
     try {
       result = operation.run(this, request);

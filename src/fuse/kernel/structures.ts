@@ -22,11 +22,6 @@ export const OutHeader = layout([
   ["unique", "u64"],
 ]);
 
-export const ExtensionHeader = layout([
-  ["size", "u32"],
-  ["type", "u32"],
-]);
-
 // INIT
 
 export const InitIn = layout([
@@ -234,11 +229,6 @@ export const WriteIn = layout([
   ["padding", "u32"],
 ]);
 
-export const WriteOut = layout([
-  ["size", "u32"],
-  ["padding", "u32"],
-]);
-
 export const FallocateIn = layout([
   ["fh", "u64"],
   ["offset", "u64"],
@@ -261,8 +251,6 @@ export const LseekIn = layout([
   ["padding", "u32"],
 ]);
 
-export const LseekOut = layout([["offset", "u64"]]);
-
 export const CopyFileRangeIn = layout([
   ["fhIn", "u64"],
   ["offIn", "u64"],
@@ -272,8 +260,6 @@ export const CopyFileRangeIn = layout([
   ["len", "u64"],
   ["flags", "u64"],
 ]);
-
-export const CopyFileRangeOut = layout([["bytesCopied", "u64"]]);
 
 // Directories; the name follows each, and the whole is padded to 8 bytes
 
@@ -299,11 +285,6 @@ export const SetxattrIn = layout([
 ]);
 
 export const GetxattrIn = layout([
-  ["size", "u32"],
-  ["padding", "u32"],
-]);
-
-export const GetxattrOut = layout([
   ["size", "u32"],
   ["padding", "u32"],
 ]);

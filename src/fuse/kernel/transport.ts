@@ -1,5 +1,5 @@
 // The kernel transport: /dev/fuse spoken directly. Mounting and serving can be done together (Transport.mount) or apart: a
-// supervisor calls mount() of mount.ts and keeps the descriptor, a worker that inherited it calls serveDevice().
+// supervisor calls mount() of mount.ts and keeps the descriptor, a worker that it was handed to calls serveDevice().
 
 import { closeSync } from "node:fs";
 import type { FileSystemRequests } from "../../posix/requests.ts";
@@ -9,6 +9,7 @@ import { Wakeup } from "./event-loop.ts";
 import { ServeLoop } from "./loop.ts";
 import { mount, unmount } from "./mount.ts";
 import type { Negotiated } from "./negotiation.ts";
+import { Notices, sender } from "./notices.ts";
 import { Session } from "./session.ts";
 
 export interface DeviceOptions extends ServeOptions {
@@ -18,6 +19,8 @@ export interface DeviceOptions extends ServeOptions {
   readonly onNegotiated?: (agreed: Negotiated) => void;
   /** Told once that everything is answered which an earlier process left unanswered. */
   readonly onSettled?: () => void;
+  /** By which the kernel is told of inodes; by default threads of this process do it. */
+  readonly notices?: Notices;
 }
 
 /** One process's service of an open, mounted /dev/fuse. The descriptor stays open; whoever opened it closes it. */
@@ -33,7 +36,8 @@ export interface DeviceService {
 
 /** Serves the mount behind `fd` on this process's main thread. */
 export function serveDevice(fd: number, fs: FileSystemRequests, options: DeviceOptions): DeviceService {
-  const session = new Session(new DeviceChannel(fd), fs, options);
+  const notices = options.notices ?? new Notices(sender(fd));
+  const session = new Session(new DeviceChannel(fd), fs, { ...options, notices });
   if (options.negotiated !== undefined) session.resend();
   const wakeup = new Wakeup(fd);
   const loop = new ServeLoop(session);
@@ -47,14 +51,6 @@ export function serveDevice(fd: number, fs: FileSystemRequests, options: DeviceO
 
 export const kernelTransport: Transport = {
   name: "kernel",
-  capabilities: {
-    callerIdentity: true,
-    nanosecondTimes: true,
-    linuxExtensions: true,
-    anyNames: true,
-    cleanUnlink: true,
-    survivesRestart: true,
-  },
   async mount(request: TransportMount, fs: FileSystemRequests, options: ServeOptions): Promise<Mounted> {
     const { fd, directory } = mount(request);
     const service = serveDevice(fd, fs, options);

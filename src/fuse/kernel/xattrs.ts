@@ -1,7 +1,7 @@
 // Extended attributes. Names are byte strings, carried as latin1 so that every byte survives.
 
 import { Errno, FsError } from "../../base/errno.ts";
-import type { Eventually } from "../../posix/requests.ts";
+import type { Eventually } from "../../base/eventually.ts";
 import { InitFlag, Opcode, SETXATTR_ACL_KILL_SGID } from "./abi.ts";
 import { NO_BODY, type Operation, type OperationContext, operation } from "./operation.ts";
 import type { Reply } from "./reply.ts";

@@ -5,8 +5,9 @@
 import type { Operations, Stat, Statfs } from "fuse-native";
 import type { Timespec } from "../../base/clock.ts";
 import { FsError } from "../../base/errno.ts";
-import type { Attributes, Caller, Eventually, FileSystemRequests, FileSystemStatistics } from "../../posix/requests.ts";
-import { decodeDevice, encodeDevice } from "../device-number.ts";
+import type { Eventually } from "../../base/eventually.ts";
+import type { Attributes, Caller, FileSystemRequests, FileSystemStatistics } from "../../posix/requests.ts";
+import { decodeDevice, encodeDevice } from "../../base/device-number.ts";
 import { NameError, nameBytes, nameText, release, resolvePath, splitPath, withNode } from "./paths.ts";
 
 const EIO = 5;
@@ -17,7 +18,7 @@ const PREFERRED_BYTES = 4096;
 /** Calls back with the outcome of `work`: its value, or the errno of what it threw. */
 type Finish = <T>(work: () => Eventually<T>, done: (errno: number, value?: T) => void) => void;
 
-export function finishWith(onFault: (error: unknown) => void): Finish {
+function finishWith(onFault: (error: unknown) => void): Finish {
   return (work, done) => {
     new Promise<Awaited<ReturnType<typeof work>>>((resolve) => resolve(work() as never)).then(
       (value) => done(0, value),

@@ -1,9 +1,10 @@
 // Finds the node a path names, one lookup per component, and gives every lookup back. libfuse 2 speaks in paths only.
 
 import { FsError } from "../../base/errno.ts";
-import type { Attributes, Eventually, FileSystemRequests } from "../../posix/requests.ts";
+import type { Eventually } from "../../base/eventually.ts";
+import { ROOT_INO } from "../../format/pfs.ts";
+import type { Attributes, FileSystemRequests } from "../../posix/requests.ts";
 
-export const ROOT_NODE = 1;
 const EILSEQ = 84;
 /** What fuse-native makes of bytes that are not UTF-8; such a name can't be told from another, so it is refused. */
 const REPLACEMENT = "\ufffd";
@@ -42,7 +43,7 @@ export function splitPath(path: string): { parent: string; name: Uint8Array } {
 export async function resolvePath(fs: FileSystemRequests, path: string): Promise<Attributes> {
   let found: Attributes | undefined;
   for (const component of components(path)) {
-    const parent = found?.ino ?? ROOT_NODE;
+    const parent = found?.ino ?? ROOT_INO;
     try {
       found = await fs.lookup(parent, nameBytes(component));
     } finally {
@@ -50,12 +51,12 @@ export async function resolvePath(fs: FileSystemRequests, path: string): Promise
     }
     if (found === undefined) throw new FsError("ENOENT");
   }
-  return found ?? (await fs.getAttributes(ROOT_NODE));
+  return found ?? (await fs.getAttributes(ROOT_INO));
 }
 
 /** Gives back the lookup that `resolvePath` or a creation took. */
 export function release(fs: FileSystemRequests, ino: number): void {
-  if (ino !== ROOT_NODE) fs.forget(ino, 1);
+  if (ino !== ROOT_INO) fs.forget(ino, 1);
 }
 
 /** Runs `body` with the node at `path`, which stays known as long as it runs. */

@@ -2,6 +2,7 @@
 // It says nothing when a mount ends, so the mount table is looked at.
 
 import type Fuse from "fuse-native";
+import { messageOf } from "../../base/thrown.ts";
 import type { FileSystemRequests } from "../../posix/requests.ts";
 import { isGenericMountOption } from "../kernel/mount-options.ts";
 import { mountAt, mountedFileSystems, mountPointPath } from "../kernel/mountinfo.ts";
@@ -19,7 +20,7 @@ async function load(): Promise<typeof Fuse> {
   try {
     return (await import("fuse-native")).default;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     if (reason.includes("libfuse")) {
       throw new Error(
         "the transport fuse-native needs libfuse 2: install it (Debian package libfuse2) or use --transport kernel",
@@ -65,14 +66,6 @@ function letGo(FuseClass: typeof Fuse, fuse: Fuse): Promise<void> {
 
 export const nativeTransport: Transport = {
   name: "fuse-native",
-  capabilities: {
-    callerIdentity: false,
-    nanosecondTimes: false,
-    linuxExtensions: false,
-    anyNames: false,
-    cleanUnlink: false,
-    survivesRestart: false,
-  },
   async mount(request: TransportMount, fs: FileSystemRequests, options: ServeOptions): Promise<Mounted> {
     const FuseClass = await load();
     const directory = mountPointPath(request.directory);

@@ -2,6 +2,7 @@
 // again: when it ends, whatever has no answer stays with the caller.
 // Invariant I12: a reply must belong to a request that is under way and fit it, or the connection ends with a typed error.
 
+import { asError } from "../../base/thrown.ts";
 import { ChunkType, Command, WireError } from "../wire/constants.ts";
 import {
   type BlockStatus,
@@ -59,7 +60,7 @@ export class Connection {
     this.terms = opened.terms;
     this.#export = opened;
     this.#observer = observer;
-    this.#receive().catch((error: unknown) => this.#lost(error instanceof Error ? error : new Error(String(error))));
+    this.#receive().catch((error: unknown) => this.#lost(asError(error)));
   }
 
   /** Requests sent and not answered. */
@@ -105,13 +106,18 @@ export class Connection {
   destroy(): void {
     this.#over = true;
     this.#export.destroy();
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of this.#idle.splice(0)) wake();
   }
 
   #lost(reason: Error): void {
     this.#export.destroy();
     if (this.#over) return;
     this.#over = true;
-    for (const wake of this.#idle.splice(0)) wake();
+    this.#wake();
     this.#observer.onLost(reason);
   }
 
@@ -163,7 +169,8 @@ export class Connection {
     }
     if (!chunk.done) return;
     if (isRead && waiting.error === undefined) (waiting.reply ?? new ReadReply(transaction)).end();
-    if (waiting.error === undefined) for (const status of waiting.statuses) transaction.status?.(status);
+    const status = waiting.statuses.find(({ contextId }) => contextId === this.terms.allocationContext);
+    if (waiting.error === undefined && status !== undefined) transaction.tell?.(status.extents);
     this.#settle(waiting);
   }
 
@@ -194,7 +201,7 @@ export class Connection {
     if (error === errorNameOf(WireError.ESHUTDOWN))
       throw new NbdRefusedError("shutting-down", "the server is about to end");
     this.#waiting.delete(transaction.cookie);
-    if (this.#waiting.size === 0) for (const wake of this.#idle.splice(0)) wake();
+    if (this.#waiting.size === 0) this.#wake();
     this.#observer.onAnswer(transaction, error);
   }
 }

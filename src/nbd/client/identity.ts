@@ -13,6 +13,9 @@ import { dataOf, type Write } from "./transaction.ts";
 /** Reads from a connection that serves nobody else yet. */
 export type ReadNow = (offsetBytes: number, target: Uint8Array) => Promise<void>;
 
+/** Whether something without an answer changes a part of the range. */
+type IsChanging = (offsetBytes: number, lengthBytes: number) => boolean;
+
 /** What a device without a header of ours is known by. */
 const NOBODY = "";
 const WITNESS_MAX_BYTES = 4096;
@@ -44,9 +47,9 @@ export class NodeIdentity {
     this.#accepted.add(this.#newest);
   }
 
-  /** `write` was the newest that an acknowledged flush covers; `kept` are those after it. */
-  flushed(write: Write, kept: KeptWrites): void {
-    if (!kept.overlaps(0, NODE_HEADER_BYTES)) {
+  /** `write` was the newest that an acknowledged flush covers; `kept` are those after it, and some have no answer yet. */
+  flushed(write: Write, kept: KeptWrites, isChanging: IsChanging): void {
+    if (!kept.overlaps(0, NODE_HEADER_BYTES) && !isChanging(0, NODE_HEADER_BYTES)) {
       for (const identity of this.#accepted) if (identity !== this.#newest) this.#accepted.delete(identity);
     }
     // A copy: the memory of the write goes back to the pool.
@@ -73,11 +76,7 @@ export class NodeIdentity {
    * Makes sure that this is the node we had. Rejects with NbdRefusedError when it is another one, with ContentLostError when it
    * is the same and has gone back to an earlier state. `kept` may be there or not.
    */
-  async recognise(
-    read: ReadNow,
-    kept: KeptWrites,
-    isChanging: (offsetBytes: number, lengthBytes: number) => boolean,
-  ): Promise<void> {
+  async recognise(read: ReadNow, kept: KeptWrites, isChanging: IsChanging): Promise<void> {
     await this.expect(read);
     const witness = this.#witness;
     if (witness === undefined) return;

@@ -52,6 +52,8 @@ export class Link {
   #state: LinkState = "connected";
   /** Ready for requests; undefined while there is none, or one that is being brought up to date. */
   #bundle: Bundle | undefined;
+  /** What the address is being changed from: no request goes by it any more, and some wait for their answer. */
+  #draining: Bundle | undefined;
   #address: string;
   #adoption: Adoption | undefined;
   /** Since the last connection; undefined before the first. */
@@ -199,10 +201,13 @@ export class Link {
   async #changeOver(bundle: Bundle, better: string): Promise<void> {
     // From here on requests wait.
     this.#bundle = undefined;
+    this.#draining = bundle;
     const { clock, policy } = this.#options;
     const limit = { clock, ms: policy.timeoutMs / DRAIN_PART };
     await withinLimit(bundle.drained(), limit, () => new Error("late")).catch(() => undefined);
-    if (this.#state !== "connected") return this.#drop(bundle);
+    this.#draining = undefined;
+    // Given up, or closed: it has been let go of.
+    if (this.#state !== "connected") return;
     // Whatever it does not get done there, it would have to do again by the better way. Goodbye can be said here as well.
     if ((bundle.inFlight > 0 || this.#isClosing) && !bundle.isOver)
       return this.#use(
@@ -279,7 +284,9 @@ export class Link {
     this.#emit({ kind: "gave-up", reason });
   }
 
+  /** No reply is taken any more, by whatever connection: it would go to memory that somebody else has by then. */
   #leave(): void {
+    this.#draining?.destroy();
     this.#drop(this.#bundle);
     this.#bundle = undefined;
     this.#adoption?.abandon();

@@ -1,6 +1,7 @@
 // Why a remote node can't be opened, in the terms of devices: whoever opens targets tells by the code whether the node is away,
 // which a volume can do without, or wrong, which is refused.
 
+import { messageOf } from "../../base/thrown.ts";
 import { DeviceError } from "../../device/device.ts";
 import { OpenError } from "../../device/open-error.ts";
 import { NbdProtocolError } from "../wire/errors.ts";
@@ -21,7 +22,7 @@ const CODES: Readonly<Record<RefusedKind, string>> = {
 /** `name` is what the operator called the node. */
 export function openFailure(name: string, error: unknown): DeviceError {
   if (error instanceof DeviceError) return error;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   if (error instanceof NbdRefusedError)
     return new OpenError(name, error.kind === "in-use" ? "lock" : "open", CODES[error.kind], message);
   if (error instanceof NbdProtocolError) return new OpenError(name, "open", "EPROTO", message);

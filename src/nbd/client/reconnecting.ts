@@ -2,6 +2,7 @@
 // and for ever while nobody does. An attempt that came to a connection counts as failed, too, until a request was answered over
 // it: a server that hangs up on a certain request is not asked for it without a pause.
 
+import { messageOf } from "../../base/thrown.ts";
 import { ContentLostError, DeviceError } from "../../device/device.ts";
 import { attemptMs, backoffMs } from "./policy.ts";
 import { NbdRefusedError } from "./refused-error.ts";
@@ -76,7 +77,7 @@ export class Reconnecting {
       return true;
     } catch (error) {
       if (reached !== undefined && error instanceof NbdRefusedError) this.#way.blame(reached.address);
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       this.#lastTrouble = reason;
       this.#link.onTrouble(reason);
       if (!(error instanceof DeviceError)) return false;

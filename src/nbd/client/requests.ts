@@ -2,9 +2,10 @@
 // covers it. Nothing here knows of connections; whoever does sends what is pending in the order it was asked for.
 // Invariant I1: an acknowledged flush covers every write answered before, whatever the server lost meanwhile.
 
+import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
 import { ContentLostError, DeviceError, type DeviceOperation } from "../../device/device.ts";
-import type { BlockStatus, Extent } from "../wire/chunk.ts";
+import type { Extent } from "../wire/chunk.ts";
 import { Command, CommandFlag, TransmissionFlag } from "../wire/constants.ts";
 import { FramePool } from "./frames.ts";
 import type { NodeIdentity } from "./identity.ts";
@@ -162,14 +163,13 @@ export class Requests {
     await this.#ask(Command.TRIM, offsetBytes, lengthBytes, (asked) => plainTransaction(asked, Command.TRIM));
   }
 
-  /** Where holes are, from the beginning of the range; undefined where the server does not tell. */
-  async extents(offsetBytes: number, lengthBytes: number): Promise<readonly Extent[] | undefined> {
-    const context = this.#options.terms.allocationContext;
-    if (context === undefined) return undefined;
+  /** Where holes are, from the beginning of the range; nothing where the server does not tell. */
+  async extents(offsetBytes: number, lengthBytes: number): Promise<readonly Extent[]> {
+    if (this.#options.terms.allocationContext === undefined) return [];
     let found: readonly Extent[] = [];
-    const status = ({ contextId, extents }: BlockStatus): void => void (contextId === context && (found = extents));
+    const tell = (extents: readonly Extent[]): void => void (found = extents);
     await this.#ask(Command.BLOCK_STATUS, offsetBytes, lengthBytes, (asked) =>
-      plainTransaction(asked, Command.BLOCK_STATUS, 0, [], status),
+      plainTransaction(asked, Command.BLOCK_STATUS, 0, [], tell),
     );
     return found;
   }
@@ -184,7 +184,10 @@ export class Requests {
   flushed(covered: number): void {
     this.#newestFlushed = undefined;
     this.kept.flushed(covered);
-    if (this.#newestFlushed !== undefined) this.#options.identity.flushed(this.#newestFlushed, this.kept);
+    if (this.#newestFlushed !== undefined) {
+      const isChanging = (offset: number, length: number): boolean => this.isChanging(offset, length);
+      this.#options.identity.flushed(this.#newestFlushed, this.kept, isChanging);
+    }
     if (this.#pending.size === 0 && this.kept.count === 0) this.#pool.clear();
   }
 
@@ -203,7 +206,8 @@ export class Requests {
     const { name, clock } = this.#options;
     return new Promise((resolve, reject) => {
       const settle = (error: string | undefined): void => {
-        this.#pending.delete(cookie);
+        const wasPending = this.#pending.delete(cookie);
+        assert(wasPending, `${name}: a request is answered a second time`);
         if (this.#failure === undefined) this.#options.onAnswered();
         settled(transaction, error);
         if (this.#pending.size === 0) for (const wake of this.#idle.splice(0)) wake();

@@ -1,7 +1,7 @@
 // One request to a server, from the moment it is made until it is answered: it may be sent several times, over several
 // connections, with the same bytes. It holds everything that takes.
 
-import type { BlockStatus } from "../wire/chunk.ts";
+import type { Extent } from "../wire/chunk.ts";
 import { Command } from "../wire/constants.ts";
 import { encodeRequest, REQUEST_BYTES } from "../wire/request.ts";
 import type { FramePool } from "./frames.ts";
@@ -21,8 +21,8 @@ export interface Transaction {
   readonly message: Uint8Array;
   /** Where the data of a READ goes; as long as the request, together. */
   readonly targets: readonly Uint8Array[];
-  /** Where the answer to a BLOCK_STATUS goes; once for each context. */
-  readonly status?: ((status: BlockStatus) => void) | undefined;
+  /** Where the answer to a BLOCK_STATUS goes, if it tells where holes are. */
+  readonly tell?: ((extents: readonly Extent[]) => void) | undefined;
   /** Undefined: carried out. Otherwise the system's name of the error the server gave. Called once. */
   readonly settle: (error: string | undefined) => void;
 }
@@ -41,11 +41,11 @@ export function plainTransaction(
   command: number,
   flags = 0,
   targets: readonly Uint8Array[] = [],
-  status?: (status: BlockStatus) => void,
+  tell?: (extents: readonly Extent[]) => void,
 ): Transaction {
   const { cookie, offsetBytes, lengthBytes, startedMs, settle } = asked;
   const message = requestOf(asked, command, flags);
-  return { cookie, command, flags, offsetBytes, lengthBytes, startedMs, message, targets, status, settle };
+  return { cookie, command, flags, offsetBytes, lengthBytes, startedMs, message, targets, tell, settle };
 }
 
 /** A WRITE of `sources`, which are copied. */
@@ -81,8 +81,8 @@ function framed(asked: Asked, command: number, flags: number, frame: Buffer, mes
   requestOf(asked, command, flags, frame);
   const message = frame.subarray(0, messageBytes);
   const targets: readonly Uint8Array[] = [];
-  const status = undefined;
-  return { cookie, command, flags, offsetBytes, lengthBytes, startedMs, message, targets, status, settle, frame };
+  const tell = undefined;
+  return { cookie, command, flags, offsetBytes, lengthBytes, startedMs, message, targets, tell, settle, frame };
 }
 
 function requestOf(

@@ -3,6 +3,7 @@
 // have lost what it had not flushed, and a flush by the new connection would not know (I1). One that can't be made costs nothing
 // but itself: the link goes on with those it has.
 
+import { messageOf } from "../../base/thrown.ts";
 import { Command, TransmissionFlag } from "../wire/constants.ts";
 import { FIRST_SLOT } from "../wire/lease-context.ts";
 import { Adoption } from "./adoption.ts";
@@ -59,7 +60,7 @@ export class Widening {
     await Promise.all(
       slots.map((slot) =>
         this.#join(bundle, reached, slot).catch((error: unknown) => {
-          trouble ??= error instanceof Error ? error.message : String(error);
+          trouble ??= messageOf(error);
         }),
       ),
     );

@@ -12,7 +12,7 @@ interface Rule {
 }
 
 /** A rule makes no sense; the message names it. */
-export class AllowRuleError extends Error {
+class AllowRuleError extends Error {
   override readonly name = "AllowRuleError";
 }
 

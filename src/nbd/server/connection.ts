@@ -3,6 +3,8 @@
 
 import type { Duplex } from "node:stream";
 import type { Clock } from "../../base/clock.ts";
+import { messageOf } from "../../base/thrown.ts";
+import { withinLimit } from "../../base/time-limit.ts";
 import { ByteSink } from "../wire/byte-sink.ts";
 import { ByteSource } from "../wire/byte-source.ts";
 import { HandshakeFlag } from "../wire/constants.ts";
@@ -10,6 +12,7 @@ import { NbdClosedError, NbdProtocolError } from "../wire/errors.ts";
 import { CLIENT_FLAGS_BYTES, decodeClientFlags, encodeGreeting } from "../wire/greeting.ts";
 import type { Negotiation, OpenExport, TlsState } from "./agreement.ts";
 import type { Catalogue } from "./catalogue.ts";
+import type { Export } from "./export.ts";
 import { InFlight } from "./in-flight.ts";
 import type { Admission } from "./lease.ts";
 import type { ServerLimits } from "./limits.ts";
@@ -21,6 +24,8 @@ import { labelOf, type Visitor } from "./visitor.ts";
 
 /** How long a client is given to hang up itself after the last reply, so that what it sent meanwhile does not cost it that. */
 const LINGER_MS = 2000;
+/** So long after it was hung up on nothing waits for the client any more. */
+const HUNG_UP_MS = 1000;
 
 export interface ConnectionOptions {
   readonly catalogue: Catalogue;
@@ -65,9 +70,9 @@ export class Connection {
     return labelOf(this.#visitor);
   }
 
-  /** It has an export open; until then nothing is known of who is at the other end. */
-  get isOpen(): boolean {
-    return this.#transmission !== undefined;
+  /** The export it has open; undefined until then, while nothing is known of who is at the other end. */
+  get served(): Export | undefined {
+    return this.#transmission?.served;
   }
 
   /** Ends it, for others that want in. */
@@ -80,18 +85,32 @@ export class Connection {
     this.#hangUp("cut off: another connection takes its place");
   }
 
-  /** Finishes and answers what is under way, then hangs up. Gives up waiting after `drainMs`. */
-  async drain(): Promise<void> {
+  /**
+   * Finishes and answers what is under way, then hangs up, and does so unfinished after `drainMs`. False: requests are under way even
+   * then, which the device holds up.
+   */
+  async drain(): Promise<boolean> {
     this.#isDraining = true;
-    const timer = this.#options.clock.after(this.#options.limits.drainMs, () =>
-      this.#hangUp("hung up on: did not take its replies before the server's end"),
-    );
     this.#transmission?.stop();
+    const finished = this.#finish();
+    if (await this.#comesWithin(finished, this.#options.limits.drainMs)) return true;
+    this.#hangUp("hung up on: not everything was answered, and taken, before the server's end");
+    return this.#comesWithin(finished, HUNG_UP_MS);
+  }
+
+  async #finish(): Promise<void> {
     await this.#inFlight.idle();
     // Whoever waits for more from the client is told that there is no more.
     this.#source.release();
     await this.ended;
-    timer.cancel();
+  }
+
+  #comesWithin(work: Promise<void>, ms: number): Promise<boolean> {
+    const late = (): Error => new Error("late");
+    return withinLimit(work, { clock: this.#options.clock, ms }, late).then(
+      () => true,
+      () => false,
+    );
   }
 
   async #serve(): Promise<void> {
@@ -226,7 +245,7 @@ export class Connection {
   #logEnd(error: unknown): void {
     if (this.#isTold) return;
     if (error instanceof NbdClosedError && error.atBoundary && this.#admission === undefined) return;
-    this.#log(`hung up: ${error instanceof Error ? error.message : String(error)}`);
+    this.#log(`hung up: ${messageOf(error)}`);
   }
 
   #log(line: string): void {

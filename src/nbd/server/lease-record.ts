@@ -1,10 +1,11 @@
 // Who had an export when its server ended: a server that is started again leaves it to that owner, under the same number. Kept
 // where it is gone when the machine is started anew, under what the device is known by: whoever opens that to write on this
-// machine, other than a server does, takes the record away first (I11). No record is always safe: the owner is told another number.
+// machine, other than a server does, takes the record away first (I11), whichever of this user's programs left it; root takes away
+// that of any user. No record is always safe: the owner is told another number.
 
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { makeRuntimeFolder, runtimeFolder } from "../../base/runtime-folder.ts";
+import { makeRuntimeFolder, runtimeFolder, runtimeFolders } from "../../base/runtime-folder.ts";
 
 export interface RecordedLease {
   /** What the owner is known by. */
@@ -25,19 +26,23 @@ export interface LeaseRecord {
 /** Of what can't be known again. */
 export const NO_RECORD: LeaseRecord = { read: () => undefined, keep: () => undefined, forget: () => undefined };
 
-const folder = (): string => join(runtimeFolder(), "leases");
-const fileOf = (incarnation: string): string => join(folder(), incarnation.replaceAll(/[^0-9A-Za-z]/g, "-"));
+const leasesIn = (folder: string): string => join(folder, "leases");
+/** Where users have their runtime folders, and the names there that say whose. */
+const USERS = [
+  ["/run/user", /^(\d+)$/],
+  ["/tmp", /^h2ts-(\d+)$/],
+] as const;
 
 /** A row is known by all its nodes: each has the record, which holds only where they agree. */
 export class DeviceLeaseRecord implements LeaseRecord {
-  readonly #paths: readonly string[];
+  readonly #names: readonly string[];
 
   constructor(incarnations: readonly string[]) {
-    this.#paths = incarnations.map(fileOf);
+    this.#names = incarnations.map((incarnation) => incarnation.replaceAll(/[^0-9A-Za-z]/g, "-"));
   }
 
   read(): RecordedLease | undefined {
-    const [text, ...others] = this.#paths.map(textOf);
+    const [text, ...others] = this.#pathsIn(runtimeFolder()).map(textOf);
     if (text === undefined || others.some((other) => other !== text)) return undefined;
     const [owner = "", digits = "", label = ""] = text.split("\n");
     const number = Number(digits);
@@ -46,9 +51,11 @@ export class DeviceLeaseRecord implements LeaseRecord {
 
   keep({ owner, number, label }: RecordedLease): void {
     try {
-      makeRuntimeFolder();
-      mkdirSync(folder(), { recursive: true, mode: 0o700 });
-      for (const path of this.#paths) {
+      // What another server left would be believed by that when it is started again.
+      this.forget();
+      const folder = makeRuntimeFolder();
+      mkdirSync(leasesIn(folder), { recursive: true, mode: 0o700 });
+      for (const path of this.#pathsIn(folder)) {
         writeFileSync(`${path}.new`, `${owner}\n${number}\n${label}\n`, { mode: 0o600 });
         renameSync(`${path}.new`, path);
       }
@@ -58,8 +65,38 @@ export class DeviceLeaseRecord implements LeaseRecord {
     }
   }
 
+  /** Also what a server in another environment kept. */
   forget(): void {
-    for (const path of this.#paths) if (existsSync(path)) rmSync(path, { force: true });
+    for (const path of foldersInSight().flatMap((folder) => this.#pathsIn(folder)))
+      if (isFile(path)) rmSync(path, { force: true });
+  }
+
+  #pathsIn(folder: string): string[] {
+    return this.#names.map((name) => join(leasesIn(folder), name));
+  }
+}
+
+/** The runtime folders of this user, and of all users if this is root. */
+function foldersInSight(): string[] {
+  if (process.getuid?.() !== 0) return runtimeFolders();
+  const users = USERS.flatMap(([parent, pattern]) => namesIn(parent).flatMap((name) => pattern.exec(name)?.[1] ?? []));
+  return [...new Set(["0", ...users])].flatMap((user) => runtimeFolders(Number(user)));
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+/** What else a user has put there is no record, and holds nobody up. */
+function isFile(path: string): boolean {
+  try {
+    return lstatSync(path).isFile();
+  } catch {
+    return false;
   }
 }
 

@@ -25,6 +25,8 @@ export interface ServerLimits {
   readonly leaseMs: number;
   /** How long a draining server waits for requests under way and for clients to take their replies. */
   readonly drainMs: number;
+  /** How long it waits for the flush of an export then. */
+  readonly flushMs: number;
 }
 
 export const DEFAULT_LIMITS: ServerLimits = {
@@ -35,4 +37,5 @@ export const DEFAULT_LIMITS: ServerLimits = {
   stallMs: 60_000,
   leaseMs: 20_000,
   drainMs: 10_000,
+  flushMs: 60_000,
 };

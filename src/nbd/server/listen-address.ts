@@ -1,15 +1,14 @@
 // Where a server listens: a TCP port of an address, or a unix socket.
 
 import { BlockList, isIPv6 } from "node:net";
-
-export const NBD_PORT = 10809;
+import { NBD_PORT } from "../wire/constants.ts";
 
 export type ListenAddress =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
 
 /** It is no address; the message says what one looks like. */
-export class ListenAddressError extends Error {
+class ListenAddressError extends Error {
   override readonly name = "ListenAddressError";
 }
 

@@ -6,7 +6,7 @@ import { readFileSync, statSync } from "node:fs";
 const KEY_MIN_BYTES = 16;
 
 /** The file can't be used; the message names it and the line. */
-export class PskFileError extends Error {
+class PskFileError extends Error {
   override readonly name = "PskFileError";
 }
 

@@ -1,14 +1,26 @@
-// The server: listens, takes connections in up to a bound for those with an export open and another one for those without, and comes to an end in which everything under way is finished,
-// answered and flushed.
+// The server: listens, takes connections in up to a bound for those with an export open and another one for those without, and
+// comes to an end in which everything under way is finished, answered and flushed, but for what a device holds up: no export waits
+// for the device of another one (I9).
 
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { removeDeadSocket } from "../../base/dead-socket.ts";
+import { asError } from "../../base/thrown.ts";
+import { withinLimit } from "../../base/time-limit.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
+import type { Export } from "./export.ts";
 import { type ListenAddress, formatListenAddress } from "./listen-address.ts";
 import { labelOf, type Visitor } from "./visitor.ts";
 
 /** A dead host is noticed after about twice this, and its lease given back. */
 const KEEPALIVE_MS = 15_000;
+
+/** An export that has not got everything durable at the end. */
+export interface Undurable {
+  readonly served: Export;
+  readonly reason: Error;
+  /** Its device holds a call up: closing it would wait for that. */
+  readonly isHeldUp: boolean;
+}
 
 export class NbdServer {
   readonly #options: ConnectionOptions;
@@ -18,7 +30,7 @@ export class NbdServer {
 
   constructor(options: Omit<ConnectionOptions, "hasRoom">) {
     const { connectionsMax } = options.limits;
-    const open = (): number => [...this.#connections].filter(({ isOpen }) => isOpen).length;
+    const open = (): number => [...this.#connections].filter(({ served }) => served !== undefined).length;
     this.#options = { ...options, hasRoom: () => open() < connectionsMax };
   }
 
@@ -43,13 +55,33 @@ export class NbdServer {
     return address.kind === "unix" ? address : { ...address, port: (listener.address() as AddressInfo).port };
   }
 
-  /** Accepts nobody any more, answers what is under way, hangs up, and flushes every export. Gives the failures of that. */
-  async drain(): Promise<Error[]> {
+  /** Accepts nobody any more, answers what is under way, hangs up, and flushes every export. Gives those that are not durable. */
+  async drain(): Promise<Undurable[]> {
     const closed = this.#listeners.map((listener) => new Promise<void>((resolve) => listener.close(() => resolve())));
-    await Promise.all([...this.#connections].map((connection) => connection.drain()));
-    await Promise.all(closed);
-    const flushes = await Promise.allSettled(this.#options.catalogue.exports.map((served) => served.flush()));
-    return flushes.flatMap((flush) => (flush.status === "rejected" ? [flush.reason as Error] : []));
+    const leaving = new Map([...this.#connections].map((connection) => [connection, connection.drain()]));
+    const ends = this.#options.catalogue.exports.map((served) => {
+      const own = [...leaving].filter(([connection]) => connection.served === served);
+      return this.#end(served, Promise.all(own.map(([, isFinished]) => isFinished)));
+    });
+    await Promise.all([...closed, ...leaving.values()]);
+    return (await Promise.all(ends)).filter((end) => end !== undefined);
+  }
+
+  /** Flushes an export once its connections have left, if all have finished. */
+  async #end(served: Export, leaving: Promise<boolean[]>): Promise<Undurable | undefined> {
+    const { clock, limits } = this.#options;
+    const silent = (ms: number): Error => new Error(`${served.device.name}: no answer within ${ms / 1000} s`);
+    if ((await leaving).includes(false)) return { served, reason: silent(limits.drainMs), isHeldUp: true };
+    let isHeldUp = false;
+    try {
+      await withinLimit(served.flush(), { clock, ms: limits.flushMs }, () => {
+        isHeldUp = true;
+        return silent(limits.flushMs);
+      });
+      return undefined;
+    } catch (error) {
+      return { served, reason: asError(error), isHeldUp };
+    }
   }
 
   #accept(socket: Socket): void {
@@ -62,7 +94,7 @@ export class NbdServer {
       return;
     }
     // Whoever only connects must not keep others out: who is about it for longest goes.
-    const [oldest, ...others] = [...this.#connections].filter(({ isOpen }) => !isOpen);
+    const [oldest, ...others] = [...this.#connections].filter(({ served }) => served === undefined);
     if (others.length + 1 >= limits.connectionsMax) oldest?.makeWay();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
@@ -78,7 +110,7 @@ function addressOf(socket: Socket): string | undefined {
 }
 
 const REASONS: Readonly<Record<string, string>> = {
-  EADDRINUSE: "another program does",
+  EADDRINUSE: "another program does, or something else has that name",
   EADDRNOTAVAIL: "this machine does not have the address",
   EACCES: "permission denied",
   ENOTFOUND: "no such host",

@@ -2,6 +2,7 @@
 // Invariants: I1 (FLUSH and FUA answer after a flush that began after the writes they cover), I2 (no flush after one that failed
 // is answered as if it had worked), I12 (bounded memory: reading waits for room).
 
+import { messageOf } from "../../base/thrown.ts";
 import { DeviceError } from "../../device/device.ts";
 import { extentsOf, zeroRange } from "../../device/sparse.ts";
 import type { ByteSink } from "../wire/byte-sink.ts";
@@ -12,6 +13,7 @@ import { decodeRequest, REQUEST_BYTES, type Request } from "../wire/request.ts";
 import { wireErrorOf } from "../wire/wire-error.ts";
 import type { OpenExport } from "./agreement.ts";
 import { refusalOf } from "./check-request.ts";
+import type { Export } from "./export.ts";
 import type { InFlight } from "./in-flight.ts";
 import { EXTENTS_MAX } from "./limits.ts";
 import { Replies } from "./replies.ts";
@@ -37,6 +39,10 @@ export class Transmission {
     this.#place = place;
     this.#replies = new Replies(place.sink, opened.structured);
     this.#flushFailures = opened.export.flushFailures;
+  }
+
+  get served(): Export {
+    return this.#opened.export;
   }
 
   /** Part of a request has come, or all but its data. */
@@ -159,7 +165,7 @@ export class Transmission {
 
   #failure({ command, offsetBytes }: Request, error: unknown): [error: number, message: string] {
     const code = error instanceof DeviceError ? error.code : "EIO";
-    this.#place.log(error instanceof Error ? error.message : String(error));
+    this.#place.log(messageOf(error));
     // Where the device is on this machine is not the client's business.
     return [wireErrorOf(code), `command ${command} at byte ${offsetBytes} failed: ${code}`];
   }

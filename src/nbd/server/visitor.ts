@@ -26,6 +26,6 @@ export function labelOf({ number, address, identity }: Visitor): string {
 }
 
 /** Text of others, fit for a line of the log and for a terminal. */
-export function printable(text: string): string {
+function printable(text: string): string {
   return text.slice(0, 200).replaceAll(/[^\p{L}\p{N}\p{P}\p{S} ]/gu, "?");
 }

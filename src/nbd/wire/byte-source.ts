@@ -1,8 +1,9 @@
-// "Give me exactly n bytes" over a stream: what both ends of a connection read by. Chunks are kept as they come and handed
-// out as views; a payload is copied only where it has to lie in memory of the caller's.
+// "Give me exactly n bytes" over a stream: what both ends of a connection read by. What comes is kept in a queue (byte-queue.ts)
+// and handed out as views; a payload is copied only where it has to lie in memory of the caller's.
 // Invariant I12: no more than what is asked for and one high-water mark is ever held; the peer waits instead.
 
 import type { Readable } from "node:stream";
+import { ByteQueue } from "./byte-queue.ts";
 import { NbdClosedError } from "./errors.ts";
 
 const HIGH_WATER_BYTES = 256 * 1024;
@@ -15,10 +16,7 @@ interface Waiter {
 
 export class ByteSource {
   readonly #stream: Readable;
-  readonly #chunks: Uint8Array[] = [];
-  /** Bytes of the first chunk that have been handed out. */
-  #usedBytes = 0;
-  #heldBytes = 0;
+  readonly #queue = new ByteQueue();
   #waiter: Waiter | undefined;
   #ended = false;
   #cause: Error | undefined;
@@ -39,7 +37,7 @@ export class ByteSource {
 
   /** Bytes that have come and were not asked for yet. */
   get heldBytes(): number {
-    return this.#heldBytes;
+    return this.#queue.lengthBytes;
   }
 
   /** All bytes that have come so far. */
@@ -54,16 +52,16 @@ export class ByteSource {
 
   /** As `take`, without a promise, where that many have come; undefined where they have not. */
   takeNow(lengthBytes: number): Uint8Array | undefined {
-    return this.#heldBytes < lengthBytes ? undefined : this.#contiguous(lengthBytes);
+    return this.heldBytes < lengthBytes ? undefined : this.#whole(lengthBytes);
   }
 
   /** The next `lengthBytes` bytes in one piece: a view where they came in one piece, else a copy. `what` names them in errors. */
   async take(lengthBytes: number, what: string): Promise<Uint8Array> {
     await this.#await(lengthBytes, what);
-    return this.#contiguous(lengthBytes);
+    return this.#whole(lengthBytes);
   }
 
-  /** The next `lengthBytes` bytes in the pieces they came in: views, no copies. They keep the chunks they lie in alive. */
+  /** The next `lengthBytes` bytes in the pieces they lie in: views, no copies. They keep what they lie in alive. */
   async takePieces(lengthBytes: number, what: string): Promise<Uint8Array[]> {
     await this.#await(lengthBytes, what);
     const pieces: Uint8Array[] = [];
@@ -79,7 +77,7 @@ export class ByteSource {
   async takeInto(targets: readonly Uint8Array[], what: string): Promise<void> {
     for (const target of targets) {
       for (let at = 0; at < target.length; ) {
-        if (this.#heldBytes === 0) await this.#await(1, what, true);
+        if (this.heldBytes === 0) await this.#await(1, what, true);
         const piece = this.#shift(target.length - at);
         target.set(piece, at);
         at += piece.length;
@@ -90,7 +88,7 @@ export class ByteSource {
   /** Drops the next `lengthBytes` bytes as they come. */
   async skip(lengthBytes: number, what: string): Promise<void> {
     for (let rest = lengthBytes; rest > 0; ) {
-      if (this.#heldBytes === 0) await this.#await(1, what, true);
+      if (this.heldBytes === 0) await this.#await(1, what, true);
       rest -= this.#shift(rest).length;
     }
   }
@@ -103,13 +101,13 @@ export class ByteSource {
     this.#stream.off("end", this.#onEnd);
     this.#stream.off("close", this.#onEnd);
     const rest: Uint8Array[] = [];
-    while (this.#heldBytes > 0) rest.push(this.#shift(this.#heldBytes));
+    while (this.heldBytes > 0) rest.push(this.#shift(this.heldBytes));
     this.#end(undefined);
     return rest;
   }
 
   async #await(neededBytes: number, what: string, isPart = false): Promise<void> {
-    if (this.#heldBytes >= neededBytes) return;
+    if (this.heldBytes >= neededBytes) return;
     if (!this.#ended) {
       if (this.#waiter !== undefined) throw new Error(`${what}: two readers of one connection`);
       try {
@@ -122,34 +120,24 @@ export class ByteSource {
         // It ended meanwhile, which is told below, by name.
       }
     }
-    throw new NbdClosedError(what, this.#heldBytes === 0 && !isPart, this.#cause);
+    throw new NbdClosedError(what, this.heldBytes === 0 && !isPart, this.#cause);
   }
 
-  #contiguous(lengthBytes: number): Uint8Array {
-    const first = this.#chunks[0];
-    if (first === undefined || lengthBytes === 0) return new Uint8Array(0);
-    if (first.length - this.#usedBytes >= lengthBytes) return this.#shift(lengthBytes);
-    const bytes = new Uint8Array(lengthBytes);
-    for (let at = 0; at < lengthBytes; ) {
-      const piece = this.#shift(lengthBytes - at);
-      bytes.set(piece, at);
-      at += piece.length;
-    }
+  #whole(lengthBytes: number): Uint8Array {
+    const bytes = this.#queue.take(lengthBytes);
+    this.#madeRoom();
     return bytes;
   }
 
-  /** Hands out the front of the first chunk, `maxBytes` at most. There must be one. */
+  /** Hands out the front of what is there, `maxBytes` at most. There must be something. */
   #shift(maxBytes: number): Uint8Array {
-    const first = this.#chunks[0] as Uint8Array;
-    const from = this.#usedBytes;
-    const to = Math.min(first.length, from + maxBytes);
-    if (to === first.length) {
-      this.#chunks.shift();
-      this.#usedBytes = 0;
-    } else this.#usedBytes = to;
-    this.#heldBytes -= to - from;
-    if (this.#heldBytes < HIGH_WATER_BYTES) this.#resume();
-    return from === 0 && to === first.length ? first : first.subarray(from, to);
+    const bytes = this.#queue.shift(maxBytes);
+    this.#madeRoom();
+    return bytes;
+  }
+
+  #madeRoom(): void {
+    if (this.heldBytes < HIGH_WATER_BYTES) this.#resume();
   }
 
   #resume(): void {
@@ -159,17 +147,15 @@ export class ByteSource {
   }
 
   readonly #onData = (chunk: Uint8Array): void => {
-    if (chunk.length === 0) return;
-    this.#chunks.push(chunk);
-    this.#heldBytes += chunk.length;
+    this.#queue.push(chunk);
     this.#receivedBytes += chunk.length;
     const waiter = this.#waiter;
     if (waiter !== undefined) {
-      if (this.#heldBytes < waiter.neededBytes) return;
+      if (this.heldBytes < waiter.neededBytes) return;
       this.#waiter = undefined;
       waiter.resolve();
     }
-    if (this.#heldBytes >= HIGH_WATER_BYTES && !this.#paused) {
+    if (this.heldBytes >= HIGH_WATER_BYTES && !this.#paused) {
       this.#paused = true;
       this.#stream.pause();
     }

@@ -9,6 +9,9 @@ export const REQUEST_MAGIC = 0x2560_9513;
 export const SIMPLE_REPLY_MAGIC = 0x6744_6698;
 export const STRUCTURED_REPLY_MAGIC = 0x668e_33ef;
 
+/** Where a server listens unless it is told otherwise. */
+export const NBD_PORT = 10809;
+
 /** A text (name of an export, of a meta context, an error's message) is no longer. */
 export const TEXT_MAX_BYTES = 4096;
 

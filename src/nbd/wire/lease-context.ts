@@ -11,8 +11,8 @@ export type LeaseContext =
   | { readonly kind: "reader" };
 
 export const LEASE_NAMESPACE = "h2ts:";
-export const OWNER_MIN_CHARS = 16;
-export const OWNER_MAX_CHARS = 64;
+const OWNER_MIN_CHARS = 16;
+const OWNER_MAX_CHARS = 64;
 /** A client that has no other connection, or gave them all up, connects here. */
 export const FIRST_SLOT = 0;
 /** Slots are 0 … this number. */

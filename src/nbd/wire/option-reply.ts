@@ -91,7 +91,7 @@ const SIZE_BYTES = 10;
 const ZEROES_BYTES = 124;
 
 /** Length of the reply to EXPORT_NAME, the one option that is answered without a header. */
-export function exportNameReplyBytes(noZeroes: boolean): number {
+function exportNameReplyBytes(noZeroes: boolean): number {
   return noZeroes ? SIZE_BYTES : SIZE_BYTES + ZEROES_BYTES;
 }
 

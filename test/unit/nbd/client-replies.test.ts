@@ -6,20 +6,24 @@ import { Connection } from "../../../src/nbd/client/connection.ts";
 import { plainTransaction, type Transaction } from "../../../src/nbd/client/transaction.ts";
 import { ByteSink } from "../../../src/nbd/wire/byte-sink.ts";
 import { ByteSource } from "../../../src/nbd/wire/byte-source.ts";
-import { type BlockStatus, encodeBlockStatus } from "../../../src/nbd/wire/chunk.ts";
+import { encodeBlockStatus, type Extent } from "../../../src/nbd/wire/chunk.ts";
 import { ChunkType, Command } from "../../../src/nbd/wire/constants.ts";
 import { encodeChunk } from "../../../src/nbd/wire/reply.ts";
 
 const CONTEXT = 7;
 const cookie = { high: 0, low: 1 };
 
-/** A connection to a server that says what the test says. */
-function connected(): { connection: Connection; say: (...chunks: Uint8Array[]) => Promise<void>; lost: Error[] } {
+/** A connection to a server that says what the test says; `allocationContext` is its id of base:allocation. */
+function connected(allocationContext = CONTEXT): {
+  connection: Connection;
+  say: (...chunks: Uint8Array[]) => Promise<void>;
+  lost: Error[];
+} {
   const [mine, theirs] = duplexPair();
   const lost: Error[] = [];
   const terms = {
     ...{ sizeBytes: 65536, flags: 0, minimumBytes: 1, maximumBytes: 65536, structured: true, roundTripMs: 0 },
-    ...{ allocationContext: CONTEXT, lease: undefined },
+    ...{ allocationContext, lease: undefined },
   };
   const destroy = (): void => void mine.destroy();
   const opened = { terms, source: new ByteSource(mine), sink: new ByteSink(mine), end: destroy, destroy };
@@ -34,13 +38,13 @@ function connected(): { connection: Connection; say: (...chunks: Uint8Array[]) =
   return { connection, say, lost };
 }
 
-function asked(): { transaction: Transaction; told: BlockStatus[]; settled: (string | undefined)[] } {
-  const told: BlockStatus[] = [];
+function asked(): { transaction: Transaction; told: Extent[]; settled: (string | undefined)[] } {
+  const told: Extent[] = [];
   const settled: (string | undefined)[] = [];
   const made = { cookie: 1, offsetBytes: 0, lengthBytes: 65536, startedMs: 0 };
   const settle = (error: string | undefined): void => void settled.push(error);
-  const status = (found: BlockStatus): void => void told.push(found);
-  return { transaction: plainTransaction({ ...made, settle }, Command.BLOCK_STATUS, 0, [], status), told, settled };
+  const tell = (extents: readonly Extent[]): void => void told.push(...extents);
+  return { transaction: plainTransaction({ ...made, settle }, Command.BLOCK_STATUS, 0, [], tell), told, settled };
 }
 
 const status = (lengthBytes: number, contextId = CONTEXT): Uint8Array =>
@@ -62,8 +66,19 @@ describe("a reply to BLOCK_STATUS", () => {
     const second = connected();
     second.connection.send(transaction);
     await second.say(status(4096), status(65536, 1), end);
-    expect(told.map(({ extents }) => extents[0]?.lengthBytes)).toEqual([4096, 65536]);
+    expect(told.map(({ lengthBytes }) => lengthBytes)).toEqual([4096]);
     expect(settled).toEqual([undefined]);
+  });
+
+  it("is understood by what the contexts are called on the connection that it comes by", async () => {
+    const { transaction, told } = asked();
+    const lost = connected(1);
+    lost.connection.send(transaction);
+    lost.connection.destroy();
+    const { connection, say } = connected(2);
+    connection.send(transaction);
+    await say(status(1000, 1), status(4096, 2), end);
+    expect(told.map(({ lengthBytes }) => lengthBytes)).toEqual([4096]);
   });
 
   it("is refused when it tells of a context twice, or of more of them than were asked for (I12)", async () => {

@@ -13,6 +13,7 @@ import type { OpenExport } from "../../../src/nbd/client/terms.ts";
 import type { Reached, Way } from "../../../src/nbd/client/way.ts";
 import { DEFAULT_LIMITS } from "../../../src/nbd/server/limits.ts";
 import { NbdClosedError } from "../../../src/nbd/wire/errors.ts";
+import { quiet } from "./quiet.ts";
 import { RecordInMemory, ServerScene, SIZE_BYTES } from "./server-scene.ts";
 
 const OWNER = "0123456789abcdef";
@@ -89,11 +90,6 @@ class ClosableWay implements Way {
   answers(): Promise<boolean> {
     return Promise.resolve(this.isOpen);
   }
-}
-
-/** Lets everything happen that needs no time. */
-async function quiet(): Promise<void> {
-  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 async function pass(durationMs: number): Promise<void> {
@@ -222,6 +218,23 @@ describe("another address that is better", () => {
     await pass(1);
     expect(way.triedMs).toHaveLength(1);
     expect((await write(link)).said).toBe("done");
+  });
+
+  it("is of no use when a request has waited too long: then no late answer gets to its memory any more (I5)", async () => {
+    const link = await open({ timeoutMs: 8000 });
+    await link.requests.write(0, BLOCK.length, [BLOCK]);
+    const letGo = holdNext("read");
+    const target = new Uint8Array(BLOCK.length);
+    const request = await watched(link.requests.read(0, BLOCK.length, [target]));
+    await pass(7900);
+    way.onBetter("the other one");
+    await pass(500);
+    expect(request.said).toMatch(/no answer within 8000 ms/);
+    // Whoever asked uses it for something else.
+    letGo();
+    await pass(1);
+    expect(target).toEqual(new Uint8Array(BLOCK.length));
+    await link.close();
   });
 });
 

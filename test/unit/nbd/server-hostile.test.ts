@@ -1,6 +1,7 @@
 // Clients that leave in the middle, send garbage, are slow or never stop: the server disconnects, holds little, gives the lease
 // back, and serves the next one (I9, I12). The seed is printed with every failure.
 
+import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../../src/base/random.ts";
 import { SimulatedClock } from "../../../src/device/simulated-clock.ts";
@@ -9,6 +10,7 @@ import { Command, Option } from "../../../src/nbd/wire/constants.ts";
 import { encodeClientFlags } from "../../../src/nbd/wire/greeting.ts";
 import { encodeExportQuery, encodeMetaContextQuery, encodeOption } from "../../../src/nbd/wire/option.ts";
 import { encodeRequest } from "../../../src/nbd/wire/request.ts";
+import { quiet } from "./quiet.ts";
 import { ServerScene } from "./server-scene.ts";
 
 const request = (command: number, offsetBytes: number, lengthBytes: number): Uint8Array =>
@@ -35,8 +37,6 @@ const sessionOf = (dataBytes: number): readonly Uint8Array[] => [
   request(Command.DISC, 0, 0),
 ];
 const SESSION = sessionOf(5000);
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Says `bytes` to the server and hangs up, in one way or another; whatever it answers is not looked at. */
 async function say(scene: ServerScene, bytes: Uint8Array, abrupt: boolean, random?: SeededRandom): Promise<void> {
@@ -160,7 +160,7 @@ describe("the server survives", () => {
     client.source.release();
     client.stream.pause();
     for (let i = 0; i < 100; i++) client.send(Command.READ, 0, 65536);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await quiet();
     await clock.advance(2 * DEFAULT_LIMITS.stallMs);
     await scene.ended();
     await expectServing(scene);
@@ -169,11 +169,9 @@ describe("the server survives", () => {
   it("its own end: what is under way is answered, what comes later is not begun", async () => {
     const scene = new ServerScene();
     const client = await scene.opened();
-    let letGo = (): void => undefined;
-    const until = new Promise<void>((resolve) => (letGo = resolve));
-    scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
+    const letGo = scene.hold("write");
     const cookie = client.send(Command.WRITE, 0, 4, 0, Buffer.from("last"));
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await quiet();
     const drained = scene.connections[0]?.drain();
     client.send(Command.WRITE, 0, 4, 0, Buffer.from("late"));
     await turn();

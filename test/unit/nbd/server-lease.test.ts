@@ -1,5 +1,6 @@
 // Who gets an export, who is refused, and that an owner comes back to it only when its old requests are over (I11).
 
+import { chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { SystemClock } from "../../../src/base/clock.ts";
 import { SeededRandom } from "../../../src/base/random.ts";
@@ -8,6 +9,7 @@ import { type Admission, Lease, LeaseRefused } from "../../../src/nbd/server/lea
 import { DeviceLeaseRecord, type LeaseRecord, NO_RECORD } from "../../../src/nbd/server/lease-record.ts";
 import { DEFAULT_LIMITS } from "../../../src/nbd/server/limits.ts";
 import { Command, OptionReply, TransmissionFlag } from "../../../src/nbd/wire/constants.ts";
+import { quiet } from "./quiet.ts";
 import { RecordInMemory, type ScriptedClient, ServerScene } from "./server-scene.ts";
 
 const ALICE = "0123456789abcdef-alice";
@@ -62,11 +64,9 @@ describe("the lease of an export", () => {
     const scene = new ServerScene();
     const old = await scene.opened([owner(ALICE, 1)]);
     const beside = await scene.opened([owner(ALICE, 2)]);
-    let letGo = (): void => undefined;
-    const until = new Promise<void>((resolve) => (letGo = resolve));
-    scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
+    const letGo = scene.hold("write");
     old.send(Command.WRITE, 0, 4, 0, Buffer.from("late"));
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await quiet();
     const next = await asking(scene, owner(ALICE, 1));
     let isIn = false;
     const going = next.go().then((flags) => {
@@ -74,7 +74,7 @@ describe("the lease of an export", () => {
       return flags;
     });
     await expect(old.source.take(1, "reply")).rejects.toThrow();
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await quiet();
     expect(isIn).toBe(false);
     letGo();
     expect((await going) & TransmissionFlag.CAN_MULTI_CONN).not.toBe(0);
@@ -87,16 +87,14 @@ describe("the lease of an export", () => {
     const scene = new ServerScene();
     const first = await scene.opened([owner(ALICE, 0)]);
     const beside = await scene.opened([owner(ALICE, 1)]);
-    let letGo = (): void => undefined;
-    const until = new Promise<void>((resolve) => (letGo = resolve));
-    scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
+    const letGo = scene.hold("write");
     beside.send(Command.WRITE, 0, 4, 0, Buffer.from("late"));
-    await expect.poll(() => scene.device.calls.write).toBe(1);
+    await quiet();
     const next = await asking(scene, owner(ALICE, 0));
     let isIn = false;
     const going = next.go().then(() => (isIn = true));
     for (const old of [first, beside]) await expect(old.source.take(1, "reply")).rejects.toThrow();
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await quiet();
     expect(isIn).toBe(false);
     letGo();
     await going;
@@ -108,14 +106,12 @@ describe("the lease of an export", () => {
     const clock = new SimulatedClock();
     const scene = new ServerScene({ clock, limits: DEFAULT_LIMITS });
     const old = await scene.opened([owner(ALICE)]);
-    let letGo = (): void => undefined;
-    const until = new Promise<void>((resolve) => (letGo = resolve));
-    scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
+    const letGo = scene.hold("write");
     old.send(Command.WRITE, 0, 4, 0, Buffer.from("late"));
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await quiet();
     const [impatient, silent] = [await asking(scene, owner(ALICE)), await asking(scene, owner(ALICE))];
     for (const client of [impatient, silent]) client.go().catch(() => undefined);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await quiet();
     impatient.stream.destroy();
     await scene.connections[1]?.ended;
     // It neither reads nor leaves.
@@ -124,7 +120,7 @@ describe("the lease of an export", () => {
     const last = await asking(scene, owner(ALICE));
     let isIn = false;
     const going = last.go().then(() => (isIn = true));
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await quiet();
     expect(isIn).toBe(false);
     letGo();
     await going;
@@ -194,7 +190,7 @@ describe("the lease of an export", () => {
     let isReady = false;
     void third.ready.then(() => (isReady = true));
     second.leave(false);
-    await new Promise((resolve) => setImmediate(resolve));
+    await quiet();
     expect(isReady).toBe(false);
     first.leave(false);
     await third.ready;
@@ -271,6 +267,31 @@ describe("a server that is started anew", () => {
       expect(row.read()).toBeUndefined();
     } finally {
       row.forget();
+    }
+  });
+
+  // Only root may make a folder that is somebody else's.
+  it.runIf(process.getuid?.() === 0)("takes away what servers of other users left, and holds on to its own", () => {
+    const user = 2_000_000_000 + process.pid;
+    const [folder, incarnation] = [`/tmp/h2ts-${user}`, `file test:${process.pid}:3`];
+    const record = new DeviceLeaseRecord([incarnation]);
+    const theirs = `${folder}/leases/${incarnation.replaceAll(/[ :]/g, "-")}`;
+    mkdirSync(`${folder}/leases`, { recursive: true });
+    chownSync(folder, user, user);
+    try {
+      writeFileSync(theirs, "o\n7\nwho\n");
+      record.forget();
+      expect(existsSync(theirs)).toBe(false);
+      writeFileSync(theirs, "o\n7\nwho\n");
+      record.keep({ owner: "p", number: 8, label: "other" });
+      expect(existsSync(theirs)).toBe(false);
+      expect(record.read()).toEqual({ owner: "p", number: 8, label: "other" });
+      // No record; nobody is held up by it.
+      mkdirSync(theirs);
+      record.forget();
+    } finally {
+      record.forget();
+      rmSync(folder, { recursive: true });
     }
   });
 });

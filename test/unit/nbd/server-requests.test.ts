@@ -1,10 +1,12 @@
 // What the server does with requests: data, durability, refusals, block status, and the end of a connection.
 
+import { setImmediate as turn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { SimulatedDevice } from "../../../src/device/simulated.ts";
 import { SimulatedDisk } from "../../../src/device/simulated-disk.ts";
 import { decodeBlockStatus } from "../../../src/nbd/wire/chunk.ts";
 import { ChunkType, Command, CommandFlag, TransmissionFlag, WireError } from "../../../src/nbd/wire/constants.ts";
+import { quiet } from "./quiet.ts";
 import { ServerScene, SIZE_BYTES } from "./server-scene.ts";
 
 const bytes = (lengthBytes: number, fill: number): Buffer => Buffer.alloc(lengthBytes, fill);
@@ -25,9 +27,7 @@ describe("requests", () => {
   it("are carried out side by side, and each is answered by its own cookie", async () => {
     const scene = new ServerScene();
     const client = await scene.opened();
-    let letGo = (): void => undefined;
-    const until = new Promise<void>((resolve) => (letGo = resolve));
-    scene.device.fail({ operation: "write", nth: 1, effect: { kind: "late", until } });
+    const letGo = scene.hold("write");
     const slow = client.send(Command.WRITE, 0, 4, 0, bytes(4, 1));
     const fast = client.send(Command.WRITE, 4, 4, 0, bytes(4, 2));
     expect((await client.answer()).cookie).toBe(fast);
@@ -54,14 +54,14 @@ describe("requests", () => {
   it("flushes asked for while one runs share the next one", async () => {
     const scene = new ServerScene();
     const client = await scene.opened();
-    let letGo = (): void => undefined;
-    const until = new Promise<void>((resolve) => (letGo = resolve));
-    scene.device.fail({ operation: "flush", nth: 1, effect: { kind: "late", until } });
+    const letGo = scene.hold("flush");
     for (let i = 0; i < 10; i++) client.send(Command.FLUSH, 0, 0);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    // Read after them, and answered before them.
+    expect((await client.ask(Command.READ, 0, 1)).error).toBe(0);
+    expect(scene.device.calls.flush).toBe(1);
     letGo();
     for (let i = 0; i < 10; i++) expect((await client.answer()).error).toBe(0);
-    expect(scene.device.calls.flush).toBeLessThanOrEqual(2);
+    expect(scene.device.calls.flush).toBe(2);
   });
 
   it("after a flush that failed none works on that connection, nor on others of its time (I2)", async () => {
@@ -139,9 +139,9 @@ describe("requests", () => {
     let sent = 0;
     for (; sent < 400 && !client.stream.writableNeedDrain; sent++) {
       client.send(Command.WRITE, 0, 65536, 0, bytes(65536, 1));
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
     }
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await quiet();
     expect(scene.device.calls.write).toBe(scene.options.limits.requestsMax);
     expect(client.stream.writableNeedDrain).toBe(true);
   });
@@ -152,7 +152,7 @@ describe("requests", () => {
     client.source.release();
     client.stream.pause();
     for (let i = 0; i < 2000; i++) client.send(Command.READ, 0, 65536);
-    await new Promise((resolve) => setTimeout(resolve, 30));
-    expect(scene.device.calls.read).toBeLessThanOrEqual(scene.options.limits.requestsMax + 1);
+    await quiet();
+    expect(scene.device.calls.read).toBe(scene.options.limits.requestsMax);
   });
 });

@@ -76,6 +76,14 @@ export class ServerScene {
     };
   }
 
+  /** The next call of this kind does nothing, and does not answer, before what this returns is called. */
+  hold(operation: "write" | "flush"): () => void {
+    let letGo = (): void => undefined;
+    const until = new Promise<void>((resolve) => (letGo = resolve));
+    this.device.fail({ operation, nth: 1, effect: { kind: "late", until } });
+    return letGo;
+  }
+
   /** The client's end of a new connection. */
   connect(): Duplex {
     const [mine, theirs] = duplexPair();

@@ -3,11 +3,39 @@
 import { Duplex, PassThrough } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { ByteQueue } from "../../../src/nbd/wire/byte-queue.ts";
 import { ByteSink } from "../../../src/nbd/wire/byte-sink.ts";
 import { ByteSource } from "../../../src/nbd/wire/byte-source.ts";
 import { NbdClosedError } from "../../../src/nbd/wire/errors.ts";
 
 const pattern = (lengthBytes: number): Buffer => Buffer.from(Uint8Array.from({ length: lengthBytes }, (_, i) => i * 7));
+
+describe("ByteQueue", () => {
+  it("holds a piece or two for every 4 KiB, however small they come, and what it gave stays as it was (I12)", () => {
+    const bytes = pattern(65536);
+    const queue = new ByteQueue();
+    const given: Uint8Array[] = [];
+    let most = 0;
+    for (let at = 0; at < bytes.length; at++) {
+      queue.push(bytes.subarray(at, at + 1));
+      // Some are taken as they come, so that views lie in what goes on being filled.
+      if (at % 3 === 0) given.push(queue.shift(1));
+      most = Math.max(most, queue.pieces);
+    }
+    expect(most).toBeLessThan(20);
+    while (queue.lengthBytes > 5000) given.push(queue.take(5000));
+    given.push(queue.take(queue.lengthBytes));
+    expect(Buffer.concat(given).equals(bytes)).toBe(true);
+    expect(queue.pieces).toBe(0);
+  });
+
+  it("copies no large pieces, whatever small ones lie between them", () => {
+    const queue = new ByteQueue();
+    const pieces = [28, 65536, 28, 65536, 4096].map((lengthBytes) => pattern(lengthBytes));
+    for (const piece of pieces) queue.push(piece);
+    for (const piece of pieces) expect(queue.shift(65536)).toBe(piece);
+  });
+});
 
 describe("ByteSource", () => {
   it("gives exactly the bytes asked for, by any call, however they come", async () => {

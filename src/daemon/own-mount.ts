@@ -1,0 +1,38 @@
+// The mount of one supervisor in the mount table. Anybody may unmount it, lazily while programs still use it, and mount something else
+// on the same folder: so it is known by its device number, and nothing else is ever taken off.
+
+import { messageOf } from "../base/thrown.ts";
+import { unmount } from "../fuse/kernel/mount.ts";
+import { mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
+import { mountedVolumeAt } from "./mount-table.ts";
+
+export class OwnMount {
+  readonly directory: string;
+  /** As in the name of the control socket. */
+  readonly deviceKey: string;
+
+  private constructor(directory: string, deviceKey: string) {
+    this.directory = directory;
+    this.deviceKey = deviceKey;
+  }
+
+  /** The one that was just made on `directory` (absolute, resolved); undefined when the mount table has none. */
+  static on(directory: string): OwnMount | undefined {
+    const mount = mountedVolumeAt(directory);
+    return mount && new OwnMount(directory, mount.deviceKey);
+  }
+
+  /**
+   * Takes it out of the tree of folders; those who use it may finish. Resolves to a line that says why it was left alone, if it was.
+   */
+  async detach(): Promise<string | undefined> {
+    const here = mountedFileSystems().filter(({ directory }) => directory === this.directory);
+    const own = here.findLastIndex(({ device }) => device.replace(":", "-") === this.deviceKey);
+    if (own < 0) return `${this.directory} is unmounted already; it ends when the last program lets go of it`;
+    if (own < here.length - 1) return `${this.directory} can't be unmounted: something else is mounted on it`;
+    return unmount(this.directory, true).then(
+      () => undefined,
+      (error: unknown) => `${this.directory} can't be unmounted: ${messageOf(error)}`,
+    );
+  }
+}

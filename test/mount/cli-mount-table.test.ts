@@ -1,0 +1,136 @@
+// Mounts as the rest of the system sees them: bound elsewhere, hidden, held by another mount namespace, made by ordinary users.
+
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { mountedVolumes } from "../../src/daemon/mount-table.ts";
+import { DIST, mountsImpossible, Place } from "./cli-place.ts";
+
+/** One that every system has: fusermount3 wants a name. */
+const USER = "nobody";
+
+let place: Place;
+let holder: ChildProcess | undefined;
+beforeEach(() => {
+  place = new Place();
+});
+afterEach(async () => {
+  await release();
+  place.clear();
+});
+
+const system = (command: string, ...words: string[]): void =>
+  expect(spawnSync(command, words), `${command} ${words.join(" ")}`).toMatchObject({ status: 0 });
+
+/** Starts a process that holds a mount namespace of its own, in which a script was run before. */
+function hold(script: string): Promise<number> {
+  const words = ["-m", "--propagation", "private", "sh", "-c", `${script}\necho ready; exec sleep 600`];
+  const child = spawn("unshare", words, { stdio: ["ignore", "pipe", "inherit"] });
+  holder = child;
+  return new Promise((resolve) => child.stdout.once("data", () => resolve(child.pid ?? 0)));
+}
+
+/** Ends it, and with it the namespace. */
+async function release(): Promise<void> {
+  const child = holder;
+  holder = undefined;
+  if (child === undefined) return;
+  const ended = new Promise((resolve) => child.once("close", resolve));
+  child.kill("SIGKILL");
+  await ended;
+}
+
+describe.skipIf(mountsImpossible() !== undefined)("a mount", () => {
+  it("is one volume however often it is bound, and unmounted when nothing else would be left of it", async () => {
+    const [first, second] = ["disk+1.img", "disk+2.img"].map((name) => {
+      writeFileSync(place.path(name), "");
+      truncateSync(place.path(name), 64 << 20);
+      return place.path(name);
+    }) as [string, string];
+    const [mnt, other, bound] = [place.mountPoint(), place.mountPoint("other"), place.mountPoint("bound")];
+    for (const image of [first, second]) await place.succeeds("mkfs.h2ts", "-q", image);
+    await place.succeeds("h2ts", "mount", first, mnt);
+    // Of a path with a plus sign nothing is shared with another one.
+    await place.succeeds("h2ts", "mount", second, other);
+    expect((await place.run("h2ts", "mount", first, bound)).err).toMatch(`is already mounted on ${mnt}`);
+
+    system("mount", "--bind", mnt, bound);
+    // What `h2ts status` shows, and asks.
+    expect(mountedVolumes().filter(({ directory }) => [mnt, bound].includes(directory))).toHaveLength(1);
+    expect((await place.run("h2ts", "umount", mnt)).err).toMatch(`also mounted on ${bound}`);
+    system("umount", bound);
+    await place.succeeds("h2ts", "umount", mnt);
+    await place.succeeds("h2ts", "umount", other);
+  });
+
+  it("that another namespace has is waited for, and that is said", async () => {
+    const mnt = place.mountPoint();
+    await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", place.path("a.img"));
+    await place.succeeds("h2ts", "mount", place.path("a.img"), mnt);
+    await hold("");
+    const umount = spawn(process.execPath, [join(DIST, "src/cli.js"), "umount", mnt]);
+    const ended = new Promise((resolve) => umount.once("close", resolve));
+    const said = await new Promise<string>((resolve) => umount.stderr.once("data", (chunk) => resolve(String(chunk))));
+    expect(said).toMatch(/^h2ts: .*mnt: unmounted; waiting .*another mount namespace .* ' 0:\d+ '[^\n]*\n$/);
+    await release();
+    expect(await ended).toBe(0);
+  });
+});
+
+const uid = Number(spawnSync("id", ["-u", USER], { encoding: "utf8" }).stdout);
+const asUser = ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups"];
+const usersImpossible = (): boolean =>
+  mountsImpossible() !== undefined ||
+  [
+    ["fusermount3", "-V"],
+    [...asUser, process.execPath, join(DIST, "src/cli.js"), "-V"],
+    ["nsenter", "-V"],
+  ].some(([command = "", ...words]) => spawnSync(command, words).status !== 0);
+
+describe.skipIf(usersImpossible())("an ordinary user", () => {
+  const withoutLogin = `/tmp/h2ts-${uid}`;
+  const wasThere = existsSync(withoutLogin);
+  afterEach(() => {
+    if (!wasThere) rmSync(withoutLogin, { recursive: true, force: true });
+  });
+
+  it("mounts with what fusermount3 can do, and uses the mount from another environment", async () => {
+    // The device of this machine may be root's alone.
+    mkdirSync(place.path("dev"));
+    const pid = await hold(
+      `set -e; mount -t tmpfs none ${place.path("dev")}; mknod -m 666 ${place.path("dev/fuse")} c 10 229
+       mount --bind ${place.path("dev/fuse")} /dev/fuse`,
+    );
+    const [mnt, image, runtime] = [place.mountPoint(), place.path("a.img"), place.path("run")];
+    mkdirSync(runtime);
+    for (const path of [place.folder, mnt, runtime]) chownSync(path, uid, uid);
+    mkdirSync(place.path("closed"));
+    chmodSync(place.path("closed"), 0o700);
+    const inside = ["nsenter", "-t", String(pid), "-m"];
+    const atLogin = [...inside, ...asUser, "env", `XDG_RUNTIME_DIR=${runtime}`];
+    place.within = [...inside, ...asUser, "env", "-u", "XDG_RUNTIME_DIR"];
+    await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", image);
+    const refused = await place.run("h2ts", "mount", "-o", "noexec,strictatime", image, mnt);
+    expect(refused).toEqual({ code: 1, out: "", err: "h2ts: only root may mount with strictatime\n" });
+    expect((await place.run("h2ts", "get", "copies", place.path("closed/x"))).err).toMatch(/x: permission denied$/m);
+    await place.succeeds("h2ts", "mount", "-o", "noexec,diratime,relatime", image, mnt);
+    expect(readFileSync(`/proc/${pid}/mountinfo`, "utf8")).toMatch(`${mnt} rw,nosuid,nodev,noexec,relatime `);
+
+    place.within = atLogin;
+    await place.succeeds("h2ts", "sync", mnt);
+    place.within = inside;
+    expect((await place.succeeds("h2ts", "status", mnt)).out).toMatch(/state: ONLINE/);
+    place.within = atLogin;
+    await place.succeeds("h2ts", "umount", mnt);
+  });
+});

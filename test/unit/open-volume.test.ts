@@ -1,0 +1,182 @@
+// A worker that takes over opens what it needs, whatever became of the other targets meanwhile: none of them takes the mount down
+// as long as the volume is sure to be whole without it (I4, I11).
+
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { SystemClock } from "../../src/base/clock.ts";
+import { SeededRandom } from "../../src/base/random.ts";
+import { formatUuid, randomUuid, type Uuid } from "../../src/base/uuid.ts";
+import { formatCopies } from "../../src/copies/layout.ts";
+import { openTargets } from "../../src/copies/targets.ts";
+import { parseMountOptions } from "../../src/daemon/mount-options.ts";
+import { openVolume } from "../../src/daemon/open-volume.ts";
+import { openNode } from "../../src/device/open.ts";
+import { CheckType } from "../../src/format/check.ts";
+import { JOURNAL_BYTES } from "../../src/log/journal.ts";
+import { formatVolume } from "../../src/volume/format-volume.ts";
+import type { Volume } from "../../src/volume/volume.ts";
+
+const MIB = 1024 * 1024;
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "h2ts-open-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+const path = (name: string): string => join(folder, name);
+
+/** A new volume in image files. */
+async function format(seed: number, ...names: string[]): Promise<Uuid> {
+  for (const name of names) {
+    writeFileSync(path(name), "");
+    truncateSync(path(name), 20 * MIB);
+  }
+  const random = new SeededRandom(seed);
+  const identity = { volumeUuid: randomUuid(random), label: "demo", random };
+  const opened = await openTargets(names.map(path), { writable: true });
+  const copies = await formatCopies(
+    opened.map((target) => ({ ...target, copies: 1 })),
+    identity,
+  );
+  const clock = new SystemClock();
+  await formatVolume(copies, { ...identity, clock, checkType: CheckType.XXH64, uid: 0, gid: 0, commitMs: 0 });
+  await copies.close();
+  return identity.volumeUuid;
+}
+
+/** A mount whose workers follow one another. */
+class Mount {
+  readonly #journal = new Uint8Array(JOURNAL_BYTES);
+  readonly #words: string[];
+  #volume: Volume | undefined;
+  #uuid: Uuid | undefined;
+
+  constructor(...words: string[]) {
+    this.#words = words;
+  }
+
+  async worker(...names: string[]): Promise<Volume> {
+    await this.leave();
+    const options = parseMountOptions(["deadline=300", ...this.#words]);
+    const request = { source: "demo", targets: names.map(path), directory: "/none", options };
+    const takeOver = this.#uuid !== undefined;
+    this.#volume = await openVolume(request, { journal: this.#journal, takeOver, volumeUuid: this.#uuid });
+    this.#uuid = this.#volume.uuid;
+    return this.#volume;
+  }
+
+  /** As a worker does that another one is to follow. */
+  async leave(): Promise<void> {
+    await this.#volume?.close();
+    await this.#volume?.copies.close();
+    this.#volume = undefined;
+  }
+}
+
+describe("a worker that takes over", () => {
+  const cases: [string, () => Promise<(() => Promise<void>) | undefined>, RegExp][] = [
+    [
+      "in use by somebody else",
+      async () => {
+        const node = await openNode(path("b.img"), { writable: true });
+        return () => node.close();
+      },
+      /b\.img: already in use/,
+    ],
+    [
+      "of another volume",
+      async () => {
+        await format(2, "b.img");
+        return undefined;
+      },
+      /b\.img: belongs to volume /,
+    ],
+    [
+      "no volume at all",
+      () => {
+        writeFileSync(path("b.img"), Buffer.alloc(MIB, 7));
+        return Promise.resolve(undefined);
+      },
+      /b\.img: is not an h2ts volume/,
+    ],
+    [
+      "a folder by now",
+      () => {
+        rmSync(path("b.img"));
+        mkdirSync(path("b.img"));
+        return Promise.resolve(undefined);
+      },
+      /b\.img: is a directory/,
+    ],
+    [
+      "another name of the other one by now",
+      () => {
+        rmSync(path("b.img"));
+        symlinkSync(path("a.img"), path("b.img"));
+        return Promise.resolve(undefined);
+      },
+      /a\.img: is given twice \(it is the same as/,
+    ],
+  ];
+  for (const [what, change, line] of cases) {
+    it(`goes on without a target that is ${what}`, async () => {
+      await format(1, "a.img", "b.img");
+      const mount = new Mount();
+      expect((await mount.worker("a.img", "b.img")).copies.mask).toBe(0b11);
+      await mount.leave();
+      const undo = await change();
+      try {
+        // Whatever is given first.
+        const next = await mount.worker("b.img", "a.img");
+        expect(next.copies.mask).toBe(0b01);
+        expect(next.copies.absent).toEqual([expect.stringMatching(line)]);
+        await next.forceCommit();
+        await mount.leave();
+      } finally {
+        await undo?.();
+      }
+    });
+  }
+
+  it("goes on without a target that is gone and can't be told from a row", async () => {
+    mkdirSync(path("c++"));
+    await format(1, "a.img", "c++/b.img");
+    const mount = new Mount();
+    await mount.worker("a.img", "c++/b.img");
+    await mount.leave();
+    rmSync(path("c++"), { recursive: true });
+    expect((await mount.worker("c++/b.img", "a.img")).copies.mask).toBe(0b01);
+    await mount.leave();
+  });
+
+  it("is refused where nothing of the volume is left, with a line that says why", async () => {
+    await format(1, "a.img");
+    const mount = new Mount();
+    await mount.worker("a.img");
+    await mount.leave();
+    await format(2, "a.img");
+    await expect(mount.worker("a.img")).rejects.toThrow(/a\.img: belongs to volume .* but the mounted one is /);
+  });
+
+  it("goes on when the copy is gone that -o master= names", async () => {
+    await format(1, "a.img", "b.img");
+    const look = new Mount();
+    const { copies } = await look.worker("a.img", "b.img");
+    const name = formatUuid(copies.copy(1)!.uuid);
+    await look.leave();
+    const mount = new Mount(`master=${name}`);
+    expect((await mount.worker("a.img", "b.img")).copies.master).toBe(1);
+    await mount.leave();
+    renameSync(path("b.img"), path("away.img"));
+    expect((await mount.worker("a.img", "b.img")).copies.master).toBe(0);
+    await mount.leave();
+  });
+});
+
+it("a mount, other than a worker that takes over, refuses a target that does not fit", async () => {
+  await format(1, "a.img", "b.img");
+  await format(2, "c.img");
+  await expect(new Mount().worker("a.img", "b.img", "c.img")).rejects.toThrow(/c\.img: belongs to volume /);
+});
