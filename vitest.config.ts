@@ -25,6 +25,7 @@ export default defineConfig({
   test: {
     testTimeout: 600_000,
     hookTimeout: 600_000,
+    expect: { poll: { timeout: 60_000 } },
     pool: "forks",
     maxWorkers: 4,
     sequence: { sequencer: Order },

@@ -371,7 +371,10 @@ export class BlockStore extends VerifiedBlocks {
     setRefFlags(holder.view, at, refFlags(holder.view, at) | RefFlag.DIRTY);
   }
 
-  /** Another first pointer: the block known as `before` gets the key that its ref at `at` says now. */
+  /**
+   * Another first pointer: the block known as `before` gets the key that its ref at `at` says now. One that is queued stays queued
+   * under the old key: when this is undone by a miss, that is the one it is asked for by.
+   */
   rekey(before: number, holder: Block, at: number): void {
     const after = cacheKeyOf(holder.view, at);
     if (after === before) return;
