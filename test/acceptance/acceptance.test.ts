@@ -1,5 +1,5 @@
 // What a new user would try before trusting the filesystem with anything, in real amounts, on two copies of unequal size:
-// `npm run acceptance`. Takes some minutes and some 15 GB under the temporary folder; leaves nothing behind.
+// `npm run acceptance`. Takes half an hour and some 15 GB under the temporary folder; leaves nothing behind.
 
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, mkdirSync, openSync, writeSync } from "node:fs";
