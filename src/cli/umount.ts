@@ -13,7 +13,7 @@ import { FILESYSTEM_TYPE, type MountEntry, mountedFileSystems } from "../fuse/ke
 import { presence, volumeNamed } from "./daemon-of.ts";
 
 /** Most last commits are over by then. */
-const NOTICE_MS = 2000;
+const NOTICE_MS = 10_000;
 const EXIT_WAIT_MS = 5000;
 const EXIT_POLL_MS = 5;
 
