@@ -32,9 +32,13 @@ afterEach(async () => {
 const system = (command: string, ...words: string[]): void =>
   expect(spawnSync(command, words), `${command} ${words.join(" ")}`).toMatchObject({ status: 0 });
 
-/** Starts a process that holds a mount namespace of its own, in which a script was run before. */
+/**
+ * Starts a process that holds a mount namespace of its own, in which a script was run before. Of FUSE mounts it has those of this
+ * test only: others, of tests beside this one, would wait for it when they are unmounted.
+ */
 function hold(script: string): Promise<number> {
-  const words = ["-m", "--propagation", "private", "sh", "-c", `${script}\necho ready; exec sleep 600`];
+  const others = `awk '/ - fuse/ {print $5}' /proc/self/mountinfo | grep -v '^${place.folder}/' | xargs -r umount -lc`;
+  const words = ["-m", "--propagation", "private", "sh", "-c", `${others}\n${script}\necho ready; exec sleep 600`];
   const child = spawn("unshare", words, { stdio: ["ignore", "pipe", "inherit"] });
   holder = child;
   return new Promise((resolve) => child.stdout.once("data", () => resolve(child.pid ?? 0)));

@@ -163,10 +163,13 @@ await import(${JSON.stringify(WORKER)});
     )?.[1] as string;
     // None that it does not have already; what its dying children had is of no use either.
     limit(3);
-    const children = readFileSync(`/proc/${supervisorPid}/task/${supervisorPid}/children`, "utf8").trim();
-    for (const pid of children.split(" ")) process.kill(Number(pid), "SIGKILL");
-    await expect.poll(() => place.log(), { timeout: 20_000 }).toContain("no worker can be started");
-    limit(before);
+    try {
+      const children = readFileSync(`/proc/${supervisorPid}/task/${supervisorPid}/children`, "utf8").trim();
+      for (const pid of children.split(" ")) process.kill(Number(pid), "SIGKILL");
+      await expect.poll(() => place.log(), { timeout: 20_000 }).toContain("no worker can be started");
+    } finally {
+      limit(before);
+    }
     await work.run(2);
     expect(place.log().split("took over")).toHaveLength(2);
     await place.h2ts("umount", place.mnt);
