@@ -96,7 +96,6 @@ export class Work {
 
 export class CopiesPlace extends Place {
   readonly mnt = this.mountPoint();
-  readonly #loops: string[] = [];
 
   /** Paths of image files, one for each name. */
   images<Names extends readonly string[]>(...names: Names): { [Name in keyof Names]: string } {
@@ -193,14 +192,21 @@ export class CopiesPlace extends Place {
   /** A loop device over a file; undefined where there are none. */
   loop(file: string): string | undefined {
     const { status, stdout } = spawnSync("losetup", ["-f", "--show", file], { encoding: "utf8" });
-    if (status !== 0) return undefined;
-    this.#loops.push(stdout.trim());
-    return stdout.trim();
+    return status === 0 ? stdout.trim() : undefined;
+  }
+
+  /** The loop devices over files in this folder; others are another test's, though they may once have been of this one. */
+  #loops(): string[] {
+    const { stdout } = spawnSync("losetup", ["-l", "-n", "-O", "NAME,BACK-FILE"], { encoding: "utf8" });
+    const all = stdout.split("\n").map((line) => line.split(/\s+/));
+    return all.flatMap(([device = "", file = ""]) => (file.startsWith(`${this.folder}/`) ? [device] : []));
   }
 
   override clear(): void {
+    // Where files are can't be seen any more once what they lie on is unmounted.
+    const loops = this.#loops();
     super.clear();
-    for (const device of this.#loops) spawnSync("losetup", ["-d", device]);
+    for (const device of loops) spawnSync("losetup", ["-d", device]);
   }
 }
 

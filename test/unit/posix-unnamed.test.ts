@@ -85,6 +85,18 @@ describe("after another process took over", () => {
     next = new FileSystem(made.volume);
     await next.takeOver((asked) => Promise.resolve(held.has(asked)));
   };
+  /** What the kernel was asked is answered, and what follows from that done. */
+  const settled = async (): Promise<void> => {
+    for (let i = 0; i < 5; i++) await new Promise(setImmediate);
+    await next.settled();
+  };
+  /** The kernel gives back one lookup, and with it all that it had. */
+  const letGoIsGone = async (): Promise<void> => {
+    held.delete(ino);
+    next.forget(ino, 1);
+    await settled();
+    expect(await refusal(() => next.getAttributes(ino))).toBe("ESTALE");
+  };
   beforeEach(() => {
     held.clear();
   });
@@ -94,14 +106,10 @@ describe("after another process took over", () => {
     await takenOver();
     await next.lookup(ROOT, name);
     await next.unlink(ROOT, name, CALLER);
-    await turns();
+    await settled();
     expect((await next.getAttributes(ino)).nlink).toBe(0);
-    held.delete(ino);
     // As often as it was looked up here: that tells nothing of before.
-    next.forget(ino, 1);
-    await turns();
-    await next.settled();
-    expect(await refusal(() => next.getAttributes(ino))).toBe("ESTALE");
+    await letGoIsGone();
   });
 
   it("one that is open stays, although the kernel gave back more than it was given here", async () => {
@@ -111,14 +119,9 @@ describe("after another process took over", () => {
     // An earlier inode object of the kernel's, which has another one now.
     next.forget(ino, 3);
     await next.unlink(ROOT, name, CALLER);
-    await turns();
-    await next.settled();
+    await settled();
     expect((await next.getAttributes(ino)).nlink).toBe(0);
-    held.delete(ino);
-    next.forget(ino, 1);
-    await turns();
-    await next.settled();
-    expect(await refusal(() => next.getAttributes(ino))).toBe("ESTALE");
+    await letGoIsGone();
   });
 
   it("one that lost its name before goes at once, unless the kernel holds it", async () => {
@@ -127,15 +130,9 @@ describe("after another process took over", () => {
     await made.fs.unlink(ROOT, Buffer.from("other"), CALLER);
     held.add(other);
     await takenOver();
-    await turns();
-    await next.settled();
+    await settled();
     expect(await refusal(() => next.getAttributes(ino))).toBe("ESTALE");
     expect((await next.getAttributes(other)).nlink).toBe(0);
     expect(await made.volume.view((state) => pfsNextIno(state.pfs().view))).toBeGreaterThan(other);
   });
 });
-
-/** What waits for an answer of the kernel gets on. */
-async function turns(): Promise<void> {
-  for (let i = 0; i < 5; i++) await new Promise(setImmediate);
-}

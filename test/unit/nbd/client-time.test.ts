@@ -1,22 +1,17 @@
 // How long a remote node is tried for, to the millisecond: the link under virtual time, against our own server over streams in
 // memory. Only the way there is the test's, which can be closed.
 
-import type { Duplex } from "node:stream";
 import { beforeEach, describe, expect, it } from "vitest";
 import { SimulatedDevice } from "../../../src/device/simulated.ts";
 import { SimulatedClock } from "../../../src/device/simulated-clock.ts";
 import type { NodeEvent } from "../../../src/nbd/client/events.ts";
 import { Link } from "../../../src/nbd/client/link.ts";
-import { Negotiation } from "../../../src/nbd/client/negotiation.ts";
 import { POLICY_DEFAULT, type RemotePolicy } from "../../../src/nbd/client/policy.ts";
-import type { OpenExport } from "../../../src/nbd/client/terms.ts";
-import type { Reached, Way } from "../../../src/nbd/client/way.ts";
 import { DEFAULT_LIMITS } from "../../../src/nbd/server/limits.ts";
-import { NbdClosedError } from "../../../src/nbd/wire/errors.ts";
+import { ClosableWay } from "./closable-way.ts";
 import { quiet } from "./quiet.ts";
 import { RecordInMemory, ServerScene, SIZE_BYTES } from "./server-scene.ts";
 
-const OWNER = "0123456789abcdef";
 const BLOCK = new Uint8Array(4096).fill(1);
 
 let clock: SimulatedClock;
@@ -28,69 +23,9 @@ beforeEach(() => {
   record = new RecordInMemory();
   clock = new SimulatedClock();
   scene = new ServerScene({ clock, limits: DEFAULT_LIMITS });
-  way = new ClosableWay();
+  way = new ClosableWay(clock, () => scene.connect());
   events = [];
 });
-
-/** Leads to the scene's server while it is open. */
-class ClosableWay implements Way {
-  readonly addresses = ["the server"];
-  /** When it was tried. */
-  readonly triedMs: number[] = [];
-  isOpen = true;
-  /** The server has no leases. */
-  isForeign = false;
-  /** Nobody gets there before. */
-  passable: Promise<void> = Promise.resolve();
-  /** Nobody learns before that a further connection is there. */
-  beside: Promise<void> = Promise.resolve();
-  /** To be called when another address is better. */
-  onBetter: (address: string) => void = () => undefined;
-  #stream: Duplex | undefined;
-
-  async reach(): Promise<Reached> {
-    this.triedMs.push(clock.monotonicMs());
-    if (!this.isOpen) throw new NbdClosedError("connecting", true);
-    await this.passable;
-    this.#stream = scene.connect();
-    const opened = await this.#open(this.#stream, 0);
-    const another = async (slot: number): Promise<OpenExport> => {
-      const beside = await this.#open(scene.connect(), slot);
-      await this.beside;
-      return beside;
-    };
-    return { opened, address: "the server", another };
-  }
-
-  async #open(stream: Duplex, slot: number): Promise<OpenExport> {
-    const lease = { kind: "owner", owner: OWNER, slot } as const;
-    const negotiation = await Negotiation.begin(stream, { exportName: "x", clock, lease, encrypt: undefined });
-    const opened = await negotiation.open();
-    return { ...opened, terms: { ...opened.terms, ...(this.isForeign && { lease: undefined }) } };
-  }
-
-  /** It can be connected anew at once. */
-  drop(): void {
-    this.#stream?.destroy();
-  }
-
-  /** Until the server has noticed, too. */
-  async cut(): Promise<void> {
-    this.isOpen = false;
-    this.triedMs.length = 0;
-    this.#stream?.destroy();
-    await quiet();
-  }
-
-  blame(): void {}
-  watch(_: string, onBetter: (address: string) => void): void {
-    this.onBetter = onBetter;
-  }
-  close(): void {}
-  answers(): Promise<boolean> {
-    return Promise.resolve(this.isOpen);
-  }
-}
 
 async function pass(durationMs: number): Promise<void> {
   await clock.advance(durationMs);
@@ -457,7 +392,7 @@ describe("a node that nobody waited for, away for longer than its lease is kept"
     ]) {
       record.forget();
       scene = new ServerScene({ clock, limits: DEFAULT_LIMITS, record });
-      way = new ClosableWay();
+      way = new ClosableWay(clock, () => scene.connect());
       events = [];
       const link = await away();
       await meanwhile();
