@@ -157,14 +157,16 @@ export class Scrub {
     const suspects = new Set<string>();
     let count = 0;
     let bytes = 0;
-    for (const copy of this.#volume.copies.trusted) {
+    // All copies at once: as a rule each has a disk of its own.
+    const reading = this.#volume.copies.trusted.map(async (copy) => {
       const own = blocks.filter(({ pointers }) => pointers[copy.index] !== 0);
       const reads = own.map(readOf);
       await this.#volume.copies.alone(copy).readBlocks(reads);
       count += own.length;
       bytes += own.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       own.forEach((named, i) => reads[i]?.error !== undefined && suspects.add(blockKey(named)));
-    }
+    });
+    await Promise.all(reading);
     const mended = suspects.size === 0 ? [] : await this.#mend(place, suspects);
     // What was repaired is found good if the step is made once more, the rest is found bad again.
     for (const { repaired } of mended) {
