@@ -78,16 +78,26 @@ export class FileSystem implements FileSystemRequests {
     this.#isHeld = isHeld;
     this.#lookups.takeOver(await this.#view((state) => pfsNextIno(state.pfs().view)));
     for (let from = 0; ; ) {
-      const pending = await this.#view((state) =>
-        pendingReleases(state, from).map((ino) => ({ ino, named: inodeNlink(inodeOf(state, ino).view) > 0 })),
-      );
+      const pending = await this.#view((state) => pendingReleases(state, from));
       if (pending.length === 0) return;
-      for (const { ino, named } of pending) {
-        if (named) this.#releases.inBackground("trim", ino);
-        else this.#letGo(ino, this.#lookups.orphan(ino));
+      for (const ino of pending) {
+        await this.#goOnReleasing(ino);
         from = ino + 1;
       }
     }
+  }
+
+  /** One that can't be read is left for later, as by a mount: one bad block must not end what goes on. */
+  async #goOnReleasing(ino: number): Promise<void> {
+    let named: boolean;
+    try {
+      named = await this.#view((state) => inodeNlink(inodeOf(state, ino).view) > 0);
+    } catch {
+      this.#lookups.orphan(ino);
+      return;
+    }
+    if (named) this.#releases.inBackground("trim", ino);
+    else this.#letGo(ino, this.#lookups.orphan(ino));
   }
 
   /** Releases what unlinked files still hold, whoever had them open. The volume is closed by its owner afterwards. */

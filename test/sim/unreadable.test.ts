@@ -1,11 +1,14 @@
-// A copy comes back, and what it lacks can't be read on any copy (I5, I8): it is brought everything else, the walk comes to
-// an end that says so, and once those blocks are gone it comes in sync.
+// What no copy can read (I5). A copy that comes back and lacks it is brought everything else, the walk comes to an end that says so,
+// and once those blocks are gone it comes in sync (I8). A worker that takes over does without it.
 
 import { expect, it } from "vitest";
 import { checkVolume } from "../../fsck/check.ts";
+import { refPointer } from "../../src/format/blockref.ts";
 import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
+import { inodesRoot } from "../../src/ops/inodes.ts";
+import { treeFind } from "../../src/tree/tree.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
-import { MIB } from "../model/simulated-volume.ts";
+import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
 import { pattern, runStep } from "../model/workload.ts";
 import {
   bulk,
@@ -20,6 +23,7 @@ import {
   unmount,
   Workload,
 } from "./copies-scene.ts";
+import { refusal } from "../unit/errno.ts";
 
 /** Spoils blocks of the bulk file on copy 0; returns how many it found. */
 function spoil(images: Images, blocks: number): number {
@@ -72,4 +76,36 @@ it("a resync that meets blocks no copy can read ends, with the copy out of sync 
     expect(await checkVolume(await copiesOf(seed, devicesOver(images), true), {})).toEqual([]);
     await eachAlone(seed, images, await work.tree());
   }
+});
+
+/** Spoils the block of an inode on every copy. */
+async function spoilInode(made: SimulatedVolume, ino: number): Promise<void> {
+  await made.volume.forceCommit();
+  await made.volume.view((state) => {
+    const { block, at } = treeFind(state.store, inodesRoot(state.pfs()), ino)!;
+    for (const [i, { image }] of made.devices.entries()) image.flipBit(refPointer(block.view, at, i) * KIB + 100, 3);
+  });
+}
+
+it("an unlinked file of which no copy can read the inode is left alone at a take-over, and the others are not", async () => {
+  const caller = { uid: 0, gid: 0, pid: 1, umask: 0 };
+  let made = await (await SimulatedVolume.format(990, [16 * MIB, 16 * MIB])).remount();
+  const inos: number[] = [];
+  for (const name of ["first", "rotten", "held", "last"]) {
+    inos.push((await made.fs.makeNode(1, Buffer.from(name), 0o100644, 0, 0, caller)).ino);
+    await made.fs.unlink(1, Buffer.from(name), caller);
+  }
+  const [, rotten, held] = inos as [number, number, number, number];
+  await spoilInode(made, rotten);
+  made = await made.takeOver();
+  await made.fs.takeOver((ino) => Promise.resolve(ino === held));
+  for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+  await made.fs.settled();
+  const answers = inos.map((ino) => refusal(() => made.fs.getAttributes(ino)));
+  expect(await Promise.all(answers)).toEqual(["ESTALE", "EIO", "ok", "ESTALE"]);
+  made.fs.forget(held, 1);
+  await made.fs.close();
+  expect(await refusal(() => made.fs.getAttributes(held))).toBe("ESTALE");
+  expect(made.volume.readOnly).toBeUndefined();
+  await made.volume.close();
 });
