@@ -3,6 +3,7 @@
 
 import { closeSync } from "node:fs";
 import { messageOf } from "../base/thrown.ts";
+import { abort } from "../fuse/kernel/abort.ts";
 import { mount, mountsByItself, openDevice, unmount } from "../fuse/kernel/mount.ts";
 import { JOURNAL_BYTES } from "../log/journal.ts";
 import { MountExit, type MountRequest } from "./messages.ts";
@@ -57,6 +58,11 @@ export class KernelConnection {
     const free = this.close();
     if (this.#mounted) await unmount(this.#request.directory, true).catch(() => {});
     await free;
+  }
+
+  /** Requests end with an error, whoever is inside a call on the device: for a mount that nobody serves any more. */
+  abort(deviceMinor: string): void {
+    if (!this.#closed) abort(this.fuseFd, deviceMinor);
   }
 
   /** Resolves when the devices are free, or hang. */

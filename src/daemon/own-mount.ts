@@ -2,7 +2,7 @@
 // on the same folder: so it is known by its device number, and nothing else is ever taken off.
 
 import { messageOf } from "../base/thrown.ts";
-import { unmount } from "../fuse/kernel/mount.ts";
+import { abortAndUnmount, unmount } from "../fuse/kernel/mount.ts";
 import { mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
 import { mountedVolumeAt } from "./mount-table.ts";
 
@@ -22,15 +22,29 @@ export class OwnMount {
     return mount && new OwnMount(directory, mount.deviceKey);
   }
 
+  /** The part of its device number by which the kernel knows it as a connection. */
+  get deviceMinor(): string {
+    return this.deviceKey.replace(/^.*-/, "");
+  }
+
   /**
    * Takes it out of the tree of folders; those who use it may finish. Resolves to a line that says why it was left alone, if it was.
    */
-  async detach(): Promise<string | undefined> {
+  detach(): Promise<string | undefined> {
+    return this.#takeOff((directory) => unmount(directory, true));
+  }
+
+  /** As `detach`, when nobody serves those who use it any more. */
+  abort(): Promise<string | undefined> {
+    return this.#takeOff(abortAndUnmount);
+  }
+
+  async #takeOff(by: (directory: string) => Promise<void>): Promise<string | undefined> {
     const here = mountedFileSystems().filter(({ directory }) => directory === this.directory);
     const own = here.findLastIndex(({ device }) => device.replace(":", "-") === this.deviceKey);
     if (own < 0) return `${this.directory} is unmounted already; it ends when the last program lets go of it`;
     if (own < here.length - 1) return `${this.directory} can't be unmounted: something else is mounted on it`;
-    return unmount(this.directory, true).then(
+    return by(this.directory).then(
       () => undefined,
       (error: unknown) => `${this.directory} can't be unmounted: ${messageOf(error)}`,
     );

@@ -326,27 +326,27 @@ export class Supervisor {
 
   async #finish(ending: WorkerEnding): Promise<WorkerEnding> {
     await Promise.all([this.#spare.close(), this.#trial?.spareBefore?.kill()]);
+    // A thread of ours that brings a notice holds the device, too, until the kernel is answered or given up.
+    const isBroken = ending.error !== undefined && ending.unmounted !== true;
+    if (isBroken && this.#mount !== undefined) this.#connection?.abort(this.#mount.deviceMinor);
     // Once nobody holds the device, requests still waiting get an error instead of hanging.
     const free = this.#connection?.close();
     const { directory } = this.#request;
     if (ending.error === undefined) this.#log.line(`unmounted ${directory}`);
-    else {
-      this.#log.line(`${directory}: ${ending.error}; the mount is taken down`);
-      if (ending.unmounted !== true) await this.#detach();
-    }
+    else this.#log.line(`${directory}: ${ending.error}; the mount is taken down`);
+    if (isBroken) this.#noteRefusal(await this.#mount?.abort());
     await free;
     return ending;
   }
 
-  async #detach(): Promise<void> {
-    const refusal = await this.#mount?.detach();
+  #noteRefusal(refusal: string | undefined): void {
     if (refusal !== undefined) this.#log.line(refusal);
   }
 
   /** Ends the mount on a signal: at once when nobody uses it, else as soon as its last user lets go. */
   stop(): void {
     this.#log.line("asked to stop: unmounting");
-    void this.#detach();
+    void this.#mount?.detach().then((refusal) => this.#noteRefusal(refusal));
   }
 
   /** Sends the answers still owed and removes the control socket. */

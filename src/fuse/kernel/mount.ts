@@ -9,6 +9,7 @@ import { fusermountWords, mountFlags, REMOUNT_FLAG } from "./mount-options.ts";
 import { FILESYSTEM_TYPE, mountAt, mountPointPath } from "./mountinfo.ts";
 import { type SystemError, systemError } from "./system-error.ts";
 
+const MNT_FORCE = 1;
 const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
 const F_GETFL = 3;
@@ -127,10 +128,19 @@ export function remount(directory: string, options: readonly string[]): void {
  * writes back what it still holds, which the caller may be the one to serve.
  */
 export function unmount(directory: string, lazy = false): Promise<void> {
+  return takeOff(directory, lazy ? MNT_DETACH : 0);
+}
+
+/** As a lazy `unmount`, of what nobody serves any more. Where root does that, requests that wait for an answer end with an error. */
+export function abortAndUnmount(directory: string): Promise<void> {
+  return takeOff(directory, MNT_DETACH | MNT_FORCE);
+}
+
+function takeOff(directory: string, flags: number): Promise<void> {
   const target = mountPointPath(directory);
-  if (process.geteuid?.() !== 0) return fuserunmount(target, lazy);
+  if (process.geteuid?.() !== 0) return fuserunmount(target, (flags & MNT_DETACH) !== 0);
   return new Promise((resolve, reject) => {
-    umount2.async(target, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0), (error, result) => {
+    umount2.async(target, UMOUNT_NOFOLLOW | flags, (error, result) => {
       if (error instanceof Error) reject(error);
       else if (result !== 0) reject(systemError(`unmount of ${directory}`));
       else resolve();
