@@ -5,9 +5,12 @@
 //   watch   A heartbeat that is there is watched for a whole lease; as soon as it changes, its writer is alive: refused.
 //   claim   If it still is what was watched, our own is written, at most SETTLE after that look, or not at all. After
 //           another SETTLE it must still be ours. (Whoever looked before our write has written by then: Fischer's rule.)
-//   beat    Four times a lease it is read back and written anew. Anything else in its place: somebody took over, fenced.
+//   beat    Four times a lease it is read back and written anew. Anybody else's in its place: somebody took over, fenced.
 //   lease   No write goes to a copy later than half a lease after its last acknowledged beat began. A process that was
 //           stopped for long and wakes up writes nothing more: whoever took over has watched for a whole lease.
+//
+// Ours is every one with our nonce, not only the last: a server that is slow to write may do so with one of a worker that died
+// after the one that took its place has written another (trap 4c).
 //
 // A copy whose first node is frozen is not beaten on. Before it is written to again its heartbeat must still be ours, and is
 // claimed once more.
@@ -41,10 +44,10 @@ export class Heartbeat {
   readonly nonce: Uint8Array;
   readonly #copies: CopySet;
   readonly #leaseMs: number;
-  /** What we wrote last, on each copy that others could open. */
-  readonly #written = new Map<Copy, Uint8Array>();
+  /** Copies that others could open, and that have our heartbeat. */
+  readonly #claimed = new Set<Copy>();
   readonly #underWay = new Map<Copy, Promise<void>>();
-  /** Whoever asks for one that is under way shares it: of two, the second would take the first for a stranger's. */
+  /** Whoever asks for one that is under way shares it. */
   readonly #renewals = new Map<Copy, Promise<void>>();
   /** Copies to which a claim may have come too late: whoever has them now has to notice it first. */
   readonly #doubtful = new Set<Copy>();
@@ -96,17 +99,20 @@ export class Heartbeat {
     await Promise.all([...still.keys()].map((copy) => this.#write(copy)));
     refuseLate();
     if (!goesOn) await this.#wait(settleMs);
-    for (const [copy, found] of await this.#look([...this.#written.keys()])) {
-      if (!equalBytes(found, this.#written.get(copy) as Uint8Array)) throw inUse(copy);
+    for (const [copy, found] of await this.#look([...this.#claimed])) {
+      if (!this.#isOurs(copy, found)) throw inUse(copy);
       copy.writableUntilMs = lookedMs + this.#leaseMs / 2;
     }
   }
 
-  /** What each copy holds, which must be what it held. Throws CopiesError when somebody beats there. */
+  /** What each copy holds, which must be what it held. Throws CopiesError when somebody else beats there. */
   async #lookAgain(watched: ReadonlyMap<Copy, Uint8Array>): Promise<Map<Copy, Uint8Array>> {
     const still = await this.#look([...watched.keys()].filter(({ failure }) => failure === undefined));
     for (const [copy, found] of still) {
-      if (!equalBytes(found, watched.get(copy) as Uint8Array)) throw inUse(copy);
+      const before = watched.get(copy) as Uint8Array;
+      // One of ours that landed late may hide how a stranger goes on.
+      const isFree = isZero(before) || this.#isOurs(copy, before);
+      if (!equalBytes(found, before) && !(isFree && this.#isOurs(copy, found))) throw inUse(copy);
     }
     return still;
   }
@@ -138,8 +144,8 @@ export class Heartbeat {
   async #write(copy: Copy): Promise<boolean> {
     const bytes = encodeHeartbeat(this.#copies.volumeUuid, copy.uuid, this.nonce, this.#counter);
     await this.#copies.writeAt([{ copy, offsetBytes: HEARTBEAT_OFFSET_BYTES, bytes }]);
-    if (copy.failure !== undefined) this.#written.delete(copy);
-    else this.#written.set(copy, bytes);
+    if (copy.failure !== undefined) this.#claimed.delete(copy);
+    else this.#claimed.add(copy);
     return copy.failure === undefined;
   }
 
@@ -151,14 +157,14 @@ export class Heartbeat {
   #schedule(): void {
     this.#timer = this.#copies.clock.after(this.#leaseMs / BEATS_PER_LEASE, () => {
       this.#counter++;
-      for (const copy of this.#written.keys()) this.#beatOn(copy);
-      if (!this.#ended && this.#written.size > 0) this.#schedule();
+      for (const copy of this.#claimed) this.#beatOn(copy);
+      if (!this.#ended && this.#claimed.size > 0) this.#schedule();
     });
   }
 
   #beatOn(copy: Copy): void {
     if (copy.failure !== undefined || this.#copies.copy(copy.index) !== copy) {
-      this.#written.delete(copy);
+      this.#claimed.delete(copy);
     } else if (copy.holds(HEARTBEAT_OFFSET_BYTES, HEARTBEAT_BYTES)) {
       // Not before it is thawed.
     } else if (this.#underWay.has(copy)) {
@@ -183,9 +189,8 @@ export class Heartbeat {
   /** False when the copy failed or nothing more is to be written; a stranger's heartbeat fences the volume. */
   async #stillOurs(copy: Copy): Promise<boolean> {
     const found = await this.#read(copy);
-    const wanted = this.#written.get(copy);
-    if (found === undefined || wanted === undefined || this.#copies.fenced !== undefined) return false;
-    if (equalBytes(found, wanted)) return true;
+    if (found === undefined || !this.#claimed.has(copy) || this.#copies.fenced !== undefined) return false;
+    if (this.#isOurs(copy, found)) return true;
     this.#takenOver(copy);
     return false;
   }
@@ -209,25 +214,23 @@ export class Heartbeat {
   }
 
   async #claimAnew(copy: Copy): Promise<void> {
-    const known = this.#written.get(copy);
     const beatMs = this.#leaseMs / BEATS_PER_LEASE;
-    if (known === undefined || this.#nowMs < copy.writableUntilMs - beatMs) return;
+    if (!this.#claimed.has(copy) || this.#nowMs < copy.writableUntilMs - beatMs) return;
     try {
       if (this.#doubtful.delete(copy)) await this.#wait(this.#leaseMs);
       const lookedMs = this.#nowMs;
-      if (!(await this.#holds(copy, known))) return this.#takenOver(copy);
+      if (!(await this.#holds(copy))) return this.#takenOver(copy);
       const settleMs = this.#leaseMs / SETTLES_PER_LEASE;
       copy.writableUntilMs = lookedMs + settleMs;
       this.#counter++;
       const bytes = encodeHeartbeat(this.#copies.volumeUuid, copy.uuid, this.nonce, this.#counter);
       await copy.device.write(HEARTBEAT_OFFSET_BYTES, [bytes]);
-      this.#written.set(copy, bytes);
       if (this.#nowMs > copy.writableUntilMs) {
         this.#doubtful.add(copy);
         throw new CopiesError("busy", copy.name, "too slow to make sure that no other host uses it; try again");
       }
       await this.#wait(settleMs);
-      if (!(await this.#holds(copy, bytes))) return this.#takenOver(copy);
+      if (!(await this.#holds(copy))) return this.#takenOver(copy);
       copy.writableUntilMs = lookedMs + this.#leaseMs / 2;
     } catch (error) {
       if (error instanceof CopiesError) throw error;
@@ -235,11 +238,11 @@ export class Heartbeat {
     }
   }
 
-  /** What is on a frozen copy, past what holds calls on it. */
-  async #holds(copy: Copy, wanted: Uint8Array): Promise<boolean> {
+  /** Whether a frozen copy has our heartbeat, asked past what holds calls on it. */
+  async #holds(copy: Copy): Promise<boolean> {
     const bytes = new Uint8Array(HEARTBEAT_BYTES);
     await copy.device.read(HEARTBEAT_OFFSET_BYTES, [bytes]);
-    return equalBytes(bytes, wanted);
+    return this.#isOurs(copy, bytes);
   }
 
   /** Stops, and says that nobody has the volume mounted any more, unless somebody else has. */
@@ -248,7 +251,7 @@ export class Heartbeat {
     this.#timer?.cancel();
     // A heartbeat left behind costs the next mount a lease, a copy that hangs would cost this one for ever.
     const patience = this.#wait(this.#copies.deadlineMs);
-    await Promise.all([...this.#written.keys()].map((copy) => Promise.race([this.#releaseOn(copy), patience])));
+    await Promise.all([...this.#claimed].map((copy) => Promise.race([this.#releaseOn(copy), patience])));
   }
 
   async #releaseOn(copy: Copy): Promise<void> {

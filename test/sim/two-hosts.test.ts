@@ -8,7 +8,8 @@ import { Copy, CopySet } from "../../src/copies/copy-set.ts";
 import { Heartbeat, LEASE_MS_DEFAULT } from "../../src/copies/heartbeat.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
-import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../../src/format/heartbeat.ts";
+import type { BlockDevice } from "../../src/device/device.ts";
+import { encodeHeartbeat, HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../../src/format/heartbeat.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
 import { openVolume, type OpenOptions } from "../../src/volume/open.ts";
 import type { Volume } from "../../src/volume/volume.ts";
@@ -163,6 +164,25 @@ async function heartbeatOn(device: SimulatedDevice): Promise<Uint8Array> {
   return bytes;
 }
 
+/** The device, but something happens just before its n-th read or write. */
+function beforeNth(device: BlockDevice, nth: number, act: () => Promise<void>): BlockDevice {
+  let calls = 0;
+  const counted = async (): Promise<void> => {
+    if (++calls === nth) await act();
+  };
+  return {
+    ...device,
+    read: async (offsetBytes, targets) => {
+      await counted();
+      return device.read(offsetBytes, targets);
+    },
+    write: async (offsetBytes, sources) => {
+      await counted();
+      return device.write(offsetBytes, sources);
+    },
+  };
+}
+
 describe("a volume that other hosts can reach", () => {
   it("is refused while it is mounted elsewhere, and free at once after an unmount", async () => {
     const world = await worldWithVolume();
@@ -245,6 +265,47 @@ describe("a volume that other hosts can reach", () => {
     expect(world.clock.monotonicMs() - startMs).toBeLessThan(LEASE_MS_DEFAULT / 4);
     await touch(world, b, "b");
     await world.result(b.volume.close());
+  });
+
+  it("stays ours when a beat of the worker before lands late, whenever it does (trap 4c)", async () => {
+    const nonce = new Uint8Array(16).fill(5);
+    for (let nth = 1; nth <= 12; nth++) {
+      const devices = [0, 1].map((i) => new SimulatedDevice(`copy${i}`, 16 * MIB));
+      const world = new World(nth, devices, 5);
+      const { host, copies } = world.host("b");
+      const beat = ({ uuid }: Copy, counter: number): Uint8Array[] => [
+        encodeHeartbeat(copies.volumeUuid, uuid, nonce, counter),
+      ];
+      const [late, other] = copies.copies as [Copy, Copy];
+      for (const [i, copy] of copies.copies.entries())
+        await devices[i]!.write(HEARTBEAT_OFFSET_BYTES, beat(copy, 1000));
+      const device = beforeNth(late.device, nth, () => devices[0]!.write(HEARTBEAT_OFFSET_BYTES, beat(late, 1001)));
+      const members = [new Copy(0, late.uuid, device, ["copy0"]), other];
+      const ours = new CopySet(members, { volumeUuid: copies.volumeUuid, clock: host.clock });
+      await world.result(Heartbeat.claim(ours, { random: world.random, nonce }));
+      await world.pass(3 * LEASE_MS_DEFAULT);
+      expect(ours.fenced, `before call ${nth}`).toBeUndefined();
+      expect(ours.active).toHaveLength(2);
+      for (const copy of ours.active) expect(copy.writableUntilMs).toBeGreaterThan(world.clock.monotonicMs());
+      const stranger = Heartbeat.claim(world.host("stranger").copies, { random: world.random });
+      await expect(world.result(stranger)).rejects.toThrow(/in use by another host/);
+    }
+  });
+
+  it("is refused to a worker that finds a stranger's heartbeat, also where a late beat of its own covers that", async () => {
+    const nonce = new Uint8Array(16).fill(5);
+    const world = new World(1, [new SimulatedDevice("copy0", 16 * MIB)], 5);
+    const { host, copies } = world.host("b");
+    const { uuid, device } = copies.copies[0]!;
+    const beat = (of: Uint8Array): Uint8Array[] => [encodeHeartbeat(copies.volumeUuid, uuid, of, 1)];
+    await world.devices[0]!.write(HEARTBEAT_OFFSET_BYTES, beat(new Uint8Array(16).fill(9)));
+    const late = beforeNth(device, 2, () => world.devices[0]!.write(HEARTBEAT_OFFSET_BYTES, beat(nonce)));
+    const ours = new CopySet([new Copy(0, uuid, late, ["copy0"])], {
+      volumeUuid: copies.volumeUuid,
+      clock: host.clock,
+    });
+    const claim = Heartbeat.claim(ours, { random: world.random, nonce });
+    await expect(world.result(claim)).rejects.toThrow(/in use by another host/);
   });
 
   it("is claimed anew after a copy was frozen for longer than its lease, and nothing is written before", async () => {
