@@ -263,9 +263,9 @@ export class WorkerProcess {
     this.#send({ type: "serve" });
   }
 
-  /** True when it can't be asked any more. */
+  /** True when it can't be asked any more, also where its process is there still (see `ended`). */
   get isGone(): boolean {
-    return !this.#child.connected;
+    return this.#ending !== undefined || !this.#child.connected;
   }
 
   /** Asks the worker to commit and to leave the mount to another one; `ended` tells how that went. */
@@ -275,7 +275,7 @@ export class WorkerProcess {
 
   /** Asks for a report of the volume, for a barrier, or to carry out a verb. */
   ask(question: Question): Promise<Answer> {
-    if (!this.#child.connected) return Promise.resolve({ error: "the worker is gone" });
+    if (this.isGone) return Promise.resolve({ error: "the worker is gone" });
     const id = this.#nextId++;
     return new Promise((resolve) => {
       this.#answers.set(id, resolve);

@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StatusReport } from "../../src/cli/status-report.ts";
-import { mountsImpossible, type Outcome } from "./cli-place.ts";
+import { ControlClient } from "../../src/daemon/control-client.ts";
+import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
+import { isAlive, mountsImpossible, type Outcome } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
 
 const MIB = 1 << 20;
@@ -95,6 +97,18 @@ async function inTime(outcome: Promise<Outcome>): Promise<Outcome | "late"> {
   return Promise.race([outcome, sleep(30_000, "late" as const, { ref: false })]);
 }
 
+/** Asks the daemon how it is until it hangs up; resolves to the errors it answered. */
+async function askOn(): Promise<string[]> {
+  const client = await ControlClient.connect(mountedVolumeAt(place.mnt)?.deviceKey as string);
+  const errors: string[] = [];
+  for (;;) {
+    const reply = await client?.call("status");
+    if (reply === undefined) return errors;
+    if (reply.error !== undefined) errors.push(reply.error);
+    await sleep(20);
+  }
+}
+
 /** Bytes a process has read so far, its own program among them. */
 const bytesRead = (pid: number): number => Number(/^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "utf8"))?.[1]);
 
@@ -177,7 +191,12 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy whose device hangs", {
     const refused = await inTime(place.run("h2ts", "upgrade", place.mnt));
     expect(refused).toMatchObject({ code: 32, err: expect.stringMatching(/: copy 1 hangs: .*try again/) as unknown });
     await work.run(2);
+    // Whoever asks meanwhile is answered, and holds nothing up.
+    const { supervisorPid } = await place.daemon();
+    const asked = askOn();
     expect(await inTime(place.run("h2ts", "umount", place.mnt))).toMatchObject({ code: 0 });
+    await expect.poll(() => isAlive(supervisorPid), { timeout: 20_000 }).toBe(false);
+    expect((await asked).at(-1)).toMatch(/unmounted|ended|gone/);
     await place.succeeds("h2ts", "mount", "-o", "ro,degraded", a, place.mnt);
     await work.verify();
     await place.h2ts("umount", place.mnt);

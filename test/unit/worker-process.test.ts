@@ -48,11 +48,13 @@ it("a question that is open when the worker leaves is answered by that another o
   expect(await worker.ended).toEqual({ error: undefined, goesOn: true, killed: false });
 });
 
-it("the last word of a worker counts, even if its process does not end", async () => {
+it("the last word of a worker counts, even if its process does not end, and it is not asked again", async () => {
   writeFileSync(program, `process.send({ type: "ended" }); setInterval(() => undefined, 1000);\n`);
   const worker = new WorkerProcess(program, "none", log);
   try {
     expect(await worker.ended).toEqual({ error: undefined, goesOn: false, killed: false, unmounted: true });
+    expect(worker.isGone).toBe(true);
+    expect(await worker.ask({ type: "status" })).toEqual({ error: "the worker is gone" });
   } finally {
     await worker.kill();
   }
