@@ -10,6 +10,8 @@ export class OwnMount {
   readonly directory: string;
   /** As in the name of the control socket. */
   readonly deviceKey: string;
+  /** One after the other: whoever comes next has to see that it is off, or would take off what was below. */
+  #turns: Promise<unknown> = Promise.resolve();
 
   private constructor(directory: string, deviceKey: string) {
     this.directory = directory;
@@ -39,7 +41,13 @@ export class OwnMount {
     return this.#takeOff(abortAndUnmount);
   }
 
-  async #takeOff(by: (directory: string) => Promise<void>): Promise<string | undefined> {
+  #takeOff(by: (directory: string) => Promise<void>): Promise<string | undefined> {
+    const turn = this.#turns.then(() => this.#takeOffNow(by));
+    this.#turns = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #takeOffNow(by: (directory: string) => Promise<void>): Promise<string | undefined> {
     const here = mountedFileSystems().filter(({ directory }) => directory === this.directory);
     const own = here.findLastIndex(({ device }) => device.replace(":", "-") === this.deviceKey);
     if (own < 0) return `${this.directory} is unmounted already; it ends when the last program lets go of it`;

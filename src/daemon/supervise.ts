@@ -11,20 +11,25 @@ import { tellParent } from "./tell-parent.ts";
 
 const now = (): Date => new Date();
 
-/**
- * Resolves when a signal asks for the end. To be called before anything is begun that would be left behind. A hangup does so only to
- * a process that has a terminal: to a daemon it says nothing.
- */
-function stopAsked(): Promise<void> {
+/** Calls `stop` at each signal that asks for the end. A hangup does so only to a process that has a terminal: to a daemon it says nothing. */
+function onSignal(stop: () => void): void {
   const hasTerminal = [0, 1, 2].some((fd) => isatty(fd));
-  return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
-    process.on("SIGHUP", () => hasTerminal && resolve());
-  });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);
+  process.on("SIGHUP", () => hasTerminal && stop());
+}
+
+/** Resolves when a signal asks for the end. To be called before anything is begun that would be left behind. */
+function stopAsked(): Promise<void> {
+  return new Promise((resolve) => onSignal(resolve));
 }
 
 async function live(supervisor: Supervisor, log: DaemonLog, asked: Promise<void>): Promise<number> {
-  void asked.then(() => supervisor.stop());
+  const stop = (): void => supervisor.stop();
+  void asked.then(() => {
+    stop();
+    // What could not be unmounted at first may be by now.
+    onSignal(stop);
+  });
   const { error } = await supervisor.ended;
   await supervisor.close();
   if (error !== undefined) log.line(`ending: ${error}`);

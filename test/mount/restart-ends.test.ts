@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ControlClient } from "../../src/daemon/control-client.ts";
 import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
+import { OwnMount } from "../../src/daemon/own-mount.ts";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, isFree, killed, untilFree, Work } from "./copies-place.ts";
 
@@ -191,6 +192,30 @@ await import(${JSON.stringify(WORKER)});
     expect(place.mounts()).toEqual([place.mnt]);
     expect(spawnSync("umount", [place.mnt]).status).toBe(0);
     await handle.close().catch(() => undefined);
+  });
+
+  it("is unmounted by a second SIGTERM when the first came while something was mounted on it", async () => {
+    const { targets, work, supervisorPid } = await mounted();
+    expect(spawnSync("mount", ["-t", "tmpfs", "tmpfs", place.mnt]).status).toBe(0);
+    process.kill(supervisorPid, "SIGTERM");
+    await expect.poll(() => place.log(), { timeout: 20_000 }).toMatch(/can't be unmounted: something else is mounted/);
+    expect(spawnSync("umount", [place.mnt]).status).toBe(0);
+    process.kill(supervisorPid, "SIGTERM");
+    await expect.poll(() => place.mounts(), { timeout: 20_000 }).toEqual([]);
+    await untilFree(targets);
+    await expectWhole(targets, work);
+  });
+
+  it("leaves what is below it where it is, when it is asked to end twice at once", async () => {
+    expect(spawnSync("mount", ["-t", "tmpfs", "tmpfs", place.mnt]).status).toBe(0);
+    const { targets } = await mounted();
+    const own = OwnMount.on(place.mnt);
+    const [first, second] = await Promise.all([own?.detach(), own?.detach()]);
+    expect(first).toBeUndefined();
+    expect(second).toMatch(/is unmounted already/);
+    expect(place.mounts()).toEqual([place.mnt]);
+    await untilFree(targets);
+    expect(spawnSync("umount", [place.mnt]).status).toBe(0);
   });
 
   it("is taken down, with a line that says why, when worker after worker dies before it serves", async () => {
