@@ -57,6 +57,8 @@ export class FileSystem implements FileSystemRequests {
   #nextIno: number | undefined;
   /** Whether the kernel holds an inode that a process before us may have given it. */
   #isHeld: (ino: number) => Promise<boolean> = () => Promise.resolve(true);
+  /** After a take-over, until all is answered that the process before us left unanswered: inodes that may be unused. */
+  #doubtful: Set<number> | undefined;
 
   constructor(volume: FileSystemVolume, clock: Clock = new SystemClock()) {
     this.#volume = volume;
@@ -72,10 +74,12 @@ export class FileSystem implements FileSystemRequests {
 
   /**
    * For a mount that goes on after its process died: what the kernel was given before is not known, so it is asked by `isHeld`
-   * whether an inode without names may go.
+   * whether an inode without names may go; not before every request sent again is answered, which may be the first time that the
+   * kernel hears of the inode.
    */
   async takeOver(isHeld: (ino: number) => Promise<boolean>): Promise<void> {
     this.#isHeld = isHeld;
+    this.#doubtful = new Set();
     this.#lookups.takeOver(await this.#view((state) => pfsNextIno(state.pfs().view)));
     for (let from = 0; ; ) {
       const pending = await this.#view((state) =>
@@ -171,6 +175,11 @@ export class FileSystem implements FileSystemRequests {
   #letGo(ino: number, use: Use): void {
     if (use === "unused") this.#releases.inBackground("release", ino);
     if (use !== "unknown") return;
+    if (this.#doubtful !== undefined) this.#doubtful.add(ino);
+    else this.#askWhetherHeld(ino);
+  }
+
+  #askWhetherHeld(ino: number): void {
     void this.#isHeld(ino).then((isHeld) => {
       if (!isHeld && this.#lookups.notHeld(ino)) this.#releases.inBackground("release", ino);
     });
@@ -430,6 +439,10 @@ export class FileSystem implements FileSystemRequests {
 
   answered(all: boolean): void {
     this.#volume.answered(all);
+    const doubtful = this.#doubtful;
+    if (!all || doubtful === undefined) return;
+    this.#doubtful = undefined;
+    for (const ino of doubtful) this.#askWhetherHeld(ino);
   }
 
   /** Of the copy with least room: what every copy has to hold can't exceed it. */

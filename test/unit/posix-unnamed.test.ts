@@ -85,8 +85,9 @@ describe("after another process took over", () => {
     next = new FileSystem(made.volume);
     await next.takeOver((asked) => Promise.resolve(held.has(asked)));
   };
-  /** What the kernel was asked is answered, and what follows from that done. */
+  /** No request is under way; what the kernel was asked is answered, and what follows from that done. */
   const settled = async (): Promise<void> => {
+    next.answered(true);
     for (let i = 0; i < 5; i++) await new Promise(setImmediate);
     await next.settled();
   };
