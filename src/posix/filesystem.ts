@@ -38,7 +38,7 @@ import { ReadStreams } from "./streams.ts";
 /** What the filesystem needs of a volume. */
 export type FileSystemVolume = Pick<
   Volume,
-  "view" | "apply" | "replayed" | "answered" | "barrier" | "statfs" | "transaction"
+  "view" | "apply" | "replayed" | "answered" | "urgeReads" | "barrier" | "statfs" | "transaction"
 >;
 
 /** Unit in which statfs counts. */
@@ -443,6 +443,10 @@ export class FileSystem implements FileSystemRequests {
     if (!all || doubtful === undefined) return;
     this.#doubtful = undefined;
     for (const ino of doubtful) this.#askWhetherHeld(ino);
+  }
+
+  holdsUp(until: Promise<void>): void {
+    this.#volume.urgeReads(until);
   }
 
   /** Of the copy with least room: what every copy has to hold can't exceed it. */

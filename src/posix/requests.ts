@@ -150,4 +150,6 @@ export interface FileSystemRequests {
    * none is under way, those sent again included.
    */
   answered?(all: boolean): void;
+  /** Told that nothing more is asked until `until`, which waits for something that was asked: others must not wait for that without end. */
+  holdsUp?(until: Promise<void>): void;
 }

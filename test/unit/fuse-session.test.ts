@@ -441,6 +441,25 @@ describe("taking over a mount", () => {
     expect(settled).toBe(2);
   });
 
+  it("is not settled by what has no answer, which the kernel sends before those and between them", async () => {
+    const channel = new ScriptedChannel();
+    let found = (): void => undefined;
+    const lookup = () => new Promise<undefined>((resolve) => (found = () => resolve(undefined)));
+    let settled = 0;
+    const session = new Session(channel, only({ lookup }), { ...strict(), onSettled: () => settled++ });
+    session.resend();
+    channel.requests.push(
+      message(Opcode.FORGET, 5, words(1, 0), 2n),
+      message(Opcode.BATCH_FORGET, 0, words(0, 0), 3n),
+      message(Opcode.LOOKUP, 1, name("missing"), 5n | (1n << 63n)),
+    );
+    for (let i = 0; i < 4; i++) session.step();
+    expect(settled).toBe(0);
+    found();
+    await new Promise(setImmediate);
+    expect(settled).toBe(1);
+  });
+
   it("forgets answers that are owed to nobody: in each turn those of its own, when all is quiet the others' (trap 4b)", async () => {
     const channel = new ScriptedChannel();
     const told: boolean[] = [];
