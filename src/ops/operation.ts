@@ -188,6 +188,8 @@ export interface Attributes {
   readonly gid: number;
   readonly rdevMajor: number;
   readonly rdevMinor: number;
+  /** Blocks past the end are still being given back: `blocks` will be another number, though nobody changes the file. */
+  readonly isTrimming?: boolean;
 }
 
 export interface OperationResult {

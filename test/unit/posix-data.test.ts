@@ -143,11 +143,13 @@ describe("sizes", () => {
     // Every second page: thousands of small blocks.
     for (let page = 0; page < 5000; page += 2) await write(page * PAGE, PAGE, page);
     const { usedKib } = made.volume.statfs().copies[0] as { usedKib: number };
-    await made.fs.setAttributes(ino, { size: 3 * PAGE }, CALLER);
+    const cut = await made.fs.setAttributes(ino, { size: 3 * PAGE }, CALLER);
+    expect(cut).toMatchObject({ size: 3 * PAGE, isTrimming: true });
     // Past the old end: what is left of it has to go first.
     await write(4000 * PAGE, 10, 5);
     expect((await read(0, 5000 * PAGE)).subarray(3 * PAGE, 4000 * PAGE).every((byte) => byte === 0)).toBe(true);
     await made.fs.settled();
+    expect(await made.fs.getAttributes(ino)).toMatchObject({ isTrimming: false });
     expect(await blocks()).toBe("0+4 8+4 16000+1");
     await sound();
     expect(made.volume.statfs().copies[0]?.usedKib).toBeLessThan(usedKib - 9000);
