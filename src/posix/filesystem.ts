@@ -45,6 +45,9 @@ export type FileSystemVolume = Pick<
 const STATISTICS_BLOCK_BYTES = 4096;
 const NO_DEVICE = { rdevMajor: 0, rdevMinor: 0 } as const;
 
+/** Of writes and truncations the kernel says so itself, knowing more than who it is (CAP_FSETID). */
+const keepsPrivileges = (caller: Caller | undefined): boolean => caller?.uid === 0;
+
 type Creation = Pick<CreateOperation, "parent" | "name" | "mode" | "rdevMajor" | "rdevMinor" | "target">;
 
 export class FileSystem implements FileSystemRequests {
@@ -349,16 +352,23 @@ export class FileSystem implements FileSystemRequests {
     return this.#volume.barrier();
   }
 
-  fallocate(ino: number, offset: number, lengthBytes: number, mode: number): Promise<void> {
-    return fallocate(this.#ranges, ino, offset, lengthBytes, mode);
+  fallocate(ino: number, offset: number, lengthBytes: number, mode: number, caller?: Caller): Promise<void> {
+    return fallocate(this.#ranges, ino, offset, lengthBytes, mode, keepsPrivileges(caller));
   }
 
   seek(ino: number, offset: number, whence: number): Eventually<number> {
     return this.#view((state) => seekFile(state, ino, offset, whence));
   }
 
-  copyRange(ino: number, offset: number, toIno: number, toOffset: number, lengthBytes: number): Promise<number> {
-    return copyRange(this.#ranges, ino, offset, toIno, toOffset, lengthBytes);
+  copyRange(
+    ino: number,
+    offset: number,
+    toIno: number,
+    toOffset: number,
+    lengthBytes: number,
+    caller?: Caller,
+  ): Promise<number> {
+    return copyRange(this.#ranges, ino, offset, toIno, toOffset, lengthBytes, keepsPrivileges(caller));
   }
 
   // ---- directories

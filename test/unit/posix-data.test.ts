@@ -269,6 +269,18 @@ describe("privileges", () => {
     expect(await modeAfter(0o6755, () => made.fs.setAttributes(ino, { size: 0, killPrivileges: true }, CALLER))).toBe(
       "100755",
     );
+    const owner = { ...CALLER, uid: 5 };
+    const { ino: source } = await made.fs.makeNode(1, Buffer.from("source"), 0o100644, 0, 0, CALLER);
+    await made.fs.write(source, 100_000, filled(10_000), {});
+    for (const { by, left } of [
+      { by: CALLER, left: "106755" },
+      { by: owner, left: "100755" },
+    ]) {
+      for (const mode of [0, FallocateMode.KEEP_SIZE, FallocateMode.ZERO_RANGE, PUNCH])
+        expect(await modeAfter(0o6755, () => made.fs.fallocate(ino, 0, 500, mode, by))).toBe(left);
+      for (const from of [0, 100_000])
+        expect(await modeAfter(0o6755, () => made.fs.copyRange(source, from, ino, 0, 5000, by))).toBe(left);
+    }
     await made.fs.setXattr(ino, "security.capability", filled(20), 0, CALLER, false);
     await write(0, 1);
     expect(await made.fs.listXattrs(ino)).toEqual([]);
