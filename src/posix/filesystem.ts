@@ -284,7 +284,7 @@ export class FileSystem implements FileSystemRequests {
     return this.#view((state) => attributesOf(inodeOf(state, ino)));
   }
 
-  setAttributes(ino: number, change: AttributeChange, _caller: Caller): Eventually<Attributes> {
+  setAttributes(ino: number, change: AttributeChange): Eventually<Attributes> {
     const time = this.#now();
     const { atime, mtime, killPrivileges, ...rest } = change;
     const result = this.#apply({

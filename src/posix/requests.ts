@@ -71,7 +71,7 @@ export interface FileSystemRequests {
   /** Gives back `count` lookups; an inode without names goes with the last. */
   forget(ino: number, count: number): void;
   getAttributes(ino: number): Eventually<Attributes>;
-  setAttributes(ino: number, change: AttributeChange, caller: Caller): Eventually<Attributes>;
+  setAttributes(ino: number, change: AttributeChange): Eventually<Attributes>;
   readlink(ino: number): Eventually<Uint8Array>;
   /** Any kind but directories and symlinks; `mode` has the type bits. Counts a lookup. */
   makeNode(

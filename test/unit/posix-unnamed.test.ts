@@ -28,7 +28,7 @@ async function fill(): Promise<void> {
   for (let i = 0; i < BLOCKS; i++) await made.fs.write(ino, i * WINDOW, new Uint8Array(1000).fill(i), {});
 }
 
-const cut = (size: number) => made.fs.setAttributes(ino, { size }, CALLER);
+const cut = (size: number) => made.fs.setAttributes(ino, { size });
 
 async function holds(byte: number): Promise<void> {
   const { pieces } = await made.fs.read(ino, 0, 10);
