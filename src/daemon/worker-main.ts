@@ -96,10 +96,17 @@ async function obey(order: WorkerOrder): Promise<void> {
       const { ended, warnings } = await served.serve();
       await report({ type: "serving", warnings });
       // Not awaited: orders keep coming while the mount is served.
-      void ended.then(async (error) => {
-        await report({ type: "ended", ...(error === undefined ? {} : { error }) });
-        await end(0);
-      });
+      void ended.then(
+        async (error) => {
+          await report({ type: "ended", ...(error === undefined ? {} : { error }) });
+          await end(0);
+        },
+        // It can't go on, and the mount is there: another worker can.
+        (error: unknown) => {
+          console.error(`worker: ${traceOf(error)}`);
+          return end(MountExit.FAILURE);
+        },
+      );
       return;
     }
     case "noticed":

@@ -111,7 +111,7 @@ export function extend(state: PfsState, operation: ExtendOperation): OperationRe
   const inode = editRegular(state, operation.ino);
   if (operation.size > FILE_SIZE_MAX) throw new FsError("EFBIG");
   if (operation.size > inodeSize(inode.view)) setSize(state, inode, operation.size);
-  clearPrivileges(state.store, inode, true);
+  clearPrivileges(state.store, inode, operation.keepPrivileges !== true);
   touchContent(inode, operation.time);
   return NO_RESULT;
 }
@@ -166,7 +166,7 @@ export function punch(state: PfsState, operation: PunchOperation): OperationResu
   const size = inodeSize(inode.view);
   const end = Math.min(operation.end, size);
   touchContent(inode, time);
-  clearPrivileges(store, inode, true);
+  clearPrivileges(store, inode, operation.keepPrivileges !== true);
   if (offset >= end) return NO_RESULT;
   if (isInline(inode)) {
     inode.bytes.fill(0, INODE_CONTENT_OFFSET + offset, INODE_CONTENT_OFFSET + end);

@@ -196,7 +196,8 @@ export function attributesOf(inode: Block): Attributes {
   const v = inode.view;
   const mode = inodeMode(v);
   const size = inodeSize(v);
-  const inline = (inodeFlags(v) & InodeFlag.INLINE) !== 0 && size > 0 ? 1 : 0;
+  const flags = inodeFlags(v);
+  const inline = (flags & InodeFlag.INLINE) !== 0 && size > 0 ? 1 : 0;
   const entryUnits = isDirectory(mode) ? Math.ceil(size / 512) : 0;
   return {
     ino: inodeNumber(v),
@@ -213,6 +214,7 @@ export function attributesOf(inode: Block): Attributes {
     gid: inodeGid(v),
     rdevMajor: inodeRdevMajor(v),
     rdevMinor: inodeRdevMinor(v),
+    isTrimming: (flags & InodeFlag.TRIM) !== 0,
   };
 }
 

@@ -101,21 +101,26 @@ export interface WriteOperation {
   readonly time?: Timespec;
 }
 
-/** Makes a regular file at least `size` bytes long; the new part is a hole. */
+/**
+ * Makes a regular file at least `size` bytes long; the new part is a hole. `keepPrivileges`: who asked may change a file and leave
+ * it setuid and setgid; absent in records of earlier versions.
+ */
 export interface ExtendOperation {
   readonly op: "extend";
   readonly ino: number;
   readonly size: number;
   readonly time: Timespec;
+  readonly keepPrivileges?: boolean;
 }
 
-/** Makes [offset, end) of a regular file read as zero, freeing whole blocks; a bounded part per record. */
+/** Makes [offset, end) of a regular file read as zero, freeing whole blocks; a bounded part per record. `keepPrivileges`: see extend. */
 export interface PunchOperation {
   readonly op: "punch";
   readonly ino: number;
   readonly offset: number;
   readonly end: number;
   readonly time: Timespec;
+  readonly keepPrivileges?: boolean;
 }
 
 export interface SetXattrOperation {
@@ -188,6 +193,8 @@ export interface Attributes {
   readonly gid: number;
   readonly rdevMajor: number;
   readonly rdevMinor: number;
+  /** Blocks past the end are still being given back: `blocks` will be another number, though nobody changes the file. */
+  readonly isTrimming?: boolean;
 }
 
 export interface OperationResult {

@@ -21,6 +21,19 @@ const CREATE: readonly RecordField[] = [
   ["time", "time"],
 ];
 
+const EXTEND: readonly RecordField[] = [
+  ["ino", "number"],
+  ["size", "number"],
+  ["time", "time"],
+];
+
+const PUNCH: readonly RecordField[] = [
+  ["ino", "number"],
+  ["offset", "number"],
+  ["end", "number"],
+  ["time", "time"],
+];
+
 /**
  * Position is the kind's number in a record: only ever append; the last of an operation is the one written. `root` is mkfs's and
  * `repair` fsck's own: those are never logged.
@@ -89,23 +102,8 @@ export const RECORD_KINDS: readonly (readonly [op: Operation["op"], fields: read
       ["time", "time", "optional"],
     ],
   ],
-  [
-    "extend",
-    [
-      ["ino", "number"],
-      ["size", "number"],
-      ["time", "time"],
-    ],
-  ],
-  [
-    "punch",
-    [
-      ["ino", "number"],
-      ["offset", "number"],
-      ["end", "number"],
-      ["time", "time"],
-    ],
-  ],
+  ["extend", EXTEND],
+  ["punch", PUNCH],
   [
     "setxattr",
     [
@@ -129,6 +127,8 @@ export const RECORD_KINDS: readonly (readonly [op: Operation["op"], fields: read
   ["release", [["ino", "number"]]],
   ["create", [...CREATE, ["generation", "number", "optional"]]],
   ["trim", [["ino", "number"]]],
+  ["extend", [...EXTEND, ["keepPrivileges", "boolean", "optional"]]],
+  ["punch", [...PUNCH, ["keepPrivileges", "boolean", "optional"]]],
 ];
 
 /** Kind of a record that holds what an operation gave. */

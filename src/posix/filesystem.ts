@@ -38,12 +38,15 @@ import { ReadStreams } from "./streams.ts";
 /** What the filesystem needs of a volume. */
 export type FileSystemVolume = Pick<
   Volume,
-  "view" | "apply" | "replayed" | "answered" | "barrier" | "statfs" | "transaction"
+  "view" | "apply" | "replayed" | "answered" | "urgeReads" | "barrier" | "statfs" | "transaction"
 >;
 
 /** Unit in which statfs counts. */
 const STATISTICS_BLOCK_BYTES = 4096;
 const NO_DEVICE = { rdevMajor: 0, rdevMinor: 0 } as const;
+
+/** Of writes and truncations the kernel says so itself, knowing more than who it is (CAP_FSETID). */
+const keepsPrivileges = (caller: Caller | undefined): boolean => caller?.uid === 0;
 
 type Creation = Pick<CreateOperation, "parent" | "name" | "mode" | "rdevMajor" | "rdevMinor" | "target">;
 
@@ -57,6 +60,8 @@ export class FileSystem implements FileSystemRequests {
   #nextIno: number | undefined;
   /** Whether the kernel holds an inode that a process before us may have given it. */
   #isHeld: (ino: number) => Promise<boolean> = () => Promise.resolve(true);
+  /** After a take-over, until all is answered that the process before us left unanswered: inodes that may be unused. */
+  #doubtful: Set<number> | undefined;
 
   constructor(volume: FileSystemVolume, clock: Clock = new SystemClock()) {
     this.#volume = volume;
@@ -72,10 +77,12 @@ export class FileSystem implements FileSystemRequests {
 
   /**
    * For a mount that goes on after its process died: what the kernel was given before is not known, so it is asked by `isHeld`
-   * whether an inode without names may go.
+   * whether an inode without names may go; not before every request sent again is answered, which may be the first time that the
+   * kernel hears of the inode.
    */
   async takeOver(isHeld: (ino: number) => Promise<boolean>): Promise<void> {
     this.#isHeld = isHeld;
+    this.#doubtful = new Set();
     this.#lookups.takeOver(await this.#view((state) => pfsNextIno(state.pfs().view)));
     for (let from = 0; ; ) {
       const pending = await this.#view((state) => pendingReleases(state, from));
@@ -181,6 +188,11 @@ export class FileSystem implements FileSystemRequests {
   #letGo(ino: number, use: Use): void {
     if (use === "unused") this.#releases.inBackground("release", ino);
     if (use !== "unknown") return;
+    if (this.#doubtful !== undefined) this.#doubtful.add(ino);
+    else this.#askWhetherHeld(ino);
+  }
+
+  #askWhetherHeld(ino: number): void {
     void this.#isHeld(ino).then((isHeld) => {
       if (!isHeld && this.#lookups.notHeld(ino)) this.#releases.inBackground("release", ino);
     });
@@ -282,7 +294,7 @@ export class FileSystem implements FileSystemRequests {
     return this.#view((state) => attributesOf(inodeOf(state, ino)));
   }
 
-  setAttributes(ino: number, change: AttributeChange, _caller: Caller): Eventually<Attributes> {
+  setAttributes(ino: number, change: AttributeChange): Eventually<Attributes> {
     const time = this.#now();
     const { atime, mtime, killPrivileges, ...rest } = change;
     const result = this.#apply({
@@ -350,16 +362,23 @@ export class FileSystem implements FileSystemRequests {
     return this.#volume.barrier();
   }
 
-  fallocate(ino: number, offset: number, lengthBytes: number, mode: number): Promise<void> {
-    return fallocate(this.#ranges, ino, offset, lengthBytes, mode);
+  fallocate(ino: number, offset: number, lengthBytes: number, mode: number, caller?: Caller): Promise<void> {
+    return fallocate(this.#ranges, ino, offset, lengthBytes, mode, keepsPrivileges(caller));
   }
 
   seek(ino: number, offset: number, whence: number): Eventually<number> {
     return this.#view((state) => seekFile(state, ino, offset, whence));
   }
 
-  copyRange(ino: number, offset: number, toIno: number, toOffset: number, lengthBytes: number): Promise<number> {
-    return copyRange(this.#ranges, ino, offset, toIno, toOffset, lengthBytes);
+  copyRange(
+    ino: number,
+    offset: number,
+    toIno: number,
+    toOffset: number,
+    lengthBytes: number,
+    caller?: Caller,
+  ): Promise<number> {
+    return copyRange(this.#ranges, ino, offset, toIno, toOffset, lengthBytes, keepsPrivileges(caller));
   }
 
   // ---- directories
@@ -440,6 +459,14 @@ export class FileSystem implements FileSystemRequests {
 
   answered(all: boolean): void {
     this.#volume.answered(all);
+    const doubtful = this.#doubtful;
+    if (!all || doubtful === undefined) return;
+    this.#doubtful = undefined;
+    for (const ino of doubtful) this.#askWhetherHeld(ino);
+  }
+
+  holdsUp(until: Promise<void>): void {
+    this.#volume.urgeReads(until);
   }
 
   /** Of the copy with least room: what every copy has to hold can't exceed it. */

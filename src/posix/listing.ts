@@ -79,34 +79,34 @@ export function listDirectory(
     let attributes: Attributes | undefined;
     if (wanted === "all") attributes = entryAttributes(state, directory, key, entryIno);
     else if (atHand) atHand = (attributes = attributesAtHand(state, entryIno)) !== undefined;
-    const entry = {
-      name: nameAt(state, directory, found),
-      ino: entryIno,
-      type: refEntryType(block.view, at),
-      cookie: key + COOKIE_BASE,
-    };
+    const name = nameAt(state, directory, found);
+    next = key + 1;
+    if (name === undefined) continue;
+    const entry = { name, ino: entryIno, type: refEntryType(block.view, at), cookie: key + COOKIE_BASE };
     if (!emit(entry, attributes)) return;
     if (attributes !== undefined) taken.push(entryIno);
-    next = key + 1;
   }
 }
 
-function nameAt(state: PfsState, directory: Block, found: Position): Uint8Array {
+/** The name of an entry; undefined when no copy has it, which is no reason to withhold the others. */
+function nameAt(state: PfsState, directory: Block, found: Position): Uint8Array | undefined {
   const { block, at } = found;
-  if (refNameBytes(block.view, at) > EMBEDDED_NAME_BYTES && state.store.want(block, at) === undefined) {
-    preload(state, directory, refKey(block.view, at), false);
+  try {
+    return entryName(state.store, block, at);
+  } catch (error) {
+    if (error === MISS) preload(state, directory, refKey(block.view, at), false);
+    return passOver(error);
   }
-  return entryName(state.store, block, at);
 }
 
-/** Attributes of what an entry names; undefined when it is not there (damage, which only its own users should see). */
+/** Attributes of what an entry names; undefined when they are not to be had (damage, which only its own users should see). */
 function entryAttributes(state: PfsState, directory: Block, key: number, ino: number): Attributes | undefined {
   try {
     const inode = findInode(state, ino);
     return inode === undefined ? undefined : attributesOf(inode);
   } catch (error) {
     if (error === MISS) preload(state, directory, key, true);
-    throw error;
+    return passOver(error);
   }
 }
 
@@ -116,8 +116,7 @@ function attributesAtHand(state: PfsState, ino: number): Attributes | undefined 
     const inode = findInode(state, ino);
     return inode === undefined ? undefined : attributesOf(inode);
   } catch (error) {
-    if (error === MISS) return undefined;
-    throw error;
+    return error === MISS ? undefined : passOver(error);
   }
 }
 
@@ -130,17 +129,23 @@ function preload(state: PfsState, directory: Block, key: number, inodes: boolean
     if (found === undefined) break;
     const { block, at } = found;
     next = refKey(block.view, at) + 1;
-    if (refNameBytes(block.view, at) > EMBEDDED_NAME_BYTES) store.want(block, at);
-    if (inodes) wantInode(state, refEntryInode(block.view, at));
+    wantEntry(state, block, at, inodes);
   }
   throw MISS;
 }
 
-/** Asks for an inode, or for what leads to it. */
-function wantInode(state: PfsState, ino: number): void {
+/** Asks for the name of an entry, and for its inode or what leads there. */
+function wantEntry(state: PfsState, block: Block, at: number, inode: boolean): void {
   try {
-    findInode(state, ino);
+    if (refNameBytes(block.view, at) > EMBEDDED_NAME_BYTES) state.store.want(block, at);
   } catch (error) {
-    if (error !== MISS) throw error;
+    passOver(error);
   }
+  if (inode) attributesAtHand(state, refEntryInode(block.view, at));
+}
+
+/** What no copy can give is lacking in a listing; anything else ends it. */
+function passOver(error: unknown): undefined {
+  if (error instanceof FsError && error.code === "EIO") return undefined;
+  throw error;
 }

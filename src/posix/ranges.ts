@@ -31,7 +31,7 @@ const KNOWN_MODES: ReadonlySet<number> = new Set([
 ]);
 
 /**
- * fallocate(2). Under copy-on-write no space can be set aside for later overwrites: allocating checks that there is
+ * fallocate(2). `keepPrivileges`: the file stays setuid and setgid, as it does for root. Under copy-on-write no space can be set aside for later overwrites: allocating checks that there is
  * room now and makes the file longer. Punching and zeroing free blocks.
  */
 export async function fallocate(
@@ -40,6 +40,7 @@ export async function fallocate(
   offset: number,
   lengthBytes: number,
   mode: number,
+  keepPrivileges: boolean,
 ): Promise<void> {
   if (!KNOWN_MODES.has(mode)) throw new FsError("EOPNOTSUPP", `fallocate mode ${mode}`);
   if (offset < 0 || lengthBytes <= 0) throw new FsError("EINVAL");
@@ -47,11 +48,11 @@ export async function fallocate(
   if (end > FILE_SIZE_MAX) throw new FsError("EFBIG");
   const keepSize = (mode & FallocateMode.KEEP_SIZE) !== 0;
   const clearing = (mode & (FallocateMode.PUNCH_HOLE | FallocateMode.ZERO_RANGE)) !== 0;
-  if (clearing) await punchRange(context, ino, offset, end);
+  if (clearing) await punchRange(context, ino, offset, end, keepPrivileges);
   else if (lengthBytes / KIB > context.freeKib()) await requireRoom(context, ino, offset, end);
   if (clearing && keepSize) return;
   // To a size of 0 or more: only the times change.
-  await context.apply({ op: "extend", ino, size: keepSize ? 0 : end, time: context.now() });
+  await context.apply({ op: "extend", ino, size: keepSize ? 0 : end, time: context.now(), keepPrivileges });
 }
 
 /** Refuses what would not fit besides the blocks that are in the range already. */
@@ -65,9 +66,16 @@ async function requireRoom(context: RangeContext, ino: number, offset: number, e
   if (missingBytes / KIB > context.freeKib()) throw new FsError("ENOSPC");
 }
 
-async function punchRange(context: RangeContext, ino: number, offset: number, end: number): Promise<void> {
+async function punchRange(
+  context: RangeContext,
+  ino: number,
+  offset: number,
+  end: number,
+  keepPrivileges: boolean,
+): Promise<void> {
   for (let at: number | undefined = offset; at !== undefined; ) {
-    const result: OperationResult = await context.apply({ op: "punch", ino, offset: at, end, time: context.now() });
+    const time = context.now();
+    const result: OperationResult = await context.apply({ op: "punch", ino, offset: at, end, time, keepPrivileges });
     at = result.resumeAt;
   }
 }
@@ -80,6 +88,7 @@ export async function copyRange(
   toIno: number,
   toOffset: number,
   lengthBytes: number,
+  keepPrivileges: boolean,
 ): Promise<number> {
   if (offset < 0 || toOffset < 0 || lengthBytes < 0) throw new FsError("EINVAL");
   if (toOffset + lengthBytes > FILE_SIZE_MAX) throw new FsError("EFBIG");
@@ -93,7 +102,7 @@ export async function copyRange(
     const to = toOffset + copied;
     const step = Math.min(wanted - copied, COPY_STEP_BYTES - (to % COPY_STEP_BYTES));
     try {
-      const length = await copyStep(context, ino, offset + copied, toIno, to, step);
+      const length = await copyStep(context, ino, offset + copied, toIno, to, step, keepPrivileges);
       if (length === 0) break;
       copied += length;
     } catch (error) {
@@ -113,6 +122,7 @@ async function copyStep(
   toIno: number,
   to: number,
   lengthBytes: number,
+  keepPrivileges: boolean,
 ): Promise<number> {
   const { hole, bytes } = await context.view((state) => {
     const pieces = readFile(state, ino, from, lengthBytes);
@@ -123,8 +133,8 @@ async function copyStep(
   if (length === 0) return 0;
   const time = context.now();
   if (hole) {
-    await punchRange(context, toIno, to, to + length);
-    await context.apply({ op: "extend", ino: toIno, size: to + length, time });
+    await punchRange(context, toIno, to, to + length, keepPrivileges);
+    await context.apply({ op: "extend", ino: toIno, size: to + length, time, keepPrivileges });
   } else {
     await context.apply({
       op: "write",
@@ -132,7 +142,7 @@ async function copyStep(
       offset: to,
       data: bytes,
       append: false,
-      killPrivileges: true,
+      killPrivileges: !keepPrivileges,
       time,
     });
   }

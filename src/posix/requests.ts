@@ -71,7 +71,7 @@ export interface FileSystemRequests {
   /** Gives back `count` lookups; an inode without names goes with the last. */
   forget(ino: number, count: number): void;
   getAttributes(ino: number): Eventually<Attributes>;
-  setAttributes(ino: number, change: AttributeChange, caller: Caller): Eventually<Attributes>;
+  setAttributes(ino: number, change: AttributeChange): Eventually<Attributes>;
   readlink(ino: number): Eventually<Uint8Array>;
   /** Any kind but directories and symlinks; `mode` has the type bits. Counts a lookup. */
   makeNode(
@@ -115,11 +115,18 @@ export interface FileSystemRequests {
   ): Eventually<number>;
   /** Everything completed before is durable when it resolves. */
   sync(): Promise<void>;
-  /** As `sync`, and reports an earlier lost write of this inode (once for every way it was opened is not needed: it is sticky). */
+  /** As `sync`. It rejects also when an earlier write of this inode was lost, whoever was told of that before. */
   syncFile(ino: number): Promise<void>;
-  fallocate(ino: number, offset: number, lengthBytes: number, mode: number): Eventually<void>;
+  fallocate(ino: number, offset: number, lengthBytes: number, mode: number, caller?: Caller): Eventually<void>;
   seek(ino: number, offset: number, whence: number): Eventually<number>;
-  copyRange(ino: number, offset: number, toIno: number, toOffset: number, lengthBytes: number): Eventually<number>;
+  copyRange(
+    ino: number,
+    offset: number,
+    toIno: number,
+    toOffset: number,
+    lengthBytes: number,
+    caller?: Caller,
+  ): Eventually<number>;
   /**
    * Calls `emit` for entries after `cookie` (0 = from the start, "." and ".." first) until it returns false (that entry is then not
    * taken) or the directory ends. An entry with attributes counts a lookup when it was taken; "." and ".." have none. May call `emit` again from the start of the list after a miss: `reset` is called before each run.
@@ -150,4 +157,6 @@ export interface FileSystemRequests {
    * none is under way, those sent again included.
    */
   answered?(all: boolean): void;
+  /** Told that nothing more is asked until `until`, which waits for something that was asked: others must not wait for that without end. */
+  holdsUp?(until: Promise<void>): void;
 }

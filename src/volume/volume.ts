@@ -197,6 +197,11 @@ export class Volume {
     this.#intent?.answered(all);
   }
 
+  /** Everybody waits until then for reads: a copy that others stand in for is not waited for longer than its deadline (I9). */
+  urgeReads(until: Promise<void>): void {
+    void this.copies.whenRead(until);
+  }
+
   /** What a process before this one completed for the request; undefined when it did not. */
   replayed(requestId: number): OperationResult | undefined {
     return this.#intent?.result(requestId);

@@ -151,12 +151,12 @@ async function run(fs: FileSystemRequests, step: Step): Promise<void> {
       await fs.write(await regular(fs, step.at), step.offset, pattern(step.offset, step.length, step.fill), {});
       return;
     case "truncate":
-      await fs.setAttributes(await regular(fs, step.at), { size: step.size }, CALLER);
+      await fs.setAttributes(await regular(fs, step.at), { size: step.size });
       return;
     case "punch":
       return fs.fallocate(await regular(fs, step.at), step.offset, step.length, 3);
     case "chmod":
-      await fs.setAttributes(await regular(fs, step.at), { mode: step.mode }, CALLER);
+      await fs.setAttributes(await regular(fs, step.at), { mode: step.mode });
       return;
     case "setxattr":
       return fs.setXattr(await regular(fs, step.at), step.name, pattern(0, step.length, 1), 0, CALLER, false);

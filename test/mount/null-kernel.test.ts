@@ -11,6 +11,7 @@ import { SystemClock } from "../../src/base/clock.ts";
 import { fusermount, fuserunmount } from "../../src/fuse/kernel/fusermount.ts";
 import { mount, setNonBlocking, unmount } from "../../src/fuse/kernel/mount.ts";
 import { mountAt, ownMountAt } from "../../src/fuse/kernel/mountinfo.ts";
+import { REQUESTS_IN_FLIGHT } from "../../src/fuse/kernel/session.ts";
 import { kernelTransport, serveDevice } from "../../src/fuse/kernel/transport.ts";
 import type { ReadResult } from "../../src/posix/requests.ts";
 import { MemoryFileSystem } from "./memory-filesystem.ts";
@@ -74,6 +75,24 @@ describe.runIf(mayMount())("kernel transport", () => {
           .filter((line) => line !== "")
           .sort(),
       ).toEqual(["1", "2", "3", "4"]);
+    });
+  });
+
+  it("burns no CPU while more wait than are served at a time, and goes on when one is answered", async () => {
+    const fs = new SlowReads(new SystemClock());
+    await withMount(kernelTransport, fs, async (directory) => {
+      const each = `for i in $(seq ${REQUESTS_IN_FLIGHT + 16}); do`;
+      await run(`${each} echo $i > f$i; done; sync f1; echo 3 > /proc/sys/vm/drop_caches`, directory);
+      let open = (): void => undefined;
+      fs.gate = new Promise<void>((resolve) => {
+        open = resolve;
+      });
+      const reader = run(`${each} cat f$i & done; wait`, directory);
+      await expect.poll(() => fs.reading, { timeout: 10_000 }).toBe(REQUESTS_IN_FLIGHT);
+      await expect.poll(cpuMsWhileIdle, { timeout: 10 * IDLE_WINDOW_MS }).toBeLessThan(IDLE_CPU_MS_MAX);
+      open();
+      expect((await reader).trim().split("\n")).toHaveLength(REQUESTS_IN_FLIGHT + 16);
+      await expect.poll(cpuMsWhileIdle, { timeout: 10 * IDLE_WINDOW_MS }).toBeLessThan(IDLE_CPU_MS_MAX);
     });
   });
 

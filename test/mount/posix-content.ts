@@ -1,7 +1,7 @@
 // End-to-end: what is in files. Holes, sizes, the ways of opening and writing, direct and mapped I/O, ranges.
 
 import { spawnSync } from "node:child_process";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import { FILE_SIZE_MAX } from "../../src/format/geometry.ts";
@@ -33,6 +33,17 @@ export function contentSuite(volume: () => MountedVolume, can: MountedVolume["ca
       expect(Buffer.from(sys.pread(fd, 4096, 7 * MIB)).equals(Buffer.alloc(4096))).toBe(true);
       sys.close(fd);
     });
+
+    it.skipIf(!can.linuxCalls)(
+      "a large file that was truncated takes no room, by what the kernel remembers of it",
+      async () => {
+        const file = `${volume().folder()}/file`;
+        writeFileSync(file, Buffer.alloc(150 * MIB, 1));
+        volume().dropCaches();
+        sys.truncate(file, 0);
+        await expect.poll(() => statSync(file).blocks, { timeout: 10_000 }).toBe(0);
+      },
+    );
 
     it.skipIf(!can.linuxCalls)("SEEK_DATA and SEEK_HOLE tell where", () => {
       const fd = sys.open(`${volume().folder()}/file`, O.CREAT | O.RDWR);

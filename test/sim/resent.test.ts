@@ -36,6 +36,7 @@ const CALLS: Readonly<Record<string, Call>> = {
   mkdir: (fs, { folder }, caller) => fs.makeDirectory(folder, name("new"), 0o750, caller),
   "create (O_EXCL)": (fs, { folder }, caller) => fs.makeNode(folder, name("new"), 0o100600, 0, 0, caller),
   mknod: (fs, { folder }, caller) => fs.makeNode(folder, name("fifo"), 0o010600, 0, 0, caller),
+  tmpfile: (fs, { folder }, caller) => fs.makeTemporary(folder, 0o600, caller),
   symlink: (fs, { folder }, caller) => fs.makeSymlink(folder, name("link"), name("file"), caller),
   link: (fs, { folder, file }, caller) => fs.link(file, folder, name("second"), caller),
   unlink: (fs, { folder }, caller) => fs.unlink(folder, name("other"), caller),
@@ -83,4 +84,37 @@ describe("a request that had been carried out when the worker died", () => {
       expect(anew !== first || JSON.stringify(tree) !== JSON.stringify(done)).toBe(true);
     });
   }
+
+  it("that made an unnamed file finds it there, though the kernel has not heard of it before", async () => {
+    const real = await (await SimulatedVolume.format(62, [24 * MIB, 32 * MIB])).remount();
+    const first = await real.fs.makeTemporary(ROOT, 0o600, { ...NOBODY, requestId: REQUEST });
+
+    const { fs } = await real.takeOver();
+    const asked: number[] = [];
+    await fs.takeOver((ino) => Promise.resolve(asked.push(ino) === 0));
+    await fs.settled();
+    const again = await fs.makeTemporary(ROOT, 0o600, { ...NOBODY, requestId: REQUEST, resent: true });
+    expect(again.ino).toBe(first.ino);
+    fs.answered(true);
+    await new Promise(setImmediate);
+    await fs.settled();
+    expect(await fs.getAttributes(again.ino)).toEqual(first);
+
+    // Who asked is gone, and the kernel with it lets go of what it was given.
+    fs.forget(again.ino, 1);
+    await new Promise(setImmediate);
+    await fs.settled();
+    expect(await outcome(() => fs.getAttributes(again.ino))).toContain("FsError");
+  });
+
+  it("that made an unnamed file and does not come again leaves nothing behind", async () => {
+    const real = await (await SimulatedVolume.format(63, [24 * MIB, 32 * MIB])).remount();
+    const { ino } = await real.fs.makeTemporary(ROOT, 0o600, { ...NOBODY, requestId: REQUEST });
+    const { fs } = await real.takeOver();
+    await fs.takeOver(() => Promise.resolve(false));
+    fs.answered(true);
+    await new Promise(setImmediate);
+    await fs.settled();
+    expect(await outcome(() => fs.getAttributes(ino))).toContain("FsError");
+  });
 });

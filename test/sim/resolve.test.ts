@@ -53,7 +53,7 @@ describe("resolving a split brain", () => {
           { degraded: true },
         );
         if (alone === keep) await work.run(mounted.fs, 20);
-        else await mounted.fs.setAttributes(1, { mode: 0o700 }, { uid: 0, gid: 0, pid: 1, umask: 0 });
+        else await mounted.fs.setAttributes(1, { mode: 0o700 });
         await unmount(mounted);
         images[alone] = mounted.devices[alone]!.image;
         if (alone === keep) await refusesBoth(seed, images);

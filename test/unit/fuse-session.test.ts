@@ -236,6 +236,22 @@ describe("answers", () => {
     expect(answer?.body.readBigUInt64LE(16)).toBeGreaterThan(1_000_000n);
   });
 
+  it("has attributes kept for good, unless they change by themselves", () => {
+    const fs = new NullRequests();
+    for (const isTrimming of [false, true]) {
+      const attributes = { ...fs.getAttributes(1), isTrimming };
+      const { ask } = session(only({ lookup: () => attributes, getAttributes: () => attributes }));
+      const valid = (opcode: number, at: number, body: Uint8Array): boolean =>
+        ask(message(opcode, 1, body))!.body.readBigUInt64LE(at) > 0n;
+      expect(valid(Opcode.LOOKUP, structures.EntryOut.entryValid, name("x"))).toBe(true);
+      expect(valid(Opcode.LOOKUP, structures.EntryOut.attrValid, name("x"))).toBe(!isTrimming);
+      const setattr = Buffer.alloc(structures.SetattrIn.sizeBytes);
+      expect(valid(Opcode.SETATTR, structures.AttrOut.attrValid, setattr)).toBe(!isTrimming);
+      expect(valid(Opcode.GETATTR, structures.AttrOut.attrValid, words(0, 0, 0, 0))).toBe(!isTrimming);
+      expect(valid(Opcode.STATX, structures.StatxOut.attrValid, Buffer.alloc(24))).toBe(!isTrimming);
+    }
+  });
+
   it("answers what it does not know with ENOSYS and what is cut short with EINVAL", () => {
     const { ask } = session(new NullRequests());
     for (const opcode of [Opcode.OPEN, Opcode.OPENDIR, Opcode.CREATE, Opcode.FLUSH, Opcode.ACCESS, 63, 4096]) {
@@ -439,6 +455,25 @@ describe("taking over a mount", () => {
     idle.resend();
     expect(idle.step()).toBe("idle");
     expect(settled).toBe(2);
+  });
+
+  it("is not settled by what has no answer, which the kernel sends before those and between them", async () => {
+    const channel = new ScriptedChannel();
+    let found = (): void => undefined;
+    const lookup = () => new Promise<undefined>((resolve) => (found = () => resolve(undefined)));
+    let settled = 0;
+    const session = new Session(channel, only({ lookup }), { ...strict(), onSettled: () => settled++ });
+    session.resend();
+    channel.requests.push(
+      message(Opcode.FORGET, 5, words(1, 0), 2n),
+      message(Opcode.BATCH_FORGET, 0, words(0, 0), 3n),
+      message(Opcode.LOOKUP, 1, name("missing"), 5n | (1n << 63n)),
+    );
+    for (let i = 0; i < 4; i++) session.step();
+    expect(settled).toBe(0);
+    found();
+    await new Promise(setImmediate);
+    expect(settled).toBe(1);
   });
 
   it("forgets answers that are owed to nobody: in each turn those of its own, when all is quiet the others' (trap 4b)", async () => {

@@ -214,8 +214,14 @@ const operations: fc.Arbitrary<Operation> = fc.oneof(
     },
     { requiredKeys: ["op", "ino", "offset", "data", "append", "killPrivileges"] },
   ),
-  fc.record({ op: fc.constant("extend" as const), ino: safe, size: safe, time }),
-  fc.record({ op: fc.constant("punch" as const), ino: safe, offset: safe, end: safe, time }),
+  fc.record(
+    { op: fc.constant("extend" as const), ino: safe, size: safe, time, keepPrivileges: fc.boolean() },
+    { requiredKeys: ["op", "ino", "size", "time"] },
+  ),
+  fc.record(
+    { op: fc.constant("punch" as const), ino: safe, offset: safe, end: safe, time, keepPrivileges: fc.boolean() },
+    { requiredKeys: ["op", "ino", "offset", "end", "time"] },
+  ),
   fc.record({
     op: fc.constant("setxattr" as const),
     ino: safe,
@@ -245,6 +251,18 @@ describe("records", () => {
         expect(back.map(({ operation, requestId }) => [operation, requestId])).toEqual(recorded);
       }),
     );
+  });
+
+  it("of the form that earlier versions wrote are read as they meant them", () => {
+    const time = { sec: 5, nsec: 6 };
+    const extend = stream([[{ op: "extend", ino: 7, size: 8, time }, 9]]);
+    // Without the last field, which says that there is none.
+    const older = extend.slice(0, -1);
+    older[0] = older.length;
+    older[4] = 7;
+    expect([...readRecords(older)].map(({ operation }) => operation)).toEqual([
+      { op: "extend", ino: 7, size: 8, time },
+    ]);
   });
 
   it("end at the last whole one when the stream is cut anywhere (trap 5)", () => {

@@ -4,6 +4,7 @@
 import { expect, it } from "vitest";
 import { refPointer } from "../../src/format/blockref.ts";
 import { KIB } from "../../src/format/geometry.ts";
+import { DEADLINE_MS_DEFAULT } from "../../src/copies/deadline.ts";
 import { dataRoot, extentFrom } from "../../src/ops/file-data.ts";
 import { inodeOf } from "../../src/ops/inodes.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
@@ -93,4 +94,24 @@ it("whoever comes later has it read again, and a block that is gone is not misse
   made.fs.forget(ino, 1);
   await made.fs.settled();
   expect(made.volume.store.lostCount).toBe(0);
+});
+
+it("who alone waits for a copy that hangs waits as long as that takes, unless he holds up everybody (I9)", async () => {
+  let made = await SimulatedVolume.format(24, [32 * MIB, 32 * MIB]);
+  const ino = await makeFile(made, "file", 1, "1");
+  made = await made.remount();
+  const places = await placesOf(made, ino, 0);
+  const only = places.findIndex((at) => at !== 0);
+  holdReads(made, only, places[only] as number);
+  let end = "none";
+  void refusal(() => made.fs.read(ino, 0, WINDOW)).then((how) => (end = how));
+  const wait = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += 25) await made.clock.advance(25);
+  };
+  await wait(3 * DEADLINE_MS_DEFAULT);
+  expect([end, made.copies.copy(only)?.failure]).toEqual(["none", undefined]);
+  made.fs.holdsUp(new Promise(() => undefined));
+  await wait(2 * DEADLINE_MS_DEFAULT);
+  expect([end, made.copies.copy(1 - only)?.standing]).toEqual(["EIO", "in-sync"]);
+  expect(made.copies.copy(only)?.failure).toBeDefined();
 });

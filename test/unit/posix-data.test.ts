@@ -58,7 +58,7 @@ describe("layout", () => {
     await write(512, 1, 2);
     expect(await blocks()).toBe("0+1");
     expect([...(await read(511, 2))]).toEqual([1, 2]);
-    await made.fs.setAttributes(ino, { size: 0 }, CALLER);
+    await made.fs.setAttributes(ino, { size: 0 });
     await write(0, 10);
     expect(await blocks()).toBe("inline");
     await sound();
@@ -118,8 +118,8 @@ describe("layout", () => {
 describe("sizes", () => {
   it("clears what a truncation cuts off", async () => {
     await write(0, 3 * WINDOW);
-    await made.fs.setAttributes(ino, { size: 70_000 }, CALLER);
-    await made.fs.setAttributes(ino, { size: 3 * WINDOW }, CALLER);
+    await made.fs.setAttributes(ino, { size: 70_000 });
+    await made.fs.setAttributes(ino, { size: 3 * WINDOW });
     expect(await blocks()).toBe("0+64 64+8");
     const bytes = await read(0, 3 * WINDOW);
     expect(bytes.subarray(0, 70_000).every((byte) => byte === 1)).toBe(true);
@@ -129,9 +129,9 @@ describe("sizes", () => {
 
   it("refuses what no offset can reach", async () => {
     expect(await refusal(() => write(FILE_SIZE_MAX, 1))).toBe("EFBIG");
-    expect(await refusal(() => made.fs.setAttributes(ino, { size: FILE_SIZE_MAX + 1 }, CALLER))).toBe("EFBIG");
+    expect(await refusal(() => made.fs.setAttributes(ino, { size: FILE_SIZE_MAX + 1 }))).toBe("EFBIG");
     expect(await refusal(() => made.fs.fallocate(ino, FILE_SIZE_MAX, 10, 0))).toBe("EFBIG");
-    expect(await refusal(() => made.fs.setAttributes(1, { size: 0 }, CALLER))).toBe("EISDIR");
+    expect(await refusal(() => made.fs.setAttributes(1, { size: 0 }))).toBe("EISDIR");
     expect(await refusal(() => made.fs.read(1, 0, 1))).toBe("EISDIR");
     await write(FILE_SIZE_MAX - 5, 5, 7);
     expect((await made.fs.getAttributes(ino)).size).toBe(FILE_SIZE_MAX);
@@ -143,11 +143,13 @@ describe("sizes", () => {
     // Every second page: thousands of small blocks.
     for (let page = 0; page < 5000; page += 2) await write(page * PAGE, PAGE, page);
     const { usedKib } = made.volume.statfs().copies[0] as { usedKib: number };
-    await made.fs.setAttributes(ino, { size: 3 * PAGE }, CALLER);
+    const cut = await made.fs.setAttributes(ino, { size: 3 * PAGE });
+    expect(cut).toMatchObject({ size: 3 * PAGE, isTrimming: true });
     // Past the old end: what is left of it has to go first.
     await write(4000 * PAGE, 10, 5);
     expect((await read(0, 5000 * PAGE)).subarray(3 * PAGE, 4000 * PAGE).every((byte) => byte === 0)).toBe(true);
     await made.fs.settled();
+    expect(await made.fs.getAttributes(ino)).toMatchObject({ isTrimming: false });
     expect(await blocks()).toBe("0+4 8+4 16000+1");
     await sound();
     expect(made.volume.statfs().copies[0]?.usedKib).toBeLessThan(usedKib - 9000);
@@ -241,7 +243,7 @@ describe("when there is little room", () => {
 describe("copyRange", () => {
   it("copies data and keeps holes", async () => {
     await write(0, 100_000, 3);
-    await made.fs.setAttributes(ino, { size: 3 << 20 }, CALLER);
+    await made.fs.setAttributes(ino, { size: 3 << 20 });
     const to = (await made.fs.makeNode(1, Buffer.from("copy"), 0o100644, 0, 0, CALLER)).ino;
     expect(await made.fs.copyRange(ino, 0, to, 0, 10 << 20)).toBe(3 << 20);
     const source = await read(0, 3 << 20);
@@ -256,17 +258,27 @@ describe("copyRange", () => {
 describe("privileges", () => {
   it("go with a write by others, a change of owner, a truncation", async () => {
     const modeAfter = async (mode: number, change: () => unknown): Promise<string> => {
-      await made.fs.setAttributes(ino, { mode }, CALLER);
+      await made.fs.setAttributes(ino, { mode });
       await change();
       return (await made.fs.getAttributes(ino)).mode.toString(8);
     };
     expect(await modeAfter(0o6755, () => made.fs.write(ino, 0, filled(1), {}))).toBe("106755");
     expect(await modeAfter(0o6755, () => made.fs.write(ino, 0, filled(1), { killPrivileges: true }))).toBe("100755");
     expect(await modeAfter(0o6745, () => made.fs.write(ino, 0, filled(1), { killPrivileges: true }))).toBe("102745");
-    expect(await modeAfter(0o6755, () => made.fs.setAttributes(ino, { uid: 5 }, CALLER))).toBe("100755");
-    expect(await modeAfter(0o6755, () => made.fs.setAttributes(ino, { size: 0, killPrivileges: true }, CALLER))).toBe(
-      "100755",
-    );
+    expect(await modeAfter(0o6755, () => made.fs.setAttributes(ino, { uid: 5 }))).toBe("100755");
+    expect(await modeAfter(0o6755, () => made.fs.setAttributes(ino, { size: 0, killPrivileges: true }))).toBe("100755");
+    const owner = { ...CALLER, uid: 5 };
+    const { ino: source } = await made.fs.makeNode(1, Buffer.from("source"), 0o100644, 0, 0, CALLER);
+    await made.fs.write(source, 100_000, filled(10_000), {});
+    for (const { by, left } of [
+      { by: CALLER, left: "106755" },
+      { by: owner, left: "100755" },
+    ]) {
+      for (const mode of [0, FallocateMode.KEEP_SIZE, FallocateMode.ZERO_RANGE, PUNCH])
+        expect(await modeAfter(0o6755, () => made.fs.fallocate(ino, 0, 500, mode, by))).toBe(left);
+      for (const from of [0, 100_000])
+        expect(await modeAfter(0o6755, () => made.fs.copyRange(source, from, ino, 0, 5000, by))).toBe(left);
+    }
     await made.fs.setXattr(ino, "security.capability", filled(20), 0, CALLER, false);
     await write(0, 1);
     expect(await made.fs.listXattrs(ino)).toEqual([]);
@@ -361,7 +373,7 @@ describe("a full volume", () => {
     await sound();
     ino = (await made.fs.lookup(1, Buffer.from("f3")))?.ino ?? 0;
     expect((await read(0, 300_000)).equals(Buffer.from(filled(300_000, 3)))).toBe(true);
-    await made.fs.setAttributes(ino, { size: 1000 }, CALLER);
+    await made.fs.setAttributes(ino, { size: 1000 });
     for (const name of names) {
       await made.fs.unlink(1, Buffer.from(name), CALLER);
     }

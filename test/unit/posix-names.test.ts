@@ -54,7 +54,7 @@ describe("creation", () => {
     expect(plain.mode).toBe(0o104755);
     expect([plain.uid, plain.gid]).toEqual([1000, 1000]);
     const shared = await made.fs.makeDirectory(ROOT, bytes("shared"), 0o775, CALLER);
-    await made.fs.setAttributes(shared.ino, { gid: 55, mode: 0o2775 }, CALLER);
+    await made.fs.setAttributes(shared.ino, { gid: 55, mode: 0o2775 });
     const below = await made.fs.makeNode(shared.ino, bytes("f"), 0o100666, 0, 0, CALLER);
     expect([below.gid, below.mode]).toEqual([55, 0o100644]);
     const deeper = await made.fs.makeDirectory(shared.ino, bytes("d"), 0o777, CALLER);

@@ -28,7 +28,7 @@ async function fill(): Promise<void> {
   for (let i = 0; i < BLOCKS; i++) await made.fs.write(ino, i * WINDOW, new Uint8Array(1000).fill(i), {});
 }
 
-const cut = (size: number) => made.fs.setAttributes(ino, { size }, CALLER);
+const cut = (size: number) => made.fs.setAttributes(ino, { size });
 
 async function holds(byte: number): Promise<void> {
   const { pieces } = await made.fs.read(ino, 0, 10);
@@ -85,8 +85,9 @@ describe("after another process took over", () => {
     next = new FileSystem(made.volume);
     await next.takeOver((asked) => Promise.resolve(held.has(asked)));
   };
-  /** What the kernel was asked is answered, and what follows from that done. */
+  /** No request is under way; what the kernel was asked is answered, and what follows from that done. */
   const settled = async (): Promise<void> => {
+    next.answered(true);
     for (let i = 0; i < 5; i++) await new Promise(setImmediate);
     await next.settled();
   };

@@ -107,7 +107,7 @@ describe("ACLs", () => {
   it("set the mode, and follow it", async () => {
     await set(file, ACCESS, acl(NAMED));
     expect(await modeOf(file)).toBe("660");
-    await made.fs.setAttributes(file, { mode: 0o705 }, ROOT);
+    await made.fs.setAttributes(file, { mode: 0o705 });
     const changed = acl([
       [USER_OBJ, 7],
       [NAMED_USER, 7, 1000],
@@ -139,7 +139,7 @@ describe("ACLs", () => {
   });
 
   it("take the setgid bit from whoever may not keep it", async () => {
-    await made.fs.setAttributes(file, { mode: 0o2755 }, ROOT);
+    await made.fs.setAttributes(file, { mode: 0o2755 });
     await made.fs.setXattr(file, ACCESS, acl(NAMED), 0, USER, true);
     expect(await modeOf(file)).toBe("660");
   });

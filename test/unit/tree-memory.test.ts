@@ -67,7 +67,7 @@ async function readFile(seed: number, at: number): Promise<{ made: SimulatedVolu
   const made = await formatted.remount(16 * MIB, undefined, false);
   await made.fs.write(ino, 0, new Uint8Array(WINDOW).fill(1), {});
   await made.volume.forceCommit();
-  await made.fs.setAttributes(ino, { mtime: { sec: 1, nsec: 0 } }, CALLER);
+  await made.fs.setAttributes(ino, { mtime: { sec: 1, nsec: 0 } });
   await made.fs.read(ino, at, WINDOW);
   return { made, ino };
 }

@@ -67,7 +67,7 @@ export const ATTRIBUTE_OPERATIONS: ReadonlyMap<number, Operation> = new Map<numb
     Opcode.SETATTR,
     operation<Attributes>({
       bodyBytes: SetattrIn.sizeBytes,
-      run: ({ fs }, request) => fs.setAttributes(request.nodeid, attributeChange(request), request),
+      run: ({ fs }, request) => fs.setAttributes(request.nodeid, attributeChange(request)),
       encode: (reply, attributes) => reply.attributes(attributes),
     }),
   ],

@@ -40,6 +40,7 @@ function copyRange({ fs }: OperationContext, request: Request): Eventually<numbe
     request.u64(CopyFileRangeIn.offOut, "EFBIG"),
     // Copying less than asked is allowed; the answer to the older opcode has 32 bits.
     Math.min(request.u64(CopyFileRangeIn.len), 0x7fff_f000),
+    request,
   );
 }
 
@@ -86,6 +87,7 @@ export const DATA_OPERATIONS: ReadonlyMap<number, Operation> = new Map<number, O
           request.u64(FallocateIn.offset, "EFBIG"),
           request.u64(FallocateIn.length, "EFBIG"),
           request.u32(FallocateIn.mode),
+          request,
         ),
       encode: NO_BODY,
     }),

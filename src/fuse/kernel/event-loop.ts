@@ -9,6 +9,7 @@ import koffi from "koffi";
 
 const UV_POLL = 8;
 const UV_READABLE = 1;
+const UV_DISCONNECT = 4;
 
 const libuv = koffi.load(null);
 const uv_default_loop = libuv.func("void *uv_default_loop()") as () => unknown;
@@ -34,18 +35,33 @@ const handles = new Set<Uint8Array>();
 /** Wakes the event loop of the main thread, where a FUSE session must be served, whenever a descriptor is readable, and keeps the process alive until closed. */
 export class Wakeup {
   readonly #handle = new Uint8Array(uv_handle_size(UV_POLL));
+  #closed = false;
 
   constructor(fd: number) {
     const error = uv_poll_init(uv_default_loop(), this.#handle, fd);
     if (error !== 0) throw new Error(`the event loop does not take descriptor ${fd}: libuv error ${error}`);
     handles.add(this.#handle);
-    uv_poll_start(this.#handle, UV_READABLE, libuv.symbol("uv_is_active"));
+    this.#wakeOn(UV_READABLE);
+  }
+
+  #wakeOn(events: number): void {
+    if (!this.#closed) uv_poll_start(this.#handle, events, libuv.symbol("uv_is_active"));
+  }
+
+  /** Until `resume` the event loop sleeps although the descriptor is readable, and the process is kept alive nevertheless. */
+  pause(): void {
+    this.#wakeOn(UV_DISCONNECT);
+  }
+
+  resume(): void {
+    this.#wakeOn(UV_READABLE);
   }
 
   /** Call before the descriptor is closed. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     const handle = this.#handle;
-    if (!handles.has(handle)) return;
     uv_close(handle, null);
     // The closing phase of the current turn is the last to use it; two turns later is safe from wherever we were called.
     setImmediate(() => setImmediate(() => handles.delete(handle)));

@@ -3,6 +3,8 @@
 //
 // Every turn passes through the event loop (about 0.6 µs), so promises, completions and timers never wait behind requests.
 // With one CPU staying awake is never worth it: the program that would send the next request could not run.
+//
+// While all request buffers are taken no request wakes the event loop: there is nothing to be done about one.
 
 import { availableParallelism } from "node:os";
 import { performance } from "node:perf_hooks";
@@ -18,11 +20,19 @@ const LOOKS_WITH_OTHERS_WAITING = 2;
 /** The CPUs allowed may change while we run (taskset -p). */
 const AFFINITY_CHECK_MS = 500;
 
+/** What wakes the event loop while requests wait. */
+export interface Waking {
+  pause(): void;
+  resume(): void;
+}
+
 export class ServeLoop {
   readonly #session: Session;
+  readonly #waking: Waking;
   readonly #wakefulness = new Wakefulness();
-  readonly #turn = (): void => this.#run();
+  readonly #turn = (): void => this.#takeTurn();
   #resolve: () => void = () => undefined;
+  #reject: (error: unknown) => void = () => undefined;
   /** When there was nothing more to do. */
   #idleSinceMs = 0;
   /** How it came to this turn: from a request; without one, to look again; woken up by something. */
@@ -31,14 +41,17 @@ export class ServeLoop {
   #affinityCheckedMs = -Infinity;
   #stopped = false;
 
-  constructor(session: Session) {
+  /** `waking`: by the descriptor that the session reads from. */
+  constructor(session: Session, waking: Waking) {
     this.#session = session;
+    this.#waking = waking;
   }
 
-  /** Serves until the session is closed or `stop` is called. The descriptor must wake the event loop (see Wakeup). */
+  /** Serves until the session is closed or `stop` is called; rejects when it can't: then somebody else has to. */
   run(): Promise<void> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       this.#resolve = resolve;
+      this.#reject = reject;
       setImmediate(this.#turn);
     });
   }
@@ -52,6 +65,16 @@ export class ServeLoop {
   stop(): void {
     this.#stopped = true;
     setImmediate(this.#turn);
+  }
+
+  /** Nothing would ever begin another turn after one that threw. */
+  #takeTurn(): void {
+    try {
+      this.#run();
+    } catch (error) {
+      this.#stopped = true;
+      this.#reject(error);
+    }
   }
 
   #run(): void {
@@ -74,8 +97,14 @@ export class ServeLoop {
     }
     switch (step) {
       case "served":
-      case "full": // Only the event loop can bring on what frees a buffer.
         setImmediate(this.#turn);
+        return;
+      case "full":
+        this.#waking.pause();
+        session.whenRoom(() => {
+          this.#waking.resume();
+          setImmediate(this.#turn);
+        });
         return;
       case "idle":
         this.#wait();

@@ -9,6 +9,12 @@ import { Attr, AttrOut, EntryOut, OutHeader, Statx, StatxOut, StatxTime } from "
 
 /** Ten years: nobody but the kernel above us changes the filesystem, so what it cached stays true. */
 const FOREVER_SEC = 315_360_000;
+
+/** How long attributes are true: those that change by themselves are to be asked for each time. */
+function validSec(attributes: Attributes | undefined): number {
+  return attributes?.isTrimming === true ? 0 : FOREVER_SEC;
+}
+
 /** Preferred I/O size reported to programs; the page cache makes larger requests of it. */
 const PREFERRED_BYTES = 4096;
 
@@ -37,7 +43,7 @@ export function writeEntry(view: DataView, at: number, attributes: Attributes | 
   writeU64(view, at + EntryOut.nodeid, attributes?.ino ?? 0);
   writeU64(view, at + EntryOut.generation, attributes?.generation ?? 0);
   writeU64(view, at + EntryOut.entryValid, FOREVER_SEC);
-  writeU64(view, at + EntryOut.attrValid, FOREVER_SEC);
+  writeU64(view, at + EntryOut.attrValid, validSec(attributes));
   writeU64(view, at + EntryOut.entryValidNsec, 0); // and attrValidNsec
   if (attributes !== undefined) writeAttributes(view, at + EntryOut.attr, attributes);
 }
@@ -96,7 +102,7 @@ export class Reply {
   }
 
   attributes(attributes: Attributes): number {
-    writeU64(this.view, this.body + AttrOut.attrValid, FOREVER_SEC);
+    writeU64(this.view, this.body + AttrOut.attrValid, validSec(attributes));
     writeU64(this.view, this.body + AttrOut.attrValidNsec, 0); // and dummy
     writeAttributes(this.view, this.body + AttrOut.attr, attributes);
     return AttrOut.sizeBytes;
@@ -104,7 +110,7 @@ export class Reply {
 
   statx(attributes: Attributes): number {
     this.zero(StatxOut.sizeBytes);
-    writeU64(this.view, this.body + StatxOut.attrValid, FOREVER_SEC);
+    writeU64(this.view, this.body + StatxOut.attrValid, validSec(attributes));
     writeStatx(this.view, this.body + StatxOut.stat, attributes);
     return StatxOut.sizeBytes;
   }

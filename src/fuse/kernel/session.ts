@@ -17,7 +17,7 @@ import { Reply } from "./reply.ts";
 import { Request } from "./request.ts";
 
 /** Requests being carried out together at most; each holds a buffer. The kernel rarely sends more than a dozen (Limit.maxBackground). */
-const REQUESTS_IN_FLIGHT = 64;
+export const REQUESTS_IN_FLIGHT = 64;
 
 /** What one step found: a request; none waiting; all buffers taken; the mount gone. */
 export type Step = "served" | "idle" | "full" | "closed";
@@ -48,9 +48,11 @@ export class Session implements OperationContext {
   #inFlight = 0;
   #closed = false;
   #whenQuiet: (() => void)[] = [];
+  /** Set while all buffers are taken and somebody waits for one. */
+  #whenRoom: (() => void) | undefined;
   readonly #notices: Notices;
   readonly #onSettled: () => void;
-  /** Requests sent again that are being carried out; the kernel sends them before all others. */
+  /** Requests sent again that are being carried out; the kernel sends them before all others that are answered. */
   #resentInFlight = 0;
   /** Waiting for those; no more once they are all answered. */
   #settling: "no" | "taking" | "answering" = "no";
@@ -83,6 +85,20 @@ export class Session implements OperationContext {
   quiet(): Promise<void> {
     if (this.#inFlight === 0) return Promise.resolve();
     return new Promise((resolve) => this.#whenQuiet.push(resolve));
+  }
+
+  /**
+   * After a step that found all buffers taken: calls `then` when one is free. Until then nobody at all is served, so what is under way
+   * may not take as long as it likes (I9).
+   */
+  whenRoom(then: () => void): void {
+    const room = new Promise<void>((resolve) => {
+      this.#whenRoom = () => {
+        resolve();
+        then();
+      };
+    });
+    this.fs.holdsUp?.(room);
   }
 
   /**
@@ -134,9 +150,16 @@ export class Session implements OperationContext {
   /** The request is answered and needs its buffer no longer. */
   #release(request: Request): void {
     if (!request.isParked) this.#spare.push(request);
+    if (this.#whenRoom !== undefined) this.#roomMade();
     if (!request.resent) return;
     this.#resentInFlight--;
     this.#checkSettled();
+  }
+
+  #roomMade(): void {
+    const told = this.#whenRoom;
+    this.#whenRoom = undefined;
+    told?.();
   }
 
   /**
@@ -153,8 +176,9 @@ export class Session implements OperationContext {
   #spareRequest(): Request | undefined {
     const spare = this.#spare.pop();
     if (spare !== undefined || this.#buffers === REQUESTS_IN_FLIGHT) return spare;
+    const request = new Request();
     this.#buffers++;
-    return new Request();
+    return request;
   }
 
   #readFailed(errno: number): Step {
@@ -176,9 +200,11 @@ export class Session implements OperationContext {
   }
 
   #carryOut(request: Request): void {
-    if (request.resent) this.#resentInFlight++;
-    else if (this.#settling === "taking") this.#tookResent();
     const operation = OPERATIONS[request.opcode];
+    if (request.resent) this.#resentInFlight++;
+    // What has no answer (FORGET, INTERRUPT) comes out of queues of its own, and may come first.
+    else if (this.#settling === "taking" && (operation === undefined || operation.encode !== undefined))
+      this.#tookResent();
     if (operation === undefined) return this.#refuse(request, Errno.ENOSYS);
     if (request.bodyBytes < operation.bodyBytes) return this.#refuse(request, Errno.EINVAL);
     const keepsPages = ((this.#negotiated?.flags ?? 0) & InitFlag.WRITEBACK_CACHE) !== 0;

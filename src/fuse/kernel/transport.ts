@@ -28,7 +28,7 @@ export interface DeviceService {
   readonly session: Session;
   /** When the mount was used last, by the monotonic clock, in milliseconds. */
   readonly usedAtMs: () => number;
-  /** Resolves when the mount is gone or after `stop`, and nothing is in flight any more. */
+  /** Resolves when the mount is gone or after `stop`, and nothing is in flight any more; rejects when requests can't be taken any more. */
   readonly closed: Promise<void>;
   /** Takes no further request; resolves when the descriptor is out of the event loop and may be served by another. */
   stop(): Promise<void>;
@@ -40,7 +40,7 @@ export function serveDevice(fd: number, fs: FileSystemRequests, options: DeviceO
   const session = new Session(new DeviceChannel(fd), fs, { ...options, notices });
   if (options.negotiated !== undefined) session.resend();
   const wakeup = new Wakeup(fd);
-  const loop = new ServeLoop(session);
+  const loop = new ServeLoop(session, wakeup);
   const ended = loop.run().finally(() => wakeup.close());
   const stop = (): Promise<void> => {
     loop.stop();

@@ -133,7 +133,7 @@ export function nativeOperations(
   }
 
   async function change(path: string, what: Parameters<FileSystemRequests["setAttributes"]>[1]): Promise<void> {
-    await withNode(fs, path, (ino) => fs.setAttributes(ino, what, caller));
+    await withNode(fs, path, (ino) => fs.setAttributes(ino, what));
   }
 
   return {
@@ -150,7 +150,7 @@ export function nativeOperations(
     truncate: (path, size, done) => finish(() => change(path, { size, mtime: "now" }), done),
     ftruncate: (_path, fd, size, done) =>
       finish(async () => {
-        await fs.setAttributes(opened(fd), { size, mtime: "now" }, caller);
+        await fs.setAttributes(opened(fd), { size, mtime: "now" });
       }, done),
     utimens: (path, atimeMs, mtimeMs, done) =>
       finish(() => change(path, { atime: timespec(atimeMs), mtime: timespec(mtimeMs) }), done),
