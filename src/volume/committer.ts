@@ -49,6 +49,8 @@ export class Committer {
   readonly #durableTids: number[] = [];
   #failure: Error | undefined;
   readonly #onFailure: (error: Error) => void;
+  /** False while what was completed after the newest root is being carried out again. */
+  #mayBegin = false;
 
   constructor(
     parts: {
@@ -73,9 +75,17 @@ export class Committer {
     this.#copies.onFailure = () => this.#dropSoon();
   }
 
+  /**
+   * The state is whole: commits may begin. One before would end the log, or the journal, half way through its replay (I4, trap 6).
+   * Copies that failed by now are the caller's to commit without.
+   */
+  allow(): void {
+    this.#mayBegin = true;
+  }
+
   /** A copy failed: a commit without it follows at once, whether or not anything else changed. */
   #dropSoon(): void {
-    if (this.#failure !== undefined || this.#copies.readOnly) return;
+    if (!this.#mayBegin || this.#failure !== undefined || this.#copies.readOnly) return;
     this.#changed = true;
     if (this.#running === undefined) this.barrier().catch(() => undefined); // The failure is kept and turns the volume read-only.
   }
@@ -146,6 +156,7 @@ export class Committer {
 
   #start(): Promise<void> {
     assert(this.#running === undefined, "two commits at a time");
+    assert(this.#mayBegin, "a commit before the state is whole");
     const running = this.#commit().then(
       () => {
         this.#running = undefined;

@@ -241,9 +241,11 @@ async function beginWriting(
     (ring) => ring.copy.standing === "in-sync" && ringRoots(ring)[0]?.sequence !== volume.sequence,
   );
   const replayed = await replayPending();
-  const mustCommit = lost !== 0 || forced || behind || replayed || volume.copies.failed.length > 0;
   await volume.provideLog();
+  // A copy that failed on the way is dropped now: before, a commit would have held a part of the log and ended it (trap 6).
+  const mustCommit = lost !== 0 || forced || behind || replayed || volume.copies.failed.length > 0;
   const resumed = !mustCommit && resumeLog();
+  volume.allowCommits();
   if (mustCommit || (volume.isLogged && !resumed)) await volume.forceCommit();
   return resumed;
 }

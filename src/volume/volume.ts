@@ -239,6 +239,11 @@ export class Volume {
     if (this.failed) throw new FsError("EIO", this.#readOnlyReason);
   }
 
+  /** What was completed after the newest root is carried out: from now on commits are made, by itself too when a copy fails. */
+  allowCommits(): void {
+    this.#committer.allow();
+  }
+
   /** A commit even when nothing changed: fills the next slot of the root ring. `change` is made just before it begins. */
   async forceCommit(change?: () => void): Promise<void> {
     await this.#committer.force(change);
