@@ -50,13 +50,15 @@ export async function findPending(
   { journal, dropLost }: { readonly journal: Journal | undefined; readonly dropLost: boolean },
 ): Promise<(PendingLog & { readonly segments: readonly (readonly number[])[] }) | undefined> {
   const inSync = copies.copies.filter(({ standing, failure }) => standing === "in-sync" && failure === undefined);
+  const isLogOnly = journal === undefined || !journal.hasBegun;
   const found = await readLog(
     root,
     inSync.map((copy) => copies.alone(copy)),
-    dropLost,
+    // What a journal has need not be in the log: of that only the places count then.
+    dropLost || !isLogOnly,
   );
   const segments = found?.segments ?? [];
-  if (journal === undefined || !journal.hasBegun) {
+  if (isLogOnly) {
     if (found === undefined) return undefined;
     const sureBytes = dropLost ? 0 : found.sureBytes;
     return {
