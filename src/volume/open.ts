@@ -140,8 +140,8 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   if (options.recount === true) recountMembers(view);
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
   if (verdict.kind === "refuse") throw new FsError("EINVAL", verdict.reason);
-  const tooFew = tooFewCopies(view, chosen, options);
-  const readOnly = options.readOnly === true || verdict.kind === "read-only" || tooFew !== undefined;
+  const whyReadOnly = verdict.kind === "read-only" ? verdict.reason : tooFewCopies(view, chosen, options);
+  const readOnly = options.readOnly === true || whyReadOnly !== undefined;
   const checkType = rootCheckType(view);
   if (!isCheckType(checkType)) throw new FsError("EINVAL", `the root names an unknown check code (${checkType})`);
 
@@ -181,7 +181,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     {
       ...options,
       readOnly,
-      ...(tooFew !== undefined && { readOnlyReason: tooFew }),
+      ...(whyReadOnly !== undefined && { readOnlyReason: whyReadOnly }),
     },
   );
   const onResult = (requestId: number, result: OperationResult): void => volume.noteReplayed(requestId, result);
