@@ -58,7 +58,7 @@ export function checkInode(v: DataView, ino: number, sequence: number): { record
     }
     checkNumbers(v, sequence, fault);
     checkContent(v, fault);
-    const trim = (inodeFlags(v) & InodeFlag.TRIM) !== 0;
+    const trim = (inodeFlags(v) & InodeFlag.TRIM) !== 0 && mayBeTrimmed(v);
     const usedKib = inodeUsedKib(v);
     return {
       record: new InodeRecord(ino, mode, inodeNlink(v), inodeSize(v), usedKib, inodeEntries(v), inodeParent(v), trim),
@@ -98,7 +98,13 @@ function checkNumbers(v: DataView, sequence: number, fault: Fault): void {
   if (inodeCompression(v) !== 0) fault("inode-property", `compression ${inodeCompression(v)}`);
 }
 
+/** Only blocks of data are cut off in steps. */
+export const mayBeTrimmed = (v: DataView): boolean =>
+  (inodeFlags(v) & InodeFlag.INLINE) === 0 && (inodeMode(v) & S_IFMT) !== FileType.DIRECTORY;
+
 function checkContent(v: DataView, fault: Fault): void {
+  if ((inodeFlags(v) & InodeFlag.TRIM) !== 0 && !mayBeTrimmed(v))
+    fault("inode-content", "to be trimmed, and has no blocks of data");
   const size = inodeSize(v);
   const inline = (inodeFlags(v) & InodeFlag.INLINE) !== 0;
   const type = inodeMode(v) & S_IFMT;

@@ -42,6 +42,7 @@ import {
   setInodeTime,
   setInodeUsedKib,
 } from "../src/format/inode.ts";
+import { mayBeTrimmed } from "./check-inode.ts";
 import { clearReserved, readable } from "./fix-fields.ts";
 import { FileType, isKnownType, S_IFMT } from "./inode-record.ts";
 
@@ -58,6 +59,7 @@ export function fixedInode(found: DataView, ino: number, sequence: number): Uint
   fixTimes(v);
   fixNumbers(v, sequence);
   fixContent(bytes, v);
+  if (!mayBeTrimmed(v)) setInodeFlags(v, inodeFlags(v) & ~InodeFlag.TRIM);
   return bytes;
 }
 

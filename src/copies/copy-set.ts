@@ -56,7 +56,7 @@ export interface CopySetOptions {
 export class CopySet {
   readonly volumeUuid: Uuid;
   readonly readOnly: boolean;
-  /** Cleared when the volume turns read-only: reads are still served from any copy, but nothing is repaired. */
+  /** Cleared when the volume is, or turns, read-only: reads are still served from any copy, but nothing is repaired. */
   repairs: boolean;
   /** Metadata is read from this copy first. */
   master = 0;
@@ -299,7 +299,7 @@ export class CopySet {
 
   /** Looks at a block on every trusted copy and repairs the bad ones from a good one, with read-back (I5). */
   mend(request: BlockRead): Promise<Mended> {
-    assert(this.repairs && !this.readOnly, "a block is repaired although nothing may be written");
+    assert(!this.readOnly, "a block is repaired although nothing may be written");
     return this.#recovery.mend(request, this.trusted);
   }
 

@@ -110,11 +110,14 @@ export function frameCheck(bytes: Uint8Array): Uint8Array {
   return bytes.slice(AT.check, AT.check + 32);
 }
 
+/** A frame that verifies, with the check code that its successor repeats. */
+export interface OpenedFrame extends FrameHead {
+  readonly payload: Uint8Array;
+  readonly check: Uint8Array;
+}
+
 /** The frame expected at `place`, if the bytes there, to the end of the segment, begin with exactly it. */
-export function openFrame(
-  bytes: Uint8Array,
-  place: FramePlace,
-): (FrameHead & { readonly payload: Uint8Array; readonly check: Uint8Array }) | undefined {
+export function openFrame(bytes: Uint8Array, place: FramePlace): OpenedFrame | undefined {
   if (bytes.length < LOG_FRAME_HEADER_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (
@@ -136,7 +139,7 @@ export function openFrame(
     ...place,
     payloadBytes,
     sureBytes: readU64(view, AT.sureBytes),
-    next: Array.from({ length: COPIES_MAX }, (_, copy) => readU48(view, AT.next + copy * 6)),
+    next: nextSegment(view),
     payload: bytes.subarray(LOG_FRAME_HEADER_BYTES, LOG_FRAME_HEADER_BYTES + payloadBytes),
     check: frameCheck(bytes),
   };
@@ -156,11 +159,25 @@ function holdsU64(view: DataView, at: number): boolean {
   return view.getUint32(at + 4, true) <= 0x1f_ffff;
 }
 
-/** Bytes of its stream that a sound frame of log `logId` at the beginning of `bytes` says are flushed; 0 for anything else. */
-export function flushedClaim(bytes: Uint8Array, logId: Uuid): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (bytes.length < LOG_FRAME_HEADER_BYTES || view.getUint32(AT.magic, true) !== MAGIC) return 0;
-  if (!equalBytes(bytes.subarray(AT.logId, AT.logId + 16), logId)) return 0;
-  const whole = sealedBytes(bytes, view);
-  return whole !== undefined && holdsU64(view, AT.sureBytes) ? readU64(view, AT.sureBytes) : 0;
+/** What is told by a frame wherever it is met, and whatever came before it. */
+export interface FrameTrace {
+  /** Bytes of its stream that it says are flushed; 0 unless its check code matches. */
+  readonly claimedBytes: number;
+  /** Where the segment after its own begins on each copy, true or not; undefined when this is not its segment. */
+  readonly next: readonly number[] | undefined;
 }
+
+/** The trace of log `logId` at the beginning of `bytes`, in its segment number `segment`; undefined when there is no frame of it. */
+export function frameTrace(bytes: Uint8Array, logId: Uuid, segment: number): FrameTrace | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (bytes.length < LOG_FRAME_HEADER_BYTES || view.getUint32(AT.magic, true) !== MAGIC) return undefined;
+  if (!equalBytes(bytes.subarray(AT.logId, AT.logId + 16), logId)) return undefined;
+  const isSound = sealedBytes(bytes, view) !== undefined && holdsU64(view, AT.sureBytes);
+  return {
+    claimedBytes: isSound ? readU64(view, AT.sureBytes) : 0,
+    next: view.getUint32(AT.segment, true) === segment ? nextSegment(view) : undefined,
+  };
+}
+
+const nextSegment = (view: DataView): number[] =>
+  Array.from({ length: COPIES_MAX }, (_, copy) => readU48(view, AT.next + copy * 6));

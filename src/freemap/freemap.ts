@@ -31,6 +31,8 @@ interface Extent {
 export type LeafSource = (index: number) => Uint32Array | undefined;
 
 const CHUNK_KIB = BLOCK_MAX_KIB;
+/** Longest aligned run in a chunk that is not wholly free. */
+const BROKEN_RUN_MAX_KIB = CHUNK_KIB / 2;
 /** Clean leaves kept in memory per copy (4 KiB each). */
 const LEAVES_KEPT = 512;
 
@@ -44,6 +46,11 @@ export class Freemap {
   /** Per leaf: KiB and whole chunks that could be given out. */
   readonly #freeKib: Uint16Array;
   readonly #freeChunks: Uint16Array;
+  /**
+   * Per leaf: no free run in a broken chunk is longer, in KiB, as far as searches have shown. An operation is begun again after each
+   * leaf that it lacks; so it ends although it passes more leaves whose room is in small pieces than are kept.
+   */
+  readonly #longestKib: Uint8Array;
   #totalKib = 0;
   #totalChunks = 0;
   /** Where each class of sizes goes on searching: KiB. Apart from each other, so that large runs stay whole. */
@@ -65,6 +72,7 @@ export class Freemap {
     const leaves = leafCount(sizeKib);
     this.#freeKib = new Uint16Array(leaves);
     this.#freeChunks = new Uint16Array(leaves);
+    this.#longestKib = new Uint8Array(leaves);
     // 1/32 of the copy, at least 3 MiB and at most 512 MiB: several commits' worth of metadata.
     this.reserveChunks = Math.min(8192, Math.max(48, Math.floor(sizeKib / CHUNK_KIB / 32)));
     for (let index = 0; index < leaves; index++) {
@@ -82,6 +90,7 @@ export class Freemap {
     this.#totalChunks += freeChunks - (this.#freeChunks[index] as number);
     this.#freeKib[index] = freeKib;
     this.#freeChunks[index] = freeChunks;
+    this.#longestKib[index] = BROKEN_RUN_MAX_KIB;
   }
 
   /** KiB that are free or will be once the roots that hold them are overwritten; the reserve is not counted. */
@@ -116,7 +125,11 @@ export class Freemap {
     const known = this.#leaves.get(index);
     if (known !== undefined) return known;
     const words = this.#source(index) ?? new Uint32Array(LEAF_WORDS);
-    return this.#adopt(new Leaf(index, words));
+    const leaf = this.#adopt(new Leaf(index, words));
+    // What its ref says of it counts no more once it is here (I12).
+    const { kib, chunks } = freeOf(leaf);
+    this.#count(index, kib - (this.#freeKib[index] as number), chunks - (this.#freeChunks[index] as number));
+    return leaf;
   }
 
   #adopt(leaf: Leaf): Leaf {
@@ -198,7 +211,10 @@ export class Freemap {
       const leaf = this.leaf(index);
       const from = turn === 0 ? (cursor % FREEMAP_LEAF_KIB) >>> 5 : 0;
       const at = leaf.find(sizeKib, from, sparing);
-      if (at === NO_RUN) continue;
+      if (at === NO_RUN) {
+        if (from === 0) this.#longestKib[index] = Math.min(this.#longestKib[index] as number, sizeKib / 2);
+        continue;
+      }
       const kib = index * FREEMAP_LEAF_KIB + at;
       this.#take(leaf, at, sizeKib);
       this.#cursorKib[sizeClass] = kib;
@@ -210,7 +226,9 @@ export class Freemap {
   #mayHold(index: number, sizeKib: number, sparing: boolean): boolean {
     const chunks = this.#freeChunks[index] as number;
     if (chunks > 0 && !sparing) return true;
-    return sizeKib < BLOCK_MAX_KIB && (this.#freeKib[index] as number) - chunks * CHUNK_KIB >= sizeKib;
+    return (
+      sizeKib <= (this.#longestKib[index] as number) && (this.#freeKib[index] as number) - chunks * CHUNK_KIB >= sizeKib
+    );
   }
 
   #take(leaf: Leaf, at: number, sizeKib: number): void {
@@ -223,6 +241,8 @@ export class Freemap {
   #count(index: number, kib: number, chunks: number): void {
     this.#freeKib[index] = (this.#freeKib[index] as number) + kib;
     this.#freeChunks[index] = (this.#freeChunks[index] as number) + chunks;
+    // What is freed may be, or make, a longer run; so may what is left of a chunk that was broken.
+    if (kib > 0 || chunks < 0) this.#longestKib[index] = BROKEN_RUN_MAX_KIB;
     this.#totalKib += kib;
     this.#totalChunks += chunks;
   }

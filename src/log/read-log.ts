@@ -1,25 +1,28 @@
 // Reads back the log that goes on from a root: on each copy the longest chain of frames that verify, and of those the
-// longest. A torn tail ends it; but a frame that says more was flushed than is left is damage, not a tail (trap 5).
+// longest. A torn tail ends it; but a frame that says more was flushed than is left is damage, not a tail, and where a device gives
+// nothing there may be anything (trap 5).
 // Invariants: I4, I12 (every frame is checked before a number of it is used, places are held to the copy's bounds).
 
 import { FsError } from "../base/errno.ts";
+import { messageOf } from "../base/thrown.ts";
 import { formatUuid, isZero, type Uuid } from "../base/uuid.ts";
 import type { ReadableCopy } from "../copies/lone-copy.ts";
 import { KIB } from "../format/geometry.ts";
 import {
-  flushedClaim,
   frameBytes,
+  frameTrace,
   LOG_FRAME_ALIGN_BYTES,
   LOG_SEGMENT_BYTES,
   LOG_SEGMENT_KIB,
   logSeed,
+  type OpenedFrame,
   openFrame,
 } from "../format/log-frame.ts";
 import { rootEpoch, rootSequence } from "../format/root-block.ts";
 import { rootLogHead, rootLogId } from "../format/root-log.ts";
 
 /** Far more than any writer of ours lets a log grow to: what is longer is crafted. */
-const STREAM_BYTES_MAX = 256 * 1024 * 1024;
+const SEGMENTS_MAX = 4096;
 
 export interface LogFound {
   readonly id: Uuid;
@@ -32,12 +35,17 @@ export interface LogFound {
 
 interface Chain {
   readonly pieces: Uint8Array[];
+  /** Of the frame that would come next. */
+  number: number;
+  previous: Uint8Array;
   streamBytes: number;
   sureBytes: number;
   /** By copy, as the frames name them. */
   readonly segments: number[][];
   /** The most that any frame of this log, in place or not, says was flushed. */
   claimedBytes: number;
+  /** What the device said when it was asked for a segment: nobody knows what is in that and after it. */
+  unreadable: string | undefined;
 }
 
 /**
@@ -61,10 +69,7 @@ export async function readLog(
     if (best === undefined || chain.streamBytes > best.streamBytes) best = chain;
   }
   if (best === undefined) return undefined;
-  if (claimedBytes > best.streamBytes && !dropLost) {
-    const detail = `${best.streamBytes} of ${claimedBytes} acknowledged bytes of log ${formatUuid(id)} can be read`;
-    throw new FsError("EIO", `${detail}; give the other copies, or go on without the rest by fsck.h2ts -y`);
-  }
+  if (!dropLost) refuseLost(chains, best, claimedBytes, id);
   const stream = new Uint8Array(best.streamBytes);
   let at = 0;
   for (const piece of best.pieces) {
@@ -76,59 +81,84 @@ export async function readLog(
   return { id, stream, sureBytes, segments: best.segments };
 }
 
+/** Throws FsError EIO when something acknowledged is not, or may not be, in the longest chain. */
+function refuseLost(chains: readonly Chain[], { streamBytes }: Chain, claimedBytes: number, id: Uuid): void {
+  const advice = "give the other copies, or go on without the rest by fsck.h2ts -y";
+  if (claimedBytes > streamBytes) {
+    const detail = `${streamBytes} of ${claimedBytes} acknowledged bytes of log ${formatUuid(id)} can be read`;
+    throw new FsError("EIO", `${detail}; ${advice}`);
+  }
+  // Who looked past the end of what others have, and found nothing there, has all that was acknowledged.
+  const longest = chains.filter((chain) => chain.streamBytes === streamBytes);
+  if (longest.some(({ unreadable }) => unreadable === undefined)) return;
+  const detail = `log ${formatUuid(id)} can't be read past ${streamBytes} bytes (${longest[0]?.unreadable})`;
+  throw new FsError("EIO", `${detail}; mount again, ${advice}`);
+}
+
 async function readChain(from: ReadableCopy, id: Uuid, head: readonly number[], seed: Uint8Array): Promise<Chain> {
   const { copy } = from;
-  const chain: Chain = { pieces: [], streamBytes: 0, sureBytes: 0, segments: head.map(placed), claimedBytes: 0 };
-  let number = 0;
-  let previous = seed;
-  let next = head;
-  for (let segment = 0; chain.streamBytes < STREAM_BYTES_MAX; segment++) {
-    const bytes = await readSegment(from, next[copy.index] ?? 0);
+  const chain: Chain = {
+    pieces: [],
+    number: 0,
+    previous: seed,
+    streamBytes: 0,
+    sureBytes: 0,
+    segments: head.map(placed),
+    claimedBytes: 0,
+    unreadable: undefined,
+  };
+  let next: readonly number[] | undefined = head;
+  let isWhole = true;
+  for (let segment = 0; segment < SEGMENTS_MAX; segment++) {
+    const bytes = await readSegment(from, next[copy.index] ?? 0, chain);
     if (bytes === undefined) return chain;
     let offsetBytes = 0;
-    let found = false;
-    let after: readonly number[] | undefined;
-    while (offsetBytes < LOG_SEGMENT_BYTES) {
-      const { streamBytes } = chain;
-      const frame = openFrame(bytes.subarray(offsetBytes), {
-        logId: id,
-        number,
-        segment,
-        offsetBytes,
-        streamBytes,
-        previous,
-      });
+    next = undefined;
+    while (isWhole && offsetBytes < LOG_SEGMENT_BYTES) {
+      const { number, streamBytes, previous } = chain;
+      const place = { logId: id, number, segment, offsetBytes, streamBytes, previous };
+      const frame = openFrame(bytes.subarray(offsetBytes), place);
       if (frame === undefined) break;
-      found = true;
-      number++;
-      previous = frame.check;
-      after = frame.next;
-      chain.pieces.push(frame.payload);
-      chain.streamBytes += frame.payloadBytes;
-      chain.sureBytes = Math.max(chain.sureBytes, Math.min(frame.sureBytes, chain.streamBytes));
-      chain.claimedBytes = Math.max(chain.claimedBytes, frame.sureBytes);
+      take(chain, frame);
+      next = frame.next;
       offsetBytes += frameBytes(frame.payloadBytes);
     }
+    if (next !== undefined) for (const [index, kib] of next.entries()) if (kib !== 0) chain.segments[index]?.push(kib);
+    // No segment is begun before the one before it is full. What comes after the end is asked for its claims only, past a frame that
+    // is damaged, too.
+    isWhole &&= offsetBytes === LOG_SEGMENT_BYTES;
     for (let at = offsetBytes; at < LOG_SEGMENT_BYTES; at += LOG_FRAME_ALIGN_BYTES) {
-      chain.claimedBytes = Math.max(chain.claimedBytes, flushedClaim(bytes.subarray(at), id));
+      const trace = frameTrace(bytes.subarray(at), id, segment);
+      if (trace === undefined) continue;
+      chain.claimedBytes = Math.max(chain.claimedBytes, trace.claimedBytes);
+      if (next === undefined || trace.claimedBytes > 0) next = trace.next ?? next;
     }
-    if (!found || after === undefined) return chain;
-    for (const [index, kib] of after.entries()) if (kib !== 0) chain.segments[index]?.push(kib);
-    next = after;
+    if (next === undefined) return chain;
   }
   throw new FsError("EIO", `log ${formatUuid(id)} on copy ${copy.index} is longer than any; run fsck.h2ts`);
 }
 
+/** Goes on with a frame that verifies. */
+function take(chain: Chain, frame: OpenedFrame): void {
+  chain.number++;
+  chain.previous = frame.check;
+  chain.pieces.push(frame.payload);
+  chain.streamBytes += frame.payloadBytes;
+  chain.sureBytes = Math.max(chain.sureBytes, Math.min(frame.sureBytes, chain.streamBytes));
+  chain.claimedBytes = Math.max(chain.claimedBytes, frame.sureBytes);
+}
+
 const placed = (kib: number): number[] => (kib === 0 ? [] : [kib]);
 
-/** Undefined when there is none, or the device can't give it, or not in time: the chain on this copy ends there. */
-async function readSegment({ copy, read }: ReadableCopy, kib: number): Promise<Uint8Array | undefined> {
+/** Undefined when there is none, or the device can't give it, or not in time, which is noted: the chain on this copy ends there. */
+async function readSegment({ copy, read }: ReadableCopy, kib: number, chain: Chain): Promise<Uint8Array | undefined> {
   if (kib === 0 || copy.placeRefusal(kib, LOG_SEGMENT_KIB * KIB) !== undefined) return undefined;
   const bytes = new Uint8Array(LOG_SEGMENT_BYTES);
   try {
     await read(kib * KIB, [bytes]);
     return bytes;
-  } catch {
+  } catch (error) {
+    chain.unreadable = messageOf(error);
     return undefined;
   }
 }

@@ -245,6 +245,8 @@ export class BlockRules {
     }
     const format = inodeMode(view) >>> 12;
     if (![1, 2, 4, 6, 8, 10, 12].includes(format) || inodeMode(view) > 0o177777) refuse(`inode ${ino}: mode`);
+    if ((flags & InodeFlag.TRIM) !== 0 && ((flags & InodeFlag.INLINE) !== 0 || format === 4))
+      refuse(`inode ${ino}: to be trimmed, and has no blocks of data`);
     this.refs(view, INODE_XATTRS_OFFSET, 1, RefType.XATTR, 0, 0, 1);
     if ((flags & InodeFlag.INLINE) !== 0) {
       if (inodeSize(view) > INLINE_DATA_BYTES || format === 4)

@@ -49,6 +49,9 @@ export class Committer {
   readonly #durableTids: number[] = [];
   #failure: Error | undefined;
   readonly #onFailure: (error: Error) => void;
+  readonly #refusal: () => Error | undefined;
+  /** False while what was completed after the newest root is being carried out again. */
+  #mayBegin = false;
 
   constructor(
     parts: {
@@ -60,7 +63,10 @@ export class Committer {
       /** Absent: what is to be durable is committed. */
       readonly intent?: IntentLog;
     },
+    /** Told of the first failure. */
     onFailure: (error: Error) => void,
+    /** Why the volume is read-only; undefined while it is not. */
+    refusal: () => Error | undefined,
   ) {
     this.#store = parts.store;
     this.#copies = parts.copies;
@@ -69,13 +75,32 @@ export class Committer {
     this.#members = parts.members;
     this.#intent = parts.intent;
     this.#onFailure = onFailure;
+    this.#refusal = refusal;
     this.#store.early.onWrites((writes) => this.#writeEarly(writes));
     this.#copies.onFailure = () => this.#dropSoon();
   }
 
+  /** Why no root may be written any more: a commit failed, or the volume is read-only for whatever reason (I2, I11). */
+  get #refused(): Error | undefined {
+    return this.#failure ?? this.#refusal();
+  }
+
+  #refuse(): void {
+    const refused = this.#refused;
+    if (refused !== undefined) throw refused;
+  }
+
+  /**
+   * The state is whole: commits may begin. One before would end the log, or the journal, half way through its replay (I4, trap 6).
+   * Copies that failed by now are the caller's to commit without.
+   */
+  allow(): void {
+    this.#mayBegin = true;
+  }
+
   /** A copy failed: a commit without it follows at once, whether or not anything else changed. */
   #dropSoon(): void {
-    if (this.#failure !== undefined || this.#copies.readOnly) return;
+    if (!this.#mayBegin || this.#refused !== undefined) return;
     this.#changed = true;
     if (this.#running === undefined) this.barrier().catch(() => undefined); // The failure is kept and turns the volume read-only.
   }
@@ -117,7 +142,8 @@ export class Committer {
 
   /** Everything completed before this call is durable on all copies when it resolves; rejects when it can't be. */
   barrier(): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    const refused = this.#refused;
+    if (refused !== undefined) return Promise.reject(refused);
     if (this.#next !== undefined) return this.#next;
     if (this.#running === undefined) return this.#changed ? this.#start() : Promise.resolve();
     if (!this.#changed) return this.#running;
@@ -131,7 +157,7 @@ export class Committer {
    */
   async force(change?: () => void): Promise<void> {
     while (this.#running !== undefined) await this.#running.catch(() => undefined);
-    if (this.#failure !== undefined) throw this.#failure;
+    this.#refuse();
     change?.();
     await this.#start();
   }
@@ -140,12 +166,13 @@ export class Committer {
   async #startNext(): Promise<void> {
     while (this.#running !== undefined) await this.#running.catch(() => undefined);
     this.#next = undefined;
-    if (this.#failure !== undefined) throw this.#failure;
+    this.#refuse();
     if (this.#changed) await this.#start();
   }
 
   #start(): Promise<void> {
     assert(this.#running === undefined, "two commits at a time");
+    assert(this.#mayBegin, "a commit before the state is whole");
     const running = this.#commit().then(
       () => {
         this.#running = undefined;
@@ -182,6 +209,7 @@ export class Committer {
   async #attempt(): Promise<boolean> {
     const store = this.#store;
     const pinned: Block[] = [];
+    this.#refuse();
     try {
       for (;;) {
         this.#members.dropFailed();
@@ -213,7 +241,7 @@ export class Committer {
     try {
       await Promise.all([this.#write(writes), ...early]);
       await this.#copies.flush();
-      if (this.#failure !== undefined) throw this.#failure;
+      this.#refuse();
       const logged = this.#copies.failed.length > 0 || ((await this.#intent?.close()) ?? true);
       // Before sealed blocks may leave memory: what is on none of the copies left goes to another one.
       if (this.#copies.failed.length > 0) {

@@ -73,6 +73,7 @@ export async function formatVolume(copies: CopySet, options: FormatOptions): Pro
     { copies, store, state, rootImage, roots: rings, members },
     { ...options, readOnly: false },
   );
+  volume.allowCommits();
   await volume.apply({
     op: "root",
     mode: 0o755,

@@ -140,8 +140,8 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   if (options.recount === true) recountMembers(view);
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
   if (verdict.kind === "refuse") throw new FsError("EINVAL", verdict.reason);
-  const tooFew = tooFewCopies(view, chosen, options);
-  const readOnly = options.readOnly === true || verdict.kind === "read-only" || tooFew !== undefined;
+  const whyReadOnly = verdict.kind === "read-only" ? verdict.reason : tooFewCopies(view, chosen, options);
+  const readOnly = options.readOnly === true || whyReadOnly !== undefined;
   const checkType = rootCheckType(view);
   if (!isCheckType(checkType)) throw new FsError("EINVAL", `the root names an unknown check code (${checkType})`);
 
@@ -181,7 +181,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     {
       ...options,
       readOnly,
-      ...(tooFew !== undefined && { readOnlyReason: tooFew }),
+      ...(whyReadOnly !== undefined && { readOnlyReason: whyReadOnly }),
     },
   );
   const onResult = (requestId: number, result: OperationResult): void => volume.noteReplayed(requestId, result);
@@ -241,9 +241,11 @@ async function beginWriting(
     (ring) => ring.copy.standing === "in-sync" && ringRoots(ring)[0]?.sequence !== volume.sequence,
   );
   const replayed = await replayPending();
-  const mustCommit = lost !== 0 || forced || behind || replayed || volume.copies.failed.length > 0;
   await volume.provideLog();
+  // A copy that failed on the way is dropped now: before, a commit would have held a part of the log and ended it (trap 6).
+  const mustCommit = lost !== 0 || forced || behind || replayed || volume.copies.failed.length > 0;
   const resumed = !mustCommit && resumeLog();
+  volume.allowCommits();
   if (mustCommit || (volume.isLogged && !resumed)) await volume.forceCommit();
   return resumed;
 }

@@ -50,13 +50,15 @@ export async function findPending(
   { journal, dropLost }: { readonly journal: Journal | undefined; readonly dropLost: boolean },
 ): Promise<(PendingLog & { readonly segments: readonly (readonly number[])[] }) | undefined> {
   const inSync = copies.copies.filter(({ standing, failure }) => standing === "in-sync" && failure === undefined);
+  const isLogOnly = journal === undefined || !journal.hasBegun;
   const found = await readLog(
     root,
     inSync.map((copy) => copies.alone(copy)),
-    dropLost,
+    // What a journal has need not be in the log: of that only the places count then.
+    dropLost || !isLogOnly,
   );
   const segments = found?.segments ?? [];
-  if (journal === undefined || !journal.hasBegun) {
+  if (isLogOnly) {
     if (found === undefined) return undefined;
     const sureBytes = dropLost ? 0 : found.sureBytes;
     return {
@@ -205,6 +207,8 @@ async function carryOut(
   adopted: Set<string>,
 ): Promise<OperationResult> {
   const { store, state } = parts;
+  // A copy that was taken out, with no root yet to say so, is in sync again: what was written meanwhile has no place on it (I1).
+  if (early.some((block) => lacksCopy(block, store.inSync))) return carryOutWhole(operation, early, parts);
   try {
     const result = await again(store, () => {
       for (const block of early) store.early.adoptable.set(block.key, block);
@@ -220,8 +224,21 @@ async function carryOut(
     store.early.adoptable.clear();
     if (!(error instanceof LiesOtherwise)) throw error;
   }
+  return carryOutWhole(operation, early, parts);
+}
+
+/** True when the block has no place on some copy of `mask`. */
+const lacksCopy = ({ pointers }: EarlyBlock, mask: number): boolean =>
+  pointers.some((kib, copy) => kib === 0 && (mask & (1 << copy)) !== 0);
+
+/** As any other write, to places of its own on all copies. */
+async function carryOutWhole(
+  operation: Operation,
+  early: readonly EarlyBlock[],
+  parts: ReplayParts,
+): Promise<OperationResult> {
   const whole = await withContent(operation, early, parts);
-  return again(store, () => execute(state, whole));
+  return again(parts.store, () => execute(parts.state, whole));
 }
 
 /** Runs `body` as one operation that may use all of the reserve, until nothing it needs is missing. */

@@ -108,7 +108,12 @@ export class Volume {
     this.#whyReadOnly = options.readOnlyReason;
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
     this.copies.onFenced = (error) => this.#turnReadOnly(error);
-    this.#committer = new Committer(parts, (error) => this.#turnReadOnly(error));
+    if (this.#openedReadOnly) this.copies.repairs = false;
+    this.#committer = new Committer(
+      parts,
+      (error) => this.#turnReadOnly(error),
+      () => this.#refusal(),
+    );
     this.#engine = new Engine(
       parts.state,
       this.#committer,
@@ -149,6 +154,7 @@ export class Volume {
 
   #turnReadOnly(error: Error): void {
     if (this.#readOnlyReason !== undefined) return;
+    this.copies.repairs = false;
     const bug = error instanceof AssertionError || error instanceof TypeError || error instanceof RangeError;
     this.#readOnlyReason = bug ? `internal error: ${error.stack ?? error.message}` : error.message;
   }
@@ -244,7 +250,15 @@ export class Volume {
     if (this.failed) throw new FsError("EIO", this.#readOnlyReason);
   }
 
-  /** A commit even when nothing changed: fills the next slot of the root ring. `change` is made just before it begins. */
+  /** What was completed after the newest root is carried out: from now on commits are made, by itself too when a copy fails. */
+  allowCommits(): void {
+    this.#committer.allow();
+  }
+
+  /**
+   * A commit even when nothing changed: fills the next slot of the root ring. `change` is made just before it begins. Refused on a
+   * volume that is read-only, before anything is changed.
+   */
   async forceCommit(change?: () => void): Promise<void> {
     await this.#committer.force(change);
   }
@@ -254,8 +268,6 @@ export class Volume {
    * durable. What it throws, before it changed anything, is passed on.
    */
   async changeMembers(body: () => void): Promise<void> {
-    const refusal = this.#refusal();
-    if (refusal !== undefined) throw refusal;
     await this.#committer.force(body);
   }
 

@@ -1,7 +1,7 @@
 // A volume on simulated devices, opened and formatted the way the tools do it, for tests that need many of them.
 
 import { SeededRandom } from "../../src/base/random.ts";
-import { randomUuid } from "../../src/base/uuid.ts";
+import { isZero, randomUuid } from "../../src/base/uuid.ts";
 import { Copy, CopySet } from "../../src/copies/copy-set.ts";
 import type { BlockDevice } from "../../src/device/device.ts";
 import { PagedImage } from "../../src/device/paged-image.ts";
@@ -151,7 +151,7 @@ export function copyOf(image: PagedImage): PagedImage {
   const part = new Uint8Array(65536);
   for (let at = 0; at < image.sizeBytes; at += part.length) {
     image.read(at, part);
-    if (part.some((byte) => byte !== 0)) copy.write(at, part);
+    if (!isZero(part)) copy.write(at, part);
   }
   return copy;
 }

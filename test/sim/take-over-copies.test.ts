@@ -5,8 +5,10 @@ import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import { Journal } from "../../src/log/journal.ts";
 import { describeFileSystem } from "../model/digest.ts";
+import { beginDetach } from "../../src/walk/detach.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
 import { copyOf, JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
+import { runStep } from "../model/workload.ts";
 import {
   formatted,
   type Images,
@@ -110,6 +112,38 @@ describe("a process killed", () => {
       await allTogether(seed, last, workload);
     });
   }
+
+  it.each([
+    ["taken out", async ({ volume }: Mounted) => volume.changeMembers(() => volume.members.takeOut(1, false))],
+    ["detached", async ({ volume }: Mounted) => beginDetach(volume, 1)],
+  ])(
+    "has all that was written while a copy was being %s, which no root says: on that copy, too (I1, I8)",
+    async (_, leave) => {
+      const life = new Life(41);
+      const mounted = await life.begin(await formatted(41, SIZES.slice(0, 2)));
+      const workload = new Workload(41, 300_000);
+      await workload.begin(mounted.fs);
+      await mounted.volume.forceCommit();
+      let flushed = (): void => undefined;
+      const until = new Promise<void>((resolve) => (flushed = resolve));
+      mounted.devices[0]!.fail({ operation: "flush", nth: 1, effect: { kind: "late", until } });
+      const left = leave(mounted).catch(() => undefined);
+      await new Promise(setImmediate);
+      expect(mounted.volume.members.inSync).toBe(1);
+      for (const step of [
+        { do: "create", at: ["file"] },
+        { do: "write", at: ["file"], offset: 0, length: 200_000, fill: 3 },
+      ] as const) {
+        for (const each of [mounted.fs, workload.model]) expect(await runStep(each, step)).toBe("ok");
+      }
+      const taken = life.takeOver(mounted);
+      flushed();
+      const next = await taken;
+      await left;
+      expect(next.volume.members.inSync).toBe(3);
+      await allTogether(41, next, workload);
+    },
+  );
 
   it.each([true, false])(
     "goes on without a copy that was taken out, and written to elsewhere since (I6, lasting: %s)",
