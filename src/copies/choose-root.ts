@@ -29,10 +29,10 @@ export interface ChoosePolicy {
   /** Bit per copy one root behind that was found to lack what the newest root names. */
   readonly rolledBack?: number;
   /**
-   * Whether a root of this sequence may be the one that the process before us left. Copies that others wrote to meanwhile, or that
+   * Whether this root may be the one that the process before us left. Copies that others wrote to meanwhile, or that
    * are none of this volume, are left out then: nothing is taken from them, and they hold nothing up.
    */
-  readonly goesOnFrom?: (sequence: number) => boolean;
+  readonly goesOnFrom?: (root: DataView) => boolean;
 }
 
 export interface ChosenRoot {
@@ -114,7 +114,7 @@ export function keptRoots(ring: Ring, root: RingRoot): RingRoot[] {
 /** True when the newest root on a copy may be the one that the process before us left. */
 function isLeft(ring: Ring, { goesOnFrom }: ChoosePolicy): boolean {
   const [own] = ringRoots(ring);
-  return own !== undefined && goesOnFrom?.(own.sequence) === true;
+  return own !== undefined && goesOnFrom?.(own.view) === true;
 }
 
 /** True for a copy that somebody else wrote to while the process before us had the volume, and did without it. */

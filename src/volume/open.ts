@@ -96,7 +96,7 @@ async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<Chos
   const policy = {
     ...options,
     degraded: options.degraded === true || knowsNewest(options),
-    ...(knowsNewest(options) && { goesOnFrom: (sequence: number) => journal?.knows(sequence) === true }),
+    ...(knowsNewest(options) && { goesOnFrom: (root: DataView) => journal?.knows(root) === true }),
   };
   const chosen = chooseRoot(rings, policy);
   const newest = imageBlock(chosen.image.slice());
@@ -248,14 +248,15 @@ async function beginWriting(
   return resumed;
 }
 
-/** A journal of our own begins with this root; one that is taken over goes on. */
+/** A journal of our own begins with this root; one that is taken over goes on, if the process before us came to begin it. */
 function beginLog(
   parts: Pick<VolumeParts, "store" | "copies" | "rootImage">,
   { random, takeOver }: OpenOptions,
   journal: Journal,
 ): IntentLog {
-  if (takeOver !== true) journal.begin(rootSequence(parts.rootImage.view));
-  return new IntentLog(parts, journal, { random: random ?? new SystemRandom(), takesOver: takeOver === true });
+  const takesOver = takeOver === true && journal.hasBegun;
+  if (!takesOver) journal.begin(parts.rootImage.view);
+  return new IntentLog(parts, journal, { random: random ?? new SystemRandom(), takesOver });
 }
 
 export function newStore(copies: CopySet, rules: BlockRules, checkType: CheckType, options: VolumeOptions): BlockStore {

@@ -69,7 +69,7 @@ export async function findPending(
       claimed: [],
     };
   }
-  const kept = journal.after(rootSequence(root));
+  const kept = journal.after(root);
   if (kept === undefined) {
     throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
   }

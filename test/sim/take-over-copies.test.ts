@@ -3,6 +3,9 @@
 
 import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
+import type { PagedImage } from "../../src/device/paged-image.ts";
+import { ROOT_SLOTS, slotOffsets } from "../../src/format/geometry.ts";
+import { ROOT_BYTES } from "../../src/format/root-block.ts";
 import { Journal } from "../../src/log/journal.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
@@ -37,15 +40,27 @@ class Life {
     return mount(this.#seed + 100 * this.#lives++, images, options, this.#seed);
   }
 
-  /** Kills the process as it is, with whatever it was in the middle of, and starts another one; `others` are what it finds instead. */
-  async takeOver(killed: Mounted, others: Images = []): Promise<Mounted> {
-    const images = killed.devices.map((device, copy) => others[copy] ?? (device && copyOf(device.image)));
+  /** Kills the process as it is, with whatever it was in the middle of, and starts another one; `others` are what it finds instead, null nothing. */
+  async takeOver(killed: Mounted, others: readonly (PagedImage | null | undefined)[] = []): Promise<Mounted> {
+    const images = killed.devices.map((device, copy) =>
+      others[copy] === null ? undefined : (others[copy] ?? (device && copyOf(device.image))),
+    );
     const memory = this.#memory.slice();
     // Nothing it still does reaches what we took.
     await unmount(killed).catch(() => undefined);
     this.#memory.set(memory);
     return this.begin(images);
   }
+}
+
+/** What is in the slots of its ring. */
+function rootsOf(image: PagedImage): string[] {
+  const slots = Array.from({ length: ROOT_SLOTS }, (_, slot) => slotOffsets(slot, image.sizeBytes)).flat();
+  return slots.map((at) => {
+    const bytes = new Uint8Array(ROOT_BYTES);
+    image.read(at, bytes);
+    return Buffer.from(bytes).toString("base64");
+  });
 }
 
 async function allTogether(seed: number, mounted: Mounted, workload: Workload): Promise<void> {
@@ -135,6 +150,45 @@ describe("a process killed", () => {
       ]);
       expect((await describeFileSystem(next.fs)).join("\n")).toBe(await workload.tree());
       await unmount(next);
+    },
+  );
+
+  /** Copy 1 is taken out, both sides make that many commits of their own, and the process dies; what it left, and what there is elsewhere. */
+  async function apart(ours: number, theirs: number) {
+    const life = new Life(33);
+    const mounted = await life.begin(await formatted(33, SIZES.slice(0, 2)));
+    const workload = new Workload(33, 300_000);
+    await workload.begin(mounted.fs);
+    await workload.run(mounted.fs, 5);
+    await takeOut(mounted.volume, mounted.caretaker, 1, { lasting: false });
+    const there = [undefined, copyOf(mounted.devices[1]!.image)];
+    const elsewhere = await mount(79, there, { degraded: true }, 33);
+    for (let commits = 0; commits < theirs; commits++) await elsewhere.volume.forceCommit();
+    await unmount(elsewhere);
+    for (let commits = 0; commits < ours; commits++) await mounted.volume.forceCommit();
+    await workload.run(mounted.fs, 3);
+    return { life, mounted, workload, theirs: imagesOf(elsewhere.devices)[1]! };
+  }
+
+  const counts = [0, 1, 2, 3, 4, 5, 6];
+  it.each(counts)(
+    "never goes on from somebody else's root, be its number that of its own (I4, I6, %d commits here)",
+    async (ours) => {
+      for (const theirs of counts) {
+        const { life, mounted, workload, theirs: foreign } = await apart(ours, theirs);
+        const [own, before] = [copyOf(mounted.devices[0]!.image), rootsOf(foreign)];
+        // Its own copy is not there: everything waits for whoever has it.
+        await expect(life.takeOver(mounted, [null, foreign])).rejects.toThrow(/does not go on from root/);
+        expect(rootsOf(foreign), `${theirs} there`).toEqual(before);
+        const next = await life.takeOver(mounted, [own, foreign]);
+        await settle(next);
+        expect(
+          next.copies.copies.map(({ standing }) => standing),
+          `${theirs} there`,
+        ).toEqual(["in-sync", "divergent"]);
+        expect((await describeFileSystem(next.fs)).join("\n")).toBe(await workload.tree());
+        await unmount(next);
+      }
     },
   );
 });
