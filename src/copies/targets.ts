@@ -144,6 +144,9 @@ function noteUnanswered(name: string, over: Promise<void>): void {
   unanswered.set(name, gone);
 }
 
+/** True while a call is under way on a target that was given up. */
+export const isUnanswered = (name: string): boolean => unanswered.has(name);
+
 /** Closes a target that may not even do that; opening it again waits until it has. */
 export function abandonTarget(target: OpenTarget): void {
   noteUnanswered(target.name, closeTarget(target));
