@@ -25,6 +25,7 @@ import {
   abandonTarget,
   closeTargets,
   isOfTarget,
+  isSilent,
   isUnanswered,
   mostHopeful,
   type OpenTarget,
@@ -77,8 +78,6 @@ function limitOf({ openMs, clock }: AssembleOptions): TimeLimit | undefined {
   return openMs === undefined ? undefined : { clock: clock ?? new SystemClock(), ms: openMs };
 }
 
-const isSilent = (error: unknown): boolean => error instanceof DeviceError && error.code === "ETIMEDOUT";
-
 /** Makes copies of open devices, which belong to the CopySet from then on. */
 export async function assembleCopies(
   targets: readonly OpenTarget[],
@@ -117,6 +116,7 @@ export async function assembleCopies(
   for (const { shared } of dropped) await shared.discard();
   const set = new CopySet(copies, { ...options, volumeUuid });
   set.absent = absent.map(({ message }) => message);
+  set.awaitsTargets = absent.some(isSilent);
   return set;
 }
 
