@@ -16,6 +16,7 @@ import {
   imagesOf,
   mount,
   type Mounted,
+  type MountOptions,
   settle,
   togetherAgain,
   unmount,
@@ -29,15 +30,18 @@ const KILLS = 3;
 class Life {
   readonly #seed: number;
   readonly #memory = new Uint8Array(JOURNAL_BYTES);
+  #options: MountOptions = {};
   #lives = 0;
 
   constructor(seed: number) {
     this.#seed = seed;
   }
 
-  async begin(images: Images): Promise<Mounted> {
-    const options = { journal: new Journal(this.#memory), takeOver: this.#lives > 0 };
-    return mount(this.#seed + 100 * this.#lives++, images, options, this.#seed);
+  /** `options`: of all its processes. */
+  async begin(images: Images, options = this.#options): Promise<Mounted> {
+    this.#options = options;
+    const handed = { journal: new Journal(this.#memory), takeOver: this.#lives > 0 };
+    return mount(this.#seed + 100 * this.#lives++, images, { ...options, ...handed }, this.#seed);
   }
 
   /** Kills the process as it is, with whatever it was in the middle of, and starts another one; `others` are what it finds instead, null nothing. */
@@ -191,4 +195,29 @@ describe("a process killed", () => {
       }
     },
   );
+
+  it("writes nothing with fewer copies than the volume takes, whatever was said at the mount, and is whole when they are back (I2)", async () => {
+    const life = new Life(35);
+    const [, ...there] = await formatted(35, SIZES);
+    const mounted = await life.begin([undefined, ...there], { degraded: true });
+    const workload = new Workload(35, 300_000);
+    await workload.begin(mounted.fs);
+    await workload.run(mounted.fs, 10);
+    expect([mounted.volume.members.inSync, mounted.volume.members.minCopies]).toEqual([0b110, 2]);
+    const left = mounted.devices.map((device) => device && copyOf(device.image));
+    const alone = await life.takeOver(mounted, [null, null, left[2]]);
+    expect(alone.volume.readOnly).toMatch(/1 of the 2 copies needed/);
+    expect((await describeFileSystem(alone.fs)).join("\n")).toBe(await workload.tree());
+    await expect((async () => alone.volume.barrier())()).rejects.toThrow(/1 of the 2 copies needed/);
+    await expect(alone.volume.close()).rejects.toThrow(/1 of the 2 copies needed/);
+    const next = await life.takeOver(alone, left);
+    expect([next.volume.readOnly, next.volume.members.inSync, next.volume.members.minCopies]).toEqual([
+      undefined,
+      0b110,
+      2,
+    ]);
+    expect((await describeFileSystem(next.fs)).join("\n")).toBe(await workload.tree());
+    await workload.run(next.fs, 5);
+    await unmount(next);
+  });
 });
