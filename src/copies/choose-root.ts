@@ -33,6 +33,8 @@ export interface ChoosePolicy {
    * are none of this volume, are left out then: nothing is taken from them, and they hold nothing up.
    */
   readonly goesOnFrom?: (root: DataView) => boolean;
+  /** That process only read: what goes on from its root was written by others as well. */
+  readonly onlyRead?: boolean;
 }
 
 export interface ChosenRoot {
@@ -122,7 +124,10 @@ function wentElsewhere(ring: Ring, rings: readonly Ring[], policy: ChoosePolicy)
   const [own] = ringRoots(ring);
   if (own === undefined || isLeft(ring, policy)) return false;
   const left = rings.filter((other) => isLeft(other, policy)).flatMap((other) => ringRoots(other).slice(0, 1));
-  return left.some((root) => kinship(root.view, own.view) === "divergent");
+  return left.some((root) => {
+    const kin = kinship(root.view, own.view);
+    return kin === "divergent" || (kin === "descendant" && policy.onlyRead === true);
+  });
 }
 
 /** Goes on without a copy that is none of the volume. */

@@ -33,11 +33,13 @@ const Head = {
   /** Those of the roots BASE and SEAL_SEQUENCE, a number for each 32 bits. */
   BASE_EPOCH: 10,
   SEAL_EPOCH: 14,
-  BEGUN: 18,
+  STATE: 18,
   /** From here on: places of records that wait for their blocks, each plus one; 0 for none. */
   WAITING: 20,
 } as const;
 const EPOCH_WORDS = 4;
+/** What the head tells; 0: nothing. */
+const State = { ROOT: 1, RECORDS: 2 } as const;
 /** More than requests are ever carried out together (src/fuse/kernel/session.ts). */
 const WAITING_MAX = HEAD_BYTES / 8 - Head.WAITING;
 
@@ -69,9 +71,14 @@ export class Journal {
     return this.#head[field] as number;
   }
 
-  /** False while no process ever went on from a root with it. */
-  get hasBegun(): boolean {
-    return this.#get(Head.BEGUN) !== 0;
+  /** True when it says which root a process before us had. */
+  get hasRoot(): boolean {
+    return this.#get(Head.STATE) !== 0;
+  }
+
+  /** True when what that process completed is here, and not in a log only. */
+  get hasRecords(): boolean {
+    return this.#get(Head.STATE) === State.RECORDS;
   }
 
   /** Where the records begin that the newest durable root lacks. */
@@ -203,6 +210,16 @@ export class Journal {
 
   /** Nothing completed before counts: this root is where the stream goes on from. */
   begin(root: DataView): void {
+    this.#setRoot(root, State.RECORDS);
+  }
+
+  /** This is the root of a volume that is only read: there will be no records, a log goes on from it. */
+  remember(root: DataView): void {
+    this.#setRoot(root, State.ROOT);
+  }
+
+  #setRoot(root: DataView, state: number): void {
+    this.#head[Head.STATE] = 0;
     this.#head[Head.BASE] = 0;
     this.#head[Head.SEAL_SEQUENCE] = 0;
     this.#head[Head.START] = this.endBytes;
@@ -210,7 +227,7 @@ export class Journal {
     this.#head[Head.ISSUED] = rootSequence(root);
     this.#setEpoch(Head.BASE_EPOCH, root);
     this.#head[Head.BASE] = rootSequence(root);
-    this.#head[Head.BEGUN] = 1;
+    this.#head[Head.STATE] = state;
   }
 
   #setEpoch(field: number, root: DataView): void {

@@ -98,6 +98,7 @@ async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<Chos
     ...options,
     degraded: options.degraded === true || knowsNewest(options),
     ...(knowsNewest(options) && { goesOnFrom: (root: DataView) => journal?.knows(root) === true }),
+    onlyRead: !hasRecords(options),
   };
   const chosen = chooseRoot(rings, policy);
   const newest = imageBlock(chosen.image.slice());
@@ -108,7 +109,10 @@ async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<Chos
 }
 
 /** Whoever takes over knows which root was the newest: no acknowledged one can be hidden on a copy that is not here (`findPending`). */
-const knowsNewest = ({ takeOver, journal }: OpenOptions): boolean => takeOver === true && journal?.hasBegun === true;
+const knowsNewest = ({ takeOver, journal }: OpenOptions): boolean => takeOver === true && journal?.hasRoot === true;
+
+/** Nor is anything that was completed anywhere else than in the journal. */
+const hasRecords = ({ takeOver, journal }: OpenOptions): boolean => takeOver === true && journal?.hasRecords === true;
 
 /**
  * Copies that failed under the process before us are left behind, as that was about to do (I2): the system tells once only that a
@@ -166,7 +170,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   // The last complete state of a copy that others went on from is what there is of it.
   const dropLost = options.dropLostLog === true || options.forcedMaster !== undefined;
   const pending = await findPending(view, copies, {
-    journal: options.takeOver === true ? options.journal : undefined,
+    journal: knowsNewest(options) ? options.journal : undefined,
     dropLost,
   });
   if (pending !== undefined) {
@@ -183,6 +187,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   await store.untilLoaded(() => state.pfs());
   const parts = { copies, store, state, rootImage, roots: rings, members };
   const intent = readOnly || options.journal === undefined ? undefined : beginLog(parts, options, options.journal);
+  if (readOnly && !knowsNewest(options)) options.journal?.remember(view);
   const volume = new Volume(
     { ...parts, ...(heartbeat && { heartbeat }), ...(intent && { intent }) },
     {
@@ -200,7 +205,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   };
   let adopted: ReadonlySet<string> = new Set();
   // What the process before us completed can't be made durable: nobody may be told that it is.
-  if (tooFew !== undefined && knowsNewest(options)) volume.failWith(new CopiesLostError(tooFew));
+  if (tooFew !== undefined && hasRecords(options)) volume.failWith(new CopiesLostError(tooFew));
   if (readOnly) await replayPending();
   else {
     // A log with nothing in it goes on as it is, and keeps its place.
@@ -262,15 +267,15 @@ async function beginWriting(
   return resumed;
 }
 
-/** A journal of our own begins with this root; one that is taken over goes on, if the process before us came to begin it. */
+/** A journal of our own begins with this root; one that is taken over goes on, if the process before us wrote to the volume. */
 function beginLog(
   parts: Pick<VolumeParts, "store" | "copies" | "rootImage">,
-  { random, takeOver }: OpenOptions,
+  options: OpenOptions,
   journal: Journal,
 ): IntentLog {
-  const takesOver = takeOver === true && journal.hasBegun;
+  const takesOver = hasRecords(options);
   if (!takesOver) journal.begin(parts.rootImage.view);
-  return new IntentLog(parts, journal, { random: random ?? new SystemRandom(), takesOver });
+  return new IntentLog(parts, journal, { random: options.random ?? new SystemRandom(), takesOver });
 }
 
 export function newStore(copies: CopySet, rules: BlockRules, checkType: CheckType, options: VolumeOptions): BlockStore {

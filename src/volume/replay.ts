@@ -56,7 +56,11 @@ export async function findPending(
     dropLost,
   );
   const segments = found?.segments ?? [];
-  if (journal === undefined || !journal.hasBegun) {
+  const kept = journal?.after(root);
+  if (journal !== undefined && kept === undefined) {
+    throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
+  }
+  if (kept === undefined || journal?.hasRecords !== true) {
     if (found === undefined) return undefined;
     const sureBytes = dropLost ? 0 : found.sureBytes;
     return {
@@ -68,10 +72,6 @@ export async function findPending(
       segments,
       claimed: [],
     };
-  }
-  const kept = journal.after(root);
-  if (kept === undefined) {
-    throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
   }
   const { stream, landedBytes: sureBytes, answeredBytes, waiting } = kept;
   return {

@@ -220,4 +220,27 @@ describe("a process killed", () => {
     await workload.run(next.fs, 5);
     await unmount(next);
   });
+
+  it("only reads on without a copy that is away, or was written to elsewhere, and from its own root only (I6, I9)", async () => {
+    const seed = 37;
+    const writing = new Life(seed);
+    const mounted = await writing.begin(await formatted(seed, SIZES.slice(0, 2)));
+    const workload = new Workload(seed, 300_000);
+    await workload.begin(mounted.fs);
+    await workload.run(mounted.fs, 10);
+    await mounted.fs.sync();
+    // As a crash leaves them: the newest is in the log only.
+    const images = mounted.devices.map((device) => device && copyOf(device.image));
+    await unmount(mounted);
+    const elsewhere = await mount(79, [undefined, copyOf(images[1]!)], { degraded: true }, seed);
+    await unmount(elsewhere);
+    const foreign = imagesOf(elsewhere.devices)[1]!;
+    const life = new Life(seed);
+    let reading = await life.begin(images, { readOnly: true, start: false });
+    for (const others of [[images[0], null], [images[0], foreign], images]) {
+      reading = await life.takeOver(reading, others);
+      expect((await describeFileSystem(reading.fs)).join("\n")).toBe(await workload.tree());
+    }
+    await expect(life.takeOver(reading, [null, foreign])).rejects.toThrow(/does not go on from root/);
+  });
 });
