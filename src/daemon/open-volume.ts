@@ -16,6 +16,7 @@ import { describeEvent } from "../nbd/client/events.ts";
 import { deviceOpener } from "../nbd/open.ts";
 import { openVolume as openOn } from "../volume/open.ts";
 import { CACHE_BYTES_MIN, type Volume } from "../volume/volume.ts";
+import { letGo } from "../walk/take-out.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest } from "./messages.ts";
 import type { VolumeReport } from "./volume-report.ts";
@@ -65,7 +66,9 @@ export async function openVolume(request: MountRequest, handed: OpenForMount): P
   for (let lastLine = ""; ; await sleep(RETRY_MS)) {
     const copies = await assembleWhenThere(targets, assembling, patience);
     try {
-      return await openOnCopies(copies, request, handed, clock);
+      const volume = await openOnCopies(copies, request, handed, clock);
+      if (takeOver && volume.readOnly === undefined) await letGoOfOffline(volume);
+      return volume;
     } catch (error) {
       const mayOpen = takeOver && copies.isAwaited && !isInUse(error);
       await copies.close();
@@ -80,6 +83,16 @@ export async function openVolume(request: MountRequest, handed: OpenForMount): P
 /** Another host has the volume: it gets no better by waiting. */
 const isInUse = (error: unknown): boolean =>
   error instanceof FencedError || (error instanceof CopiesError && error.kind === "in-use");
+
+/**
+ * What the operator took out was let go of, and stays so: only its root could tell that it is that copy. Programs wait for one that
+ * is slow to close no longer than a deadline (I9).
+ */
+async function letGoOfOffline({ copies }: Volume): Promise<void> {
+  const offline = copies.copies.filter(({ standing }) => standing === "offline");
+  const closed = Promise.allSettled(offline.map((copy) => letGo(copy, copies.clock))).then(() => undefined);
+  await Promise.race([closed, sleep(copies.deadlineMs, undefined, { ref: false })]);
+}
 
 function openOnCopies(
   copies: CopySet,
