@@ -21,7 +21,16 @@ import {
 import { copyOf, type Node, type Part, withNode } from "./copy-parts.ts";
 import { type Copy, CopySet, type CopySetOptions } from "./copy-set.ts";
 import { CopiesError } from "./errors.ts";
-import { abandonTarget, closeTargets, isOfTarget, mostHopeful, type OpenTarget, openTargets } from "./targets.ts";
+import {
+  abandonTarget,
+  closeTargets,
+  isOfTarget,
+  isSilent,
+  isUnanswered,
+  mostHopeful,
+  type OpenTarget,
+  openTargets,
+} from "./targets.ts";
 
 export interface AssembleOptions extends Pick<CopySetOptions, "readOnly" | "clock" | "deadlineMs" | "open"> {
   /** A target that can't be opened, or a row that is not whole, is a copy that is missing: the roots tell whether that will do. */
@@ -55,17 +64,19 @@ export async function assemble(targets: readonly string[], options: AssembleOpti
   }
 }
 
-/** Closes targets of which `error` kept copies from being made. Where one did not answer, nobody waits for that. */
+/**
+ * Closes targets of which `error` kept copies from being made. Nobody waits for one that did not answer, whether that is
+ * what the error says or another target was worse.
+ */
 export async function letGo(targets: readonly OpenTarget[], error: unknown): Promise<void> {
-  if (isSilent(error)) targets.forEach(abandonTarget);
-  else await closeTargets(targets);
+  const isHung = (target: OpenTarget): boolean => isSilent(error) || isUnanswered(target.name);
+  targets.filter(isHung).forEach(abandonTarget);
+  await closeTargets(targets.filter((target) => !isHung(target)));
 }
 
 function limitOf({ openMs, clock }: AssembleOptions): TimeLimit | undefined {
   return openMs === undefined ? undefined : { clock: clock ?? new SystemClock(), ms: openMs };
 }
-
-const isSilent = (error: unknown): boolean => error instanceof DeviceError && error.code === "ETIMEDOUT";
 
 /** Makes copies of open devices, which belong to the CopySet from then on. */
 export async function assembleCopies(
@@ -105,6 +116,7 @@ export async function assembleCopies(
   for (const { shared } of dropped) await shared.discard();
   const set = new CopySet(copies, { ...options, volumeUuid });
   set.absent = absent.map(({ message }) => message);
+  set.awaitsTargets = absent.some(isSilent);
   return set;
 }
 
@@ -127,7 +139,12 @@ async function readNodes(
   const headers = await Promise.allSettled(found.map(({ device }) => headerInTime(device, limit)));
   const nodes: Node[] = [];
   const mayLack: (error: unknown) => error is Error = options.takesOver === undefined ? isLost : isOfTarget;
+  // Before anything is refused: closing one would wait for its read.
   for (const [i, { name, device }] of found.entries()) {
+    const header = headers[i];
+    if (header?.status === "rejected" && isSilent(header.reason)) abandonTarget({ name, devices: [device] });
+  }
+  for (const [i, { device }] of found.entries()) {
     const header = headers[i] as PromiseSettledResult<NodeHeader>;
     if (header.status === "fulfilled") {
       nodes.push({ shared: new SharedDevice(device), header: header.value });
@@ -136,8 +153,7 @@ async function readNodes(
     const error: unknown = header.reason;
     if (options.lenient !== true || !mayLack(error)) throw error;
     absent.push(error);
-    if (isSilent(error)) abandonTarget({ name, devices: [device] });
-    else await device.close();
+    if (!isSilent(error)) await device.close();
   }
   if (nodes.length === 0) throw mostHopeful(absent);
   return nodes;

@@ -29,10 +29,12 @@ export interface ChoosePolicy {
   /** Bit per copy one root behind that was found to lack what the newest root names. */
   readonly rolledBack?: number;
   /**
-   * Whether a root of this sequence may be the one that the process before us left. Copies that others wrote to meanwhile, or that
+   * Whether this root may be the one that the process before us left. Copies that others wrote to meanwhile, or that
    * are none of this volume, are left out then: nothing is taken from them, and they hold nothing up.
    */
-  readonly goesOnFrom?: (sequence: number) => boolean;
+  readonly goesOnFrom?: (root: DataView) => boolean;
+  /** That process only read: what goes on from its root was written by others as well. */
+  readonly onlyRead?: boolean;
 }
 
 export interface ChosenRoot {
@@ -114,7 +116,7 @@ export function keptRoots(ring: Ring, root: RingRoot): RingRoot[] {
 /** True when the newest root on a copy may be the one that the process before us left. */
 function isLeft(ring: Ring, { goesOnFrom }: ChoosePolicy): boolean {
   const [own] = ringRoots(ring);
-  return own !== undefined && goesOnFrom?.(own.sequence) === true;
+  return own !== undefined && goesOnFrom?.(own.view) === true;
 }
 
 /** True for a copy that somebody else wrote to while the process before us had the volume, and did without it. */
@@ -122,7 +124,10 @@ function wentElsewhere(ring: Ring, rings: readonly Ring[], policy: ChoosePolicy)
   const [own] = ringRoots(ring);
   if (own === undefined || isLeft(ring, policy)) return false;
   const left = rings.filter((other) => isLeft(other, policy)).flatMap((other) => ringRoots(other).slice(0, 1));
-  return left.some((root) => kinship(root.view, own.view) === "divergent");
+  return left.some((root) => {
+    const kin = kinship(root.view, own.view);
+    return kin === "divergent" || (kin === "descendant" && policy.onlyRead === true);
+  });
 }
 
 /** Goes on without a copy that is none of the volume. */

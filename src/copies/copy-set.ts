@@ -65,6 +65,8 @@ export class CopySet {
   readonly open: OpenDevice;
   /** One line for each target that could not be used. */
   absent: readonly string[] = [];
+  /** One of these did not answer in time. */
+  awaitsTargets = false;
   /** Called at the moment a copy fails, before anybody goes on without it. */
   onFailed: () => void = () => undefined;
   /** Called when a copy is found to have failed, so that a commit drops it soon. */
@@ -123,6 +125,11 @@ export class CopySet {
   /** Copies that new blocks and roots are written to. */
   get active(): readonly Copy[] {
     return this.#copies.filter(isInUse);
+  }
+
+  /** True when more may be at hand as soon as some device answers. */
+  get isAwaited(): boolean {
+    return this.awaitsTargets || this.#copies.some(({ stalled }) => stalled);
   }
 
   /** Active copies that failed and were not dropped yet. */

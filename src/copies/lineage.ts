@@ -59,7 +59,9 @@ export function isUpToDate(ring: Ring, root: RingRoot): boolean {
   const seen = rootLastSeen(root.view, ring.copy.index);
   const [own] = ringRoots(ring);
   if (seen === undefined || own === undefined) return false;
-  return (seen.sequence === own.sequence && equalBytes(seen.version, own.version)) || isOneBehind(ring, root.view);
+  // Versions follow from those before them: another history that went on for as many roots has the same.
+  const isOwn = equalBytes(seen.epoch, rootEpoch(own.view)) && equalBytes(seen.version, own.version);
+  return (seen.sequence === own.sequence && isOwn) || isOneBehind(ring, root.view);
 }
 
 /** True when the newest root of `ring` is the one before the root it was last seen with, as the root `view` says. */

@@ -81,12 +81,15 @@ const isAbsence = (error: unknown): error is DeviceError => error instanceof Dev
 export const isOfTarget = (error: unknown): error is DeviceError | CopiesError =>
   error instanceof DeviceError || error instanceof CopiesError;
 
-/** Of several reasons why there is nothing, one that may pass if there is any: servers come back, and locks end. */
+/** A device did not answer in time; it may still do so. */
+export const isSilent = (error: unknown): boolean => error instanceof DeviceError && error.code === "ETIMEDOUT";
+
+/** Of several reasons why there is nothing, one that may pass if there is any: devices answer, servers come back, and locks end. */
 export function mostHopeful(errors: readonly Error[]): Error {
   const passing = errors.find(
     (error) => error instanceof DeviceError && (error.operation === "lock" || error.code === "ENOTCONN"),
   );
-  return passing ?? (errors[0] as Error);
+  return errors.find(isSilent) ?? passing ?? (errors[0] as Error);
 }
 
 async function openTarget(
@@ -143,6 +146,9 @@ function noteUnanswered(name: string, over: Promise<void>): void {
   });
   unanswered.set(name, gone);
 }
+
+/** True while a call is under way on a target that was given up. */
+export const isUnanswered = (name: string): boolean => unanswered.has(name);
 
 /** Closes a target that may not even do that; opening it again waits until it has. */
 export function abandonTarget(target: OpenTarget): void {

@@ -1,19 +1,22 @@
 // Opens the copies named by targets as a volume, for the worker and for a look at a volume at rest.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { SystemClock } from "../base/clock.ts";
+import { type Clock, SystemClock } from "../base/clock.ts";
+import { messageOf } from "../base/thrown.ts";
 import type { Uuid } from "../base/uuid.ts";
 import { assemble, type AssembleOptions } from "../copies/assemble.ts";
 import { copiesNamed, copyNamed } from "../copies/copy-name.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import type { MasterRule } from "../copies/ring.ts";
-import { OPEN_MS_DEFAULT } from "../copies/targets.ts";
+import { CopiesError, FencedError } from "../copies/errors.ts";
+import { isSilent, OPEN_MS_DEFAULT } from "../copies/targets.ts";
 import { DeviceError } from "../device/device.ts";
 import { Journal, JOURNAL_BYTES } from "../log/journal.ts";
 import { describeEvent } from "../nbd/client/events.ts";
 import { deviceOpener } from "../nbd/open.ts";
 import { openVolume as openOn } from "../volume/open.ts";
 import { CACHE_BYTES_MIN, type Volume } from "../volume/volume.ts";
+import { letGo } from "../walk/take-out.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest } from "./messages.ts";
 import type { VolumeReport } from "./volume-report.ts";
@@ -33,11 +36,13 @@ export interface OpenForMount {
   readonly heartbeatNonce?: Uint8Array;
 }
 
-/** Opens the volume of a mount. Throws with one line that names what is wrong. */
-export async function openVolume(
-  { targets, options }: MountRequest,
-  { journal, takeOver, volumeUuid, heartbeatNonce }: OpenForMount,
-): Promise<Volume> {
+/**
+ * Opens the volume of a mount. Throws with one line that names what is wrong. Whoever takes over waits without end for devices
+ * that do not answer, if nothing can be done without them: what programs were told is done may be in the journal only (I4).
+ */
+export async function openVolume(request: MountRequest, handed: OpenForMount): Promise<Volume> {
+  const { targets, options } = request;
+  const { takeOver, volumeUuid, heartbeatNonce } = handed;
   const { readOnly, deadlineMs } = options;
   // Programs wait for a worker that takes over, nobody does at a mount.
   const openMs = takeOver ? deadlineMs : Math.max(deadlineMs, OPEN_MS_DEFAULT);
@@ -54,25 +59,60 @@ export async function openVolume(
   });
   const takesOver = takeOver ? { volumeUuid } : undefined;
   const assembling = { readOnly, clock, deadlineMs, openMs, open, lenient: true, takesOver };
-  const copies = await assembleWhenThere(targets, assembling, takeOver ? (options.remoteTimeoutMs ?? deadlineMs) : 0);
-  try {
-    return await openOn(copies, {
-      clock,
-      degraded: options.degraded,
-      ...masterRule(options.master, copies, takeOver),
-      // The journal is a part of what the mount may take.
-      cacheBytes: Math.max(CACHE_BYTES_MIN, options.cacheBytes - JOURNAL_BYTES),
-      commitMs: options.commitSeconds * 1000,
-      readOnly: options.readOnly,
-      renewRings: true,
-      journal: new Journal(journal),
-      takeOver,
-      ...(heartbeatNonce !== undefined && { heartbeatNonce }),
-    });
-  } catch (error) {
-    await copies.close();
-    throw error;
+  const patience: Patience = {
+    awayMs: takeOver ? (options.remoteTimeoutMs ?? deadlineMs) : 0,
+    silentMs: takeOver ? Infinity : 0,
+  };
+  for (let lastLine = ""; ; await sleep(RETRY_MS)) {
+    const copies = await assembleWhenThere(targets, assembling, patience);
+    try {
+      const volume = await openOnCopies(copies, request, handed, clock);
+      if (takeOver && volume.readOnly === undefined) await letGoOfOffline(volume);
+      return volume;
+    } catch (error) {
+      const mayOpen = takeOver && copies.isAwaited && !isInUse(error);
+      await copies.close();
+      if (!mayOpen) throw error;
+      const line = messageOf(error);
+      if (line !== lastLine) console.error(`${line}; waiting for devices that do not answer`);
+      lastLine = line;
+    }
   }
+}
+
+/** Another host has the volume: it gets no better by waiting. */
+const isInUse = (error: unknown): boolean =>
+  error instanceof FencedError || (error instanceof CopiesError && error.kind === "in-use");
+
+/**
+ * What the operator took out was let go of, and stays so: only its root could tell that it is that copy. Programs wait for one that
+ * is slow to close no longer than a deadline (I9).
+ */
+async function letGoOfOffline({ copies }: Volume): Promise<void> {
+  const offline = copies.copies.filter(({ standing }) => standing === "offline");
+  const closed = Promise.allSettled(offline.map((copy) => letGo(copy, copies.clock))).then(() => undefined);
+  await Promise.race([closed, sleep(copies.deadlineMs, undefined, { ref: false })]);
+}
+
+function openOnCopies(
+  copies: CopySet,
+  { options }: MountRequest,
+  { journal, takeOver, heartbeatNonce }: OpenForMount,
+  clock: Clock,
+): Promise<Volume> {
+  return openOn(copies, {
+    clock,
+    degraded: options.degraded,
+    ...masterRule(options.master, copies, takeOver),
+    // The journal is a part of what the mount may take.
+    cacheBytes: Math.max(CACHE_BYTES_MIN, options.cacheBytes - JOURNAL_BYTES),
+    commitMs: options.commitSeconds * 1000,
+    readOnly: options.readOnly,
+    renewRings: true,
+    journal: new Journal(journal),
+    takeOver,
+    ...(heartbeatNonce !== undefined && { heartbeatNonce }),
+  });
 }
 
 /** A copy that is named but not here is no reason not to mount: the first complete one is taken then. */
@@ -90,11 +130,19 @@ function masterRule(
   return { master: copyNamed(master, copies) };
 }
 
-/** Waits for targets that are in use still, and for so long for servers without which there is nothing: they may be starting again. */
+/** How long to wait for copies without which there is nothing. */
+interface Patience {
+  /** On servers that can't be reached: they may be starting again. */
+  readonly awayMs: number;
+  /** On devices that do not answer. */
+  readonly silentMs: number;
+}
+
+/** Makes copies of the targets; waits for those that are in use still, and for others as `patience` says. */
 async function assembleWhenThere(
   targets: readonly string[],
   options: AssembleOptions,
-  awayMs: number,
+  patience: Patience,
 ): Promise<CopySet> {
   const startedMs = performance.now();
   for (;;) {
@@ -102,11 +150,16 @@ async function assembleWhenThere(
       return await assemble(targets, options);
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error;
-      const patienceMs = error.operation === "lock" ? LOCK_WAIT_MS : error.code === "ENOTCONN" ? awayMs : 0;
-      if (performance.now() - startedMs >= patienceMs) throw error;
+      if (performance.now() - startedMs >= patienceMs(error, patience)) throw error;
     }
     await sleep(RETRY_MS);
   }
+}
+
+function patienceMs(error: DeviceError, { awayMs, silentMs }: Patience): number {
+  if (error.operation === "lock") return LOCK_WAIT_MS;
+  if (error.code === "ENOTCONN") return awayMs;
+  return isSilent(error) ? silentMs : 0;
 }
 
 /** The report of a volume that is not mounted; opens it for reading only and changes nothing. */

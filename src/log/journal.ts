@@ -1,16 +1,19 @@
 // The journal: the stream of records since the newest durable root, in a ring of memory. A record is in it before the
 // operation it describes is answered. The memory may be shared with a process that outlives this one: whoever comes after
 // us then goes on from here, after a look at which root is the newest on media.
-// Invariant: I4. Positions count the bytes of the stream from its beginning. Every number in the head is one aligned
-// 8-byte store, so that a process killed between any two of them leaves a head that still tells the truth.
+// Invariants: I4; I6 (a root is known by sequence and epoch: others may have gone on from the same root and given its number, too).
+// Positions count the bytes of the stream from its beginning. Every number in the head is one aligned 8-byte store, so that a
+// process killed between any two of them leaves a head that still tells the truth.
 
 import { assert } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
+import { rootEpoch, rootSequence } from "../format/root-block.ts";
 
 /** Of a mount: room for what was completed since the last commit; a commit begins when a quarter of it is used. */
 export const JOURNAL_BYTES = 16 * 1024 * 1024;
-const HEAD_BYTES = 1024;
-const MAGIC = 0x4832_4a50;
+const HEAD_BYTES = 1056;
+/** Another one for each form that a journal had: no program goes on from one of another form. */
+const MAGIC = 0x4832_4a51;
 /** What one record takes at most: 1 MiB of data and what describes it. */
 export const RECORD_BYTES_MAX = 1024 * 1024 + 64 * 1024;
 /** Room kept for what is written again behind a root: as many results as there may be requests without an answer. */
@@ -27,9 +30,16 @@ const Head = {
   ANSWERED: 7,
   ISSUED: 8,
   FAILED: 9,
+  /** Those of the roots BASE and SEAL_SEQUENCE, a number for each 32 bits. */
+  BASE_EPOCH: 10,
+  SEAL_EPOCH: 14,
+  STATE: 18,
   /** From here on: places of records that wait for their blocks, each plus one; 0 for none. */
-  WAITING: 16,
+  WAITING: 20,
 } as const;
+const EPOCH_WORDS = 4;
+/** What the head tells; 0: nothing. */
+const State = { ROOT: 1, RECORDS: 2 } as const;
 /** More than requests are ever carried out together (src/fuse/kernel/session.ts). */
 const WAITING_MAX = HEAD_BYTES / 8 - Head.WAITING;
 
@@ -61,9 +71,14 @@ export class Journal {
     return this.#head[field] as number;
   }
 
-  /** False while no process ever went on from a root with it. */
-  get hasBegun(): boolean {
-    return this.#get(Head.BASE) !== 0;
+  /** True when it says which root a process before us had. */
+  get hasRoot(): boolean {
+    return this.#get(Head.STATE) !== 0;
+  }
+
+  /** True when what that process completed is here, and not in a log only. */
+  get hasRecords(): boolean {
+    return this.#get(Head.STATE) === State.RECORDS;
   }
 
   /** Where the records begin that the newest durable root lacks. */
@@ -164,12 +179,14 @@ export class Journal {
     target.set(this.#ring.subarray(0, target.length - first.length), first.length);
   }
 
-  /** Says that the root of this sequence, about to be written, will hold everything appended so far. */
-  sealed(sequence: number): void {
+  /** Says that this root, about to be written, will hold everything appended so far. */
+  sealed(root: DataView): void {
+    const sequence = rootSequence(root);
     assert(sequence > this.issuedSequence, `root ${sequence} is sealed twice`);
     this.#head[Head.ISSUED] = sequence;
     this.#head[Head.SEAL_SEQUENCE] = 0;
     this.#head[Head.SEAL] = this.endBytes;
+    this.#setEpoch(Head.SEAL_EPOCH, root);
     this.#head[Head.SEAL_SEQUENCE] = sequence;
   }
 
@@ -182,35 +199,62 @@ export class Journal {
   rootDurable(): void {
     const sequence = this.#get(Head.SEAL_SEQUENCE);
     assert(sequence !== 0, "a root is durable that was not sealed");
-    // In this order: the root before this one does not count any more once what it lacks is forgotten.
+    // In this order: the root before this one does not count any more once what it lacks is forgotten. Until the end this one is
+    // known as the one sealed last.
+    this.#head[Head.BASE] = 0;
+    for (let i = 0; i < EPOCH_WORDS; i++) this.#head[Head.BASE_EPOCH + i] = this.#get(Head.SEAL_EPOCH + i);
     this.#head[Head.BASE] = sequence;
     this.#head[Head.START] = this.#get(Head.SEAL);
     this.#head[Head.SEAL_SEQUENCE] = 0;
   }
 
-  /** Nothing completed before counts: the root of this sequence is where the stream goes on from. */
-  begin(sequence: number): void {
+  /** Nothing completed before counts: this root is where the stream goes on from. */
+  begin(root: DataView): void {
+    this.#setRoot(root, State.RECORDS);
+  }
+
+  /** This is the root of a volume that is only read: there will be no records, a log goes on from it. */
+  remember(root: DataView): void {
+    this.#setRoot(root, State.ROOT);
+  }
+
+  #setRoot(root: DataView, state: number): void {
+    this.#head[Head.STATE] = 0;
+    this.#head[Head.BASE] = 0;
     this.#head[Head.SEAL_SEQUENCE] = 0;
     this.#head[Head.START] = this.endBytes;
     this.#head[Head.LANDED] = this.endBytes;
-    this.#head[Head.ISSUED] = sequence;
-    this.#head[Head.BASE] = sequence;
+    this.#head[Head.ISSUED] = rootSequence(root);
+    this.#setEpoch(Head.BASE_EPOCH, root);
+    this.#head[Head.BASE] = rootSequence(root);
+    this.#head[Head.STATE] = state;
   }
 
-  /** Whether a root of this sequence may be the newest durable one, or one sealed after it. */
-  knows(sequence: number): boolean {
-    return sequence !== 0 && (sequence === this.#get(Head.BASE) || sequence === this.#get(Head.SEAL_SEQUENCE));
+  #setEpoch(field: number, root: DataView): void {
+    for (const [i, word] of epochWords(root).entries()) this.#head[field + i] = word;
+  }
+
+  /** Where this root ends the stream, if it is the newest durable one or one sealed after it. */
+  #endOf(root: DataView): number | undefined {
+    const [sequence, epoch] = [rootSequence(root), epochWords(root)];
+    const is = (field: number, epochField: number): boolean =>
+      sequence !== 0 && sequence === this.#get(field) && epoch.every((word, i) => word === this.#get(epochField + i));
+    if (is(Head.SEAL_SEQUENCE, Head.SEAL_EPOCH)) return this.sealBytes;
+    return is(Head.BASE, Head.BASE_EPOCH) ? this.startBytes : undefined;
+  }
+
+  /** Whether this root is the newest durable one, or one sealed after it. */
+  knows(root: DataView): boolean {
+    return this.#endOf(root) !== undefined;
   }
 
   /**
-   * What a process before us completed after the root of `sequence`, the newest on media; undefined when that root is
-   * none the journal knows, so that it tells nothing about it.
+   * What a process before us completed after `root`, the newest on media; undefined when that is none the journal knows, so
+   * that it tells nothing about it.
    */
-  after(sequence: number): Kept | undefined {
-    let from: number;
-    if (sequence === this.#get(Head.SEAL_SEQUENCE) && sequence !== 0) from = this.sealBytes;
-    else if (sequence === this.#get(Head.BASE) && sequence !== 0) from = this.startBytes;
-    else return undefined;
+  after(root: DataView): Kept | undefined {
+    const from = this.#endOf(root);
+    if (from === undefined) return undefined;
     const stream = new Uint8Array(this.endBytes - from);
     this.read(from, stream);
     const since = (field: number): number => Math.max(0, this.#get(field) - from);
@@ -218,4 +262,8 @@ export class Journal {
     for (let slot = 0; slot < WAITING_MAX; slot++) waiting.add(this.#get(Head.WAITING + slot) - 1 - from);
     return { stream, landedBytes: since(Head.LANDED), answeredBytes: since(Head.ANSWERED), waiting };
   }
+}
+
+function epochWords(root: DataView): Uint32Array {
+  return new Uint32Array(rootEpoch(root).slice().buffer);
 }

@@ -234,7 +234,7 @@ export class Committer {
     for (const copy of this.#copies.copies)
       setRootCounters(view, copy.index, { ...copy.errors, repaired: copy.repaired });
     if (this.#intent === undefined) setRootLog(view, undefined, []);
-    else this.#intent.sealed(view, tid, rootInSync(view));
+    else this.#intent.sealed(view, rootInSync(view));
     store.tid = tid + 1;
     const early = [...this.#early];
     let durable = false;

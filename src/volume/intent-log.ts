@@ -221,16 +221,16 @@ export class IntentLog {
   // ---- commits
 
   /**
-   * The root in `root`, of this sequence, is sealed with everything recorded so far: names in it the log that will go on from it.
-   * `inSync`: bit per copy in sync by it.
+   * The root in `root` is sealed with everything recorded so far: names in it the log that will go on from it. `inSync`: bit
+   * per copy in sync by it.
    */
-  sealed(root: DataView, sequence: number, inSync: number): void {
+  sealed(root: DataView, inSync: number): void {
     this.#next?.end();
-    this.journal.sealed(sequence);
+    this.journal.sealed(root);
     // In the root from now on, and no more in the journal: who comes after us must still know what to answer.
     for (const [requestId, result] of this.#results)
       this.journal.append(this.#recorder.encodeResult(requestId, result));
-    const identity = { id: randomUuid(this.#random), seed: logSeed(sequence, rootEpoch(root)), mask: inSync };
+    const identity = { id: randomUuid(this.#random), seed: logSeed(rootSequence(root), rootEpoch(root)), mask: inSync };
     this.#next = Log.begin(identity, this.#segments, this.journal, this.journal.sealBytes);
     setRootLog(root, this.#next?.id, this.#next?.head ?? []);
   }

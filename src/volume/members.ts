@@ -186,7 +186,7 @@ export class Members {
     const wasActive = copy.active;
     copy.standing = standing;
     copy.reason = reason;
-    if (copy.failure instanceof ContentLostError) this.#distrust(copy);
+    if (copy.failure instanceof ContentLostError) this.distrust(copy);
     // Where nothing was written to it there are no such pointers, and what is committed must not be changed in place (I1).
     if (wasActive) {
       assert(copy.flushedTid !== undefined, `copy ${copy.index} was in use, and nobody knows since when`);
@@ -213,7 +213,7 @@ export class Members {
   }
 
   /** What it flushed may be gone: every block is checked when it returns, and what was checked before counts no more (I6). */
-  #distrust(copy: Copy): void {
+  distrust(copy: Copy): void {
     const { view } = this.#rootImage;
     copy.untrusted = true;
     setRootMemberFlags(view, copy.index, rootMemberFlags(view, copy.index) | MemberFlag.UNTRUSTED);

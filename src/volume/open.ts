@@ -5,8 +5,9 @@
 import { bitCount } from "../base/bits.ts";
 import { FsError } from "../base/errno.ts";
 import { SystemRandom } from "../base/random.ts";
-import type { CopySet } from "../copies/copy-set.ts";
+import type { Copy, CopySet } from "../copies/copy-set.ts";
 import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
+import { CopiesLostError } from "../copies/errors.ts";
 import { recountMembers } from "../copies/membership.ts";
 import { Heartbeat } from "../copies/heartbeat.ts";
 import { type RingSet, readRings } from "../copies/ring-set.ts";
@@ -96,7 +97,8 @@ async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<Chos
   const policy = {
     ...options,
     degraded: options.degraded === true || knowsNewest(options),
-    ...(knowsNewest(options) && { goesOnFrom: (sequence: number) => journal?.knows(sequence) === true }),
+    ...(knowsNewest(options) && { goesOnFrom: (root: DataView) => journal?.knows(root) === true }),
+    onlyRead: !hasRecords(options),
   };
   const chosen = chooseRoot(rings, policy);
   const newest = imageBlock(chosen.image.slice());
@@ -107,16 +109,23 @@ async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<Chos
 }
 
 /** Whoever takes over knows which root was the newest: no acknowledged one can be hidden on a copy that is not here (`findPending`). */
-const knowsNewest = ({ takeOver, journal }: OpenOptions): boolean => takeOver === true && journal?.hasBegun === true;
+const knowsNewest = ({ takeOver, journal }: OpenOptions): boolean => takeOver === true && journal?.hasRoot === true;
+
+/** Nor is anything that was completed anywhere else than in the journal. */
+const hasRecords = ({ takeOver, journal }: OpenOptions): boolean => takeOver === true && journal?.hasRecords === true;
 
 /**
  * Copies that failed under the process before us are left behind, as that was about to do (I2): the system tells once only that a
  * flush failed, and then calls lost pages clean. Throws FsError EIO when no others are in sync.
  */
-function withoutFailed(chosen: ChosenRoot, { copies }: CopySet, options: OpenOptions): ChosenRoot {
+function withoutFailed(
+  chosen: ChosenRoot,
+  { copies }: CopySet,
+  options: OpenOptions,
+): { readonly chosen: ChosenRoot; readonly failed: readonly Copy[] } {
   const mask = knowsNewest(options) ? (options.journal?.failedCopies ?? 0) : 0;
   const failed = copies.filter((copy) => copy.standing === "in-sync" && (mask & copy.bit) !== 0);
-  if (failed.length === 0) return chosen;
+  if (failed.length === 0) return { chosen, failed };
   if (copies.every((copy) => copy.standing !== "in-sync" || failed.includes(copy))) {
     const names = failed.map(({ name }) => name).join(", ");
     throw new FsError(
@@ -125,16 +134,18 @@ function withoutFailed(chosen: ChosenRoot, { copies }: CopySet, options: OpenOpt
     );
   }
   for (const copy of failed) {
-    // What a server had before the flush that failed may be gone with it (I6).
-    copy.standing = copy.device.distanceMs === undefined ? "stale" : "unknown";
+    copy.standing = isFar(copy) ? "unknown" : "stale";
     copy.reason = "failed before the worker died";
   }
-  return { ...chosen, lost: failed.reduce((lost, copy) => lost | copy.bit, chosen.lost) };
+  return { chosen: { ...chosen, lost: failed.reduce((lost, copy) => lost | copy.bit, chosen.lost) }, failed };
 }
+
+/** What a server had before a flush that failed may be gone with it (I6). */
+const isFar = ({ device }: Copy): boolean => device.distanceMs !== undefined;
 
 async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: Heartbeat): Promise<Volume> {
   const rings = await readRings(copies);
-  const chosen = withoutFailed(await chooseTrusted(rings, options), copies, options);
+  const { chosen, failed } = withoutFailed(await chooseTrusted(rings, options), copies, options);
   const rootImage = imageBlock(chosen.image.slice());
   const { view } = rootImage;
   if (options.recount === true) recountMembers(view);
@@ -159,7 +170,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   // The last complete state of a copy that others went on from is what there is of it.
   const dropLost = options.dropLostLog === true || options.forcedMaster !== undefined;
   const pending = await findPending(view, copies, {
-    journal: options.takeOver === true ? options.journal : undefined,
+    journal: knowsNewest(options) ? options.journal : undefined,
     dropLost,
   });
   if (pending !== undefined) {
@@ -176,6 +187,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   await store.untilLoaded(() => state.pfs());
   const parts = { copies, store, state, rootImage, roots: rings, members };
   const intent = readOnly || options.journal === undefined ? undefined : beginLog(parts, options, options.journal);
+  if (readOnly && !knowsNewest(options)) options.journal?.remember(view);
   const volume = new Volume(
     { ...parts, ...(heartbeat && { heartbeat }), ...(intent && { intent }) },
     {
@@ -192,13 +204,15 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     return true;
   };
   let adopted: ReadonlySet<string> = new Set();
+  // What the process before us completed can't be made durable: nobody may be told that it is.
+  if (tooFew !== undefined && hasRecords(options)) volume.failWith(new CopiesLostError(tooFew));
   if (readOnly) await replayPending();
   else {
     // A log with nothing in it goes on as it is, and keeps its place.
     const resumeLog = (): boolean => pending?.isEmpty === true && intent?.resume(view) === true;
     // Also where nothing is logged from now on: until a new root is durable, the log that is replayed is what a crash leaves (I4).
     store.logged = true;
-    const resumed = await beginWriting(volume, chosen.lost, options, { replayPending, resumeLog });
+    const resumed = await beginWriting(volume, chosen.lost, failed, options, { replayPending, resumeLog });
     store.logged = intent !== undefined;
     if (resumed) intent?.prepare();
     if (pending !== undefined && !resumed) releasePending(pending, store, adopted);
@@ -212,16 +226,18 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
 function tooFewCopies(
   root: DataView,
   chosen: ChosenRoot,
-  { degraded, forcedMaster }: ChoosePolicy,
+  { degraded, forcedMaster, takeOver }: OpenOptions,
 ): string | undefined {
   const left = bitCount(rootInSync(root) & ~chosen.lost);
   const needed = rootMinCopies(root);
-  if (left >= needed || degraded === true || forcedMaster !== undefined) return undefined;
+  // What the operator said at the mount is in its first root: nobody was asked about what is missing since.
+  const isSaid = degraded === true && takeOver !== true;
+  if (left >= needed || isSaid || forcedMaster !== undefined) return undefined;
   return `${left} of the ${needed} copies needed are complete; give more of them, or mount with -o degraded to write nevertheless`;
 }
 
 /**
- * Members of the in-sync set that are not here are left behind, under a new epoch, before anything is changed (I2). So are
+ * Members of the in-sync set that are not here, or `failed`, are left behind, under a new epoch, before anything is changed (I2). So are
  * the later states of a copy that was made master by force, even if nobody leaves (I6). A root that a crash kept from some
  * copies is made durable on all before anybody sees what it says: no copy alone may go back. In the end the root names a log,
  * so that the first fsync can go into it; true when that is the one that it named before.
@@ -229,10 +245,13 @@ function tooFewCopies(
 async function beginWriting(
   volume: Volume,
   lost: number,
+  failed: readonly Copy[],
   { forcedMaster }: ChoosePolicy,
   { replayPending, resumeLog }: { readonly replayPending: () => Promise<boolean>; readonly resumeLog: () => boolean },
 ): Promise<boolean> {
   const forced = forcedMaster !== undefined;
+  // With the root that leaves them behind: who comes after us has no other word of it.
+  for (const copy of failed.filter(isFar)) volume.members.distrust(copy);
   if (lost !== 0) {
     volume.members.leave(lost);
     volume.members.acceptFewer();
@@ -250,14 +269,15 @@ async function beginWriting(
   return resumed;
 }
 
-/** A journal of our own begins with this root; one that is taken over goes on. */
+/** A journal of our own begins with this root; one that is taken over goes on, if the process before us wrote to the volume. */
 function beginLog(
   parts: Pick<VolumeParts, "store" | "copies" | "rootImage">,
-  { random, takeOver }: OpenOptions,
+  options: OpenOptions,
   journal: Journal,
 ): IntentLog {
-  if (takeOver !== true) journal.begin(rootSequence(parts.rootImage.view));
-  return new IntentLog(parts, journal, { random: random ?? new SystemRandom(), takesOver: takeOver === true });
+  const takesOver = hasRecords(options);
+  if (!takesOver) journal.begin(parts.rootImage.view);
+  return new IntentLog(parts, journal, { random: options.random ?? new SystemRandom(), takesOver });
 }
 
 export function newStore(copies: CopySet, rules: BlockRules, checkType: CheckType, options: VolumeOptions): BlockStore {

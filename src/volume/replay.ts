@@ -50,7 +50,7 @@ export async function findPending(
   { journal, dropLost }: { readonly journal: Journal | undefined; readonly dropLost: boolean },
 ): Promise<(PendingLog & { readonly segments: readonly (readonly number[])[] }) | undefined> {
   const inSync = copies.copies.filter(({ standing, failure }) => standing === "in-sync" && failure === undefined);
-  const isLogOnly = journal === undefined || !journal.hasBegun;
+  const isLogOnly = journal?.hasRecords !== true;
   const found = await readLog(
     root,
     inSync.map((copy) => copies.alone(copy)),
@@ -58,7 +58,11 @@ export async function findPending(
     dropLost || !isLogOnly,
   );
   const segments = found?.segments ?? [];
-  if (isLogOnly) {
+  const kept = journal?.after(root);
+  if (journal !== undefined && kept === undefined) {
+    throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
+  }
+  if (kept === undefined || isLogOnly) {
     if (found === undefined) return undefined;
     const sureBytes = dropLost ? 0 : found.sureBytes;
     return {
@@ -70,10 +74,6 @@ export async function findPending(
       segments,
       claimed: [],
     };
-  }
-  const kept = journal.after(rootSequence(root));
-  if (kept === undefined) {
-    throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
   }
   const { stream, landedBytes: sureBytes, answeredBytes, waiting } = kept;
   return {

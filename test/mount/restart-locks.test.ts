@@ -115,6 +115,12 @@ describe.skipIf(mountsImpossible() !== undefined)("images of a mount whose worke
     await place.h2ts("offline", place.mnt, "1");
     expect(await isFree(b)).toBe(true);
     expect(await isFree(a)).toBe(false);
+    // No other worker takes it up again.
+    process.kill((await place.daemon()).workerPid, "SIGKILL");
+    await place.until(["ONLINE", "OFFLINE"]);
+    expect(await isFree(b)).toBe(true);
+    await place.h2ts("upgrade", place.mnt);
+    expect([await isFree(a), await isFree(b)]).toEqual([false, true]);
     await place.h2ts("online", place.mnt, "1");
     await place.h2ts("wait", place.mnt);
     process.kill((await place.daemon()).workerPid, "SIGKILL");

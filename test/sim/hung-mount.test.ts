@@ -3,8 +3,9 @@
 // that an offline tool looks at, keep nobody waiting either.
 
 import { describe, expect, it } from "vitest";
-import { assembleCopies } from "../../src/copies/assemble.ts";
+import { assemble, assembleCopies, type AssembleOptions } from "../../src/copies/assemble.ts";
 import { DEADLINE_MS_DEFAULT } from "../../src/copies/deadline.ts";
+import { OpenError } from "../../src/device/open-error.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { Journal } from "../../src/log/journal.ts";
@@ -114,6 +115,34 @@ describe("a device that does not answer", () => {
     expect(absent).toEqual([expect.stringMatching(/copy1.*does not answer/)]);
     const strict = assembleCopies(devices.map(targetOf), options);
     await expect(within(clock, 2 * DEADLINE_MS_DEFAULT, strict)).rejects.toThrow(/copy1.*does not answer/);
+  });
+
+  it("keeps nobody waiting who refuses the targets for what another one is", async () => {
+    const [good, hung, other] = devicesOver([
+      ...(await formattedNodes(2852, SIZES.slice(0, 2))),
+      ...(await formattedNodes(2853, SIZES.slice(0, 1))),
+    ]) as SimulatedDevice[];
+    const takesOver = { volumeUuid: (await copiesOf(2852, [good])).volumeUuid };
+    const open = (what: Record<string, SimulatedDevice>) => (name: string) =>
+      what[name] === undefined
+        ? Promise.reject(new OpenError(name, "open", "ENOENT", "no such file or device"))
+        : Promise.resolve(what[name]);
+    const cases: [Record<string, SimulatedDevice>, Omit<AssembleOptions, "open">, RegExp][] = [
+      [{}, { lenient: true }, /hung \d: does not answer/],
+      [{}, { lenient: true, takesOver }, /hung \d: does not answer/],
+      [{ first: new SimulatedDevice("first", 24 * MIB) }, {}, /first: is not an h2ts volume/],
+      [{ first: good!, third: other! }, { lenient: true }, /copy2: belongs to volume/],
+    ];
+    for (const [i, [others, options, message]] of cases.entries()) {
+      const clock = new SimulatedClock();
+      const name = `hung ${i}`;
+      const device = new SimulatedDevice(name, hung!.sizeBytes, { image: hung!.image });
+      device.fail({ operation: "read", nth: 1, ...HANG });
+      device.close = () => new Promise(() => undefined);
+      const given = { clock, openMs: DEADLINE_MS_DEFAULT, ...options, open: open({ ...others, [name]: device }) };
+      const refused = assemble(["first", name, ...Object.keys(others).filter((key) => key !== "first")], given);
+      await expect(within(clock, 2 * DEADLINE_MS_DEFAULT, refused)).rejects.toThrow(message);
+    }
   });
 
   it("when a copy or a node is to be made of it is refused in time", async () => {

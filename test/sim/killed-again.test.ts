@@ -108,6 +108,34 @@ describe("a copy that failed when the process died", () => {
     expect((await next.takeOver()).volume.members.inSync).toBe(0b01);
   });
 
+  it("is not trusted by whoever comes after the next either, where what a server had flushed may be gone (I6)", async () => {
+    const seed = 86;
+    const place = new Place();
+    place.images = await formatted(seed, [24 * MIB, 32 * MIB]);
+    const begin = async (takeOver: boolean): Promise<Mounted> => {
+      const devices = devicesOver(place.images);
+      Object.defineProperty(devices[1], "distanceMs", { value: 3 });
+      const options = { journal: new Journal(place.memory), takeOver, start: false };
+      return mountOn(seed + openings++, devices, await copiesOf(seed, devices), options);
+    };
+    let openings = 1;
+    const first = await begin(false);
+    await fileOn(first, "file");
+    first.devices[1]!.fail({ operation: "flush", nth: 1, effect: { kind: "error", code: "EIO" } });
+    first.devices[0]!.fail({ operation: "flush", nth: 1, effect: { kind: "late", until: NEVER } });
+    void first.volume.forceCommit();
+    await new Promise(setImmediate);
+    place.kill(first.devices, place.memory);
+    const next = await begin(true);
+    expect(next.copies.copy(1)).toMatchObject({ standing: "unknown" });
+    place.kill(next.devices, place.memory);
+    for (const takeOver of [true, false]) {
+      const { copies, volume } = await begin(takeOver);
+      expect(volume.members.inSync).toBe(0b01);
+      expect(copies.copy(1), `take over: ${takeOver}`).toMatchObject({ standing: "stale", untrusted: true });
+    }
+  });
+
   it("and was the last one ends the mount: a flush that failed is not tried again (I2)", async () => {
     const real = await opened(75, 1);
     const ino = await fileOn(real, "file");

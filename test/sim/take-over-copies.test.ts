@@ -3,6 +3,9 @@
 
 import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
+import type { PagedImage } from "../../src/device/paged-image.ts";
+import { ROOT_SLOTS, slotOffsets } from "../../src/format/geometry.ts";
+import { ROOT_BYTES } from "../../src/format/root-block.ts";
 import { Journal } from "../../src/log/journal.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { beginDetach } from "../../src/walk/detach.ts";
@@ -15,6 +18,7 @@ import {
   imagesOf,
   mount,
   type Mounted,
+  type MountOptions,
   settle,
   togetherAgain,
   unmount,
@@ -28,26 +32,41 @@ const KILLS = 3;
 class Life {
   readonly #seed: number;
   readonly #memory = new Uint8Array(JOURNAL_BYTES);
+  #options: MountOptions = {};
   #lives = 0;
 
   constructor(seed: number) {
     this.#seed = seed;
   }
 
-  async begin(images: Images): Promise<Mounted> {
-    const options = { journal: new Journal(this.#memory), takeOver: this.#lives > 0 };
-    return mount(this.#seed + 100 * this.#lives++, images, options, this.#seed);
+  /** `options`: of all its processes. */
+  async begin(images: Images, options = this.#options): Promise<Mounted> {
+    this.#options = options;
+    const handed = { journal: new Journal(this.#memory), takeOver: this.#lives > 0 };
+    return mount(this.#seed + 100 * this.#lives++, images, { ...options, ...handed }, this.#seed);
   }
 
-  /** Kills the process as it is, with whatever it was in the middle of, and starts another one; `others` are what it finds instead. */
-  async takeOver(killed: Mounted, others: Images = []): Promise<Mounted> {
-    const images = killed.devices.map((device, copy) => others[copy] ?? (device && copyOf(device.image)));
+  /** Kills the process as it is, with whatever it was in the middle of, and starts another one; `others` are what it finds instead, null nothing. */
+  async takeOver(killed: Mounted, others: readonly (PagedImage | null | undefined)[] = []): Promise<Mounted> {
+    const images = killed.devices.map((device, copy) =>
+      others[copy] === null ? undefined : (others[copy] ?? (device && copyOf(device.image))),
+    );
     const memory = this.#memory.slice();
     // Nothing it still does reaches what we took.
     await unmount(killed).catch(() => undefined);
     this.#memory.set(memory);
     return this.begin(images);
   }
+}
+
+/** What is in the slots of its ring. */
+function rootsOf(image: PagedImage): string[] {
+  const slots = Array.from({ length: ROOT_SLOTS }, (_, slot) => slotOffsets(slot, image.sizeBytes)).flat();
+  return slots.map((at) => {
+    const bytes = new Uint8Array(ROOT_BYTES);
+    image.read(at, bytes);
+    return Buffer.from(bytes).toString("base64");
+  });
 }
 
 async function allTogether(seed: number, mounted: Mounted, workload: Workload): Promise<void> {
@@ -171,4 +190,91 @@ describe("a process killed", () => {
       await unmount(next);
     },
   );
+
+  /** Copy 1 is taken out, both sides make that many commits of their own, and the process dies; what it left, and what there is elsewhere. */
+  async function apart(ours: number, theirs: number) {
+    const life = new Life(33);
+    const mounted = await life.begin(await formatted(33, SIZES.slice(0, 2)));
+    const workload = new Workload(33, 300_000);
+    await workload.begin(mounted.fs);
+    await workload.run(mounted.fs, 5);
+    await takeOut(mounted.volume, mounted.caretaker, 1, { lasting: false });
+    const there = [undefined, copyOf(mounted.devices[1]!.image)];
+    const elsewhere = await mount(79, there, { degraded: true }, 33);
+    for (let commits = 0; commits < theirs; commits++) await elsewhere.volume.forceCommit();
+    await unmount(elsewhere);
+    for (let commits = 0; commits < ours; commits++) await mounted.volume.forceCommit();
+    await workload.run(mounted.fs, 3);
+    return { life, mounted, workload, theirs: imagesOf(elsewhere.devices)[1]! };
+  }
+
+  const counts = [0, 1, 2, 3, 4, 5, 6];
+  it.each(counts)(
+    "never goes on from somebody else's root, be its number that of its own (I4, I6, %d commits here)",
+    async (ours) => {
+      for (const theirs of counts) {
+        const { life, mounted, workload, theirs: foreign } = await apart(ours, theirs);
+        const [own, before] = [copyOf(mounted.devices[0]!.image), rootsOf(foreign)];
+        // Its own copy is not there: everything waits for whoever has it.
+        await expect(life.takeOver(mounted, [null, foreign])).rejects.toThrow(/does not go on from root/);
+        expect(rootsOf(foreign), `${theirs} there`).toEqual(before);
+        const next = await life.takeOver(mounted, [own, foreign]);
+        await settle(next);
+        expect(
+          next.copies.copies.map(({ standing }) => standing),
+          `${theirs} there`,
+        ).toEqual(["in-sync", "divergent"]);
+        expect((await describeFileSystem(next.fs)).join("\n")).toBe(await workload.tree());
+        await unmount(next);
+      }
+    },
+  );
+
+  it("writes nothing with fewer copies than the volume takes, whatever was said at the mount, and is whole when they are back (I2)", async () => {
+    const life = new Life(35);
+    const [, ...there] = await formatted(35, SIZES);
+    const mounted = await life.begin([undefined, ...there], { degraded: true });
+    const workload = new Workload(35, 300_000);
+    await workload.begin(mounted.fs);
+    await workload.run(mounted.fs, 10);
+    expect([mounted.volume.members.inSync, mounted.volume.members.minCopies]).toEqual([0b110, 2]);
+    const left = mounted.devices.map((device) => device && copyOf(device.image));
+    const alone = await life.takeOver(mounted, [null, null, left[2]]);
+    expect(alone.volume.readOnly).toMatch(/1 of the 2 copies needed/);
+    expect((await describeFileSystem(alone.fs)).join("\n")).toBe(await workload.tree());
+    await expect((async () => alone.volume.barrier())()).rejects.toThrow(/1 of the 2 copies needed/);
+    await expect(alone.volume.close()).rejects.toThrow(/1 of the 2 copies needed/);
+    const next = await life.takeOver(alone, left);
+    expect([next.volume.readOnly, next.volume.members.inSync, next.volume.members.minCopies]).toEqual([
+      undefined,
+      0b110,
+      2,
+    ]);
+    expect((await describeFileSystem(next.fs)).join("\n")).toBe(await workload.tree());
+    await workload.run(next.fs, 5);
+    await unmount(next);
+  });
+
+  it("only reads on without a copy that is away, or was written to elsewhere, and from its own root only (I6, I9)", async () => {
+    const seed = 37;
+    const writing = new Life(seed);
+    const mounted = await writing.begin(await formatted(seed, SIZES.slice(0, 2)));
+    const workload = new Workload(seed, 300_000);
+    await workload.begin(mounted.fs);
+    await workload.run(mounted.fs, 10);
+    await mounted.fs.sync();
+    // As a crash leaves them: the newest is in the log only.
+    const images = mounted.devices.map((device) => device && copyOf(device.image));
+    await unmount(mounted);
+    const elsewhere = await mount(79, [undefined, copyOf(images[1]!)], { degraded: true }, seed);
+    await unmount(elsewhere);
+    const foreign = imagesOf(elsewhere.devices)[1]!;
+    const life = new Life(seed);
+    let reading = await life.begin(images, { readOnly: true, start: false });
+    for (const others of [[images[0], null], [images[0], foreign], images]) {
+      reading = await life.takeOver(reading, others);
+      expect((await describeFileSystem(reading.fs)).join("\n")).toBe(await workload.tree());
+    }
+    await expect(life.takeOver(reading, [null, foreign])).rejects.toThrow(/does not go on from root/);
+  });
 });

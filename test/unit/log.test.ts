@@ -11,6 +11,8 @@ import {
   openFrame,
   sealFrame,
 } from "../../src/format/log-frame.ts";
+import { ROOT_BYTES } from "../../src/format/root-block.ts";
+import { beginRootEpoch, setRootSequence } from "../../src/format/root-history.ts";
 import { Freemap } from "../../src/freemap/freemap.ts";
 import { Journal, RECORD_BYTES_MAX } from "../../src/log/journal.ts";
 import { Segments } from "../../src/log/segments.ts";
@@ -21,17 +23,25 @@ const RING_BYTES = 3 * RECORD_BYTES_MAX;
 const memory = (): Uint8Array => new Uint8Array(64 + RING_BYTES);
 const filled = (length: number, value: number): Uint8Array => new Uint8Array(length).fill(value);
 
+/** A root with nothing but a sequence and an epoch. */
+function root(sequence: number, epoch = 1): DataView {
+  const view = new DataView(new ArrayBuffer(ROOT_BYTES));
+  beginRootEpoch(view, filled(16, epoch));
+  setRootSequence(view, sequence);
+  return view;
+}
+
 describe("the journal", () => {
   it("gives back what was appended, round its end and over again", () => {
     const journal = new Journal(memory());
-    journal.begin(7);
+    journal.begin(root(7));
     for (let i = 0; i < 40; i++) {
       const at = journal.append([filled(100_000 + i, i), filled(17, 255 - i)]);
       const back = new Uint8Array(100_017 + i);
       journal.read(at, back);
       expect(back[0]).toBe(i);
       expect(back.at(-1)).toBe(255 - i);
-      journal.sealed(8 + i);
+      journal.sealed(root(8 + i));
       journal.rootDurable();
     }
     expect(journal.startBytes).toBe(journal.endBytes);
@@ -40,24 +50,43 @@ describe("the journal", () => {
   it("tells a process after us what the newest root lacks, whichever of the two that is (I4)", () => {
     const shared = memory();
     const journal = new Journal(shared);
-    journal.begin(7);
+    journal.begin(root(7));
     journal.append([filled(10, 1)]);
-    journal.sealed(8);
+    journal.sealed(root(8));
     journal.append([filled(5, 2)]);
     const after = new Journal(shared.slice());
-    expect(after.after(7)?.stream).toEqual(Uint8Array.of(...filled(10, 1), ...filled(5, 2)));
-    expect(after.after(8)?.stream).toEqual(filled(5, 2));
-    expect(after.after(9)).toBeUndefined();
+    expect(after.after(root(7))?.stream).toEqual(Uint8Array.of(...filled(10, 1), ...filled(5, 2)));
+    expect(after.after(root(8))?.stream).toEqual(filled(5, 2));
+    expect(after.after(root(9))).toBeUndefined();
     journal.rootDurable();
     const later = new Journal(shared.slice());
-    expect(later.after(8)?.stream).toEqual(filled(5, 2));
-    expect(later.after(7)).toBeUndefined();
+    expect(later.after(root(8))?.stream).toEqual(filled(5, 2));
+    expect(later.after(root(7))).toBeUndefined();
+  });
+
+  it("knows no root of another epoch, whatever its number: somebody else wrote it (I6)", () => {
+    const shared = memory();
+    const journal = new Journal(shared);
+    journal.begin(root(7, 1));
+    journal.sealed(root(8, 2));
+    const known = (): string[] => {
+      const after = new Journal(shared.slice());
+      return [7, 8]
+        .flatMap((sequence) =>
+          [1, 2, 3].map((epoch) => (after.knows(root(sequence, epoch)) ? `${sequence} of ${epoch}` : "")),
+        )
+        .filter((text) => text !== "");
+    };
+    expect(known()).toEqual(["7 of 1", "8 of 2"]);
+    journal.rootDurable();
+    expect(known()).toEqual(["8 of 2"]);
   });
 
   it("tells the truth wherever a process is killed between two stores: a root's log, or that it does not know (I4, trap 3)", () => {
     // Every state that the memory passes through, one store at a time.
     const states: { readonly memory: Uint8Array; readonly doing: string }[] = [];
     let doing = "";
+    const epochOf = (sequence: number): number => (sequence < 8 ? 1 : 2);
     const real = Float64Array;
     const shared = memory();
     vi.stubGlobal("Float64Array", function (...words: ConstructorParameters<typeof Float64Array>) {
@@ -76,13 +105,13 @@ describe("the journal", () => {
       doing = what;
       body();
     };
-    journal.begin(7);
+    journal.begin(root(7, epochOf(7)));
     step("append", () => journal.append([filled(10, 1)]));
-    step("seal", () => journal.sealed(8));
+    step("seal", () => journal.sealed(root(8, epochOf(8))));
     step("append after", () => journal.append([filled(5, 2)]));
     step("root durable", () => journal.rootDurable());
-    step("seal given up", () => journal.sealed(9));
-    step("seal again", () => journal.sealed(10));
+    step("seal given up", () => journal.sealed(root(9, epochOf(9))));
+    step("seal again", () => journal.sealed(root(10, epochOf(10))));
     const [ten, five] = [filled(10, 1), filled(5, 2)];
     const tenAndFive = Uint8Array.of(...ten, ...five);
     /** What may follow each root: nothing else, but nobody has to know any more. */
@@ -99,10 +128,13 @@ describe("the journal", () => {
     for (const { memory: killed, doing: what } of states) {
       if (what === "") continue;
       const after = new Journal(killed);
-      for (let root = 6; root <= 11; root++) {
-        const stream = after.after(root)?.stream;
-        if (stream === undefined) expect(root, what).not.toBe(known[what]);
-        else expect(wanted[what]?.[root] ?? [], `${what}, root ${root}`).toContainEqual(stream);
+      for (let sequence = 6; sequence <= 11; sequence++) {
+        const stream = after.after(root(sequence, epochOf(sequence)))?.stream;
+        if (stream === undefined) expect(sequence, what).not.toBe(known[what]);
+        else expect(wanted[what]?.[sequence] ?? [], `${what}, root ${sequence}`).toContainEqual(stream);
+        // Somebody else's, or what two stores of an epoch make of two.
+        for (const epoch of [1, 2, 3].filter((other) => other !== epochOf(sequence)))
+          expect(after.knows(root(sequence, epoch)), `${what}, root ${sequence} of epoch ${epoch}`).toBe(false);
       }
       // Whoever seals next must not take a sequence that means something else on some copy.
       expect(after.issuedSequence).toBeGreaterThanOrEqual({ append: 7, "seal again": 9 }[what] ?? 7);
@@ -113,7 +145,7 @@ describe("the journal", () => {
   it("names who waits for blocks, until they are there or in a root (trap 4a)", () => {
     const shared = memory();
     const journal = new Journal(shared);
-    journal.begin(7);
+    journal.begin(root(7));
     journal.append([filled(10, 1)]);
     const waitsFor = (): number => {
       const slot = journal.awaitBlocks();
@@ -121,10 +153,12 @@ describe("the journal", () => {
       return slot as number;
     };
     const [first, second] = [waitsFor(), waitsFor()];
-    const waiting = (root: number): number[] => [...(new Journal(shared.slice()).after(root)?.waiting ?? [])];
+    const waiting = (sequence: number): number[] => [
+      ...(new Journal(shared.slice()).after(root(sequence))?.waiting ?? []),
+    ];
     expect(waiting(7).filter((at) => at >= 0)).toEqual([10, 30]);
     journal.arrived(second);
-    journal.sealed(8);
+    journal.sealed(root(8));
     const third = waitsFor();
     expect(third).toBe(second);
     expect(waiting(7).filter((at) => at >= 0)).toEqual([10, 50]);
@@ -139,7 +173,7 @@ describe("the journal", () => {
 
   it("asks for a commit when half full, and says when the next record may not fit", () => {
     const journal = new Journal(memory());
-    journal.begin(1);
+    journal.begin(root(1));
     expect([journal.wantsCommit, journal.isFull]).toEqual([false, false]);
     journal.append([filled(RING_BYTES / 2 + 1, 0)]);
     expect([journal.wantsCommit, journal.isFull]).toEqual([true, false]);

@@ -4,7 +4,8 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { SystemClock } from "../../src/base/clock.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { formatUuid, randomUuid, type Uuid } from "../../src/base/uuid.ts";
@@ -19,9 +20,27 @@ import { formatVolume } from "../../src/volume/format-volume.ts";
 import type { Volume } from "../../src/volume/volume.ts";
 
 const MIB = 1024 * 1024;
+const DEADLINE_MS = 300;
+
+/** Devices that do not answer when they are opened, by the end of their names, until this resolves. */
+const silent = vi.hoisted(() => new Map<string, Promise<void>>());
+vi.mock("../../src/nbd/open.ts", async (importOriginal) => {
+  const original = await importOriginal<typeof import("../../src/nbd/open.ts")>();
+  return {
+    ...original,
+    deviceOpener: (...given: Parameters<typeof original.deviceOpener>) => {
+      const open = original.deviceOpener(...given);
+      return async (...[name, options]: Parameters<typeof open>) => {
+        await silent.get(name.slice(name.lastIndexOf("/") + 1));
+        return open(name, options);
+      };
+    },
+  };
+});
 
 let folder: string;
 beforeEach(() => {
+  silent.clear();
   folder = mkdtempSync(join(tmpdir(), "h2ts-open-"));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
@@ -59,7 +78,7 @@ class Mount {
 
   async worker(...names: string[]): Promise<Volume> {
     await this.leave();
-    const options = parseMountOptions(["deadline=300", ...this.#words]);
+    const options = parseMountOptions([`deadline=${DEADLINE_MS}`, ...this.#words]);
     const request = { source: "demo", targets: names.map(path), directory: "/none", options };
     const takeOver = this.#uuid !== undefined;
     this.#volume = await openVolume(request, { journal: this.#journal, takeOver, volumeUuid: this.#uuid });
@@ -150,6 +169,37 @@ describe("a worker that takes over", () => {
     expect((await mount.worker("c++/b.img", "a.img")).copies.mask).toBe(0b01);
     await mount.leave();
   });
+
+  it.each([
+    ["alone", undefined],
+    ["beside a copy that is missing", () => renameSync(path("b.img"), path("away.img"))],
+    ["beside a copy that was left behind", () => undefined],
+  ])(
+    "waits for a device that does not answer for long, %s: nothing else has what was answered (I4)",
+    async (_, change) => {
+      const names = change === undefined ? ["a.img"] : ["a.img", "b.img"];
+      await format(1, ...names);
+      const mount = new Mount();
+      const before = await mount.worker(...names);
+      if (change !== undefined) await before.changeMembers(() => before.members.takeOut(1, false));
+      await before.forceCommit();
+      await before.forceCommit();
+      await mount.leave();
+      change?.();
+      let answer = (): void => undefined;
+      silent.set("a.img", new Promise((resolve) => (answer = resolve)));
+      const next = mount.worker(...names);
+      next.catch(() => undefined);
+      const isOver = next.then(
+        () => "open",
+        (error: unknown) => String(error),
+      );
+      expect(await Promise.race([isOver, sleep(4 * DEADLINE_MS, "waits")])).toBe("waits");
+      answer();
+      expect((await next).members.inSync).toBe(0b01);
+      await mount.leave();
+    },
+  );
 
   it("is refused where nothing of the volume is left, with a line that says why", async () => {
     await format(1, "a.img");

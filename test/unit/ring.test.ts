@@ -7,7 +7,7 @@ import { chooseRoot, readRings, ringRoots } from "../../src/copies/ring.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { CrashPoint, SECTOR_BYTES, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { KIB, slotOffsets } from "../../src/format/geometry.ts";
-import { ROOT_BYTES, setRootCounters } from "../../src/format/root-block.ts";
+import { ROOT_BYTES, rootEpoch, rootSequence, setRootCounters } from "../../src/format/root-block.ts";
 import { beginRootEpoch, setRootSequence } from "../../src/format/root-history.ts";
 import { rootLastSeen, setRootLastSeen } from "../../src/format/root-members.ts";
 import { sealRoot } from "../../src/format/root-seal.ts";
@@ -222,12 +222,27 @@ describe("chooseRoot", () => {
     const split = await reread({ devices: [left[0]!, right[1]!, left[2]!] });
     expect(kindOf(() => chooseRoot(split))).toBe("divergent");
     // Whoever goes on from the root of one history goes on without the copies of the other, be they ahead.
-    const goesOnFrom = (sequence: number): boolean => sequence === 10;
+    const goesOnFrom = (root: DataView): boolean => rootSequence(root) === 10;
     expect(chooseRoot(split, { degraded: true, goesOnFrom })).toMatchObject({ copyIndex: 1, sequence: 10 });
     expect(split.copies.copies.map(({ standing }) => standing)).toEqual(["divergent", "in-sync", "divergent"]);
-    // Unless the two can't be told apart.
-    const either = { degraded: true, goesOnFrom: (sequence: number) => sequence >= 10 };
-    expect(kindOf(() => chooseRoot(split, either))).toBe("divergent");
+    // The number of a root tells nothing: the other history may have given it, too.
+    const level = fresh();
+    const other = await reread({ devices: level });
+    const own = image.bytes.slice();
+    const view = new DataView(own.buffer);
+    setRootSequence(view, 4);
+    beginRootEpoch(view, new Uint8Array(16).fill(3));
+    for (const sequence of [8, 10]) await writeRoot(other, { bytes: own, view }, sequence);
+    const twins = await reread({ devices: [level[0]!, right[1]!, level[2]!] });
+    expect(kindOf(() => chooseRoot(twins))).toBe("divergent");
+    for (const [epoch, copyIndex, standings] of [
+      [2, 1, ["divergent", "in-sync", "divergent"]],
+      [3, 0, ["in-sync", "divergent", "in-sync"]],
+    ] as const) {
+      const isOurs = (root: DataView): boolean => rootSequence(root) === 10 && rootEpoch(root)[0] === epoch;
+      expect(chooseRoot(twins, { degraded: true, goesOnFrom: isOurs })).toMatchObject({ copyIndex, sequence: 10 });
+      expect(twins.copies.copies.map(({ standing }) => standing)).toEqual(standings);
+    }
     const behind = await reread({ devices: [left[0]!, fresh()[1]!, left[2]!] });
     expect(chooseRoot(behind, { degraded: true }).lost).toBe(0b010);
     expect(behind.copies.copy(1)?.standing).toBe("unknown");
@@ -243,7 +258,7 @@ describe("chooseRoot", () => {
     await writeRoot(rings, image, 5);
     const mixed = await reread(made);
     expect(kindOf(() => chooseRoot(mixed, { degraded: true }))).toBe("mixed");
-    const goesOnFrom = (sequence: number): boolean => sequence === 5;
+    const goesOnFrom = (root: DataView): boolean => rootSequence(root) === 5;
     expect(chooseRoot(mixed, { degraded: true, goesOnFrom })).toMatchObject({ copyIndex: 0, sequence: 5 });
     expect([mixed.copies.mask, mixed.copies.absent]).toEqual([
       0b01,
