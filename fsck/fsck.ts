@@ -5,10 +5,10 @@ import type { Clock } from "../src/base/clock.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
 import { DEADLINE_MS_DEFAULT } from "../src/copies/deadline.ts";
 import type { BlockDevice } from "../src/device/device.ts";
-import { openVolume } from "../src/volume/open.ts";
 import { type Checked, checkInto, checkLightly, type CheckOptions } from "./check.ts";
 import { type Finding, FindingList, isClean } from "./finding-list.ts";
 import { Headers } from "./headers.ts";
+import { openWritable } from "./open-writable.ts";
 import {
   contestedIn,
   repairable,
@@ -65,7 +65,10 @@ interface Look {
   readonly checked: Checked | undefined;
 }
 
-/** Checks, and with `repair` puts right what can be. Throws DeviceError and the like only for what is not on the media. */
+/**
+ * Checks, and with `repair` puts right what can be. Throws DeviceError and the like only for what is not on the media, CopiesError
+ * or FsError when the log can't be carried out, because the copies given are too few, say.
+ */
 export async function fsckVolume({ copies, devices }: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
   const headers = new Headers(devices, { clock: options.clock, ms: DEADLINE_MS_DEFAULT });
   const target = { copies, headers };
@@ -87,7 +90,7 @@ export async function fsckVolume({ copies, devices }: FsckTarget, options: FsckO
   const { repair } = options;
   // First of all, and by itself: what else is wrong is only told by the state that the log leads to.
   if (repair !== undefined && repairable(look.findings, repair).some((finding) => finding.repair?.kind === "log")) {
-    const volume = await openVolume(target.copies, {
+    const volume = await openWritable(target.copies, {
       clock: options.clock,
       commitMs: 0,
       dropLostLog: repair === "full",
@@ -158,7 +161,7 @@ function contextOf({ copies, headers }: Checking, { clock }: FsckOptions): Repai
   return {
     copies,
     clock,
-    openVolume: (rescue) => openVolume(copies, { clock, commitMs: 0, ...rescue }),
+    openVolume: (rescue) => openWritable(copies, { clock, commitMs: 0, ...rescue }),
     rewriteHeaders: () => headers.rewrite(),
   };
 }

@@ -48,6 +48,7 @@ export class Committer {
   /** Transactions of the roots made durable, newest last: as many as a ring holds. */
   readonly #durableTids: number[] = [];
   #failure: Error | undefined;
+  readonly #refusal: () => Error | undefined;
   readonly #onFailure: (error: Error) => void;
 
   constructor(
@@ -60,7 +61,8 @@ export class Committer {
       /** Absent: what is to be durable is committed. */
       readonly intent?: IntentLog;
     },
-    onFailure: (error: Error) => void,
+    /** `refusal`: why there is to be no commit; told by whoever knows what the volume was opened for. */
+    { refusal, onFailure }: { readonly refusal: () => Error | undefined; readonly onFailure: (error: Error) => void },
   ) {
     this.#store = parts.store;
     this.#copies = parts.copies;
@@ -68,6 +70,7 @@ export class Committer {
     this.#rootImage = parts.rootImage;
     this.#members = parts.members;
     this.#intent = parts.intent;
+    this.#refusal = refusal;
     this.#onFailure = onFailure;
     this.#store.early.onWrites((writes) => this.#writeEarly(writes));
     this.#copies.onFailure = () => this.#dropSoon();
@@ -75,7 +78,7 @@ export class Committer {
 
   /** A copy failed: a commit without it follows at once, whether or not anything else changed. */
   #dropSoon(): void {
-    if (this.#failure !== undefined || this.#copies.readOnly) return;
+    if (this.#failure !== undefined || this.#refusal() !== undefined) return;
     this.#changed = true;
     if (this.#running === undefined) this.barrier().catch(() => undefined); // The failure is kept and turns the volume read-only.
   }
@@ -127,11 +130,13 @@ export class Committer {
   /**
    * A commit even if nothing changed: it moves the ring on, which lets deferred frees go. `change` is made when no commit
    * is under way, so that no root already sealed lacks it: that is how the members of a volume are changed. What it throws,
-   * before it changed anything, is passed on.
+   * before it changed anything, is passed on. Rejects when nothing may be written.
    */
   async force(change?: () => void): Promise<void> {
     while (this.#running !== undefined) await this.#running.catch(() => undefined);
     if (this.#failure !== undefined) throw this.#failure;
+    const refusal = this.#refusal();
+    if (refusal !== undefined) throw refusal;
     change?.();
     await this.#start();
   }

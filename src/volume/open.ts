@@ -81,8 +81,11 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   });
   try {
     const volume = await openClaimed(copies, options, heartbeat);
-    // It may have turned out that it can only be read.
-    if (volume.readOnly !== undefined) await heartbeat.release();
+    // It may have turned out that it can only be read: nobody watches any more whether it is ours, so nothing is repaired either.
+    if (volume.readOnly !== undefined) {
+      copies.repairs = false;
+      await heartbeat.release();
+    }
     return volume;
   } catch (error) {
     await heartbeat.release();
@@ -141,7 +144,8 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
   if (verdict.kind === "refuse") throw new FsError("EINVAL", verdict.reason);
   const tooFew = tooFewCopies(view, chosen, options);
-  const readOnly = options.readOnly === true || verdict.kind === "read-only" || tooFew !== undefined;
+  const readOnlyReason = verdict.kind === "read-only" ? verdict.reason : tooFew;
+  const readOnly = options.readOnly === true || readOnlyReason !== undefined;
   const checkType = rootCheckType(view);
   if (!isCheckType(checkType)) throw new FsError("EINVAL", `the root names an unknown check code (${checkType})`);
 
@@ -181,7 +185,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     {
       ...options,
       readOnly,
-      ...(tooFew !== undefined && { readOnlyReason: tooFew }),
+      ...(readOnlyReason !== undefined && { readOnlyReason }),
     },
   );
   const onResult = (requestId: number, result: OperationResult): void => volume.noteReplayed(requestId, result);

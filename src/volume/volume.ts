@@ -108,13 +108,14 @@ export class Volume {
     this.#whyReadOnly = options.readOnlyReason;
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
     this.copies.onFenced = (error) => this.#turnReadOnly(error);
-    this.#committer = new Committer(parts, (error) => this.#turnReadOnly(error));
+    const refusal = (): FsError | undefined => this.#refusal();
+    this.#committer = new Committer(parts, { refusal, onFailure: (error) => this.#turnReadOnly(error) });
     this.#engine = new Engine(
       parts.state,
       this.#committer,
       parts.intent,
       { commitBytes: cacheBytes / 8, stallBytes: cacheBytes / 3 },
-      () => this.#refusal(),
+      refusal,
       (error) => this.#turnReadOnly(error),
     );
   }
@@ -155,6 +156,12 @@ export class Volume {
 
   #refusal(): FsError | undefined {
     return this.readOnly === undefined ? undefined : new FsError("EROFS", this.readOnly);
+  }
+
+  /** Throws FsError EROFS, with the reason, when nothing may be written: before anything is changed that no commit could follow. */
+  refuseReadOnly(): void {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) throw refusal;
   }
 
   /** Turns read-only for a reason found elsewhere, such as a fault in a transport. */
@@ -239,7 +246,10 @@ export class Volume {
     if (this.failed) throw new FsError("EIO", this.#readOnlyReason);
   }
 
-  /** A commit even when nothing changed: fills the next slot of the root ring. `change` is made just before it begins. */
+  /**
+   * A commit even when nothing changed: fills the next slot of the root ring. `change` is made just before it begins. Throws
+   * FsError EROFS on a volume that can only be read: one with too few complete copies gets no root (I2).
+   */
   async forceCommit(change?: () => void): Promise<void> {
     await this.#committer.force(change);
   }
@@ -249,8 +259,7 @@ export class Volume {
    * durable. What it throws, before it changed anything, is passed on.
    */
   async changeMembers(body: () => void): Promise<void> {
-    const refusal = this.#refusal();
-    if (refusal !== undefined) throw refusal;
+    this.refuseReadOnly();
     await this.#committer.force(body);
   }
 
