@@ -228,7 +228,7 @@ export class Committer {
       if (!logged) return false;
       for (const copy of this.#copies.active) copy.flushedTid = tid;
       setRootSequence(this.#rootImage.view, tid);
-      this.#members.rootIssued(tid);
+      this.#members.rootIssued(view);
       await this.#roots.write(image);
       await this.#copies.flush();
       // A read or repair begun before some block was freed must be over before its place can be used again.

@@ -173,7 +173,12 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   if (options.rebuildFreemap === undefined && !readOnly) await holdOlder(store, rootImage, rules, chosen);
 
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
-  const members = new Members(store, copies, rootImage, options.random ?? new SystemRandom());
+  const complete = rings.rings.filter(({ copy }) => copy.standing === "in-sync");
+  const newestRoots =
+    options.forcedMaster === undefined
+      ? complete.flatMap((ring) => ringRoots(ring).slice(0, 1)).map((root) => root.view)
+      : [view];
+  const members = new Members({ store, copies, rootImage }, options.random ?? new SystemRandom(), newestRoots);
   const { pfsBlock } = options;
   if (pfsBlock !== undefined) await store.untilLoaded(() => replacePfs(store, rootImage, pfsBlock));
   const state = new PfsState(store, rootImage);
