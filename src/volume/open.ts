@@ -45,6 +45,8 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   readonly leaseMs?: number;
   /** That of the worker whose place is taken; see Heartbeat. */
   readonly heartbeatNonce?: Uint8Array;
+  /** Whoever opens it has claimed the copies already, and gives them free when all of its work is done. */
+  readonly isClaimed?: boolean;
   /**
    * Instead of the bitmaps on media: each copy's, computed from what is reachable without the freemap trees; what the old
    * trees occupy is held.
@@ -72,7 +74,7 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
  * line; nothing is changed then.
  */
 export async function openVolume(copies: CopySet, options: OpenOptions): Promise<Volume> {
-  if (options.readOnly === true) return openClaimed(copies, options);
+  if (options.readOnly === true || options.isClaimed === true) return openClaimed(copies, options);
   const { random = new SystemRandom(), leaseMs, heartbeatNonce: nonce } = options;
   const heartbeat = await Heartbeat.claim(copies, {
     random,
