@@ -2,13 +2,15 @@
 // nothing more can be done. Prints nothing; the command on top of it does.
 
 import type { Clock } from "../src/base/clock.ts";
+import { type Random, SystemRandom } from "../src/base/random.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
 import { DEADLINE_MS_DEFAULT } from "../src/copies/deadline.ts";
+import { Heartbeat } from "../src/copies/heartbeat.ts";
 import type { BlockDevice } from "../src/device/device.ts";
-import { openVolume } from "../src/volume/open.ts";
 import { type Checked, checkInto, checkLightly, type CheckOptions } from "./check.ts";
 import { type Finding, FindingList, isClean } from "./finding-list.ts";
 import { Headers } from "./headers.ts";
+import { openWritable } from "./open-writable.ts";
 import {
   contestedIn,
   repairable,
@@ -33,6 +35,8 @@ export interface FsckOptions {
   readonly force: boolean;
   readonly repair?: RepairMode;
   readonly clock: Clock;
+  /** For the heartbeat; the system's unless given. */
+  readonly random?: Random;
   /** Findings of one kind that are listed at most; 10,000 unless given. */
   readonly keptPerKind?: number;
   readonly onProgress?: CheckOptions["onProgress"];
@@ -65,8 +69,25 @@ interface Look {
   readonly checked: Checked | undefined;
 }
 
-/** Checks, and with `repair` puts right what can be. Throws DeviceError and the like only for what is not on the media. */
-export async function fsckVolume({ copies, devices }: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
+/**
+ * Checks, and with `repair` puts right what can be. Throws DeviceError and the like only for what is not on the media, CopiesError
+ * or FsError when the log can't be carried out, because the copies given are too few, say, or when another host has the volume.
+ */
+export async function fsckVolume(target: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
+  const { copies } = target;
+  // What a read would repair in passing may be somebody else's good block (`contestedIn`): repairs are made by plan only.
+  copies.repairs = false;
+  if (options.repair === undefined) return fsckClaimed(target, options);
+  // From the first look to the last repair nobody else writes (I11): what was found is what is repaired.
+  const heartbeat = await Heartbeat.claim(copies, { random: options.random ?? new SystemRandom() });
+  try {
+    return await fsckClaimed(target, options);
+  } finally {
+    await heartbeat.release();
+  }
+}
+
+async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
   const headers = new Headers(devices, { clock: options.clock, ms: DEADLINE_MS_DEFAULT });
   const target = { copies, headers };
   if (!options.force) {
@@ -87,9 +108,10 @@ export async function fsckVolume({ copies, devices }: FsckTarget, options: FsckO
   const { repair } = options;
   // First of all, and by itself: what else is wrong is only told by the state that the log leads to.
   if (repair !== undefined && repairable(look.findings, repair).some((finding) => finding.repair?.kind === "log")) {
-    const volume = await openVolume(target.copies, {
+    const volume = await openWritable(target.copies, {
       clock: options.clock,
       commitMs: 0,
+      isClaimed: true,
       dropLostLog: repair === "full",
     });
     // Also when there was nothing to carry out: the root still names what could not be read.
@@ -158,7 +180,7 @@ function contextOf({ copies, headers }: Checking, { clock }: FsckOptions): Repai
   return {
     copies,
     clock,
-    openVolume: (rescue) => openVolume(copies, { clock, commitMs: 0, ...rescue }),
+    openVolume: (rescue) => openWritable(copies, { clock, commitMs: 0, isClaimed: true, ...rescue }),
     rewriteHeaders: () => headers.rewrite(),
   };
 }

@@ -1,6 +1,6 @@
 // Carries out repairs, safest first: blocks from another copy, then a volume opened on top (with fresh bitmaps where
-// they are wrong) for described operations on the tree, then commits that renew the rings. Every step obeys the order
-// of commits (I2); a repair that fails leaves things as they were and is told. The caller checks again afterwards.
+// they are wrong) for described operations on the tree, then commits that renew the rings, and then anchors are emptied. Every step
+// obeys the order of commits (I2); a repair that fails leaves things as they were and is told. The caller checks again afterwards.
 
 import type { Clock } from "../src/base/clock.ts";
 import { FsError } from "../src/base/errno.ts";
@@ -93,26 +93,32 @@ export async function repairVolume(
   }
   await attempt(failures, undefined, () => context.copies.flush());
   if (ofKind("headers").length > 0) await attempt(failures, ofKind("headers")[0], context.rewriteHeaders);
-  for (const finding of ofKind("anchor"))
-    await attempt(failures, finding, () => emptyAnchor(context.copies, (finding.repair as AnchorRepair).copy));
   const onVolume = wanted.filter(
     ({ repair }) => repair === undefined || !["block", "headers", "log", "anchor"].includes(repair.kind),
   );
-  if (onVolume.length > 0 && checked !== undefined) {
-    await attempt(failures, onVolume[0], () => repairOnVolume(context, onVolume, checked, failures));
-  }
+  const isRenewed =
+    onVolume.length === 0 ||
+    checked === undefined ||
+    (await attempt(failures, onVolume[0], () => repairOnVolume(context, onVolume, checked, failures)));
+  // Last of all: until its ring was renewed, the anchor may be the only complete root that a copy has.
+  if (!isRenewed) return failures;
+  for (const finding of ofKind("anchor"))
+    await attempt(failures, finding, () => emptyAnchor(context.copies, (finding.repair as AnchorRepair).copy));
   return failures;
 }
 
+/** True when the step worked; else it is among the failures. */
 async function attempt(
   failures: RepairFailure[],
   finding: Finding | undefined,
   step: () => Promise<void>,
-): Promise<void> {
+): Promise<boolean> {
   try {
     await step();
+    return true;
   } catch (error) {
     failures.push({ finding, message: messageOf(error) });
+    return false;
   }
 }
 

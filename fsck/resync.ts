@@ -6,10 +6,10 @@
 import type { Clock } from "../src/base/clock.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
 import { KIB } from "../src/format/geometry.ts";
-import { openVolume } from "../src/volume/open.ts";
 import type { Volume } from "../src/volume/volume.ts";
 import { Caretaker } from "../src/walk/caretaker.ts";
 import { ExitBit } from "./fsck.ts";
+import { openWritable } from "./open-writable.ts";
 
 export interface ResyncOptions {
   readonly clock: Clock;
@@ -31,7 +31,7 @@ const PROGRESS_MS = 200;
 /** Throws DeviceError, CopiesError or FsError when the volume can't be opened or written. */
 export async function resyncVolume(copies: CopySet, options: ResyncOptions): Promise<ResyncOutcome> {
   const { clock, forcedMaster, signal } = options;
-  const volume = await openVolume(copies, { clock, ...(forcedMaster !== undefined && { forcedMaster }) });
+  const volume = await openWritable(copies, { clock, ...(forcedMaster !== undefined && { forcedMaster }) });
   const notes: string[] = [];
   const caretaker = new Caretaker(volume, { clock, onNote: (line) => notes.push(line) });
   const before = volume.members.inSync;

@@ -1,15 +1,20 @@
 // A part of a device as a device of its own: one node of one copy. A device can hold nodes of several copies; it is
 // closed when the last of its ranges is.
+// Invariant I2: a flush that failed has failed for every range of the device. The system tells it once, to whoever asks first, and
+// calls the pages that it lost clean from then on, whichever range they belong to.
 
 import { totalBytes } from "../base/total-bytes.ts";
 import { NODE_HEADER_AREA_BYTES } from "../format/geometry.ts";
 import { type BlockDevice, DeviceError, type DeviceReport } from "./device.ts";
 import { pastEnd } from "./past-end.ts";
 
-/** Counts who holds a device, so that several ranges can share it. */
+/** Counts who holds a device, so that several ranges can share it, and what every one of them has to be told. */
 export class SharedDevice {
   readonly device: BlockDevice;
   #holders = 0;
+  /** Flushes that failed, and why the last one did. */
+  #lost: { readonly count: number; readonly error: unknown } = { count: 0, error: undefined };
+  readonly #flushes = new Set<Promise<void>>();
 
   constructor(device: BlockDevice) {
     this.device = device;
@@ -21,6 +26,22 @@ export class SharedDevice {
 
   get holders(): number {
     return this.#holders;
+  }
+
+  /** How often a flush has failed so far, and the last failure. */
+  get lost(): { readonly count: number; readonly error: unknown } {
+    return this.#lost;
+  }
+
+  /** Makes a call that flushes; resolves, however it ends, when it and all that were under way with it are over. */
+  async flushing(flush: () => Promise<void>): Promise<void> {
+    const done: Promise<void> = flush()
+      .catch((error: unknown) => void (this.#lost = { count: this.#lost.count + 1, error }))
+      .finally(() => this.#flushes.delete(done));
+    this.#flushes.add(done);
+    await done;
+    // Another one may have been told what this one was to be told, and not be back yet to say so.
+    await Promise.all(this.#flushes);
   }
 
   /** Closes the device if no range holds it. */
@@ -43,6 +64,8 @@ export class Range implements BlockDevice {
   readonly #shared: SharedDevice;
   readonly #device: BlockDevice;
   #closed: Promise<void> | undefined;
+  /** Failed flushes of the device that this range was told of. */
+  #toldCount: number;
 
   constructor(shared: SharedDevice, startBytes: number, sizeBytes: number) {
     this.name = shared.device.name;
@@ -51,6 +74,7 @@ export class Range implements BlockDevice {
     this.sizeBytes = sizeBytes;
     this.#shared = shared;
     this.#device = shared.device;
+    this.#toldCount = shared.lost.count;
     shared.hold();
     if (startBytes < 0 || sizeBytes <= 0 || startBytes + sizeBytes > shared.device.sizeBytes) {
       throw new DeviceError(
@@ -74,7 +98,16 @@ export class Range implements BlockDevice {
   }
 
   flush(): Promise<void> {
-    return this.#device.flush();
+    return this.#flushing(() => this.#device.flush());
+  }
+
+  /** Each range is told of every failure once, as if it had a descriptor of its own. */
+  async #flushing(flush: () => Promise<void>): Promise<void> {
+    await this.#shared.flushing(flush);
+    const { count, error } = this.#shared.lost;
+    if (count === this.#toldCount) return;
+    this.#toldCount = count;
+    throw error;
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
@@ -84,7 +117,7 @@ export class Range implements BlockDevice {
 
   async prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
     if (offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
-    await this.#device.prepare?.(this.startBytes + offsetBytes, lengthBytes);
+    await this.#flushing(async () => this.#device.prepare?.(this.startBytes + offsetBytes, lengthBytes));
   }
 
   get distanceMs(): number | undefined {
@@ -108,7 +141,7 @@ export class Range implements BlockDevice {
   async disown(): Promise<void> {
     if (this.isShared || this.#closed !== undefined) return;
     await this.#device.write(0, [new Uint8Array(NODE_HEADER_AREA_BYTES)]);
-    await this.#device.flush();
+    await this.flush();
   }
 
   /** Other ranges are open on the same device. */

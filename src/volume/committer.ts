@@ -48,8 +48,8 @@ export class Committer {
   /** Transactions of the roots made durable, newest last: as many as a ring holds. */
   readonly #durableTids: number[] = [];
   #failure: Error | undefined;
-  readonly #onFailure: (error: Error) => void;
   readonly #refusal: () => Error | undefined;
+  readonly #onFailure: (error: Error) => void;
   /** False while what was completed after the newest root is being carried out again. */
   #mayBegin = false;
 
@@ -63,10 +63,8 @@ export class Committer {
       /** Absent: what is to be durable is committed. */
       readonly intent?: IntentLog;
     },
-    /** Told of the first failure. */
-    onFailure: (error: Error) => void,
-    /** Why the volume is read-only; undefined while it is not. */
-    refusal: () => Error | undefined,
+    /** `refusal`: why there is to be no commit; told by whoever knows what the volume was opened for. */
+    { refusal, onFailure }: { readonly refusal: () => Error | undefined; readonly onFailure: (error: Error) => void },
   ) {
     this.#store = parts.store;
     this.#copies = parts.copies;
@@ -74,8 +72,8 @@ export class Committer {
     this.#rootImage = parts.rootImage;
     this.#members = parts.members;
     this.#intent = parts.intent;
-    this.#onFailure = onFailure;
     this.#refusal = refusal;
+    this.#onFailure = onFailure;
     this.#store.early.onWrites((writes) => this.#writeEarly(writes));
     this.#copies.onFailure = () => this.#dropSoon();
   }
@@ -153,7 +151,7 @@ export class Committer {
   /**
    * A commit even if nothing changed: it moves the ring on, which lets deferred frees go. `change` is made when no commit
    * is under way, so that no root already sealed lacks it: that is how the members of a volume are changed. What it throws,
-   * before it changed anything, is passed on.
+   * before it changed anything, is passed on. Rejects when nothing may be written.
    */
   async force(change?: () => void): Promise<void> {
     while (this.#running !== undefined) await this.#running.catch(() => undefined);
@@ -251,7 +249,7 @@ export class Committer {
       if (!logged) return false;
       for (const copy of this.#copies.active) copy.flushedTid = tid;
       setRootSequence(this.#rootImage.view, tid);
-      this.#members.rootIssued(tid);
+      this.#members.rootIssued(view);
       await this.#roots.write(image);
       await this.#copies.flush();
       // A read or repair begun before some block was freed must be over before its place can be used again.

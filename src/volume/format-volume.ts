@@ -61,7 +61,7 @@ export async function formatVolume(copies: CopySet, options: FormatOptions): Pro
     store.freemaps[copy.index] = new Freemap(copy.index, copy.sizeKib, () => undefined);
     copy.flushedTid = store.tid - 1;
   }
-  const members = new Members(store, copies, rootImage, options.random);
+  const members = new Members({ store, copies, rootImage }, options.random);
   store.attempt(Claim.ORDINARY, () => {
     const superRoot = { block: rootImage, at: ROOT_SUPER_OFFSET, refs: BLOCKSET_REFS };
     const { block, at } = treeInsert(store, superRoot, ROOT_PFS_ID);

@@ -50,6 +50,12 @@ export interface MemberEvent {
   readonly detail: string;
 }
 
+/** What whoever opens a root judges by whether it may go on by itself. */
+interface Terms {
+  readonly inSync: number;
+  readonly minCopies: number;
+}
+
 export class Members {
   readonly #store: BlockStore;
   readonly #copies: CopySet;
@@ -64,12 +70,23 @@ export class Members {
   readonly #timesTakenOut: number[] = [];
   /** What M was before a change that no commit has made durable on every copy yet, and the first that may. */
   #minBefore: { readonly minCopies: number; readonly tid: number } | undefined;
+  /**
+   * Terms of the last root that is durable on all, and of those issued after it. Any of these may be what copies hold that we go on
+   * without, so by each of them enough must be left here that those can't go on, too.
+   */
+  #issued: readonly Terms[];
 
-  constructor(store: BlockStore, copies: CopySet, rootImage: Block, random: Random) {
-    this.#store = store;
-    this.#copies = copies;
-    this.#rootImage = rootImage;
+  /** `newestRoots`: those of the copies in sync; a crash may have kept the newest of all from some. */
+  constructor(
+    parts: { readonly store: BlockStore; readonly copies: CopySet; readonly rootImage: Block },
+    random: Random,
+    newestRoots: readonly DataView[] = [],
+  ) {
+    this.#store = parts.store;
+    this.#copies = parts.copies;
+    this.#rootImage = parts.rootImage;
     this.#random = random;
+    this.#issued = newestRoots.map(termsOf);
     this.align();
   }
 
@@ -173,12 +190,17 @@ export class Members {
     if (this.#minBefore !== undefined) setRootMinCopies(this.#rootImage.view, this.#minBefore.minCopies);
     this.#minBefore = undefined;
     const mask = failed.reduce((bits, copy) => bits | copy.bit, 0);
-    const left = bitCount(this.inSync & ~mask);
     const reasons = failed.map((copy) => `copy ${copy.index}: ${copy.failure?.message ?? "failed"}`).join("; ");
-    if (left < Math.max(1, this.minCopies)) {
-      throw new CopiesLostError(`${reasons}; ${left} of the ${this.minCopies} copies needed are left`);
-    }
+    const leftNow = this.inSync & ~mask;
+    this.#refuseTooFew(leftNow, { inSync: this.inSync, minCopies: Math.max(1, this.minCopies) }, reasons);
+    // Those that join with a root hold it as well, and get what follows: they count by its terms.
+    for (const terms of this.#issued) this.#refuseTooFew(bits(this.#copies.active), terms, reasons);
     for (const copy of failed) this.drop(copy, "faulted", copy.failure?.message ?? "failed");
+  }
+
+  #refuseTooFew(copies: number, { inSync, minCopies }: Terms, reasons: string): void {
+    const left = bitCount(copies & inSync);
+    if (left < minCopies) throw new CopiesLostError(`${reasons}; ${left} of the ${minCopies} copies needed are left`);
   }
 
   /** Takes one copy out of use: no block or root goes to it from now on, and what it never flushed is not promised. */
@@ -192,6 +214,9 @@ export class Members {
       assert(copy.flushedTid !== undefined, `copy ${copy.index} was in use, and nobody knows since when`);
       clearUnflushed(this.#store, this.#rootImage, copy.index, copy.flushedTid);
     }
+    // It may hold a root that counts on it, which those that go on leave behind.
+    const isPromised = this.#issued.some(({ inSync }) => (inSync & copy.bit) !== 0);
+    if (isPromised && (this.inSync & copy.bit) === 0) this.beginEpoch();
     this.leave(copy.bit);
     const what = standing === "leaving" ? "leaving" : "dropped";
     this.onEvent({ copyIndex: copy.index, what, detail: reason });
@@ -319,9 +344,10 @@ export class Members {
     if (joining.length > 0) joinSync(view, bits(joining), rootSequence(view));
   }
 
-  /** A root of this sequence is about to be written to all active copies. */
-  rootIssued(sequence: number): void {
-    for (const copy of this.#copies.active) setRootIssued(this.#rootImage.view, copy.index, sequence);
+  /** The root with image `view` is about to be written to all active copies. */
+  rootIssued(view: DataView): void {
+    this.#issued = [...this.#issued, termsOf(view)];
+    for (const copy of this.#copies.active) setRootIssued(this.#rootImage.view, copy.index, rootSequence(view));
   }
 
   /** The root with image `written` is durable on all copies that did not fail. */
@@ -333,6 +359,7 @@ export class Members {
 
   /** The root of transaction `tid`, which took `joining` into the in-sync set, is durable everywhere. */
   committed(tid: number, joining: readonly Copy[]): void {
+    this.#issued = this.#issued.slice(-1);
     if (this.#minBefore !== undefined && tid >= this.#minBefore.tid) this.#minBefore = undefined;
     if (joining.length === 0) return;
     const { view } = this.#rootImage;
@@ -355,6 +382,8 @@ export class Members {
     }
   }
 }
+
+const termsOf = (root: DataView): Terms => ({ inSync: rootInSync(root), minCopies: rootMinCopies(root) });
 
 function bits(copies: readonly Copy[]): number {
   return copies.reduce((mask, copy) => mask | copy.bit, 0);

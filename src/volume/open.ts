@@ -46,6 +46,8 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   readonly leaseMs?: number;
   /** That of the worker whose place is taken; see Heartbeat. */
   readonly heartbeatNonce?: Uint8Array;
+  /** Whoever opens it has claimed the copies already, and gives them free when all of its work is done. */
+  readonly isClaimed?: boolean;
   /**
    * Instead of the bitmaps on media: each copy's, computed from what is reachable without the freemap trees; what the old
    * trees occupy is held.
@@ -73,7 +75,7 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
  * line; nothing is changed then.
  */
 export async function openVolume(copies: CopySet, options: OpenOptions): Promise<Volume> {
-  if (options.readOnly === true) return openClaimed(copies, options);
+  if (options.readOnly === true || options.isClaimed === true) return openClaimed(copies, options);
   const { random = new SystemRandom(), leaseMs, heartbeatNonce: nonce } = options;
   const heartbeat = await Heartbeat.claim(copies, {
     random,
@@ -151,8 +153,9 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   if (options.recount === true) recountMembers(view);
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
   if (verdict.kind === "refuse") throw new FsError("EINVAL", verdict.reason);
-  const whyReadOnly = verdict.kind === "read-only" ? verdict.reason : tooFewCopies(view, chosen, options);
-  const readOnly = options.readOnly === true || whyReadOnly !== undefined;
+  const tooFew = tooFewCopies(view, chosen, options);
+  const readOnlyReason = verdict.kind === "read-only" ? verdict.reason : tooFew;
+  const readOnly = options.readOnly === true || readOnlyReason !== undefined;
   const checkType = rootCheckType(view);
   if (!isCheckType(checkType)) throw new FsError("EINVAL", `the root names an unknown check code (${checkType})`);
 
@@ -180,7 +183,12 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   if (options.rebuildFreemap === undefined && !readOnly) await holdOlder(store, rootImage, rules, chosen);
 
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
-  const members = new Members(store, copies, rootImage, options.random ?? new SystemRandom());
+  const complete = rings.rings.filter(({ copy }) => copy.standing === "in-sync");
+  const newestRoots =
+    options.forcedMaster === undefined
+      ? complete.flatMap((ring) => ringRoots(ring).slice(0, 1)).map((root) => root.view)
+      : [view];
+  const members = new Members({ store, copies, rootImage }, options.random ?? new SystemRandom(), newestRoots);
   const { pfsBlock } = options;
   if (pfsBlock !== undefined) await store.untilLoaded(() => replacePfs(store, rootImage, pfsBlock));
   const state = new PfsState(store, rootImage);
@@ -193,7 +201,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     {
       ...options,
       readOnly,
-      ...(whyReadOnly !== undefined && { readOnlyReason: whyReadOnly }),
+      ...(readOnlyReason !== undefined && { readOnlyReason }),
     },
   );
   const onResult = (requestId: number, result: OperationResult): void => volume.noteReplayed(requestId, result);

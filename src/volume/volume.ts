@@ -109,17 +109,14 @@ export class Volume {
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
     this.copies.onFenced = (error) => this.#turnReadOnly(error);
     if (this.#openedReadOnly) this.copies.repairs = false;
-    this.#committer = new Committer(
-      parts,
-      (error) => this.#turnReadOnly(error),
-      () => this.#refusal(),
-    );
+    const refusal = (): FsError | undefined => this.#refusal();
+    this.#committer = new Committer(parts, { refusal, onFailure: (error) => this.#turnReadOnly(error) });
     this.#engine = new Engine(
       parts.state,
       this.#committer,
       parts.intent,
       { commitBytes: cacheBytes / 8, stallBytes: cacheBytes / 3 },
-      () => this.#refusal(),
+      refusal,
       (error) => this.#turnReadOnly(error),
     );
   }
@@ -161,6 +158,12 @@ export class Volume {
 
   #refusal(): FsError | undefined {
     return this.readOnly === undefined ? undefined : new FsError("EROFS", this.readOnly);
+  }
+
+  /** Throws FsError EROFS, with the reason, when nothing may be written: before anything is changed that no commit could follow. */
+  refuseReadOnly(): void {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) throw refusal;
   }
 
   /** Turns read-only for a reason found elsewhere, such as a fault in a transport. */
@@ -256,8 +259,8 @@ export class Volume {
   }
 
   /**
-   * A commit even when nothing changed: fills the next slot of the root ring. `change` is made just before it begins. Refused on a
-   * volume that is read-only, before anything is changed.
+   * A commit even when nothing changed: fills the next slot of the root ring. `change` is made just before it begins. Throws
+   * FsError EROFS on a volume that can only be read: one with too few complete copies gets no root (I2).
    */
   async forceCommit(change?: () => void): Promise<void> {
     await this.#committer.force(change);

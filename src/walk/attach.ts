@@ -25,9 +25,10 @@ export interface AttachOptions {
 /**
  * Formats the open devices of `target` as a new copy and makes it a member that is being caught up, or dropped already if
  * its devices failed in that very commit. They belong to the volume when this resolves, to the caller when it throws
- * CopiesError or DeviceError.
+ * CopiesError or DeviceError, or FsError EROFS before anything was written.
  */
 export async function attach(volume: Volume, target: OpenTarget, options: AttachOptions = {}): Promise<Copy> {
+  volume.refuseReadOnly();
   const random = options.random ?? new SystemRandom();
   const index = freeIndex(volume, target.name);
   refuseReplacing(volume, options.replaces);

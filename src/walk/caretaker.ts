@@ -80,14 +80,15 @@ export class Caretaker {
 
   /**
    * Takes back every copy that is at hand and not in sync, unless the operator took it out, goes on clearing behind those
-   * that leave, at hand or not, and goes on with a scrub that was interrupted.
+   * that leave, at hand or not, and goes on with a scrub that was interrupted. Nothing of that on a volume that can only be read.
    */
   start(): void {
-    if (this.#volume.readOnly === undefined) this.#begin("detach", () => restoreMinCopies(this.#volume));
+    if (this.#volume.readOnly !== undefined) return;
+    this.#begin("detach", () => restoreMinCopies(this.#volume));
     for (let index = 0; index < COPIES_MAX; index++) {
       if ((this.#volume.members.leaving & (1 << index)) !== 0) this.#begin("detach", () => this.#clearBehind(index));
     }
-    if (rootScrubCursor(this.#volume.rootImage.view) !== 0 && this.#volume.readOnly === undefined) this.startScrub();
+    if (rootScrubCursor(this.#volume.rootImage.view) !== 0) this.startScrub();
     for (const ring of this.#volume.rings.rings) {
       const { standing } = ring.copy;
       if (standing === "in-sync" && (hasAnchorLeft(ring) || !isWhole(ring)))

@@ -23,10 +23,12 @@ const CONNECT_POLL_MS = 100;
 
 /**
  * Freezes copy `index`, or the node at a position of it. When this resolves nothing is under way there, and what was written
- * there is durable. Throws CopiesError, with nothing changed, DeviceError when the copy fails.
+ * there is durable. Throws CopiesError, or FsError EROFS when the volume can only be read, with nothing changed; DeviceError when
+ * the copy fails.
  */
 export async function freeze(volume: Volume, index: number, node?: number): Promise<void> {
   const copy = presentCopy(volume, index);
+  volume.refuseReadOnly();
   // What is durable already need not wait. With a frozen copy there is no commit.
   if (volume.copies.frozen.length === 0) await volume.forceCommit();
   // Nothing goes to it any more, and nobody would thaw it.

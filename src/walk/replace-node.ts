@@ -48,6 +48,7 @@ export function replaceNode(
 ): Promise<void> {
   const word = new LastWord(volume, index);
   return inTurn(volume, async () => {
+    volume.refuseReadOnly();
     const old = replaceable(volume, index, position);
     const device = fitting(old, position, target);
     volume.members.refuseIfNeeded(old);

@@ -33,11 +33,13 @@ const RETURNING: readonly Standing[] = ["stale", "unknown", "blank", "syncing"];
 
 /**
  * Makes a copy at hand that is stale, unknown or blank one that is being caught up. Throws DeviceError when the copy can't be
- * read or written, CopiesError when something else was done with it meanwhile; then it stays as it is.
+ * read or written, CopiesError when something else was done with it meanwhile, FsError EROFS when the volume can only be read;
+ * then it stays as it is.
  */
 export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOptions = {}): Promise<void> {
   const { copy } = ring;
   const was = copy.standing;
+  volume.refuseReadOnly();
   if (!RETURNING.includes(was) || volume.copies.copy(copy.index) !== copy) throw changedMeanwhile(copy.name);
   volume.rings.add(ring);
   try {

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
+import { refPointer, setRefPointer } from "../../src/format/blockref.ts";
 import { buildGoodImage } from "../../fixtures/corrupt/good-image.ts";
 import { allBlocks } from "../../fixtures/corrupt/image-blocks.ts";
 import type { VolumeImage } from "../../fixtures/corrupt/image-builder.ts";
@@ -96,4 +97,21 @@ test("a copy with more bad blocks than are listed is whole after the list and on
   expect(isClean(outcome.left)).toBe(true);
   expect(copies.copy(1)?.repaired).toBeGreaterThan(30);
   expect(isClean(await checkVolume(memoryCopies(editor)))).toBe(true);
+});
+
+test("a bad block on a place that another block has too is left alone on that copy, also while another copy is mended", async () => {
+  // Of three copies: the block at 0 is garbage on copy 0, and lost its place on copy 2, which is asked first, to the one at 65536.
+  const editor = new ImageEditor(buildGoodImage(1, [20_480, 24_576, 28_672]));
+  const [lost, kept] = [editor.dataRef(3, 0), editor.dataRef(3, 65_536)];
+  const content = editor.open(kept).bytes;
+  setRefPointer(lost.block.view, lost.at, 2, refPointer(kept.block.view, kept.at, 2));
+  editor.save(lost.block);
+  editor.garble(lost, 0);
+  const target = { copies: memoryCopies(editor, false), devices: memoryDevices(editor) };
+  const outcome = await fsckVolume(target, { force: true, clock, repair: "safe" });
+  expect(outcome.findings.filter(({ name }) => name === "block-bad").map(({ copy }) => copy)).toEqual([0, 2]);
+  expect(outcome.left.filter(({ name }) => name === "block-bad").map(({ copy }) => copy)).toEqual([2]);
+  const still = new Uint8Array(content.length);
+  editor.copies[2]?.image.read(editor.offsetOf(kept, 2), still);
+  expect(Buffer.compare(still, content)).toBe(0);
 });
