@@ -19,7 +19,7 @@ import { treeCeiling } from "../tree/tree.ts";
 import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
 import { freemapRoot } from "../volume/freemap-trees.ts";
 import type { Volume } from "../volume/volume.ts";
-import { type Brought, handOver, handoverCost, isLastHolder, needsHeir } from "./handover.ts";
+import { enterHeirs, handOver, handoverCost, isLastHolder, needsHeir } from "./handover.ts";
 import { blockKey, type NamedBlock, namedBlock } from "./named-block.ts";
 import { type Place, Sweep } from "./sweep.ts";
 
@@ -161,7 +161,7 @@ export class Detach {
   async #handOver(sweep: Sweep, from: Place, heirless: readonly NamedBlock[]): Promise<boolean> {
     const left = new Map(heirless.map((named) => [blockKey(named), named]));
     await handOver(this.#volume, heirless, (brought) => {
-      const entered = this.#enter(sweep, from, brought);
+      const entered = enterHeirs(this.#volume.store, sweep, from, STEP_REFS, brought, this.index);
       for (const key of entered) left.delete(key);
       return entered;
     });
@@ -171,22 +171,6 @@ export class Detach {
     this.kept += blocks;
     for (const ino of inodes) this.keptBy.add(ino);
     return true;
-  }
-
-  /** Enters the new places of narrow blocks, and clears this copy's. May throw MISS. */
-  #enter(sweep: Sweep, from: Place, brought: Brought): ReadonlySet<string> {
-    const { store } = this.#volume;
-    const entered = new Set<string>();
-    sweep.step(from, STEP_REFS, (node, at) => {
-      const key = isNarrow(node.block.view, at) ? blockKey(namedBlock(node.block, at)) : "";
-      const place = brought.get(key);
-      if (place === undefined) return 1;
-      store.pointers.set(node.writable(), at, place.copy, place.kib);
-      store.pointers.forget(node.writable(), at, this.index);
-      entered.add(key);
-      return 1;
-    });
-    return entered;
   }
 
   /**
