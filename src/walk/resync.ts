@@ -31,7 +31,7 @@ export class Resync {
   readonly progress: ResyncProgress = { blocks: 0, bytes: 0 };
   readonly #volume: Volume;
   readonly #pace: Pace;
-  /** Blocks met that no copy could read, by `blockKey`: they stay owed, and are not tried again. */
+  /** Blocks met that no copy could read, by `blockKey`: they stay owed with all below them, and are not tried again. */
   readonly #unreadable = new Set<string>();
   #stopped = false;
 
@@ -62,9 +62,9 @@ export class Resync {
         findOwed(store, this.#volume.rootImage, this.copy.index, limits, this.#unreadable),
       );
       if (!this.#goesOn) break;
+      if (this.#unreadable.size > UNREADABLE_MAX) return "unreadable";
       if (blocks.length > 0) {
         if ((await this.#bring(blocks)) === "no-room") return this.#noRoom();
-        if (this.#unreadable.size > UNREADABLE_MAX) return "unreadable";
         continue;
       }
       // What is dirty can be copied once it is sealed; if nothing is owed, this commit is the one the copy joins with.
