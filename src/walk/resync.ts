@@ -55,13 +55,13 @@ export class Resync {
   /** Resolves when the copy is in sync, has no room left, lacks only what can't be read, or the walk was stopped or its copy dropped. */
   async run(): Promise<ResyncEnd> {
     const { store } = this.#volume;
-    while (this.#goesOn) {
+    while (this.goesOn) {
       store.full &= ~this.copy.bit;
       const limits = { blocksMax: ROUND_BLOCKS, bytesMax: ROUND_BYTES };
       const { blocks, unsealed, passed } = await this.#volume.view(() =>
         findOwed(store, this.#volume.rootImage, this.copy.index, limits, this.#unreadable),
       );
-      if (!this.#goesOn) break;
+      if (!this.goesOn) break;
       if (this.#unreadable.size > UNREADABLE_MAX) return "unreadable";
       if (blocks.length > 0) {
         if ((await this.#bring(blocks)) === "no-room") return this.#noRoom();
@@ -77,7 +77,8 @@ export class Resync {
     return this.copy.standing === "in-sync" ? "complete" : "stopped";
   }
 
-  get #goesOn(): boolean {
+  /** False once it was stopped, or its copy is not being caught up any more. */
+  get goesOn(): boolean {
     return !this.#stopped && this.copy.standing === "syncing" && this.copy.failure === undefined;
   }
 
@@ -96,8 +97,8 @@ export class Resync {
     try {
       const good = reserved.filter(({ read }) => read.error === undefined);
       const bytes = good.reduce((sum, { named }) => sum + named.sizeBytes, 0);
-      if (this.#goesOn) await this.#pace.take(this, bytes);
-      if (!this.#goesOn) return undefined;
+      if (this.goesOn) await this.#pace.take(this, bytes);
+      if (!this.goesOn) return undefined;
       await copies.writeBlocks(
         good.map(({ read, kib }) => ({ pointers: placeOn(this.copy.index, kib), bytes: read.target })),
       );
@@ -113,7 +114,7 @@ export class Resync {
         if (named.holders === 0 && read.error !== undefined) this.#unreadable.add(blockKey(named));
       }
       await this.#volume.maintain(() => {
-        if (!this.#goesOn) return;
+        if (!this.goesOn) return;
         const { rootImage } = this.#volume;
         // Bitmap and pointers change in the same step: no commit may come between them.
         const entered = enterBrought(store, rootImage, this.copy.index, brought, waived, this.#unreadable);
