@@ -156,6 +156,33 @@ describe("a copy that is being caught up", () => {
     await togetherAgain(seed, mounted, work);
   });
 
+  it("or is just being taken back by the mount stays open when the operator says that it is to come back", async () => {
+    const seed = 2515;
+    const { work, mounted: first } = await away(seed);
+    await unmount(first);
+    const mounted = await mount(seed, imagesOf(first.devices), { start: false });
+    const { copies, caretaker, devices } = mounted;
+    expect(copies.copy(AWAY)!.standing).toBe("stale");
+    const open = vi.fn();
+    Object.assign(copies, { open });
+    const device = devices[AWAY]!;
+    const read = device.read.bind(device);
+    let answer = (): void => undefined;
+    const late = new Promise<void>((resolve) => (answer = resolve));
+    device.read = (...given) => late.then(() => read(...given));
+    caretaker.start();
+    await turns(mounted);
+    const online = back(mounted);
+    await turns(mounted);
+    answer();
+    await online;
+    await settle(mounted);
+    expect(open).not.toHaveBeenCalled();
+    expect(copies.copy(AWAY)!.standing, mounted.notes.join("\n")).toBe("in-sync");
+    await unmount(mounted);
+    await togetherAgain(seed, mounted, work);
+  });
+
   it("and leaves meanwhile has nothing to do with the one that gets its index next", async () => {
     const seed = 2520;
     const { work, mounted } = await away(seed);
