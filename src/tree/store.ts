@@ -85,7 +85,7 @@ export class BlockStore extends VerifiedBlocks {
     this.#changes = new ChangeSet(this.pool);
     this.#placing = new Placing(this, this.#changes);
     this.pointers = new CopyPointers(this, this.#placing);
-    this.early = new EarlyWrites(this, this.#changes);
+    this.early = new EarlyWrites(this);
   }
 
   /** Bytes of blocks changed in the open transaction and not written yet. */
@@ -160,6 +160,12 @@ export class BlockStore extends VerifiedBlocks {
     const freemap = this.freemaps[copy];
     assert(freemap !== undefined, `copy ${copy} has no allocator`);
     return freemap;
+  }
+
+  /** A place that was set aside is in use from now on; set aside again if the operation is undone. */
+  useReserved(copy: number, kib: number, sizeKib: number): void {
+    this.freemap(copy).endReservation(kib, sizeKib, true);
+    this.#changes.adopted.push({ copy, kib, sizeKib });
   }
 
   // ---- changing

@@ -160,11 +160,10 @@ export class Detach {
   /** False when not all of them were met again: another walk, or a program, has changed what their refs say. */
   async #handOver(sweep: Sweep, from: Place, heirless: readonly NamedBlock[]): Promise<boolean> {
     const left = new Map(heirless.map((named) => [blockKey(named), named]));
-    await handOver(this.#volume, heirless, (brought) => {
-      const entered = enterHeirs(this.#volume.store, sweep, from, STEP_REFS, brought, this.index);
-      for (const key of entered) left.delete(key);
-      return entered;
-    });
+    const { entered } = await handOver(this.#volume, heirless, (brought) =>
+      enterHeirs(this.#volume.store, sweep, from, STEP_REFS, brought, this.index),
+    );
+    for (const key of entered) left.delete(key);
     this.cleared += heirless.length - left.size;
     const { met, blocks, inodes } = await this.#volume.maintain(() => this.#settle(sweep, from, left));
     if (met < left.size) return false;

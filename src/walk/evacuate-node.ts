@@ -92,7 +92,7 @@ class Evacuation {
       }
       const blocks = untried.map(({ named }) => named);
       const { index } = this.#copy;
-      const unread = await handOver(this.#volume, blocks, (brought) =>
+      const { unread } = await handOver(this.#volume, blocks, (brought) =>
         enterHeirs(this.#volume.store, this.#sweep, from, STEP_REFS, brought, index),
       );
       for (const { key } of untried) tried.set(key, !unread.has(key));

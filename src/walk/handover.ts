@@ -9,7 +9,15 @@ import { holdersOf, inOrder, isNarrow, placedOn } from "../tree/narrow.ts";
 import type { BlockStore } from "../tree/store.ts";
 import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, namedBlock, placeOn } from "./named-block.ts";
-import { endReserved, isStillThere, type Reserved, reserveAndRead, reservePlaces } from "./reserved-places.ts";
+import {
+  giveBack,
+  isStillThere,
+  NONE,
+  type Reserved,
+  reserveAndRead,
+  reservePlaces,
+  useReserved,
+} from "./reserved-places.ts";
 import type { Place, Sweep } from "./sweep.ts";
 
 /** Where a block goes: the key of the block, and its new place. */
@@ -29,15 +37,22 @@ export const isLastHolder = (view: DataView, at: number, index: number): boolean
 /** What looking at the block costs of a step's budget that is counted in refs: 1,024 of them are 8 MiB. */
 export const handoverCost = (view: DataView, at: number): number => Math.ceil(refSizeBytes(view, at) / (8 * KIB));
 
+export interface HandedOver {
+  /** Keys of the blocks that have a new place. */
+  readonly entered: ReadonlySet<string>;
+  /** Keys of those that had room, and that no copy could read. */
+  readonly unread: ReadonlySet<string>;
+}
+
 /**
- * Brings blocks to copies in sync that have none of them, and lets `enter` put the new places into the tree, in one operation.
- * Returns the keys of those that had room, and that no copy could read.
+ * Brings blocks to copies in sync that have none of them, and lets `enter` put the new places into the tree, in one operation, which
+ * may be undone and made again.
  */
 export async function handOver(
   volume: Volume,
   blocks: readonly NamedBlock[],
   enter: (brought: Brought) => ReadonlySet<string>,
-): Promise<ReadonlySet<string>> {
+): Promise<HandedOver> {
   const { store, copies } = volume;
   const room = { freeKib: (copy: number): number => store.freemaps[copy]?.freeKib ?? 0 };
   const heirs = ({ holders }: NamedBlock): readonly number[] =>
@@ -49,16 +64,19 @@ export async function handOver(
     const writtenTo = copies.active;
     await copies.writeBlocks(good.map(({ read, copy, kib }) => ({ pointers: placeOn(copy, kib), bytes: read.target })));
     await copies.flush();
-    await volume.maintain(() => {
+    const entered = await volume.maintain(() => {
       const brought = new Map(
         good.filter((place) => isUsable(volume, place, writtenTo)).map((each) => [blockKey(each.named), each]),
       );
       // Bitmap and pointers change in the same step: no commit may come between them.
-      endReserved(store, reserved, enter(brought));
+      const found = enter(brought);
+      useReserved(store, reserved, found);
+      return found;
     });
-    return unread;
+    giveBack(store, reserved, entered);
+    return { entered, unread };
   } finally {
-    endReserved(store, reserved, new Set());
+    giveBack(store, reserved, NONE);
   }
 }
 

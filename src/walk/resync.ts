@@ -8,7 +8,7 @@ import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, placeOn } from "./named-block.ts";
 import { enterBrought, findOwed } from "./owed.ts";
 import type { Pace } from "./pace.ts";
-import { endReserved, reserveAndRead, reservePlaces } from "./reserved-places.ts";
+import { giveBack, NONE, reserveAndRead, reservePlaces, useReserved } from "./reserved-places.ts";
 
 /** One round: enough for large device calls, little enough to be over soon. */
 const ROUND_BLOCKS = 1024;
@@ -113,17 +113,19 @@ export class Resync {
       for (const { named, read } of reserved) {
         if (named.holders === 0 && read.error !== undefined) this.#unreadable.add(blockKey(named));
       }
-      await this.#volume.maintain(() => {
-        if (!this.goesOn) return;
+      const entered = await this.#volume.maintain(() => {
+        if (!this.goesOn) return NONE;
         const { rootImage } = this.#volume;
         // Bitmap and pointers change in the same step: no commit may come between them.
-        const entered = enterBrought(store, rootImage, this.copy.index, brought, waived, this.#unreadable);
-        endReserved(store, reserved, entered);
+        const found = enterBrought(store, rootImage, this.copy.index, brought, waived, this.#unreadable);
+        useReserved(store, reserved, found);
+        return found;
       });
+      giveBack(store, reserved, entered);
       this.progress.blocks += good.length;
       this.progress.bytes += bytes;
     } finally {
-      endReserved(store, reserved, new Set());
+      giveBack(store, reserved, NONE);
     }
     return complete ? undefined : "no-room";
   }

@@ -217,6 +217,40 @@ describe("a copy that is being caught up", () => {
   });
 });
 
+describe("an operation that enters places, and is undone for want of room", () => {
+  it("has set them aside again when it is made once more, by when some of the blocks are gone (I3)", async () => {
+    const seed = 2525;
+    const { work, mounted } = await away(seed);
+    const { volume, fs } = mounted;
+    const { store, rings } = volume;
+    const freemap = store.freemaps[AWAY]!;
+    let [entered, undone, gone] = [false, false, false];
+    const end = freemap.endReservation.bind(freemap);
+    vi.spyOn(freemap, "endReservation").mockImplementation((kib, sizeKib, used) => {
+      entered ||= used;
+      end(kib, sizeKib, used);
+    });
+    // What the engine asks for after an operation, and before it makes room by a commit.
+    vi.spyOn(store, "narrowBytes", "get").mockImplementation(() => {
+      if (!entered || undone || !store.inOperation) return undone && !gone ? 1 : 0;
+      undone = true;
+      return Number.MAX_SAFE_INTEGER;
+    });
+    const write = rings.write.bind(rings);
+    vi.spyOn(rings, "write").mockImplementation(async (image) => {
+      await write(image);
+      if (!undone || gone) return;
+      gone = true;
+      for (const each of [fs, work.model]) expect(await runStep(each, { do: "unlink", at: ["more"] })).toBe("ok");
+    });
+    await back(mounted);
+    await settle(mounted);
+    expect(gone).toBe(true);
+    await unmount(mounted);
+    await togetherAgain(seed, mounted, work);
+  });
+});
+
 describe("a bad block that a resync reads", () => {
   it("is repaired before its place can be given to another one (I3, I5)", async () => {
     const seed = 2530;
