@@ -121,6 +121,34 @@ describe("two copies that leave at once", () => {
   });
 });
 
+describe("a copy that leaves before what it got is durable", () => {
+  it("leaves as many copies of that as there were to be", async () => {
+    const seed = 2503;
+    const mounted = await mount(seed, await formattedNodes(seed, [...SIZES, 24 * MIB, 24 * MIB]));
+    await setCopies(mounted.fs, "", 2);
+    await mounted.volume.forceCommit();
+    const work = new Workload(seed, 50_000);
+    await work.begin(mounted.fs);
+    for (let i = 0; i < 10; i++) {
+      const step = { do: "write", at: [`narrow${i}`], offset: 0, length: 9000, fill: i } as const;
+      for (const each of [mounted.fs, work.model]) {
+        await runStep(each, { do: "create", at: step.at });
+        expect(await runStep(each, step)).toBe("ok");
+      }
+    }
+    await mounted.caretaker.detach(0);
+    await settle(mounted);
+    expect(mounted.volume.members.all, mounted.notes.join("\n")).toBe(0b11110);
+    const narrow = (await named(mounted)).filter(({ holders }) => holders !== 0);
+    expect(narrow).toHaveLength(10);
+    for (const { pointers } of narrow) expect(pointers.filter((kib) => kib !== 0)).toHaveLength(2);
+    await unmount(mounted);
+    const images = imagesOf(mounted.devices).slice(1);
+    expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
+    expect(await treeOf(seed, images)).toBe(await work.tree());
+  });
+});
+
 describe("a copy that is being caught up", () => {
   it("keeps its last complete state when the operator says once more that it is to come back (I7)", async () => {
     const seed = 2510;
