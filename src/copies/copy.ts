@@ -151,15 +151,16 @@ export class Copy {
 
   /** True for a place on the node whose device was let go of. */
   isLetGo(kib: number): boolean {
-    return this.suspendedNode !== undefined && this.#isOn(this.suspendedNode, kib);
+    return this.suspendedNode !== undefined && this.isOn(this.suspendedNode, kib);
   }
 
   /** True for a place on the node that holds nothing yet. */
   isLost(kib: number): boolean {
-    return this.lostNode !== undefined && this.#isOn(this.lostNode, kib);
+    return this.lostNode !== undefined && this.isOn(this.lostNode, kib);
   }
 
-  #isOn(position: number, kib: number): boolean {
+  /** True for a place on the node at `position`. */
+  isOn(position: number, kib: number): boolean {
     const { device, startBytes } = this.nodes[position] as RowNode;
     return kib * KIB >= startBytes && kib * KIB < startBytes + device.sizeBytes;
   }

@@ -18,9 +18,7 @@ import {
 } from "../format/blockref.ts";
 import { CHECK_BYTES_MAX, type CheckType } from "../format/check.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
-import type { Freemap } from "../freemap/freemap.ts";
 import type { Block } from "./block.ts";
-import type { ChangeSet } from "./change-set.ts";
 import type { EarlyBlock } from "./early-block.ts";
 import { isNarrow } from "./narrow.ts";
 import type { PendingWrite } from "./pending-write.ts";
@@ -30,7 +28,7 @@ export interface EarlyHost {
   readonly checkType: CheckType;
   readonly owing: number;
   readonly tid: number;
-  freemap(copy: number): Freemap;
+  useReserved(copy: number, kib: number, sizeKib: number): void;
   block(holder: Block, at: number): Block;
   touch(block: Block): void;
   seal(holder: Block, at: number, block: Block): PendingWrite;
@@ -38,7 +36,6 @@ export interface EarlyHost {
 
 export class EarlyWrites {
   readonly #host: EarlyHost;
-  readonly #changes: ChangeSet;
   /** False while nothing may be written: finished blocks then wait, dirty, like all others. */
   allowed = true;
   /** Whole data windows that the last operation wrote early, for its record. */
@@ -49,9 +46,8 @@ export class EarlyWrites {
   #batch: PendingWrite[] = [];
   #submit: (writes: PendingWrite[]) => void = () => undefined;
 
-  constructor(host: EarlyHost, changes: ChangeSet) {
+  constructor(host: EarlyHost) {
     this.#host = host;
-    this.#changes = changes;
   }
 
   /** Where the writes go, in batches of one operation. */
@@ -111,8 +107,7 @@ export class EarlyWrites {
       const kib = known.pointers[copy] as number;
       setRefPointer(view, at, copy, kib);
       if (kib === 0) continue;
-      this.#host.freemap(copy).endReservation(kib, sizeBytes / 1024, true);
-      this.#changes.adopted.push({ copy, kib, sizeKib: sizeBytes / 1024 });
+      this.#host.useReserved(copy, kib, sizeBytes / 1024);
     }
     setRefFlags(view, at, 0);
     holder.bytes.set(known.check, at + REF_CHECK_OFFSET);

@@ -55,6 +55,8 @@ export class BlockStore extends VerifiedBlocks {
   inSync = 0;
   /** Bit per copy that may be owed blocks: what is sealed says so (I8). */
   owing = 0;
+  /** Bit per copy on its way out: what a narrow block lacks of one is brought to another copy. */
+  leaving = 0;
   /** Bit per copy that had no room for a block it should have got. */
   full = 0;
   /** The open transaction; its root's sequence. */
@@ -85,7 +87,7 @@ export class BlockStore extends VerifiedBlocks {
     this.#changes = new ChangeSet(this.pool);
     this.#placing = new Placing(this, this.#changes);
     this.pointers = new CopyPointers(this, this.#placing);
-    this.early = new EarlyWrites(this, this.#changes);
+    this.early = new EarlyWrites(this);
   }
 
   /** Bytes of blocks changed in the open transaction and not written yet. */
@@ -160,6 +162,12 @@ export class BlockStore extends VerifiedBlocks {
     const freemap = this.freemaps[copy];
     assert(freemap !== undefined, `copy ${copy} has no allocator`);
     return freemap;
+  }
+
+  /** A place that was set aside is in use from now on; set aside again if the operation is undone. */
+  useReserved(copy: number, kib: number, sizeKib: number): void {
+    this.freemap(copy).endReservation(kib, sizeKib, true);
+    this.#changes.adopted.push({ copy, kib, sizeKib });
   }
 
   // ---- changing
@@ -337,9 +345,7 @@ export class BlockStore extends VerifiedBlocks {
    */
   seal(holder: Block, at: number, block: Block, owedBelow = 0): PendingWrite {
     assert(block.dirty && refIsDirty(holder.view, at), "only a dirty block is sealed");
-    let owed = this.owing === 0 ? 0 : refUnplaced(holder.view, at, this.owing);
-    if (owed !== 0 && isNarrow(holder.view, at)) owed &= refMissing(holder.view, at);
-    setRefMissing(holder.view, at, owed | owedBelow);
+    setRefMissing(holder.view, at, this.#owed(holder.view, at) | owedBelow);
     writeCheck(this.checkType, block.bytes, holder.view, at + REF_CHECK_OFFSET);
     setRefFlags(holder.view, at, refFlags(holder.view, at) & ~RefFlag.DIRTY);
     block.dirty = false;
@@ -350,6 +356,13 @@ export class BlockStore extends VerifiedBlocks {
     const pointers: number[] = [];
     for (let copy = 0; copy < COPIES_MAX; copy++) pointers.push(refPointer(holder.view, at, copy));
     return { pointers, bytes: block.bytes, block, narrow };
+  }
+
+  /** Bit per copy that is owed the block named there. */
+  #owed(view: DataView, at: number): number {
+    const away = this.owing | this.leaving;
+    if (away === 0) return 0;
+    return isNarrow(view, at) ? refMissing(view, at) & refUnplaced(view, at, away) : refUnplaced(view, at, this.owing);
   }
 
   /** The write of a sealed block is over. */

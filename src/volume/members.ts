@@ -115,6 +115,7 @@ export class Members {
     for (const copy of this.#copies.copies) if (copy.active) store.targets |= copy.bit;
     store.required = store.inSync = this.inSync & store.targets;
     store.owing = this.all & ~this.inSync & ~this.leaving;
+    store.leaving = this.leaving;
     if ((this.inSync & (1 << this.#copies.master)) === 0) this.#copies.master = lowest(this.#selected || this.inSync);
   }
 

@@ -51,11 +51,12 @@ async function broughtBack(
 ): Promise<void> {
   // A copy that has just failed is dropped by this, and no commit is half way when it is looked at.
   await volume.changeMembers(() => undefined);
+  // The mount may be taking it back by itself: when that is over, it is being caught up.
+  if (volume.copies.copy(index)?.active !== true) await caretaker.stop(index);
   refuseLeaving(volume, index);
   const old = volume.copies.copy(index);
   if (old?.standing === "in-sync") return;
   if (old?.standing === "syncing") return goOn(volume, caretaker, old, options);
-  await caretaker.stop(index);
   const fresh = await reopened(volume, old, index, options.target);
   const isOpened = fresh.device !== old?.device;
   const ring = await readReturning(fresh, volume.copies, liveRoot(volume), isOpened);

@@ -212,7 +212,11 @@ export class Caretaker {
   /** What a copy of unknown state holds is checked first; then it is brought what it lacks. */
   async #bringInSync(resync: Resync, revalidation: Revalidation | undefined): Promise<ResyncEnd> {
     const trusted = revalidation === undefined || (await this.#revalidate(revalidation));
-    return trusted ? this.#walk(resync, () => resync.run()) : "stopped";
+    const lost = revalidation?.lost ?? 0;
+    if (!trusted && lost === 0) return "stopped";
+    const end = await this.#walk(resync, () => resync.run());
+    // It has all that can be read, and does not join all the same.
+    return end === "stopped" && lost > 0 && resync.goesOn ? "unreadable" : end;
   }
 
   async #catchUp(copy: Copy): Promise<void> {
@@ -250,8 +254,13 @@ export class Caretaker {
       if (this.#running.get(copy.index) === own) this.#running.delete(copy.index);
     }
     if (catchUp.end === "unreadable") {
+      const lost = revalidation?.lost ?? 0;
+      const what =
+        lost > 0
+          ? `${lost} blocks can't be read on any copy, and what it holds below them can't be checked`
+          : `${resync.unreadable} blocks that it lacks can't be read on any copy`;
       this.#note(
-        `copy ${copy.index} can't come in sync: ${resync.unreadable} blocks that it lacks can't be read on any copy; ` +
+        `copy ${copy.index} can't come in sync: ${what}; ` +
           `fsck.h2ts names their files: delete or rewrite those, then h2ts online DIR ${copy.index}`,
       );
     }

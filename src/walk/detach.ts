@@ -19,7 +19,7 @@ import { treeCeiling } from "../tree/tree.ts";
 import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
 import { freemapRoot } from "../volume/freemap-trees.ts";
 import type { Volume } from "../volume/volume.ts";
-import { type Brought, handOver, handoverCost, isLastHolder, needsHeir } from "./handover.ts";
+import { enterHeirs, handOver, handoverCost, isLastHolder, needsHeir } from "./handover.ts";
 import { blockKey, type NamedBlock, namedBlock } from "./named-block.ts";
 import { type Place, Sweep } from "./sweep.ts";
 
@@ -160,33 +160,16 @@ export class Detach {
   /** False when not all of them were met again: another walk, or a program, has changed what their refs say. */
   async #handOver(sweep: Sweep, from: Place, heirless: readonly NamedBlock[]): Promise<boolean> {
     const left = new Map(heirless.map((named) => [blockKey(named), named]));
-    await handOver(this.#volume, heirless, (brought) => {
-      const entered = this.#enter(sweep, from, brought);
-      for (const key of entered) left.delete(key);
-      return entered;
-    });
+    const { entered } = await handOver(this.#volume, heirless, (brought) =>
+      enterHeirs(this.#volume.store, sweep, from, STEP_REFS, brought, this.index),
+    );
+    for (const key of entered) left.delete(key);
     this.cleared += heirless.length - left.size;
     const { met, blocks, inodes } = await this.#volume.maintain(() => this.#settle(sweep, from, left));
     if (met < left.size) return false;
     this.kept += blocks;
     for (const ino of inodes) this.keptBy.add(ino);
     return true;
-  }
-
-  /** Enters the new places of narrow blocks, and clears this copy's. May throw MISS. */
-  #enter(sweep: Sweep, from: Place, brought: Brought): ReadonlySet<string> {
-    const { store } = this.#volume;
-    const entered = new Set<string>();
-    sweep.step(from, STEP_REFS, (node, at) => {
-      const key = isNarrow(node.block.view, at) ? blockKey(namedBlock(node.block, at)) : "";
-      const place = brought.get(key);
-      if (place === undefined) return 1;
-      store.pointers.set(node.writable(), at, place.copy, place.kib);
-      store.pointers.forget(node.writable(), at, this.index);
-      entered.add(key);
-      return 1;
-    });
-    return entered;
   }
 
   /**

@@ -1,7 +1,8 @@
 // One node of a row moves to another device while the volume is in use. The copy leaves the in-sync set, goes on with the new
 // device among its other nodes, which stay open throughout, and is brought only what lay on that node: pointers into its range
 // are cleared without a look, everything else it has counts as before (I6, I8). What the old device holds is left as it is until
-// the copy is complete, so that its last complete state is not lost before (I7).
+// the copy is complete, so that its last complete state is not lost before (I7). Narrow blocks that are on it alone go to other
+// copies first: once while the copy is in use, which is where this is refused, and once more when it gets nothing any more.
 // The root says from the start which nodes make up the copy, and that it is not to be trusted until it is complete: whichever of the
 // two devices it is mounted with after a crash, every block is checked first; with the old one at any time.
 
@@ -13,6 +14,7 @@ import { CopiesError } from "../copies/errors.ts";
 import { writeHeaders } from "../copies/layout.ts";
 import { preparedInTime } from "../copies/new-copy.ts";
 import { readReturning } from "../copies/reopen.ts";
+import type { Ring } from "../copies/ring.ts";
 import type { OpenTarget } from "../copies/targets.ts";
 import { type BlockDevice, ContentLostError } from "../device/device.ts";
 import { Range, SharedDevice } from "../device/range.ts";
@@ -28,6 +30,7 @@ import { rootMemberFlags, setRootMemberFlags, setRootRow } from "../format/root-
 import type { Volume } from "../volume/volume.ts";
 import { inTurn, liveRoot, rejoin } from "./bring-back.ts";
 import type { Caretaker } from "./caretaker.ts";
+import { evacuateNode } from "./evacuate-node.ts";
 import { positionsOf } from "./freeze.ts";
 import { LastWord, refuseLeaving } from "./meanwhile.ts";
 import { inTime } from "./take-out.ts";
@@ -52,31 +55,59 @@ export function replaceNode(
     const old = replaceable(volume, index, position);
     const device = fitting(old, position, target);
     volume.members.refuseIfNeeded(old);
+    const failed = old.standing === "faulted";
+    await evacuateNode(volume, old, position, failed);
     const nodeUuid = randomUuid(random);
-    const nodeUuids = old.nodeUuids.with(position, nodeUuid);
     const preparing = prepareNode(volume, old, position, device, nodeUuid);
     const node = await preparedInTime(target.name, volume.copies.clock, preparing);
-    try {
-      await volume.changeMembers(() => {
-        word.refuseOther(old);
-        leave(volume, old, nodeUuids);
-      });
-    } catch (error) {
+    const exchange = { old, position, node, name: target.name, nodeUuid, failed };
+    const { fresh, ring } = await exchanged(volume, caretaker, word, exchange).catch(async (error: unknown) => {
+      // Beside the old device, which says of itself that it is the same node, it would be refused at the next mount.
       await preparedInTime(target.name, volume.copies.clock, forget(node)).catch(() => undefined);
       throw error;
-    }
-    await caretaker.stop(index);
-    // What is still under way on the old device lands nowhere else.
-    const others = [...old.nodes.keys()].filter((other) => other !== position);
-    await inTime(old, old.still(others), volume.copies.clock);
-    const fresh = composed(old, position, node, target.name, nodeUuids);
-    const ring = await readReturning(fresh, volume.copies, liveRoot(volume), false);
-    // Only now: what it held may have been lost as late as in the last calls on it.
-    const isTrusted = !old.untrusted && !(old.failure instanceof ContentLostError);
-    if (isTrusted && fresh.standing === "stale") fresh.lostNode = position;
-    word.refuseOther(old);
+    });
     await rejoin(volume, caretaker, fresh, ring, {});
   });
+}
+
+interface Exchange {
+  readonly old: Copy;
+  readonly position: number;
+  readonly node: Range;
+  readonly name: string;
+  readonly nodeUuid: Uuid;
+  readonly failed: boolean;
+}
+
+/** Takes the copy out of use; returns it over the new device and the other ones, with its ring. */
+async function exchanged(
+  volume: Volume,
+  caretaker: Caretaker,
+  word: LastWord,
+  { old, position, node, name, nodeUuid, failed }: Exchange,
+): Promise<{ readonly fresh: Copy; readonly ring: Ring }> {
+  await volume.changeMembers(() => {
+    word.refuseOther(old);
+    leave(volume, old);
+  });
+  // What came to lie on it until then. From here on it gets nothing any more.
+  await evacuateNode(volume, old, position, failed);
+  const nodeUuids = old.nodeUuids.with(position, nodeUuid);
+  await volume.changeMembers(() => {
+    word.refuseOther(old);
+    giveUpNode(volume, old, nodeUuids);
+  });
+  await caretaker.stop(old.index);
+  // What is still under way on the old device lands nowhere else.
+  const others = [...old.nodes.keys()].filter((other) => other !== position);
+  await inTime(old, old.still(others), volume.copies.clock);
+  const fresh = composed(old, position, node, name, nodeUuids);
+  const ring = await readReturning(fresh, volume.copies, liveRoot(volume), false);
+  // Only now: what it held may have been lost as late as in the last calls on it.
+  const isTrusted = !old.untrusted && !(old.failure instanceof ContentLostError);
+  if (isTrusted && fresh.standing === "stale") fresh.lostNode = position;
+  word.refuseOther(old);
+  return { fresh, ring };
 }
 
 /** The copy whose node can be replaced. */
@@ -145,13 +176,19 @@ async function prepareNode(
   return node;
 }
 
-/** The copy is out of sync, and not trusted before it is complete again. Between two commits. */
-function leave({ members, rootImage: { view } }: Volume, copy: Copy, nodeUuids: readonly Uuid[]): void {
+/** The copy is out of use, and with any other nodes than these nobody takes it for what it is. Between two commits. */
+function leave({ members, rootImage: { view } }: Volume, copy: Copy): void {
   members.refuseIfNeeded(copy);
+  setRootRow(view, copy.index, rowOf(copy.nodeUuids));
+  // Not offline: what it holds alone is still read from it, and brought to others.
+  if (copy.active) members.drop(copy, "faulted", "one of its nodes is being replaced");
+}
+
+/** The copy is made up of other nodes, and not trusted before it is complete again. Between two commits. */
+function giveUpNode({ rootImage: { view } }: Volume, copy: Copy, nodeUuids: readonly Uuid[]): void {
   setRootRow(view, copy.index, rowOf(nodeUuids));
   setRootMemberFlags(view, copy.index, rootMemberFlags(view, copy.index) | MemberFlag.UNTRUSTED);
   if (cursorCopy(rootRevalidateCursor(view)) === copy.index) setRootRevalidateCursor(view, 0);
-  if (copy.active) members.drop(copy, "offline", "one of its nodes is being replaced");
 }
 
 /** The same copy over the same devices but one. */

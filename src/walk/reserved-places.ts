@@ -1,5 +1,6 @@
-// Places for blocks that are brought to a copy: set aside before the blocks are written there, and given back, or taken for
-// good, in the same step in which the tree gets its pointers (I1, I8). A copy may leave meanwhile, and another one get its index.
+// Places for blocks that are brought to a copy: set aside before the blocks are written there, taken for good in the operation in
+// which the tree gets its pointers (I1, I8), and set aside again if that is undone. What is left is given back when it stands. A
+// copy may leave meanwhile, and another one get its index.
 
 import type { BlockRead } from "../copies/block-io.ts";
 import { KIB } from "../format/geometry.ts";
@@ -7,6 +8,9 @@ import { type Freemap, NO_ROOM } from "../freemap/freemap.ts";
 import type { BlockStore } from "../tree/store.ts";
 import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, readOf } from "./named-block.ts";
+
+/** No block was entered. */
+export const NONE: ReadonlySet<string> = new Set();
 
 /** A block and where it goes. */
 export interface Reserved {
@@ -36,7 +40,7 @@ export function reservePlaces(
       else if (whileRoom) break;
     }
   } catch (error) {
-    endReserved(store, reserved, new Set());
+    giveBack(store, reserved, NONE);
     throw error;
   }
   return reserved;
@@ -51,11 +55,20 @@ function reservePlace(store: BlockStore, named: NamedBlock, copies: readonly num
   return undefined;
 }
 
-/** Takes the places of blocks that were `entered`, by their keys, for good, and gives the others back. They are reserved no more. */
-export function endReserved(store: BlockStore, reserved: Reserved[], entered: ReadonlySet<string>): void {
+/** In the operation that `entered` blocks, by their keys: takes their places for good. */
+export function useReserved(store: BlockStore, reserved: readonly Reserved[], entered: ReadonlySet<string>): void {
+  for (const place of reserved) {
+    const { named, copy, kib } = place;
+    if (entered.has(blockKey(named)) && isStillThere(store, place)) store.useReserved(copy, kib, named.sizeBytes / KIB);
+  }
+}
+
+/** Gives back all places but those of blocks that were `entered`. Outside of any operation, which could be undone. */
+export function giveBack(store: BlockStore, reserved: Reserved[], entered: ReadonlySet<string>): void {
   for (const place of reserved.splice(0)) {
     const { named, freemap, kib } = place;
-    if (isStillThere(store, place)) freemap.endReservation(kib, named.sizeBytes / KIB, entered.has(blockKey(named)));
+    if (entered.has(blockKey(named)) || !isStillThere(store, place)) continue;
+    freemap.endReservation(kib, named.sizeBytes / KIB, false);
   }
 }
 
@@ -79,7 +92,7 @@ async function reservedAndRead(volume: Volume, reserve: () => Reserved[]): Promi
     await volume.copies.readBlocks(reserved.map(({ read }) => read));
     return reserved;
   } catch (error) {
-    endReserved(volume.store, reserved, new Set());
+    giveBack(volume.store, reserved, NONE);
     throw error;
   }
 }

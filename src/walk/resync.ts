@@ -8,7 +8,7 @@ import type { Volume } from "../volume/volume.ts";
 import { blockKey, type NamedBlock, placeOn } from "./named-block.ts";
 import { enterBrought, findOwed } from "./owed.ts";
 import type { Pace } from "./pace.ts";
-import { endReserved, reserveAndRead, reservePlaces } from "./reserved-places.ts";
+import { giveBack, NONE, reserveAndRead, reservePlaces, useReserved } from "./reserved-places.ts";
 
 /** One round: enough for large device calls, little enough to be over soon. */
 const ROUND_BLOCKS = 1024;
@@ -31,7 +31,7 @@ export class Resync {
   readonly progress: ResyncProgress = { blocks: 0, bytes: 0 };
   readonly #volume: Volume;
   readonly #pace: Pace;
-  /** Blocks met that no copy could read, by `blockKey`: they stay owed, and are not tried again. */
+  /** Blocks met that no copy could read, by `blockKey`: they stay owed with all below them, and are not tried again. */
   readonly #unreadable = new Set<string>();
   #stopped = false;
 
@@ -55,16 +55,16 @@ export class Resync {
   /** Resolves when the copy is in sync, has no room left, lacks only what can't be read, or the walk was stopped or its copy dropped. */
   async run(): Promise<ResyncEnd> {
     const { store } = this.#volume;
-    while (this.#goesOn) {
+    while (this.goesOn) {
       store.full &= ~this.copy.bit;
       const limits = { blocksMax: ROUND_BLOCKS, bytesMax: ROUND_BYTES };
       const { blocks, unsealed, passed } = await this.#volume.view(() =>
         findOwed(store, this.#volume.rootImage, this.copy.index, limits, this.#unreadable),
       );
-      if (!this.#goesOn) break;
+      if (!this.goesOn) break;
+      if (this.#unreadable.size > UNREADABLE_MAX) return "unreadable";
       if (blocks.length > 0) {
         if ((await this.#bring(blocks)) === "no-room") return this.#noRoom();
-        if (this.#unreadable.size > UNREADABLE_MAX) return "unreadable";
         continue;
       }
       // What is dirty can be copied once it is sealed; if nothing is owed, this commit is the one the copy joins with.
@@ -77,7 +77,8 @@ export class Resync {
     return this.copy.standing === "in-sync" ? "complete" : "stopped";
   }
 
-  get #goesOn(): boolean {
+  /** False once it was stopped, or its copy is not being caught up any more. */
+  get goesOn(): boolean {
     return !this.#stopped && this.copy.standing === "syncing" && this.copy.failure === undefined;
   }
 
@@ -96,8 +97,8 @@ export class Resync {
     try {
       const good = reserved.filter(({ read }) => read.error === undefined);
       const bytes = good.reduce((sum, { named }) => sum + named.sizeBytes, 0);
-      if (this.#goesOn) await this.#pace.take(this, bytes);
-      if (!this.#goesOn) return undefined;
+      if (this.goesOn) await this.#pace.take(this, bytes);
+      if (!this.goesOn) return undefined;
       await copies.writeBlocks(
         good.map(({ read, kib }) => ({ pointers: placeOn(this.copy.index, kib), bytes: read.target })),
       );
@@ -112,17 +113,19 @@ export class Resync {
       for (const { named, read } of reserved) {
         if (named.holders === 0 && read.error !== undefined) this.#unreadable.add(blockKey(named));
       }
-      await this.#volume.maintain(() => {
-        if (!this.#goesOn) return;
+      const entered = await this.#volume.maintain(() => {
+        if (!this.goesOn) return NONE;
         const { rootImage } = this.#volume;
         // Bitmap and pointers change in the same step: no commit may come between them.
-        const entered = enterBrought(store, rootImage, this.copy.index, brought, waived, this.#unreadable);
-        endReserved(store, reserved, entered);
+        const found = enterBrought(store, rootImage, this.copy.index, brought, waived, this.#unreadable);
+        useReserved(store, reserved, found);
+        return found;
       });
+      giveBack(store, reserved, entered);
       this.progress.blocks += good.length;
       this.progress.bytes += bytes;
     } finally {
-      endReserved(store, reserved, new Set());
+      giveBack(store, reserved, NONE);
     }
     return complete ? undefined : "no-room";
   }

@@ -1,7 +1,7 @@
 // Revalidation of a copy of unknown state (I6): every block the live tree has a pointer to it for is read from that copy
 // alone and held against its check code. What matches is kept; a pointer to anything else is cleared, so that the resync
 // brings the block anew, to a place that the copy's anchor does not name (I7). No byte of the copy is written here.
-// It keeps a cursor in the root (I8); what was written to the copy since it came back needs no check.
+// It keeps a cursor in the root (I8), which stays before what could not be reached; what was written to the copy since it came back needs no check.
 // Where only one node of the copy holds nothing, no block is read: pointers into its range are cleared, the others are kept.
 
 import { type Copy } from "../copies/copy.ts";
@@ -55,7 +55,15 @@ export class Revalidation {
     this.#pace.hurry(this);
   }
 
-  /** Resolves with true when every pointer was checked and the copy counts as trusted; false when it stopped before. */
+  /** Blocks that no copy can read: what the copy holds below them can't be checked, so it is not trusted. */
+  get lost(): number {
+    return this.#sweep.lost;
+  }
+
+  /**
+   * Resolves with true when every pointer was checked and the copy counts as trusted; false when it stopped before, or some
+   * were out of reach.
+   */
   async run(): Promise<boolean> {
     const { view } = this.#volume.rootImage;
     const cursor = rootRevalidateCursor(view);
@@ -68,6 +76,7 @@ export class Revalidation {
       place = next;
       if (next !== undefined) await this.#keepCursor(next);
     }
+    if (this.lost > 0) return false;
     let trusted = false;
     await this.#volume.forceCommit(() => {
       // What it flushed may have been lost in the commit before this one.
@@ -93,7 +102,8 @@ export class Revalidation {
     const { rootImage } = this.#volume;
     const ino = placeInode(place);
     const cursor = cursorOf(this.copy.index, ino);
-    if (ino === 0 || cursor === rootRevalidateCursor(rootImage.view)) return;
+    // What was out of reach is to be met again.
+    if (this.lost > 0 || ino === 0 || cursor === rootRevalidateCursor(rootImage.view)) return;
     await this.#volume.maintain(({ store }) => {
       store.touch(rootImage);
       setRootRevalidateCursor(rootImage.view, cursor);

@@ -6,9 +6,14 @@ import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
+import { refPointer } from "../../src/format/blockref.ts";
 import { rootRevalidateCursor } from "../../src/format/root-block.ts";
+import { inodesRoot } from "../../src/ops/inodes.ts";
+import { treeFind } from "../../src/tree/tree.ts";
+import { bringBack } from "../../src/walk/bring-back.ts";
 import { Caretaker } from "../../src/walk/caretaker.ts";
 import { MIB } from "../model/simulated-volume.ts";
+import { runStep } from "../model/workload.ts";
 import {
   findings,
   formatted,
@@ -22,7 +27,7 @@ import {
   worked,
   type Workload,
 } from "./copies-scene.ts";
-
+import { inodeAt } from "./narrow-scene.ts";
 import { within } from "./virtual-time.ts";
 
 const SIZES = [32 * MIB, 28 * MIB, 36 * MIB];
@@ -116,6 +121,37 @@ describe("a copy of unknown state", () => {
       });
     }
   }
+
+  it("is not trusted while a part of the tree can't be read, and so not all of it be looked at (I1)", async () => {
+    const seed = 560;
+    const { work, mounted: first } = await worked(seed, await formatted(seed, SIZES), { steps: 20, bulkBytes: MIB });
+    await unmount(first);
+    const before = first.devices[1]!.image;
+    const changed = await mount(seed, imagesOf(first.devices));
+    const step = { do: "write", at: ["bulk"], offset: 0, length: MIB / 2, fill: 77 } as const;
+    for (const each of [changed.fs, work.model]) expect(await runStep(each, step)).toBe("ok");
+    for (let commit = 0; commit < 4; commit++) await changed.volume.forceCommit();
+    const ino = await inodeAt(changed.fs, "bulk");
+    const { block, at } = (await changed.volume.view((state) => treeFind(state.store, inodesRoot(state.pfs()), ino)))!;
+    const inodeKib = refPointer(block.view, at, 0);
+    await unmount(changed);
+    const [copy0, , copy2] = imagesOf(changed.devices);
+    copy0!.flipBit(inodeKib * KIB + 500, 1);
+    // The one that has it is away.
+    const alone = await mount(seed, [copy0, before.fork(), undefined], { degraded: true });
+    await settle(alone);
+    expect(alone.copies.copy(1)).toMatchObject({ standing: "syncing", untrusted: true });
+    expect(alone.notes.join("\n")).toMatch(
+      /copy 1 can't come in sync: 1 blocks .* can't be checked; .*h2ts online DIR 1/,
+    );
+    await unmount(alone);
+    const mounted = await mount(seed, [...imagesOf(alone.devices).slice(0, 2), copy2]);
+    await settle(mounted);
+    await bringBack(mounted.volume, mounted.caretaker, 1);
+    await settle(mounted);
+    await unmount(mounted);
+    await togetherAgain(seed, mounted, work);
+  });
 
   it("can still be the master at its last complete state if all others die before it is caught up (I7)", async () => {
     for (let steps = 1; ; steps++) {

@@ -3,11 +3,13 @@
 
 import { expect, it } from "vitest";
 import { checkVolume } from "../../fsck/check.ts";
-import { refPointer } from "../../src/format/blockref.ts";
+import { RefType, refPointer } from "../../src/format/blockref.ts";
 import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
 import { inodesRoot } from "../../src/ops/inodes.ts";
 import { treeFind } from "../../src/tree/tree.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
+import { type NamedBlock, namedBlock } from "../../src/walk/named-block.ts";
+import { Sweep } from "../../src/walk/sweep.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
 import { pattern, runStep } from "../model/workload.ts";
 import {
@@ -19,6 +21,7 @@ import {
   type Images,
   imagesOf,
   mount,
+  type Mounted,
   settle,
   unmount,
   Workload,
@@ -38,6 +41,68 @@ function spoil(images: Images, blocks: number): number {
     spoilt++;
   }
   return spoilt;
+}
+
+/** The last block of this type that the live tree names. */
+async function lastOf(type: number, { volume }: Mounted): Promise<NamedBlock> {
+  let last: NamedBlock | undefined;
+  await volume.untilLoaded(() =>
+    new Sweep(volume.store, volume.rootImage).step([], Infinity, ({ block }, at) => {
+      const named = namedBlock(block, at);
+      if (named.type === type) last = named;
+      return 1;
+    }),
+  );
+  return last!;
+}
+
+const FILES = 40;
+const CALLER = { uid: 0, gid: 0, pid: 1, umask: 0o022 };
+
+/** Files with more than fits into an inode, long names and long attributes: every type of block there is. */
+async function everyType({ fs, volume }: Mounted): Promise<void> {
+  for (let i = 0; i < FILES; i++) {
+    const { ino } = await fs.makeNode(1, Buffer.from(`${"long".repeat(30)}${i}`), 0o100644, 0, 0, CALLER);
+    await fs.write(ino, 0, pattern(0, 400 * KIB, i), {});
+    await fs.setXattr(ino, "user.long", pattern(0, 2 * KIB, i), 0, CALLER, false);
+    fs.forget(ino, 1);
+  }
+  await volume.forceCommit();
+}
+
+for (const [type, name] of [
+  [RefType.INODE, "inode"],
+  [RefType.INDIRECT, "indirect block"],
+  [RefType.DIRENT, "entry of a folder"],
+  [RefType.XATTR, "block of attributes"],
+] as const) {
+  it(`one ${name} that no copy can read keeps back nothing but what is below it`, async () => {
+    const seed = 980 + type;
+    const images = await formatted(seed, [48 * MIB, 48 * MIB]);
+    const before = await mount(seed, [images[0], undefined], { degraded: true });
+    await everyType(before);
+    const { pointers } = await lastOf(type, before);
+    const usedBytes = KIB * before.volume.statfs().copies[0]!.usedKib;
+    await unmount(before);
+    const spoilt = before.devices[0]!.image;
+    spoilt.flipBit(pointers[0]! * KIB + 100, 3);
+
+    const mounted = await mount(seed, [spoilt, images[1]]);
+    await settle(mounted);
+    const { end, progress } = mounted.caretaker.catchUps.get(1)!;
+    expect(end, mounted.notes.join("\n")).toBe("unreadable");
+    expect(mounted.notes.join("\n")).toMatch(/copy 1 can't come in sync: 1 blocks .*h2ts online DIR 1/);
+    expect(mounted.volume.copies.copy(1)?.standing).toBe("syncing");
+    expect(progress.bytes).toBeGreaterThan(usedBytes - MIB);
+    // It can be read again: the rest is brought.
+    mounted.devices[0]!.image.flipBit(pointers[0]! * KIB + 100, 3);
+    await bringBack(mounted.volume, mounted.caretaker, 1);
+    await settle(mounted);
+    expect(mounted.volume.copies.copy(1)?.standing).toBe("in-sync");
+    await unmount(mounted);
+    const whole = imagesOf(mounted.devices);
+    expect(await checkVolume(await copiesOf(seed, devicesOver(whole), true), {})).toEqual([]);
+  });
 }
 
 it("a resync that meets blocks no copy can read ends, with the copy out of sync until they are gone", async () => {

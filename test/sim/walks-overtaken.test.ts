@@ -121,6 +121,34 @@ describe("two copies that leave at once", () => {
   });
 });
 
+describe("a copy that leaves before what it got is durable", () => {
+  it("leaves as many copies of that as there were to be", async () => {
+    const seed = 2503;
+    const mounted = await mount(seed, await formattedNodes(seed, [...SIZES, 24 * MIB, 24 * MIB]));
+    await setCopies(mounted.fs, "", 2);
+    await mounted.volume.forceCommit();
+    const work = new Workload(seed, 50_000);
+    await work.begin(mounted.fs);
+    for (let i = 0; i < 10; i++) {
+      const step = { do: "write", at: [`narrow${i}`], offset: 0, length: 9000, fill: i } as const;
+      for (const each of [mounted.fs, work.model]) {
+        await runStep(each, { do: "create", at: step.at });
+        expect(await runStep(each, step)).toBe("ok");
+      }
+    }
+    await mounted.caretaker.detach(0);
+    await settle(mounted);
+    expect(mounted.volume.members.all, mounted.notes.join("\n")).toBe(0b11110);
+    const narrow = (await named(mounted)).filter(({ holders }) => holders !== 0);
+    expect(narrow).toHaveLength(10);
+    for (const { pointers } of narrow) expect(pointers.filter((kib) => kib !== 0)).toHaveLength(2);
+    await unmount(mounted);
+    const images = imagesOf(mounted.devices).slice(1);
+    expect(await findings(seed, images, { everyRoot: true })).toEqual([]);
+    expect(await treeOf(seed, images)).toBe(await work.tree());
+  });
+});
+
 describe("a copy that is being caught up", () => {
   it("keeps its last complete state when the operator says once more that it is to come back (I7)", async () => {
     const seed = 2510;
@@ -156,6 +184,33 @@ describe("a copy that is being caught up", () => {
     await togetherAgain(seed, mounted, work);
   });
 
+  it("or is just being taken back by the mount stays open when the operator says that it is to come back", async () => {
+    const seed = 2515;
+    const { work, mounted: first } = await away(seed);
+    await unmount(first);
+    const mounted = await mount(seed, imagesOf(first.devices), { start: false });
+    const { copies, caretaker, devices } = mounted;
+    expect(copies.copy(AWAY)!.standing).toBe("stale");
+    const open = vi.fn();
+    Object.assign(copies, { open });
+    const device = devices[AWAY]!;
+    const read = device.read.bind(device);
+    let answer = (): void => undefined;
+    const late = new Promise<void>((resolve) => (answer = resolve));
+    device.read = (...given) => late.then(() => read(...given));
+    caretaker.start();
+    await turns(mounted);
+    const online = back(mounted);
+    await turns(mounted);
+    answer();
+    await online;
+    await settle(mounted);
+    expect(open).not.toHaveBeenCalled();
+    expect(copies.copy(AWAY)!.standing, mounted.notes.join("\n")).toBe("in-sync");
+    await unmount(mounted);
+    await togetherAgain(seed, mounted, work);
+  });
+
   it("and leaves meanwhile has nothing to do with the one that gets its index next", async () => {
     const seed = 2520;
     const { work, mounted } = await away(seed);
@@ -185,6 +240,40 @@ describe("a copy that is being caught up", () => {
     vi.restoreAllMocks();
     await back(mounted);
     await settle(mounted);
+    await unmount(mounted);
+    await togetherAgain(seed, mounted, work);
+  });
+});
+
+describe("an operation that enters places, and is undone for want of room", () => {
+  it("has set them aside again when it is made once more, by when some of the blocks are gone (I3)", async () => {
+    const seed = 2525;
+    const { work, mounted } = await away(seed);
+    const { volume, fs } = mounted;
+    const { store, rings } = volume;
+    const freemap = store.freemaps[AWAY]!;
+    let [entered, undone, gone] = [false, false, false];
+    const end = freemap.endReservation.bind(freemap);
+    vi.spyOn(freemap, "endReservation").mockImplementation((kib, sizeKib, used) => {
+      entered ||= used;
+      end(kib, sizeKib, used);
+    });
+    // What the engine asks for after an operation, and before it makes room by a commit.
+    vi.spyOn(store, "narrowBytes", "get").mockImplementation(() => {
+      if (!entered || undone || !store.inOperation) return undone && !gone ? 1 : 0;
+      undone = true;
+      return Number.MAX_SAFE_INTEGER;
+    });
+    const write = rings.write.bind(rings);
+    vi.spyOn(rings, "write").mockImplementation(async (image) => {
+      await write(image);
+      if (!undone || gone) return;
+      gone = true;
+      for (const each of [fs, work.model]) expect(await runStep(each, { do: "unlink", at: ["more"] })).toBe("ok");
+    });
+    await back(mounted);
+    await settle(mounted);
+    expect(gone).toBe(true);
     await unmount(mounted);
     await togetherAgain(seed, mounted, work);
   });
