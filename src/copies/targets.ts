@@ -3,6 +3,7 @@
 import { stat } from "node:fs/promises";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
+import { Gate, ROW_CALLS_IN_FLIGHT_MAX } from "../device/gate.ts";
 import { deviceIdentity } from "../device/open.ts";
 import { OpenError } from "../device/open-error.ts";
 import { type OpenDevice, openDevice } from "../nbd/open.ts";
@@ -97,7 +98,12 @@ async function openTarget(
 ): Promise<OpenTarget> {
   const devices: BlockDevice[] = [];
   try {
-    for (const node of nodes) devices.push(await open(node, { writable }));
+    const row = new Gate(ROW_CALLS_IN_FLIGHT_MAX);
+    for (const node of nodes) {
+      const device = await open(node, { writable });
+      if (nodes.length > 1) device.shareThreads?.(row);
+      devices.push(device);
+    }
     return { name, devices };
   } catch (error) {
     await closeTarget({ name, devices });
@@ -168,7 +174,8 @@ async function lookAt(target: string): Promise<Look[]> {
   const whole = await identityOf(target);
   const nodes = nodesIn(target, whole !== undefined);
   if (whole !== undefined) return [{ node: target, identity: whole }];
-  return Promise.all(nodes.map(async (node) => ({ node, identity: await identityOf(node) })));
+  const row = new Gate(ROW_CALLS_IN_FLIGHT_MAX);
+  return Promise.all(nodes.map((node) => row.run(async () => ({ node, identity: await identityOf(node) }))));
 }
 
 /** Why a target is refused that has a device of those seen before; undefined when it has none, and then its own are seen, too. */

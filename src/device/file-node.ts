@@ -1,5 +1,5 @@
 // A device that is a file descriptor: what image files and block devices share. Calls run on libuv's pool (or koffi's,
-// which is the same), at most four at once for each node.
+// which is the same), at most four at once for each node, and at most as many as its row has places.
 // Invariants: I1/I2 (flush is fdatasync and covers every write that resolved before), I11 (locked while open).
 
 import { close, fdatasync, fstat, read, readv, write, writev } from "node:fs";
@@ -46,6 +46,8 @@ export class FileNode implements BlockDevice {
   readonly #keepsCached: boolean;
   readonly #letGo: () => Promise<void>;
   readonly #gate = new Gate();
+  /** Its places are taken after those of the node: a node that hangs leaves some to the others. */
+  #row: Gate | undefined;
   #closed: Promise<void> | undefined;
   #unwrittenBytes = 0;
   #writingBack = false;
@@ -69,6 +71,10 @@ export class FileNode implements BlockDevice {
     return { kind: this.identity.startsWith("block") ? "block device" : "file" };
   }
 
+  shareThreads(row: Gate): void {
+    this.#row = row;
+  }
+
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {
     return this.#transfer("read", offsetBytes, targets);
   }
@@ -85,7 +91,7 @@ export class FileNode implements BlockDevice {
   async #writeBack(): Promise<void> {
     this.#unwrittenBytes = 0;
     this.#writingBack = true;
-    await this.#gate.run(() => beginWriteBack(this.#fd, !this.#keepsCached));
+    await this.#gate.run(() => this.#inRow(() => beginWriteBack(this.#fd, !this.#keepsCached)));
     this.#writingBack = false;
   }
 
@@ -164,10 +170,17 @@ export class FileNode implements BlockDevice {
 
   async #drainAndClose(): Promise<void> {
     await this.#gate.idle();
-    await this.#letGo();
-    await promised((done) => close(this.#fd, done)).catch((error: unknown) => {
-      throw this.#failure("close", 0, error);
+    await this.#inRow(async () => {
+      await this.#letGo();
+      await promised((done) => close(this.#fd, done)).catch((error: unknown) => {
+        throw this.#failure("close", 0, error);
+      });
     });
+  }
+
+  /** Makes a call with a place in the gate of the row. */
+  #inRow<T>(call: () => Promise<T>): Promise<T> {
+    return this.#row === undefined ? call() : this.#row.run(call);
   }
 
   /** One promise and one callback: this is on the way of every block. */
@@ -207,7 +220,7 @@ export class FileNode implements BlockDevice {
     else writev(this.#fd, buffers, position, moved);
   }
 
-  /** Makes a call with a place in the gate; `start` calls one of what it is given, once, when the call is over. */
+  /** Makes a call with a place in the gates; `start` calls one of what it is given, once, when the call is over. */
   #gated(
     operation: DeviceOperation,
     offsetBytes: number,
@@ -215,28 +228,34 @@ export class FileNode implements BlockDevice {
   ): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) return reject(this.#isClosed(operation, offsetBytes));
-      const done = (): void => {
+      const row = this.#row;
+      const leave = (): void => {
+        row?.leave();
         this.#gate.leave();
+      };
+      const done = (): void => {
+        leave();
         resolve();
       };
       const failed = (error: unknown): void => {
-        this.#gate.leave();
+        leave();
         reject(this.#failure(operation, offsetBytes, error));
       };
-      this.#gate.enter(() => {
+      const begin = (): void => {
         try {
           start(done, failed);
         } catch (error) {
           failed(error);
         }
-      });
+      };
+      this.#gate.enter(row === undefined ? begin : () => row.enter(begin));
     });
   }
 
   async #call<T>(operation: DeviceOperation, offsetBytes: number, body: () => Promise<T>): Promise<T> {
     if (this.#closed !== undefined) throw this.#isClosed(operation, offsetBytes);
     try {
-      return await this.#gate.run(body);
+      return await this.#gate.run(() => this.#inRow(body));
     } catch (error) {
       throw this.#failure(operation, offsetBytes, error);
     }
