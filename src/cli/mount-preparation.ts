@@ -4,7 +4,7 @@ import { realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { messageOf } from "../base/thrown.ts";
 import { UsageError } from "../base/usage-error.ts";
-import { nodesInUse, nodesOf } from "../copies/target-nodes.ts";
+import { nodesInUse, nodesOf, rowRefusal } from "../copies/target-nodes.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { MountRequest } from "../daemon/messages.ts";
 import type { MountOptions } from "../daemon/mount-options.ts";
@@ -30,9 +30,10 @@ export function resolveTarget(target: string): string {
 /** The target with each path in it replaced, and each remote node by its canonical text. */
 function targetOf(target: string, pathOf: (path: string) => string): string {
   try {
-    return nodesOf(target)
-      .map((node) => (isRemoteTarget(node) ? parseRemoteTarget(node).text : pathOf(node)))
-      .join("+");
+    const nodes = nodesOf(target).map((node) => (isRemoteTarget(node) ? parseRemoteTarget(node).text : pathOf(node)));
+    const refusal = nodes.length > 1 ? nodes.map(rowRefusal).find((each) => each !== undefined) : undefined;
+    if (refusal !== undefined) throw refusal;
+    return nodes.join("+");
   } catch (error) {
     throw new MountError(messageOf(error));
   }
@@ -56,7 +57,7 @@ export function resolveDirectory(directory: string, ifMissing = "give the one of
 
 /** Where a volume that uses `target` (absolute) is mounted; undefined when no live daemon has it. */
 export async function directoryServing(target: string): Promise<string | undefined> {
-  const nodes = new Set(nodesOf(target));
+  const nodes = new Set(nodesInUse(target));
   for (const mount of mountedVolumes()) {
     const client = await ControlClient.connect(mount.deviceKey, mount.owner);
     const reply = await client?.call("ping", PING_MS);

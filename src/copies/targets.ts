@@ -60,7 +60,7 @@ export async function openTargets(
     for (const [i, look] of looks.entries()) {
       const name = targets[i] as string;
       try {
-        if (look.status === "rejected") throw look.reason;
+        if (look.status === "rejected") throw absent === undefined ? look.reason : absenceOf(name, look.reason);
         if (twins[i] !== undefined) throw twins[i];
         const nodes = look.value.map(({ node }) => node);
         opened.push(await answering(name, limit, () => openTarget(name, nodes, writable, open), closeTarget));
@@ -75,6 +75,15 @@ export async function openTargets(
     throw error;
   }
 }
+
+/**
+ * Whoever does without a target that is not there was given whole paths, looked at before: where a node seems to have no name there
+ * are plus signs in a path, and nothing is there.
+ */
+const absenceOf = (name: string, error: unknown): unknown =>
+  name !== "" && error instanceof CopiesError && error.kind === "syntax"
+    ? new OpenError(name, "open", "ENOENT", "no such file or device")
+    : error;
 
 const isAbsence = (error: unknown): error is DeviceError => error instanceof DeviceError && ABSENT.has(error.code);
 

@@ -13,6 +13,7 @@ import { CopiesError } from "../copies/errors.ts";
 import { writeHeaders } from "../copies/layout.ts";
 import { preparedInTime } from "../copies/new-copy.ts";
 import { readReturning } from "../copies/reopen.ts";
+import { rowRefusal } from "../copies/target-nodes.ts";
 import type { OpenTarget } from "../copies/targets.ts";
 import { type BlockDevice, ContentLostError } from "../device/device.ts";
 import { Range, SharedDevice } from "../device/range.ts";
@@ -99,6 +100,8 @@ function fitting(copy: Copy, position: number, { name, devices }: OpenTarget): B
   const [device] = devices;
   if (device === undefined || devices.length > 1)
     throw new CopiesError("syntax", name, "a node is one device, not a row of them");
+  const refusal = rowRefusal(device.name);
+  if (refusal !== undefined) throw refusal;
   const neededBytes = NODE_HEADER_AREA_BYTES + sizeOf(copy, position);
   if (device.sizeBytes >= neededBytes) return device;
   throw new CopiesError(

@@ -77,6 +77,18 @@ describe.skipIf(mountsImpossible() !== undefined)("a mount", () => {
     await place.succeeds("h2ts", "umount", other);
   });
 
+  it("from a folder with plus signs in its name goes on without the image that is gone from there", async () => {
+    const [mnt, folder] = [place.mountPoint(), place.mountPoint("c++")];
+    const images = ["a.img", "b.img"].map((name) => join(folder, name)) as [string, string];
+    await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", ...images);
+    rmSync(images[0]);
+    expect(await place.run("h2ts", "mount", ...images, mnt)).toMatchObject({
+      code: 0,
+      err: expect.stringMatching(/copy 0 [^\n]* is missing/) as unknown,
+    });
+    await place.succeeds("h2ts", "umount", mnt);
+  });
+
   it("that another namespace has is waited for, and that is said", async () => {
     const mnt = place.mountPoint();
     await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", place.path("a.img"));
