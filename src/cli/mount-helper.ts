@@ -9,7 +9,7 @@ import { messageOf } from "../base/thrown.ts";
 import { UsageError } from "../base/usage-error.ts";
 import { MountExit } from "../daemon/messages.ts";
 import { splitSpec } from "../nbd/target.ts";
-import { parseMountOptions } from "../daemon/mount-options.ts";
+import { allWords, parseMountOptions } from "../daemon/mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
 import { printWarnings, reportFailure } from "./failure.ts";
 import { prepareMount } from "./mount-preparation.ts";
@@ -59,7 +59,8 @@ async function main(): Promise<void> {
   if (process.argv.includes("--help")) return console.log(USAGE);
   const { spec, directory, options: texts, dryRun, sloppy } = parseWords(process.argv.slice(2));
   const options = parseMountOptions(texts, sloppy);
-  if (options.remount) return dryRun ? undefined : remount(directory, options);
+  // mount(8) says all that the mount is to be.
+  if (options.remount) return dryRun ? undefined : remount(directory, allWords(options));
   const targets = splitSpec(spec).filter((target) => target !== "");
   if (targets.length === 0) throw new UsageError(USAGE);
   const request = await prepareMount(targets, directory, options, spec);
