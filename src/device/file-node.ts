@@ -2,7 +2,7 @@
 // which is the same), at most four at once for each node, and at most as many as its row has places.
 // Invariants: I1/I2 (flush is fdatasync and covers every write that resolved before), I11 (locked while open).
 
-import { close, fdatasync, fstat, read, readv, write, writev } from "node:fs";
+import { close, fdatasync, fstat, ftruncate, read, readv, write, writev } from "node:fs";
 import {
   type BlockDevice,
   ContentLostError,
@@ -37,11 +37,11 @@ export interface FileNodeFacts {
 /** An open, locked descriptor as a linear device. */
 export class FileNode implements BlockDevice {
   readonly name: string;
-  readonly sizeBytes: number;
   readonly exclusive = true;
   readonly identity: string;
   readonly incarnation: string;
   readonly writable: boolean;
+  #sizeBytes: number;
   readonly #fd: number;
   readonly #keepsCached: boolean;
   readonly #letGo: () => Promise<void>;
@@ -58,13 +58,23 @@ export class FileNode implements BlockDevice {
     { sizeBytes, identity, incarnation, writable, keepsCached, letGo }: FileNodeFacts,
   ) {
     this.name = name;
-    this.sizeBytes = sizeBytes;
+    this.#sizeBytes = sizeBytes;
     this.identity = identity;
     this.incarnation = incarnation;
     this.writable = writable;
     this.#fd = fd;
     this.#keepsCached = keepsCached;
     this.#letGo = letGo;
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  /** Gives an image file, on which there is nothing of value, another size. */
+  async resize(sizeBytes: number): Promise<void> {
+    await this.#call("write", 0, () => promised((done) => ftruncate(this.#fd, sizeBytes, done)));
+    this.#sizeBytes = sizeBytes;
   }
 
   report(): DeviceReport {
