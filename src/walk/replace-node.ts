@@ -11,7 +11,7 @@ import { randomUuid, type Uuid } from "../base/uuid.ts";
 import { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { writeHeaders } from "../copies/layout.ts";
-import { preparedInTime } from "../copies/new-copy.ts";
+import { disown, disownPrepared, preparedInTime } from "../copies/new-copy.ts";
 import { readReturning } from "../copies/reopen.ts";
 import { rowRefusal } from "../copies/target-nodes.ts";
 import type { OpenTarget } from "../copies/targets.ts";
@@ -62,7 +62,7 @@ export function replaceNode(
         leave(volume, old, nodeUuids);
       });
     } catch (error) {
-      await preparedInTime(target.name, volume.copies.clock, forget(node)).catch(() => undefined);
+      await disownPrepared(target.name, volume.copies.clock, [node]);
       throw error;
     }
     await caretaker.stop(index);
@@ -176,13 +176,9 @@ export async function retireReplaced(volume: Volume, copy: Copy): Promise<void> 
   copy.lostNode = undefined;
   const { clock } = volume.copies;
   const retire = async (node: BlockDevice): Promise<void> => {
-    const over = forget(node).finally(() => node.close());
+    const over = disown(node).finally(() => node.close());
     // Where it does not answer there is nothing to be done.
     await withinLimit(over, { clock, ms: RETIRE_MS_MAX }, () => new Error("late")).catch(() => undefined);
   };
   await Promise.all(replacedNodes.map(retire));
-}
-
-async function forget(node: BlockDevice): Promise<void> {
-  if (node instanceof Range) await node.disown();
 }
