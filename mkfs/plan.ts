@@ -9,6 +9,7 @@ import { messageOf } from "../src/base/thrown.ts";
 import { nodesOf } from "../src/copies/target-nodes.ts";
 import { COPY_MIN_BYTES, NODE_ALIGNMENT_BYTES, NODE_HEADER_AREA_BYTES } from "../src/format/geometry.ts";
 import { usedBySystem } from "../src/device/busy.ts";
+import type { BlockDevice } from "../src/device/device.ts";
 import { deviceSignature, existingSignature, withArticle } from "../src/device/signatures.ts";
 import { openDevice } from "../src/nbd/open.ts";
 import { isRemoteTarget, parseRemoteTarget } from "../src/nbd/target.ts";
@@ -108,8 +109,8 @@ async function planNode(name: string, options: MkfsOptions, seen: Map<string, st
   }
   const used = usedBySystem(path, stat);
   if (used !== undefined) throw new RefusedError(`${name}: is ${used}; nothing was changed`);
-  const overwrites = await readSignature(name, stat);
-  refuseHeld(name, overwrites, options);
+  const overwrites = await readSignature(name, stat.isFile());
+  refuseHeld(name, overwrites, options.force);
   if (stat.isBlockDevice()) {
     return { path, sizeBytes: blockDeviceBytes(name, stat), kind: "block device", resize: false, overwrites };
   }
@@ -125,7 +126,7 @@ async function planRemote(name: string, options: MkfsOptions, seen: Map<string, 
   const device = await openDevice(name, { writable: true });
   try {
     const overwrites = await deviceSignature(device);
-    refuseHeld(name, overwrites, options);
+    refuseHeld(name, overwrites, options.force);
     return { path, sizeBytes: device.sizeBytes, kind: "remote", resize: false, overwrites };
   } finally {
     await device.close();
@@ -141,9 +142,15 @@ function refuseTwin(name: string, identity: string, seen: Map<string, string>): 
   seen.set(identity, name);
 }
 
-function refuseHeld(name: string, overwrites: string | undefined, { force }: MkfsOptions): void {
+function refuseHeld(name: string, overwrites: string | undefined, force: boolean): void {
   if (overwrites !== undefined && !force)
     throw new RefusedError(`${name}: holds ${withArticle(overwrites)}; use -f to overwrite it`);
+}
+
+/** Looks again at a target that is open: somebody may have put something there since. Throws {@link RefusedError}. */
+export async function refuseHeldNow({ path, kind }: PlannedNode, device: BlockDevice): Promise<void> {
+  const found = await (kind === "remote" ? deviceSignature(device) : readSignature(path, kind === "file"));
+  refuseHeld(path, found, false);
 }
 
 function futurePath(name: string): string {
@@ -154,9 +161,9 @@ function futurePath(name: string): string {
   }
 }
 
-async function readSignature(name: string, stat: Stats): Promise<string | undefined> {
+async function readSignature(name: string, isFile: boolean): Promise<string | undefined> {
   try {
-    return await existingSignature(name, stat.isFile());
+    return await existingSignature(name, isFile);
   } catch (error) {
     throw new RefusedError(`${name}: ${reason(error)}`);
   }

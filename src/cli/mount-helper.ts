@@ -3,13 +3,14 @@
 // Options may stand before or after SPEC and DIR. Prints nothing on success, but a warning when a copy is
 // missing; exit codes after mount(8).
 
+import { statSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { passOverBrokenPipes } from "../base/broken-pipe.ts";
 import { messageOf } from "../base/thrown.ts";
 import { UsageError } from "../base/usage-error.ts";
 import { MountExit } from "../daemon/messages.ts";
 import { splitSpec } from "../nbd/target.ts";
-import { parseMountOptions } from "../daemon/mount-options.ts";
+import { allWords, parseMountOptions } from "../daemon/mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
 import { printWarnings, reportFailure } from "./failure.ts";
 import { prepareMount } from "./mount-preparation.ts";
@@ -48,10 +49,19 @@ function parseWords(words: readonly string[]): Words {
     throw new UsageError(`${messageOf(error).split(". ")[0]}; ${USAGE}`);
   }
   const { values, positionals } = parsed;
+  if (values.namespace !== undefined && !isOurs(values.namespace))
+    throw new UsageError(`-N ${values.namespace}: mounts in its own namespace only; run it there (nsenter)`);
   const [spec, directory, ...rest] = positionals;
   if (spec === undefined || directory === undefined || rest.length > 0) throw new UsageError(USAGE);
   const options = [...(values.options ?? []), ...(values["read-only"] ? ["ro"] : [])];
   return { spec, directory, options, dryRun: values.fake ?? false, sloppy: values.sloppy ?? false };
+}
+
+/** Whether a mount namespace, by a process in it or by its file, is the one that this program is in. */
+function isOurs(namespace: string): boolean {
+  const path = /^\d+$/.test(namespace) ? `/proc/${namespace}/ns/mnt` : namespace;
+  const [given, own] = [path, "/proc/self/ns/mnt"].map((each) => statSync(each, { throwIfNoEntry: false }));
+  return given !== undefined && given.dev === own?.dev && given.ino === own.ino;
 }
 
 async function main(): Promise<void> {
@@ -59,7 +69,8 @@ async function main(): Promise<void> {
   if (process.argv.includes("--help")) return console.log(USAGE);
   const { spec, directory, options: texts, dryRun, sloppy } = parseWords(process.argv.slice(2));
   const options = parseMountOptions(texts, sloppy);
-  if (options.remount) return dryRun ? undefined : remount(directory, options);
+  // mount(8) says all that the mount is to be.
+  if (options.remount) return dryRun ? undefined : remount(directory, allWords(options));
   const targets = splitSpec(spec).filter((target) => target !== "");
   if (targets.length === 0) throw new UsageError(USAGE);
   const request = await prepareMount(targets, directory, options, spec);

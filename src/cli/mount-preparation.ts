@@ -4,11 +4,11 @@ import { realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { messageOf } from "../base/thrown.ts";
 import { UsageError } from "../base/usage-error.ts";
-import { nodesInUse, nodesOf } from "../copies/target-nodes.ts";
+import { nodesInUse, nodesOf, rowRefusal } from "../copies/target-nodes.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { MountRequest } from "../daemon/messages.ts";
 import type { MountOptions } from "../daemon/mount-options.ts";
-import { mountedVolumeAt, mountedVolumes } from "../daemon/mount-table.ts";
+import { type MountedVolume, mountedVolumeAt, mountedVolumes } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { mountsByItself } from "../fuse/kernel/mount.ts";
 import { fusermountWords } from "../fuse/kernel/mount-options.ts";
@@ -30,9 +30,10 @@ export function resolveTarget(target: string): string {
 /** The target with each path in it replaced, and each remote node by its canonical text. */
 function targetOf(target: string, pathOf: (path: string) => string): string {
   try {
-    return nodesOf(target)
-      .map((node) => (isRemoteTarget(node) ? parseRemoteTarget(node).text : pathOf(node)))
-      .join("+");
+    const nodes = nodesOf(target).map((node) => (isRemoteTarget(node) ? parseRemoteTarget(node).text : pathOf(node)));
+    const refusal = nodes.length > 1 ? nodes.map(rowRefusal).find((each) => each !== undefined) : undefined;
+    if (refusal !== undefined) throw refusal;
+    return nodes.join("+");
   } catch (error) {
     throw new MountError(messageOf(error));
   }
@@ -54,17 +55,37 @@ export function resolveDirectory(directory: string, ifMissing = "give the one of
   }
 }
 
-/** Where a volume that uses `target` (absolute) is mounted; undefined when no live daemon has it. */
-export async function directoryServing(target: string): Promise<string | undefined> {
-  const nodes = new Set(nodesOf(target));
-  for (const mount of mountedVolumes()) {
-    const client = await ControlClient.connect(mount.deviceKey, mount.owner);
-    const reply = await client?.call("ping", PING_MS);
-    client?.close();
-    if (reply?.daemon?.targets.some((other) => nodesInUse(other).some((node) => nodes.has(node))))
-      return mount.directory;
+/** A target that a mounted volume uses, and where that is mounted. */
+export interface Occupied {
+  readonly target: string;
+  readonly directory: string;
+}
+
+/**
+ * The first of these targets (absolute) that a live daemon has, as far as daemons say; undefined when none has any. All are asked at
+ * once, for `limitMs` at most. Only root's and this user's are believed: anybody can mount something and answer for it, and the locks
+ * of devices tell what others have.
+ */
+export async function occupied(
+  targets: readonly string[],
+  mounts: readonly MountedVolume[] = mountedVolumes(),
+  limitMs = PING_MS,
+): Promise<Occupied | undefined> {
+  const believed = mounts.filter(({ owner }) => owner === 0 || owner === process.getuid?.());
+  const used = await Promise.all(believed.map((mount) => nodesServed(mount, limitMs)));
+  for (const target of targets) {
+    const nodes = nodesInUse(target);
+    const at = used.findIndex((others) => nodes.some((node) => others.has(node)));
+    if (at >= 0) return { target, directory: (believed[at] as MountedVolume).directory };
   }
   return undefined;
+}
+
+async function nodesServed({ deviceKey, owner }: MountedVolume, limitMs: number): Promise<ReadonlySet<string>> {
+  const client = await ControlClient.connect(deviceKey, owner);
+  const reply = await client?.call("ping", limitMs);
+  client?.close();
+  return new Set(reply?.daemon?.targets.flatMap(nodesInUse));
 }
 
 /** Everything the daemon needs, with absolute paths. Throws {@link MountError}. */
@@ -81,10 +102,8 @@ export async function prepareMount(
   if (twin !== undefined) throw new MountError(`${twin}: given twice; give each target once`);
   const occupant = mountedVolumeAt(point);
   if (occupant) throw new MountError(`${directory}: an h2ts volume (${occupant.source}) is already mounted here`);
-  for (const target of resolved) {
-    const where = await directoryServing(target);
-    if (where !== undefined) throw new MountError(`${target}: is already mounted on ${where}`);
-  }
+  const inUse = await occupied(resolved);
+  if (inUse !== undefined) throw new MountError(`${inUse.target}: is already mounted on ${inUse.directory}`);
   return {
     // As the operator named them, but findable from anywhere.
     source: source ?? targets.map((target) => targetOf(target, (path) => resolve(path))).join(","),

@@ -2,11 +2,11 @@
 
 import type { Command } from "commander";
 import { UsageError } from "../base/usage-error.ts";
-import { parseMountOptions } from "../daemon/mount-options.ts";
+import { accessIn, parseMountOptions } from "../daemon/mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
 import { printWarnings } from "./failure.ts";
 import { prepareMount } from "./mount-preparation.ts";
-import { remount } from "./remount.ts";
+import { remount, wordsNow } from "./remount.ts";
 
 interface Flags {
   readonly options: string[];
@@ -48,12 +48,11 @@ export function addMount(program: Command): void {
     .option("--transport <NAME>", "kernel or fuse-native")
     .addHelpText("after", HELP)
     .action(async (words: string[], flags: Flags) => {
-      const options = parseMountOptions([
-        ...flags.options,
-        ...(flags.transport === undefined ? [] : [`transport=${flags.transport}`]),
-      ]);
+      const transport = flags.transport === undefined ? [] : [`transport=${flags.transport}`];
+      const options = parseMountOptions([...flags.options, ...transport]);
       const directory = words.at(-1);
-      if (directory !== undefined && options.remount) return remount(directory, options);
+      if (directory !== undefined && options.remount)
+        return remount(directory, [...wordsNow(directory), ...accessIn(flags.options), ...options.vfsWords]);
       if (directory === undefined || words.length < 2)
         throw new UsageError(`give the targets and then the mount point: h2ts mount ${USAGE}`);
       const request = await prepareMount(words.slice(0, -1), directory, options);

@@ -7,7 +7,7 @@ import type { CopySet } from "../copies/copy-set.ts";
 import { exitCodeOf } from "../daemon/exit-code.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { printWarnings } from "./failure.ts";
-import { directoryServing, resolveTarget } from "./mount-preparation.ts";
+import { occupied, resolveTarget } from "./mount-preparation.ts";
 import { ensureThreadsFor } from "./thread-pool.ts";
 
 interface Flags {
@@ -41,10 +41,9 @@ export function addResolve(program: Command): void {
       const choice = choiceOf(flags);
       const targets = words.map(resolveTarget);
       ensureThreadsFor(targets);
-      for (const target of targets) {
-        const where = await directoryServing(target);
-        if (where !== undefined) throw new MountError(`${target}: is mounted on ${where}; unmount it first`);
-      }
+      const inUse = await occupied(targets);
+      if (inUse !== undefined)
+        throw new MountError(`${inUse.target}: is mounted on ${inUse.directory}; unmount it first`);
       try {
         await resolveTargets(targets, choice, flags.json === true);
       } catch (error) {

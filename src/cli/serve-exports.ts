@@ -88,9 +88,14 @@ function recordOf({ devices }: OpenTarget, readOnly: boolean): LeaseRecord {
   return readOnly || known.length < devices.length ? NO_RECORD : new DeviceLeaseRecord(known);
 }
 
-/** The signal that asks for the end. A second one ends the process at once, as if there were nobody to hear it. */
+/** The signal that asks for the end. A second one, whichever of the two, ends the process at once, as if there were nobody to hear it. */
 function endAsked(): Promise<NodeJS.Signals> {
+  const signals = ["SIGTERM", "SIGINT"] as const;
   return new Promise((resolve) => {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, resolve);
+    const first = (signal: NodeJS.Signals): void => {
+      for (const each of signals) process.off(each, first);
+      resolve(signal);
+    };
+    for (const signal of signals) process.on(signal, first);
   });
 }

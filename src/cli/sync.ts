@@ -3,6 +3,7 @@
 import { closeSync, openSync } from "node:fs";
 import type { Command } from "commander";
 import { messageOf } from "../base/thrown.ts";
+import { coverOf } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { syncFilesystem } from "../daemon/system-calls.ts";
 import { daemonOf, volumeOn } from "./daemon-of.ts";
@@ -19,6 +20,8 @@ export function addSync(program: Command): void {
 /** Resolves once everything written before is durable. Throws {@link MountError}. */
 async function sync(directory: string): Promise<void> {
   const mount = volumeOn(directory);
+  const cover = coverOf(mount);
+  if (cover !== undefined) throw new MountError(`${directory}: ${cover}`);
   const client = await daemonOf(mount);
   try {
     const fd = openSync(mount.directory, "r");

@@ -5,11 +5,11 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { ControlClient } from "../daemon/control-client.ts";
-import { mountedVolumeAt } from "../daemon/mount-table.ts";
+import { coverOf, mountedVolumeAt } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { unmount } from "../fuse/kernel/mount.ts";
 import { mountedElsewhere } from "../fuse/kernel/mounted-elsewhere.ts";
-import { FILESYSTEM_TYPE, type MountEntry, mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
+import { type MountEntry, mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
 import { presence, volumeNamed } from "./daemon-of.ts";
 
 /** Most last commits are over by then. */
@@ -31,7 +31,8 @@ async function umount(directory: string): Promise<void> {
   const mount = volumeNamed(directory) ?? mountedVolumeAt(mountPoint(directory));
   if (!mount) throw new MountError(`${directory}: no h2ts volume is mounted here`);
   const point = mount.directory;
-  const obstacle = obstacleTo(point, mountedFileSystems());
+  const all = mountedFileSystems();
+  const obstacle = coverOf(mount, all) ?? obstacleTo(point, all);
   if (obstacle !== undefined) throw new MountError(`${directory}: ${obstacle}`);
   // Connected before the unmount: afterwards the daemon may be gone before it could be asked.
   const client = await ControlClient.connect(mount.deviceKey, mount.owner);
@@ -68,8 +69,6 @@ async function umount(directory: string): Promise<void> {
 export function obstacleTo(point: string, all: readonly MountEntry[]): string | undefined {
   const entry = all.findLast(({ directory }) => directory === point);
   if (entry === undefined) return undefined;
-  if (entry.type !== FILESYSTEM_TYPE)
-    return `another filesystem (${entry.type}) is mounted on top; take that off first (umount ${point})`;
   const elsewhere = mountedElsewhere(entry, all);
   if (elsewhere.length === 0) return undefined;
   const others = elsewhere.join(" ");

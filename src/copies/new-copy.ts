@@ -3,6 +3,8 @@
 
 import type { Clock } from "../base/clock.ts";
 import { withinLimit } from "../base/time-limit.ts";
+import type { BlockDevice } from "../device/device.ts";
+import { Range } from "../device/range.ts";
 import { CopiesError } from "./errors.ts";
 import { assembleCopies } from "./assemble.ts";
 import type { Copy } from "./copy.ts";
@@ -27,6 +29,16 @@ export function preparedInTime<T>(name: string, clock: Clock, work: Promise<T>):
 /** Makes copy `index` of the devices of `target`, with an empty ring. What they held is lost. Throws DeviceError, CopiesError. */
 export function prepareCopy(target: OpenTarget, index: number, identity: LayoutIdentity, clock: Clock): Promise<Copy> {
   return preparedInTime(target.name, clock, newCopy(target, index, identity, clock));
+}
+
+/** Wipes what says that a node belongs to the volume: nobody is to find a member there. */
+export async function disown(node: BlockDevice): Promise<void> {
+  if (node instanceof Range) await node.disown();
+}
+
+/** What was prepared is not taken: its nodes are nobody's again. Where one does not answer there is nothing to be done. */
+export async function disownPrepared(name: string, clock: Clock, nodes: readonly BlockDevice[]): Promise<void> {
+  await preparedInTime(name, clock, Promise.allSettled(nodes.map(disown))).catch(() => undefined);
 }
 
 async function newCopy(target: OpenTarget, index: number, identity: LayoutIdentity, clock: Clock): Promise<Copy> {

@@ -18,6 +18,13 @@ export function nodesIn(target: string, exists: boolean): string[] {
   return nodes;
 }
 
+/** Why a node, by its path or URL, can't be one of a row: told apart from the others again it would be two. Undefined when it can. */
+export function rowRefusal(node: string): CopiesError | undefined {
+  if (splitRow(node).length === 1) return undefined;
+  const detail = "has a plus sign in its path, as joins the nodes of a row; one of them can't have that: rename it";
+  return new CopiesError("syntax", node, detail);
+}
+
 /** As {@link nodesOf}, of a target that a volume is open on: never refused, as its file may be gone by now. */
 export function nodesInUse(target: string): string[] {
   const nodes = splitRow(target);

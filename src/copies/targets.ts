@@ -3,6 +3,7 @@
 import { stat } from "node:fs/promises";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
+import { Gate, ROW_CALLS_IN_FLIGHT_MAX } from "../device/gate.ts";
 import { deviceIdentity } from "../device/open.ts";
 import { OpenError } from "../device/open-error.ts";
 import { type OpenDevice, openDevice } from "../nbd/open.ts";
@@ -59,7 +60,7 @@ export async function openTargets(
     for (const [i, look] of looks.entries()) {
       const name = targets[i] as string;
       try {
-        if (look.status === "rejected") throw look.reason;
+        if (look.status === "rejected") throw absent === undefined ? look.reason : absenceOf(name, look.reason);
         if (twins[i] !== undefined) throw twins[i];
         const nodes = look.value.map(({ node }) => node);
         opened.push(await answering(name, limit, () => openTarget(name, nodes, writable, open), closeTarget));
@@ -74,6 +75,15 @@ export async function openTargets(
     throw error;
   }
 }
+
+/**
+ * Whoever does without a target that is not there was given whole paths, looked at before: where a node seems to have no name there
+ * are plus signs in a path, and nothing is there.
+ */
+const absenceOf = (name: string, error: unknown): unknown =>
+  name !== "" && error instanceof CopiesError && error.kind === "syntax"
+    ? new OpenError(name, "open", "ENOENT", "no such file or device")
+    : error;
 
 const isAbsence = (error: unknown): error is DeviceError => error instanceof DeviceError && ABSENT.has(error.code);
 
@@ -100,7 +110,12 @@ async function openTarget(
 ): Promise<OpenTarget> {
   const devices: BlockDevice[] = [];
   try {
-    for (const node of nodes) devices.push(await open(node, { writable }));
+    const row = new Gate(ROW_CALLS_IN_FLIGHT_MAX);
+    for (const node of nodes) {
+      const device = await open(node, { writable });
+      if (nodes.length > 1) device.shareThreads?.(row);
+      devices.push(device);
+    }
     return { name, devices };
   } catch (error) {
     await closeTarget({ name, devices });
@@ -174,7 +189,8 @@ async function lookAt(target: string): Promise<Look[]> {
   const whole = await identityOf(target);
   const nodes = nodesIn(target, whole !== undefined);
   if (whole !== undefined) return [{ node: target, identity: whole }];
-  return Promise.all(nodes.map(async (node) => ({ node, identity: await identityOf(node) })));
+  const row = new Gate(ROW_CALLS_IN_FLIGHT_MAX);
+  return Promise.all(nodes.map((node) => row.run(async () => ({ node, identity: await identityOf(node) }))));
 }
 
 /** Why a target is refused that has a device of those seen before; undefined when it has none, and then its own are seen, too. */

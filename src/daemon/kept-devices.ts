@@ -1,11 +1,12 @@
 // The devices of a mount stay locked from one worker to the next (I11, trap 4c): a worker passes the descriptor of
 // each device it opens to the supervisor, which keeps it and hands it to the next worker. What a dying worker sent arrives
 // nevertheless. The supervisor itself never touches a device. Descriptors of devices are closed in a thread each: closing one of a
-// filesystem that hangs waits for that.
+// filesystem that hangs waits for that. A row may have hundreds of nodes there: half of the threads are left to others.
 
 import { close, closeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import koffi from "koffi";
+import { Gate } from "../device/gate.ts";
 import type { DescriptorKeeper } from "../device/kept.ts";
 import { receiveDescriptor, sendDescriptor, socketPair } from "../fuse/kernel/descriptor-socket.ts";
 
@@ -17,9 +18,12 @@ const CLOSED = "closed ";
 /** A descriptor that takes longer to close belongs to a device that hangs. */
 const CLOSE_MS_MAX = 2000;
 
+/** Both supervisor and worker have twice as many threads. */
+const closes = new Gate(32);
+
 /** Resolves when it is closed. */
 function closeInThread(fd: number): Promise<void> {
-  return new Promise((resolve) => close(fd, () => resolve()));
+  return closes.run(() => new Promise((resolve) => close(fd, () => resolve())));
 }
 
 /** The supervisor's side: holds what workers sent. */

@@ -7,6 +7,7 @@ import { abort } from "../fuse/kernel/abort.ts";
 import { mount, mountsByItself, openDevice, unmount } from "../fuse/kernel/mount.ts";
 import { JOURNAL_BYTES } from "../log/journal.ts";
 import { MountExit, type MountRequest } from "./messages.ts";
+import { allWords } from "./mount-options.ts";
 import { KeptDevices } from "./kept-devices.ts";
 import { createSharedMemory } from "./shared-memory.ts";
 import { MountError } from "./start-mount.ts";
@@ -77,7 +78,7 @@ export class KernelConnection {
 }
 
 function mountWords({ source, directory, options }: MountRequest): Parameters<typeof mount>[0] {
-  const words = [options.readOnly ? "ro" : "rw", ...options.vfsWords];
+  const words = allWords(options);
   return {
     source,
     directory,

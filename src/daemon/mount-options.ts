@@ -99,6 +99,15 @@ function valueOf<T>(word: string, text: string | undefined, schema: z.ZodType<T>
   throw new UsageError(`mount option '${word}=${text}': ${word} ${message}`);
 }
 
+/** All the generic words of a mount with these options. */
+export const allWords = ({ readOnly, vfsWords }: MountOptions): string[] => [readOnly ? "ro" : "rw", ...vfsWords];
+
+/** Those of ro and rw that these option texts say. */
+export function accessIn(texts: readonly string[]): string[] {
+  const words = texts.flatMap((text) => text.split(","));
+  return words.filter((word) => word === "ro" || word === "rw");
+}
+
 /**
  * Reads option texts, each a comma-separated list; a later word overrides an earlier one. `sloppy` passes over unknown
  * words, as mount -s asks. Throws {@link UsageError}.

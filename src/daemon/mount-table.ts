@@ -24,6 +24,13 @@ export function mountedVolumeAt(directory: string): MountedVolume | undefined {
   return entry && volumeOf(entry);
 }
 
+/** Why calls by the mount point of a volume would go to another filesystem; undefined when they go to the volume. */
+export function coverOf({ directory }: MountedVolume, all = mountedFileSystems()): string | undefined {
+  const top = all.findLast((entry) => entry.directory === directory);
+  if (top === undefined || top.type === FILESYSTEM_TYPE) return undefined;
+  return `another filesystem (${top.type}) is mounted on top; take that off first (umount ${directory})`;
+}
+
 const ownMounts = (): MountEntry[] => mountedFileSystems().filter(({ type }) => type === FILESYSTEM_TYPE);
 
 function volumeOf({ device, directory, source, userId = 0 }: MountEntry): MountedVolume {

@@ -17,8 +17,8 @@ export class MountError extends Error {
 
 // It waits, mostly: memory kept for garbage to come would never be used.
 const V8_OPTIONS = ["--max-semi-space-size=1"];
-// One that closes the descriptor of a device that hangs is lost to it.
-const THREADS = "16";
+// One that closes the descriptor of a device that hangs is lost to it: those may be half of them (kept-devices.ts).
+const THREADS = "64";
 const SUPERVISOR = fileURLToPath(new URL("../daemon/supervisor-main.js", import.meta.url));
 
 /** Resolves with warnings when programs can use the mount; the daemon then runs on alone. Throws {@link MountError}. */

@@ -17,7 +17,7 @@ import type { VolumeReport } from "./volume-report.ts";
 export const WORKER = fileURLToPath(new URL("../daemon/worker-main.js", import.meta.url));
 /** A process that was killed is gone by then. */
 const GONE_MS_MAX = 2000;
-// Device calls run on libuv's threads: with its four, one hung disk would stop every other copy.
+// Device calls run on libuv's threads: with its four, one hung disk would stop every other copy (src/device/gate.ts).
 const THREADS = "64";
 const MALLOC = {
   // The threads only make system calls: an arena for each would keep what nobody else can use.

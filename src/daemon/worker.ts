@@ -18,6 +18,7 @@ import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest, VerbCall } from "./messages.ts";
 import type { MetricsServer } from "./metrics.ts";
 import { parseMetricsAddress } from "./metrics-address.ts";
+import { allWords } from "./mount-options.ts";
 import { kernelWarnings, mountWarnings } from "./mount-warnings.ts";
 import { KernelClock } from "./kernel-clock.ts";
 import { JOURNAL_BYTES } from "../log/journal.ts";
@@ -150,7 +151,7 @@ export class Worker {
     await this.#serveMetrics();
     const options = { onFault: (error: unknown) => this.requestFault(error) };
     const { directory, source } = this.#request;
-    const { allowOther, readOnly, vfsWords } = this.#request.options;
+    const { allowOther } = this.#request.options;
     let warnings: string[] = [];
     let closed: Promise<void>;
     if (this.#fuseFd !== undefined) {
@@ -170,7 +171,7 @@ export class Worker {
     } else {
       // Loaded only when asked for: it needs libfuse 2 on the machine.
       const { nativeTransport } = await import("../fuse/native/transport.ts");
-      const words = [readOnly ? "ro" : "rw", ...vfsWords];
+      const words = allWords(this.#request.options);
       const mount = { source, directory, options: words, ...(allowOther === undefined ? {} : { allowOther }) };
       const mounted = await nativeTransport.mount(mount, fs, options);
       closed = mounted.closed;

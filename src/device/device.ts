@@ -1,6 +1,8 @@
 // The contract every device keeps: image file, block device, row of nodes, and the simulated one in tests.
 // test/contract/device.ts holds the suite that proves it.
 
+import type { Gate } from "./gate.ts";
+
 /** What was being done when a device failed. */
 export type DeviceOperation = "open" | "lock" | "read" | "write" | "flush" | "discard" | "zero" | "map" | "close";
 
@@ -69,6 +71,8 @@ export interface BlockDevice {
   readonly distanceMs?: number | undefined;
   /** So long a call may take because the way to the device has to be found anew; undefined: there is no such reason. */
   readonly patienceMs?: number | undefined;
+  /** From now on each call takes a place of this gate as well, which all nodes of a row share. For devices whose calls hold threads. */
+  shareThreads?(row: Gate): void;
   /** For status; asks nobody. */
   report?(): DeviceReport | undefined;
   /** No write is sent from here, or sent again, later than this by the monotonic clock (I11). For devices that send. */

@@ -1,8 +1,8 @@
 // A device that is a file descriptor: what image files and block devices share. Calls run on libuv's pool (or koffi's,
-// which is the same), at most four at once for each node.
+// which is the same), at most four at once for each node, and at most as many as its row has places.
 // Invariants: I1/I2 (flush is fdatasync and covers every write that resolved before), I11 (locked while open).
 
-import { close, fdatasync, fstat, read, readv, write, writev } from "node:fs";
+import { close, fdatasync, fstat, ftruncate, read, readv, write, writev } from "node:fs";
 import {
   type BlockDevice,
   ContentLostError,
@@ -37,15 +37,17 @@ export interface FileNodeFacts {
 /** An open, locked descriptor as a linear device. */
 export class FileNode implements BlockDevice {
   readonly name: string;
-  readonly sizeBytes: number;
   readonly exclusive = true;
   readonly identity: string;
   readonly incarnation: string;
   readonly writable: boolean;
+  #sizeBytes: number;
   readonly #fd: number;
   readonly #keepsCached: boolean;
   readonly #letGo: () => Promise<void>;
   readonly #gate = new Gate();
+  /** Its places are taken after those of the node: a node that hangs leaves some to the others. */
+  #row: Gate | undefined;
   #closed: Promise<void> | undefined;
   #unwrittenBytes = 0;
   #writingBack = false;
@@ -56,7 +58,7 @@ export class FileNode implements BlockDevice {
     { sizeBytes, identity, incarnation, writable, keepsCached, letGo }: FileNodeFacts,
   ) {
     this.name = name;
-    this.sizeBytes = sizeBytes;
+    this.#sizeBytes = sizeBytes;
     this.identity = identity;
     this.incarnation = incarnation;
     this.writable = writable;
@@ -65,8 +67,22 @@ export class FileNode implements BlockDevice {
     this.#letGo = letGo;
   }
 
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  /** Gives an image file, on which there is nothing of value, another size. */
+  async resize(sizeBytes: number): Promise<void> {
+    await this.#call("write", 0, () => promised((done) => ftruncate(this.#fd, sizeBytes, done)));
+    this.#sizeBytes = sizeBytes;
+  }
+
   report(): DeviceReport {
     return { kind: this.identity.startsWith("block") ? "block device" : "file" };
+  }
+
+  shareThreads(row: Gate): void {
+    this.#row = row;
   }
 
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {
@@ -85,7 +101,7 @@ export class FileNode implements BlockDevice {
   async #writeBack(): Promise<void> {
     this.#unwrittenBytes = 0;
     this.#writingBack = true;
-    await this.#gate.run(() => beginWriteBack(this.#fd, !this.#keepsCached));
+    await this.#gate.run(() => this.#inRow(() => beginWriteBack(this.#fd, !this.#keepsCached)));
     this.#writingBack = false;
   }
 
@@ -164,10 +180,17 @@ export class FileNode implements BlockDevice {
 
   async #drainAndClose(): Promise<void> {
     await this.#gate.idle();
-    await this.#letGo();
-    await promised((done) => close(this.#fd, done)).catch((error: unknown) => {
-      throw this.#failure("close", 0, error);
+    await this.#inRow(async () => {
+      await this.#letGo();
+      await promised((done) => close(this.#fd, done)).catch((error: unknown) => {
+        throw this.#failure("close", 0, error);
+      });
     });
+  }
+
+  /** Makes a call with a place in the gate of the row. */
+  #inRow<T>(call: () => Promise<T>): Promise<T> {
+    return this.#row === undefined ? call() : this.#row.run(call);
   }
 
   /** One promise and one callback: this is on the way of every block. */
@@ -207,7 +230,7 @@ export class FileNode implements BlockDevice {
     else writev(this.#fd, buffers, position, moved);
   }
 
-  /** Makes a call with a place in the gate; `start` calls one of what it is given, once, when the call is over. */
+  /** Makes a call with a place in the gates; `start` calls one of what it is given, once, when the call is over. */
   #gated(
     operation: DeviceOperation,
     offsetBytes: number,
@@ -215,28 +238,34 @@ export class FileNode implements BlockDevice {
   ): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) return reject(this.#isClosed(operation, offsetBytes));
-      const done = (): void => {
+      const row = this.#row;
+      const leave = (): void => {
+        row?.leave();
         this.#gate.leave();
+      };
+      const done = (): void => {
+        leave();
         resolve();
       };
       const failed = (error: unknown): void => {
-        this.#gate.leave();
+        leave();
         reject(this.#failure(operation, offsetBytes, error));
       };
-      this.#gate.enter(() => {
+      const begin = (): void => {
         try {
           start(done, failed);
         } catch (error) {
           failed(error);
         }
-      });
+      };
+      this.#gate.enter(row === undefined ? begin : () => row.enter(begin));
     });
   }
 
   async #call<T>(operation: DeviceOperation, offsetBytes: number, body: () => Promise<T>): Promise<T> {
     if (this.#closed !== undefined) throw this.#isClosed(operation, offsetBytes);
     try {
-      return await this.#gate.run(body);
+      return await this.#gate.run(() => this.#inRow(body));
     } catch (error) {
       throw this.#failure(operation, offsetBytes, error);
     }

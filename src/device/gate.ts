@@ -1,7 +1,9 @@
-// Bounds the calls in flight on one node. They run on libuv's pool: a hung device must not take every thread of it.
-// The daemon sets UV_THREADPOOL_SIZE=64, so that eight copies at four calls each leave half the pool to others.
+// Bounds the calls in flight on one node, and on all nodes of a row together. They run on libuv's pool: a copy that hangs must not
+// take every thread of it (I9). The daemon has 64, so that seven copies of however many nodes leave enough to the eighth.
 
 export const CALLS_IN_FLIGHT_MAX = 4;
+/** Of a row: two of its nodes can be worked on at full speed. */
+export const ROW_CALLS_IN_FLIGHT_MAX = 2 * CALLS_IN_FLIGHT_MAX;
 
 /** A counting semaphore, first come first served. */
 export class Gate {

@@ -1,4 +1,4 @@
-// Image files before anything is on them: made, and given a size. They are sparse, so that takes no room yet.
+// Image files before anything is on them. They are sparse, so that takes no room yet.
 
 import { closeSync, openSync, rmSync, truncateSync } from "node:fs";
 import { OpenError } from "./open-error.ts";
@@ -13,17 +13,12 @@ const CLEAR: Readonly<Record<string, string>> = {
 export function createImage(path: string, sizeBytes: number): void {
   naming(path, () => closeSync(openSync(path, "wx", 0o600)), CLEAR);
   try {
-    resizeImage(path, sizeBytes);
+    const clear = { ...CLEAR, EFBIG: `its filesystem has no files of ${sizeBytes} bytes` };
+    naming(path, () => truncateSync(path, sizeBytes), clear);
   } catch (error) {
     rmSync(path, { force: true });
     throw error;
   }
-}
-
-/** Gives an image another size. Throws OpenError. */
-export function resizeImage(path: string, sizeBytes: number): void {
-  const clear = { ...CLEAR, EFBIG: `its filesystem has no files of ${sizeBytes} bytes` };
-  naming(path, () => truncateSync(path, sizeBytes), clear);
 }
 
 /** The system's own words do not say which file. */

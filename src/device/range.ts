@@ -6,6 +6,7 @@
 import { totalBytes } from "../base/total-bytes.ts";
 import { NODE_HEADER_AREA_BYTES } from "../format/geometry.ts";
 import { type BlockDevice, DeviceError, type DeviceReport } from "./device.ts";
+import type { Gate } from "./gate.ts";
 import { pastEnd } from "./past-end.ts";
 
 /** Counts who holds a device, so that several ranges can share it, and what every one of them has to be told. */
@@ -130,6 +131,10 @@ export class Range implements BlockDevice {
 
   report(): DeviceReport | undefined {
     return this.#device.report?.();
+  }
+
+  shareThreads(row: Gate): void {
+    this.#device.shareThreads?.(row);
   }
 
   /** Ranges of one device belong to one volume, whose heartbeats keep time with each other. */

@@ -4,6 +4,7 @@
 import { settle } from "../base/settle.ts";
 import { totalBytes } from "../base/total-bytes.ts";
 import type { BlockDevice, DeviceExtent, DeviceOperation } from "./device.ts";
+import { Gate, ROW_CALLS_IN_FLIGHT_MAX } from "./gate.ts";
 import { pastEnd } from "./past-end.ts";
 import { extentsOf, zeroRange } from "./sparse.ts";
 
@@ -45,6 +46,9 @@ export class Row implements BlockDevice {
     this.exclusive = nodes.every((node) => node.exclusive);
     this.nodes = nodes;
     this.#starts = starts;
+    // They may all lie on what hangs (I9).
+    const row = new Gate(ROW_CALLS_IN_FLIGHT_MAX);
+    for (const node of nodes) node.shareThreads?.(row);
   }
 
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {

@@ -31,6 +31,7 @@ export interface RemoteOptions {
 /** An opener that treats remote nodes as told. */
 export function deviceOpener(options: RemoteOptions = {}): OpenDevice {
   const secret = options.owner ?? new SystemRandom().bytes(32);
+  /** Those that are being opened as well. */
   const open = new Map<string, { readonly isOpen: boolean }>();
   return async (node, { writable }) => {
     if (!isRemoteTarget(node)) return openHere(node, writable);
@@ -38,10 +39,16 @@ export function deviceOpener(options: RemoteOptions = {}): OpenDevice {
     // By the same name, to the server it would be one client that comes back: our other connection would be cut.
     if (open.get(target.text)?.isOpen === true)
       throw new OpenError(target.text, "lock", "EBUSY", "already in use (by this mount)");
-    const { openRemote } = await import("./open-remote.ts");
-    const remote = await openRemote(target, secret, writable, options);
-    open.set(target.text, remote);
-    return remote;
+    open.set(target.text, { isOpen: true });
+    try {
+      const { openRemote } = await import("./open-remote.ts");
+      const remote = await openRemote(target, secret, writable, options);
+      open.set(target.text, remote);
+      return remote;
+    } catch (error) {
+      open.delete(target.text);
+      throw error;
+    }
   };
 }
 

@@ -6,7 +6,7 @@ import { type Random, SystemRandom } from "../base/random.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { membersWith, stayingMembers } from "../copies/membership.ts";
-import { prepareCopy } from "../copies/new-copy.ts";
+import { disownPrepared, prepareCopy } from "../copies/new-copy.ts";
 import { emptyRing } from "../copies/ring.ts";
 import type { OpenTarget } from "../copies/targets.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
@@ -36,7 +36,8 @@ export async function attach(volume: Volume, target: OpenTarget, options: Attach
   const copy = await prepareCopy(target, index, identity, volume.copies.clock);
   // Versions of roots that never were: the ones that whoever reads the ring with its first root alone will assume.
   const ring = emptyRing(copy, new Uint8Array(VERSION_BYTES), new Uint8Array(VERSION_BYTES));
-  await volume.forceCommit(() => {
+  let isMember = false;
+  const joined = volume.forceCommit(() => {
     // Another one may have got there first.
     if (freeIndex(volume, target.name) !== index) {
       throw new CopiesError("no-copy", target.name, "another copy was attached meanwhile; try again");
@@ -44,8 +45,17 @@ export async function attach(volume: Volume, target: OpenTarget, options: Attach
     refuseReplacing(volume, options.replaces);
     volume.members.attach(copy, options.replaces);
     volume.rings.add(ring);
+    isMember = true;
   });
-  return copy;
+  try {
+    await joined;
+    return copy;
+  } catch (error) {
+    // Its headers say that it is a copy which the volume never had, or has elsewhere.
+    const nodes = copy.nodes.map(({ device }) => device);
+    if (!isMember) await disownPrepared(target.name, volume.copies.clock, nodes);
+    throw error;
+  }
 }
 
 /** The lowest index that no pointer in the tree can be about. */

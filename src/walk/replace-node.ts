@@ -12,9 +12,10 @@ import { randomUuid, type Uuid } from "../base/uuid.ts";
 import { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { writeHeaders } from "../copies/layout.ts";
-import { preparedInTime } from "../copies/new-copy.ts";
+import { disown, disownPrepared, preparedInTime } from "../copies/new-copy.ts";
 import { readReturning } from "../copies/reopen.ts";
 import type { Ring } from "../copies/ring.ts";
+import { rowRefusal } from "../copies/target-nodes.ts";
 import type { OpenTarget } from "../copies/targets.ts";
 import { type BlockDevice, ContentLostError } from "../device/device.ts";
 import { Range, SharedDevice } from "../device/range.ts";
@@ -63,7 +64,7 @@ export function replaceNode(
     const exchange = { old, position, node, name: target.name, nodeUuid, failed };
     const { fresh, ring } = await exchanged(volume, caretaker, word, exchange).catch(async (error: unknown) => {
       // Beside the old device, which says of itself that it is the same node, it would be refused at the next mount.
-      await preparedInTime(target.name, volume.copies.clock, forget(node)).catch(() => undefined);
+      await disownPrepared(target.name, volume.copies.clock, [node]);
       throw error;
     });
     await rejoin(volume, caretaker, fresh, ring, {});
@@ -131,6 +132,8 @@ function fitting(copy: Copy, position: number, { name, devices }: OpenTarget): B
   const [device] = devices;
   if (device === undefined || devices.length > 1)
     throw new CopiesError("syntax", name, "a node is one device, not a row of them");
+  const refusal = rowRefusal(device.name);
+  if (refusal !== undefined) throw refusal;
   const neededBytes = NODE_HEADER_AREA_BYTES + sizeOf(copy, position);
   if (device.sizeBytes >= neededBytes) return device;
   throw new CopiesError(
@@ -211,13 +214,9 @@ export async function retireReplaced(volume: Volume, copy: Copy): Promise<void> 
   copy.lostNode = undefined;
   const { clock } = volume.copies;
   const retire = async (node: BlockDevice): Promise<void> => {
-    const over = forget(node).finally(() => node.close());
+    const over = disown(node).finally(() => node.close());
     // Where it does not answer there is nothing to be done.
     await withinLimit(over, { clock, ms: RETIRE_MS_MAX }, () => new Error("late")).catch(() => undefined);
   };
   await Promise.all(replacedNodes.map(retire));
-}
-
-async function forget(node: BlockDevice): Promise<void> {
-  if (node instanceof Range) await node.disown();
 }

@@ -77,6 +77,18 @@ describe.skipIf(mountsImpossible() !== undefined)("a mount", () => {
     await place.succeeds("h2ts", "umount", other);
   });
 
+  it("from a folder with plus signs in its name goes on without the image that is gone from there", async () => {
+    const [mnt, folder] = [place.mountPoint(), place.mountPoint("c++")];
+    place.within = ["env", "-C", folder];
+    await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", "a.img", "b.img");
+    rmSync(join(folder, "a.img"));
+    expect(await place.run("h2ts", "mount", "-o", "degraded", "a.img", "b.img", mnt)).toMatchObject({
+      code: 0,
+      err: expect.stringMatching(/copy 0 [^\n]*is MISSING[^\n]*c\+\+\/a\.img: no such file/) as unknown,
+    });
+    await place.succeeds("h2ts", "umount", mnt);
+  });
+
   it("that another namespace has is waited for, and that is said", async () => {
     const mnt = place.mountPoint();
     await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", place.path("a.img"));

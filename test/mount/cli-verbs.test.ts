@@ -1,8 +1,10 @@
 // The commands end to end, as an operator uses them: mkfs, mount, sync, status, umount, on a real mount.
 
+import { spawnSync } from "node:child_process";
 import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StatusReport } from "../../src/cli/status-report.ts";
+import { mountAt } from "../../src/fuse/kernel/mountinfo.ts";
 import { isAlive, mountsImpossible, Place } from "./cli-place.ts";
 
 /** Of a volume that is mounted. */
@@ -89,9 +91,40 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
       (await place.run("mount.h2ts", "a.img,b.img", mnt, "-o", "remount,ro,user_id=0,max_read=1048576")).code,
     ).toBe(0);
     expect(() => writeFileSync(`${mnt}/x`, "x")).toThrow(/EROFS/);
-    expect((await place.run("mount.h2ts", "-o", "remount,rw", "a.img,b.img", mnt)).code).toBe(0);
+    // Of namespaces it knows its own.
+    const elsewhere = await place.run("mount.h2ts", "-N", "/proc/self/ns/net", "a.img,b.img", mnt);
+    expect(elsewhere).toMatchObject({ code: 1, err: expect.stringMatching(/-N \S+: .*own namespace/) as unknown });
+    const own = ["-N", String(process.pid), "-o", "remount,rw", "a.img,b.img", mnt];
+    expect((await place.run("mount.h2ts", ...own)).code).toBe(0);
     writeFileSync(`${mnt}/x`, "x");
     expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
+  });
+
+  it("changes of a live mount what it is told to, and nothing else; under another filesystem nothing", async () => {
+    const [a, b] = await formatted();
+    const mnt = place.mountPoint();
+    const options = (): string | undefined => mountAt(mnt)?.options.join();
+    await place.succeeds("h2ts", "mount", "-o", "noexec", a, b, mnt);
+    await place.succeeds("h2ts", "mount", "-o", "remount,ro", mnt);
+    expect(options()).toBe("ro,nosuid,nodev,noexec,relatime");
+    await place.succeeds("h2ts", "mount", "-o", "remount,noatime", mnt);
+    expect(options()).toBe("ro,nosuid,nodev,noexec,noatime");
+    await place.succeeds("h2ts", "mount", "-o", "remount,rw,exec", mnt);
+    expect(options()).toBe("rw,nosuid,nodev,noatime");
+
+    spawnSync("mount", ["-t", "tmpfs", "tmpfs", mnt]);
+    try {
+      const refused = {
+        code: 32,
+        err: expect.stringMatching(/another filesystem \(tmpfs\) is mounted on top/) as unknown,
+      };
+      expect(await place.run("h2ts", "sync", mnt)).toMatchObject(refused);
+      expect(await place.run("h2ts", "mount", "-o", "remount,ro", mnt)).toMatchObject(refused);
+      expect(mountAt(mnt)).toMatchObject({ type: "tmpfs", options: expect.arrayContaining(["rw"]) as unknown });
+    } finally {
+      spawnSync("umount", [mnt]);
+    }
+    await place.succeeds("h2ts", "umount", mnt);
   });
 
   it("serves on when the supervisor dies, and commits at the unmount", async () => {

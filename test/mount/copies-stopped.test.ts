@@ -1,7 +1,7 @@
 // A copy whose image lies on another FUSE filesystem, the server of which is stopped: every call on it hangs, and so does
 // every attempt to open it. Programs on the mount never wait longer than a deadline and a commit (I9), and it comes back.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -200,6 +200,35 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy whose device hangs", {
     await place.succeeds("h2ts", "mount", "-o", "ro,degraded", a, place.mnt);
     await work.verify();
     await place.h2ts("umount", place.mnt);
+  });
+
+  it("and has more nodes than the daemon has threads, is dropped like any other, and keeps no mount from ending (I9)", async () => {
+    const { folder, pid } = await hostFilesystem();
+    const a = place.path("a.img");
+    const nodes = Array.from({ length: 70 }, (_, i) => join(folder, String(i)));
+    writeFileSync(a, "");
+    truncateSync(a, 48 * MIB);
+    for (const node of nodes) {
+      writeFileSync(node, "");
+      truncateSync(node, MIB);
+    }
+    await place.succeeds("mkfs.h2ts", "-q", "-f", a, nodes.join("+"));
+    await place.h2ts("mount", "-o", `commit=1,deadline=${DEADLINE_MS}`, a, nodes.join("+"), place.mnt);
+    const work = new Work(place.mnt, 34);
+    await work.run(5);
+    work.start();
+    const prober = new Prober(join(place.mnt, "probe"));
+    await sleep(300);
+    host = pid;
+    process.kill(pid, "SIGSTOP");
+    await place.until(["ONLINE", "FAULTED"]);
+    await prober.stop();
+    await work.stop();
+    await onlineInVain(/try again when its device/);
+    await work.run(5);
+    expect(await inTime(place.run("h2ts", "umount", place.mnt))).toMatchObject({ code: 0 });
+    process.kill(pid, "SIGCONT");
+    host = undefined;
   });
 
   it("is given up by fsck.h2ts, which says so, checks the other one, repairs nothing and ends (I9)", async () => {

@@ -38,4 +38,18 @@ describe("a remote node of our own export", () => {
     await first.close();
     await dispose();
   });
+
+  it("is opened once by one name, also while it is being opened; and after that failed it can be opened", async () => {
+    const { device, target, dispose } = await deviceOf();
+    const open = deviceOpener();
+    await expect(open(target, { writable: true })).rejects.toMatchObject({ code: "EBUSY" });
+    await device.close();
+    const [first, second] = await Promise.allSettled([1, 2].map(() => open(target, { writable: true })));
+    expect(second).toMatchObject({ status: "rejected", reason: { code: "EBUSY", operation: "lock" } });
+    if (first?.status !== "fulfilled") throw first?.reason;
+    await first.value.write(0, [new Uint8Array(4096)]);
+    expect(first.value.report?.()?.connection).toMatchObject({ state: "connected", reconnects: 0 });
+    await first.value.close();
+    await dispose();
+  });
 });

@@ -71,6 +71,8 @@ describe("a pre-shared key", () => {
     const mine = keys("mine.psk", "# ours", `alice:${KEY}`);
     await works(target.replace("nbds+unix://", "nbds+unix://alice@") + `&tls-psk-file=${mine}`);
     await works(`${target}&tls-psk-file=${mine}`);
+    const named = await kit("--tls=require", `--tls-psk=${keys("named.psk", `änne:${KEY}`)}`);
+    await works(`${named.replace("://", "://%C3%A4nne@")}&tls-psk-file=${path("named.psk")}`);
   });
 
   it("that is another one, of nobody, or none, opens nothing", async () => {

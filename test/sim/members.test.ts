@@ -6,6 +6,7 @@ import { bitCount } from "../../src/base/bits.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { minCopiesFor } from "../../src/copies/membership.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
+import { NODE_HEADER_AREA_BYTES } from "../../src/format/geometry.ts";
 import { MemberFlag } from "../../src/format/last-seen.ts";
 import { rootCopyCount } from "../../src/format/root-block.ts";
 import { rootMemberFlags } from "../../src/format/root-members.ts";
@@ -132,6 +133,26 @@ describe("attaching", () => {
       await unmount(at.mounted);
       await endsWell(at, allImages(at.mounted, device), 3, `seed ${at.seed}, ${steps} steps`);
     }
+  });
+
+  it("two at once takes one of them; the other device says nothing of the volume, and can be attached later", async () => {
+    const at = await scene(730, 2);
+    const { mounted } = at;
+    const devices = ["one", "two"].map((name) => new SimulatedDevice(name, NEW_BYTES)) as [
+      SimulatedDevice,
+      SimulatedDevice,
+    ];
+    const tried = await Promise.allSettled(devices.map((device) => mounted.caretaker.attach(targetOf(device))));
+    expect(tried.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
+    expect(tried[1]).toMatchObject({ reason: { message: expect.stringMatching(/attached meanwhile/) as unknown } });
+    const front = new Uint8Array(NODE_HEADER_AREA_BYTES);
+    devices[1].image.read(0, front);
+    expect(front.every((byte) => byte === 0)).toBe(true);
+    await settle(mounted);
+    await attach(at, devices[1]);
+    await settle(mounted);
+    await unmount(mounted);
+    await endsWell(at, allImages(mounted, ...devices), 4, "both");
   });
 
   it("is refused beside eight copies", async () => {

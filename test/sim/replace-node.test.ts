@@ -280,6 +280,8 @@ describe("replacing a node of a row", () => {
     await expect(tried(COPY, 2)).rejects.toThrow(/copy 1 has nodes 0 to 1/);
     await expect(tried(0, 0)).rejects.toThrow(/single node; h2ts replace DIR 0 TARGET/);
     await expect(tried(COPY, 0, { name: "x+y", devices: [device, small] })).rejects.toThrow(/one device, not a row/);
+    const plus = new SimulatedDevice("/srv/x+y/n2.img", NEW_BYTES);
+    await expect(tried(COPY, 1, targetOf(plus))).rejects.toThrow(/x\+y\/n2\.img: has a plus sign in its path/);
     await takeOut(volume, caretaker, 0, { lasting: false });
     await expect(tried(COPY, 1)).rejects.toThrow(/copy 1 is needed/);
     expect([small.calls.write, device.calls.write]).toEqual([0, 0]);

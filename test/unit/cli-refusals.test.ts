@@ -3,6 +3,7 @@
 import { expect, it } from "vitest";
 import { whyNotWritable } from "../../src/cli/remount.ts";
 import { obstacleTo } from "../../src/cli/umount.ts";
+import { coverOf } from "../../src/daemon/mount-table.ts";
 import { parseMountInfo } from "../../src/fuse/kernel/mountinfo.ts";
 
 const VOLUME = "fuse.h2ts a.img rw,user_id=0";
@@ -15,10 +16,16 @@ it("umount: a volume that would stay mounted elsewhere, or another filesystem on
   const bound = table(volume, `41 1 0:50 /photos /srv/photos rw shared:9 - ${VOLUME}`);
   expect(obstacleTo("/mnt", bound)).toMatch(/also mounted on \/srv\/photos .* first \(umount \/srv\/photos\)/);
   expect(obstacleTo("/srv/photos", bound)).toMatch(/also mounted on \/mnt /);
-  const hidden = table(volume, "41 40 0:60 / /mnt rw - tmpfs none rw");
-  expect(obstacleTo("/mnt", hidden)).toMatch(/^another filesystem \(tmpfs\) is mounted on top/);
   // What is left of a volume whose first mount was taken off by umount(8).
   expect(obstacleTo("/srv/photos", table(`41 1 0:50 /photos /srv/photos rw - ${VOLUME}`))).toBeUndefined();
+});
+
+it("umount, sync, remount: a volume under another filesystem, which the mount point leads to", () => {
+  const volume = `40 1 0:50 / /mnt rw shared:9 - ${VOLUME}`;
+  const mount = { deviceKey: "0-50", directory: "/mnt", source: "a.img", owner: 0 };
+  expect(coverOf(mount, table(volume))).toBeUndefined();
+  const hidden = table(volume, "41 40 0:60 / /mnt rw - tmpfs none rw");
+  expect(coverOf(mount, hidden)).toMatch(/^another filesystem \(tmpfs\) is mounted on top/);
 });
 
 it("umount: not what the kernel takes off along with it", () => {

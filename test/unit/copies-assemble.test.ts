@@ -1,6 +1,6 @@
 // Targets to copies: every way to give wrong ones ends in one line that names the thing (I11, I12).
 
-import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -248,6 +248,14 @@ describe("targets on real files", () => {
       expect((error as Error).message).not.toContain("\n");
     }
     expect(readdirSync("/proc/self/fd").length).toBe(before);
+  });
+
+  it("does without an image that is gone from a folder with plus signs in its name, if it may", async () => {
+    mkdirSync(path("c++"));
+    const gone = path("c++/gone.img");
+    const set = await assemble([path("a.img"), gone], { lenient: true });
+    expect(set.absent).toEqual([`${gone}: no such file or device`]);
+    await set.close();
   });
 
   it("a name with a plus sign that exists is one device", () => {

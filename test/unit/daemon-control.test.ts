@@ -7,8 +7,11 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { makeRuntimeFolder } from "../../src/base/runtime-folder.ts";
 import { workerAnswer } from "../../src/cli/daemon-of.ts";
+import { occupied } from "../../src/cli/mount-preparation.ts";
 import { ControlClient } from "../../src/daemon/control-client.ts";
 import { ControlServer } from "../../src/daemon/control-server.ts";
+import type { ControlReply } from "../../src/daemon/messages.ts";
+import type { MountedVolume } from "../../src/daemon/mount-table.ts";
 
 let folder: string;
 let server: ControlServer;
@@ -68,6 +71,33 @@ it("a worker that does not answer is told of, and not waited for without end", a
     expect(await client.call("sync")).toBeUndefined();
   } finally {
     rmSync(stopped.path);
+  }
+});
+
+it("daemons of root and of this user say what is mounted already; all are asked at once, others not at all", async () => {
+  const daemonOf = async (name: string, answer: () => Promise<ControlReply>): Promise<() => void> => {
+    const path = join(makeRuntimeFolder(), `test-${name}-${process.pid}.sock`);
+    const listening = await ControlServer.listen(path, answer);
+    return () => void listening.close();
+  };
+  const processes = { supervisorPid: 1, workerPid: 2, restarts: 0, transport: "kernel" };
+  const daemon = { ...processes, directory: "/one", source: "a.img+b.img", targets: ["/a.img+/b.img"] };
+  const mountOf = (name: string, owner: number): MountedVolume => ({
+    ...{ deviceKey: `test-${name}-${process.pid}`, directory: `/${name}`, source: "", owner },
+  });
+  const uid = process.getuid?.() ?? 0;
+  const ends = [
+    await daemonOf("one", () => Promise.resolve({ daemon })),
+    ...(await Promise.all(["two", "three"].map((name) => daemonOf(name, () => new Promise(() => undefined))))),
+  ];
+  try {
+    const mounts = [mountOf("two", uid), mountOf("three", uid), mountOf("one", uid)];
+    const beganMs = performance.now();
+    expect(await occupied(["/c.img", "/b.img"], mounts, 500)).toEqual({ target: "/b.img", directory: "/one" });
+    expect(performance.now() - beganMs).toBeLessThan(1000);
+    expect(await occupied(["/b.img"], [mountOf("one", uid + 1)], 500)).toBeUndefined();
+  } finally {
+    for (const end of ends) end();
   }
 });
 

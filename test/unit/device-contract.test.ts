@@ -4,7 +4,10 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import type { BlockDevice } from "../../src/device/device.ts";
+import { Gate } from "../../src/device/gate.ts";
 import { GatheringDevice } from "../../src/device/gathering.ts";
 import { openNode } from "../../src/device/open.ts";
 import { Range, SharedDevice } from "../../src/device/range.ts";
@@ -45,6 +48,42 @@ deviceContract("row of ranges", () => {
     return new Range(shared, 65536, sizeBytes);
   });
   return Promise.resolve({ device: new Row(nodes), dispose: () => undefined });
+});
+
+deviceContract("row of image files", async () => {
+  const images = [128 * 1024, 65536, 2 * MIB, 3 * MIB].map(temporaryImage);
+  const nodes = await Promise.all(images.map(({ path }) => openNode(path, { writable: true })));
+  return { device: new Row(nodes), dispose: () => images.forEach(({ dispose }) => dispose()) };
+});
+
+describe("a row of image files", () => {
+  it("has no more calls under way than its places, whatever they are, and those are its nodes' together (I9)", async () => {
+    const images = Array.from({ length: 3 }, () => temporaryImage(MIB));
+    const nodes = await Promise.all(images.map(({ path }) => openNode(path, { writable: true })));
+    const row = new Gate(1);
+    for (const node of nodes) node.shareThreads(row);
+    const calls: readonly (readonly [string, (node: BlockDevice) => Promise<unknown>])[] = [
+      ["read", (node) => node.read(0, [new Uint8Array(512)])],
+      ["write", (node) => node.write(0, [new Uint8Array(512)])],
+      ["flush", (node) => node.flush()],
+      ["discard", (node) => node.discard(0, 65536)],
+      ["prepare", async (node) => node.prepare?.(0, 65536)],
+      ["zero", async (node) => node.zero?.(0, 65536, true)],
+      ["map", async (node) => node.extents?.(0, 65536, 1)],
+      ["close", (node) => node.close()],
+    ];
+    for (const [name, call] of calls) {
+      let leave = (): void => undefined;
+      const held = row.run(() => new Promise<void>((resolve) => (leave = resolve)));
+      let ended = 0;
+      const made = nodes.map((node) => call(node).then(() => ended++));
+      await sleep(20);
+      expect({ name, ended }).toEqual({ name, ended: 0 });
+      leave();
+      await Promise.all([held, ...made]);
+    }
+    images.forEach(({ dispose }) => dispose());
+  });
 });
 
 deviceContract("simulated device", () => {

@@ -2,7 +2,12 @@
 
 import { describe, expect, it } from "vitest";
 import { decodeDevice, deviceName, encodeDevice } from "../../src/base/device-number.ts";
-import { fusermountWords, isGenericMountOption, mountFlags } from "../../src/fuse/kernel/mount-options.ts";
+import {
+  fusermountWords,
+  isGenericMountOption,
+  mountFlags,
+  wordsOfMount,
+} from "../../src/fuse/kernel/mount-options.ts";
 import { parseMountInfo } from "../../src/fuse/kernel/mountinfo.ts";
 import { Wakefulness } from "../../src/fuse/kernel/wakefulness.ts";
 
@@ -25,6 +30,7 @@ describe("mount table", () => {
         propagation: ["shared:12"],
         type: "proc",
         source: "proc",
+        ownOptions: ["rw"],
       },
       {
         id: 42,
@@ -36,6 +42,7 @@ describe("mount table", () => {
         propagation: [],
         type: "fuse.h2ts",
         source: "a.img,b .img",
+        ownOptions: ["rw", "user_id=1000", "group_id=0"],
         userId: 1000,
       },
     ]);
@@ -48,6 +55,26 @@ describe("mount options", () => {
     expect(mountFlags(["suid", "dev"])).toBe(0);
     expect(mountFlags(["ro", "rw", "ro"])).toBe(1 | 2 | 4);
     expect(mountFlags(["suid", "dev", "noatime", "relatime"])).toBe(1 << 21);
+  });
+
+  it("of a mount as it is are those that give its flags again, and a word behind them changes one", () => {
+    for (const words of [[], ["noexec", "ro"], ["suid", "strictatime"], ["dev", "noatime", "nodiratime"], ["sync"]]) {
+      const given = new Set(["rw", "nosuid", "nodev", "relatime", ...words]);
+      for (const [word, without] of [
+        ["suid", "nosuid"],
+        ["dev", "nodev"],
+        ["ro", "rw"],
+        ["noatime", "relatime"],
+        ["strictatime", "relatime"],
+      ] as const)
+        if (given.has(word)) given.delete(without);
+      // The kernel shows no word for what is not the default of mount(2), and that of the filesystem apart from the others.
+      const shown = [...given].filter((word) => !["suid", "dev", "strictatime", "sync"].includes(word));
+      const ownOptions = ["rw", "user_id=0", ...(given.has("sync") ? ["sync"] : [])];
+      expect(mountFlags(wordsOfMount({ options: shown, ownOptions })), words.join()).toBe(mountFlags([...given]));
+    }
+    const now = wordsOfMount({ options: ["ro", "nosuid", "nodev", "noexec", "relatime"], ownOptions: ["ro"] });
+    expect(mountFlags([...now, "noatime"])).toBe(1 | 2 | 4 | 8 | 1024);
   });
 
   it("are refused by name", () => {

@@ -1,5 +1,7 @@
 // Generic mount option words (mount(8)) as the flags of mount(2). Words of h2ts itself and of fstab are dealt with before.
 
+import type { MountEntry } from "./mountinfo.ts";
+
 const RDONLY = 1;
 const NOSUID = 2;
 const NODEV = 4;
@@ -57,6 +59,22 @@ export function mountFlags(words: readonly string[]): number {
     flags = (flags & ~change[1]) | change[0];
   }
   return flags;
+}
+
+/**
+ * The words by which a mount is what it is, to be followed by those that change it: a remount begins with nothing. Of the filesystem's
+ * own options, ro is left out: which of the two it is the mount says.
+ */
+export function wordsOfMount({ options, ownOptions }: Pick<MountEntry, "options" | "ownOptions">): string[] {
+  const own = ownOptions.filter((word) => word !== "ro" && word !== "rw");
+  const words = [...options, ...own].filter(isGenericMountOption);
+  // What goes without saying, unless the words say otherwise.
+  const opposites = [
+    ["nosuid", "suid"],
+    ["nodev", "dev"],
+  ].flatMap(([word = "", opposite = ""]) => (words.includes(word) ? [] : [opposite]));
+  const atime = words.includes("noatime") || words.includes("relatime") ? [] : ["strictatime"];
+  return [...opposites, ...atime, ...words];
 }
 
 /** The flags that fusermount3 sets for an ordinary user, and its words for them. */

@@ -20,6 +20,8 @@ export interface MountEntry {
   readonly propagation: readonly string[];
   readonly type: string;
   readonly source: string;
+  /** Of the filesystem itself, wherever it is mounted. */
+  readonly ownOptions: readonly string[];
   /** Who mounted it, where the filesystem tells, as those in user space do. */
   readonly userId: number | undefined;
 }
@@ -51,6 +53,7 @@ export function parseMountInfo(text: string): MountEntry[] {
       propagation: fields.slice(6, dash),
       type,
       source: unescape(source),
+      ownOptions: ownOptions.split(","),
       userId: userId === undefined ? undefined : Number(userId),
     });
   }

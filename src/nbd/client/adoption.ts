@@ -8,6 +8,7 @@ import { ContentLostError, DeviceError } from "../../device/device.ts";
 import { Command } from "../wire/constants.ts";
 import { Connection } from "./connection.ts";
 import type { ReadNow } from "./identity.ts";
+import { flushMs, type RemotePolicy, silenceMs } from "./policy.ts";
 import type { Requests } from "./requests.ts";
 import { LATE, type Tenure } from "./tenure.ts";
 import type { OpenExport } from "./terms.ts";
@@ -16,8 +17,7 @@ import { type Asked, plainTransaction, type Transaction, writeAgain } from "./tr
 export interface AdoptionOptions {
   readonly name: string;
   readonly clock: Clock;
-  /** Between two answers it may take so long; how much there is to be written is no fault of the server's. */
-  readonly silenceMs: number;
+  readonly policy: RemotePolicy;
   readonly requests: Requests;
   readonly tenure: Tenure;
   /** There is no other one: the server may be another one than before. */
@@ -99,7 +99,9 @@ export class Adoption {
         wave.map((write) => this.#insist(write.offsetBytes, write.lengthBytes, (asked) => writeAgain(write, asked))),
       );
     }
-    await this.#insist(0, 0, (asked) => plainTransaction(asked, Command.FLUSH));
+    const flushed = this.#insist(0, 0, (asked) => plainTransaction(asked, Command.FLUSH));
+    this.#listen(flushMs(this.#options.policy));
+    await flushed;
     return waves.reduce((sum, { length }) => sum + length, 0);
   }
 
@@ -125,11 +127,12 @@ export class Adoption {
     return Promise.race([answered, this.#over]);
   }
 
-  /** From now on, silence counts. */
-  #listen(): void {
-    const { clock, silenceMs } = this.#options;
+  /** From now on, silence counts: from one answer to the next. How much there is to be written is no fault of the server's. */
+  #listen(durationMs = silenceMs(this.#options.policy)): void {
     this.#silence?.cancel();
     if (this.#isReady) return;
-    this.#silence = clock.after(silenceMs, () => this.#end(new Error(`no answer within ${silenceMs} ms`)));
+    this.#silence = this.#options.clock.after(durationMs, () => {
+      this.#end(new Error(`no answer within ${durationMs} ms`));
+    });
   }
 }

@@ -80,7 +80,7 @@ async function byCertificate(tls: TlsParameters, host: string | undefined): Prom
 
 async function readSecret(path: string): Promise<string> {
   try {
-    return await readFile(path, "latin1");
+    return await readFile(path, "utf8");
   } catch (error) {
     throw new NbdRefusedError(
       "tls-failed",

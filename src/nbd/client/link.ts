@@ -16,7 +16,6 @@ import { NodeIdentity, type ReadNow } from "./identity.ts";
 import type { LinkCounters, LinkState } from "./link-state.ts";
 import { openFailure } from "./open-failure.ts";
 import { Overdue } from "./overdue.ts";
-import { silenceMs } from "./policy.ts";
 import { Reconnecting } from "./reconnecting.ts";
 import { NbdRefusedError } from "./refused-error.ts";
 import { Requests } from "./requests.ts";
@@ -154,7 +153,7 @@ export class Link {
     const { opened, address } = reached;
     const { clock, policy } = this.#options;
     this.#adoption = new Adoption(opened, {
-      ...{ name, clock, requests, tenure, recognise, silenceMs: silenceMs(policy), isFirst: true },
+      ...{ name, clock, policy, requests, tenure, recognise, isFirst: true },
       onReady: (connection, keptWrites) => {
         this.#state = "connected";
         this.#address = address;

@@ -42,6 +42,9 @@ export const attemptMs = ({ timeoutMs }: RemotePolicy): number => Math.max(ATTEM
 /** How long a new connection may say nothing. */
 export const silenceMs = ({ timeoutMs }: RemotePolicy): number => Math.max(SILENCE_MIN_MS, timeoutMs / SILENCE_PART);
 
+/** How long the flush on a new connection may take: nothing is said before it is done, so it has the time of a request. */
+export const flushMs = ({ timeoutMs }: RemotePolicy): number => Math.max(SILENCE_MIN_MS, timeoutMs);
+
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MAX_MS = 1000;
 

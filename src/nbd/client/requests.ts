@@ -152,7 +152,7 @@ export class Requests {
     await this.#ask(Command.FLUSH, 0, 0, made, (_, error) => {
       if (error === undefined) this.flushed(covered);
       // Asked again, a server may say that all is well, having forgotten what it could not keep.
-      else if (this.#failure === undefined) this.#options.onFlushFailed(error);
+      else if (this.#ended("flush", 0) === undefined) this.#options.onFlushFailed(error);
     });
   }
 
@@ -208,12 +208,12 @@ export class Requests {
       const settle = (error: string | undefined): void => {
         const wasPending = this.#pending.delete(cookie);
         assert(wasPending, `${name}: a request is answered a second time`);
-        if (this.#failure === undefined) this.#options.onAnswered();
+        const ended = this.#ended(operation, offsetBytes);
+        if (ended === undefined) this.#options.onAnswered();
         settled(transaction, error);
         if (this.#pending.size === 0) for (const wake of this.#idle.splice(0)) wake();
         if (error === undefined) resolve();
-        else if (this.#failure !== undefined) reject(this.#failed(operation, offsetBytes));
-        else reject(new DeviceError(name, operation, offsetBytes, error, `its server says ${error}`));
+        else reject(ended ?? new DeviceError(name, operation, offsetBytes, error, `its server says ${error}`));
       };
       const transaction = make({ cookie, offsetBytes, lengthBytes, startedMs: clock.monotonicMs(), settle });
       const isFirst = this.#pending.size === 0;
@@ -236,9 +236,10 @@ export class Requests {
     this.kept.clear();
   }
 
-  /** Nothing is asked any more. */
+  /** Nothing is asked any more, and what was asked too late to be answered fails. */
   close(): void {
     this.#closed = true;
+    for (const transaction of [...this.#pending.values()]) transaction.settle("EBADF");
     this.kept.clear();
   }
 

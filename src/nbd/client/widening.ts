@@ -11,7 +11,7 @@ import type { Bundle } from "./bundle.ts";
 import type { Connection } from "./connection.ts";
 import type { NodeEvent } from "./events.ts";
 import type { NodeIdentity } from "./identity.ts";
-import { attemptMs, silenceMs } from "./policy.ts";
+import { attemptMs } from "./policy.ts";
 import { NbdRefusedError } from "./refused-error.ts";
 import type { Requests } from "./requests.ts";
 import type { Tenure } from "./tenure.ts";
@@ -87,7 +87,7 @@ export class Widening {
     }
     let joinedMs = Infinity;
     const adoption = new Adoption(opened, {
-      ...{ name, clock, requests, tenure, silenceMs: silenceMs(policy), isFirst: false },
+      ...{ name, clock, policy, requests, tenure, isFirst: false },
       recognise: async (read) => {
         await identity.expect(read);
         await this.#answersByFirst(bundle);

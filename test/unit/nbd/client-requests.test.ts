@@ -83,3 +83,14 @@ describe("a request", () => {
     expect(requests.kept.count).toBe(1);
   });
 });
+
+describe("requests without an answer when all is closed", () => {
+  it("fail, and nobody takes that for an answer of the server", async () => {
+    const { requests } = asked();
+    const [read, flush] = [requests.read(0, 4096, [new Uint8Array(4096)]), requests.flush()];
+    requests.close();
+    await expect(read).rejects.toMatchObject({ code: "EBADF", message: expect.stringMatching(/is closed/) as unknown });
+    await expect(flush).rejects.toMatchObject({ code: "EBADF" });
+    expect(requests.count).toBe(0);
+  });
+});

@@ -268,6 +268,32 @@ describe("writes that no flush covers", () => {
     expect(way.triedMs).toHaveLength(1);
   });
 
+  it("are written again once, also where a flush takes longer than a new connection may be silent", async () => {
+    const device = new SimulatedDevice("disk", SIZE_BYTES, { clock, delayMs: (kind) => (kind === "flush" ? 3000 : 0) });
+    scene = new ServerScene({ clock, limits: DEFAULT_LIMITS, device });
+    const link = await open({ timeoutMs: 5000 });
+    for (let i = 0; i < 8; i++) await link.requests.write(i * BLOCK.length, BLOCK.length, [BLOCK]);
+    await way.cut();
+    way.isOpen = true;
+    const request = await watched(link.requests.read(0, 4096, [new Uint8Array(4096)]));
+    for (let ms = 0; ms < 3000; ms += 100) await pass(100);
+    expect(request.said).toBe("done");
+    expect({ state: link.state, tries: way.triedMs.length, writes: device.calls.write }).toEqual({
+      ...{ state: "connected", tries: 1, writes: 16 },
+    });
+  });
+
+  it("are tried anew where a flush takes longer than a request may", async () => {
+    const device = new SimulatedDevice("disk", SIZE_BYTES, { clock, delayMs: (kind) => (kind === "flush" ? 6000 : 0) });
+    scene = new ServerScene({ clock, limits: DEFAULT_LIMITS, device });
+    const link = await open({ timeoutMs: 5000 });
+    await link.requests.write(0, BLOCK.length, [BLOCK]);
+    await way.cut();
+    way.isOpen = true;
+    for (let ms = 0; ms < 5100; ms += 100) await pass(100);
+    expect(link.counters.lastError).toMatch(/no answer within 5000 ms/);
+  });
+
   it.each(["an older one", "the node's header"])(
     "are not written again when the heartbeat is too old by the time that %s is answered (I11)",
     async (what) => {

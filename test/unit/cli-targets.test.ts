@@ -1,0 +1,31 @@
+// Targets as commands hand them on: by whole paths, and joined so that they can be told apart again.
+
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { resolveTarget } from "../../src/cli/mount-preparation.ts";
+import { rowRefusal } from "../../src/copies/target-nodes.ts";
+
+let folder: string;
+beforeAll(() => {
+  folder = realpathSync(mkdtempSync(join(tmpdir(), "h2ts-targets-")));
+  mkdirSync(join(folder, "x+y"));
+  symlinkSync("x+y", join(folder, "xy"));
+  for (const name of ["a.img", "x+y/b.img"]) writeFileSync(join(folder, name), "");
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+it("a node of a row with a plus sign in its path is refused: the next worker would look for two others", () => {
+  const row = `${folder}/a.img+${folder}/xy/b.img`;
+  expect(() => resolveTarget(row)).toThrow(`${folder}/x+y/b.img: has a plus sign in its path`);
+});
+
+it("by itself it is as good as any", () => {
+  expect(resolveTarget(`${folder}/xy/b.img`)).toBe(`${folder}/x+y/b.img`);
+});
+
+it("the plus sign in the scheme of a remote node is none that joins", () => {
+  expect(rowRefusal("nbd+unix:///x?socket=/a")).toBeUndefined();
+  expect(resolveTarget(`${folder}/a.img+nbd+unix:///x?socket=/a`)).toBe(`${folder}/a.img+nbd+unix:///x?socket=/a`);
+});
