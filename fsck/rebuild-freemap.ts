@@ -1,6 +1,6 @@
 // Bitmaps computed from what a check reached. Nothing that was not proved free is called free: where the tree has gaps,
-// what the old bitmap marked stays marked; what only the old bitmaps and freemap trees use is held back for three commits
-// (I3), because older roots name it.
+// what the old bitmap marked stays marked; what only the newest root's bitmaps and freemap trees use is held back for three commits
+// (I3), because that root names it. What older roots name is held by whoever opens the volume on these (src/volume/open-freemaps.ts).
 
 import { leafCount } from "../src/format/freemap.ts";
 import { LEAF_WORDS } from "../src/freemap/leaf.ts";

@@ -66,12 +66,12 @@ export async function holdOlder(
     for (const bits of found) mergeBits(held, bits);
     for (const [index, bits] of held) {
       const leaf = await store.untilLoaded(() => freemap.leaf(index));
-      // What a log has was free for it to take: its places are held already.
+      // What a log has was free for it to take: its places are held already. A bitmap that was computed is in no tree yet.
       holdBits(
         freemap,
         sequence,
         index,
-        bits.map((word, i) => word & ~(leaf.held?.[i] ?? 0)),
+        bits.map((word, i) => word & ~((leaf.words[i] as number) | (leaf.held?.[i] ?? 0))),
       );
     }
   };

@@ -180,7 +180,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     store.tid = Math.max(store.tid, newestTransaction(pending, store.tid));
     await claimPending(pending, store, copies);
   }
-  if (options.rebuildFreemap === undefined && !readOnly) await holdOlder(store, rootImage, rules, chosen);
+  if (!readOnly) await holdOlder(store, rootImage, rules, chosen);
 
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
   const complete = rings.rings.filter(({ copy }) => copy.standing === "in-sync");
