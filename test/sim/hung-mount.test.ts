@@ -122,25 +122,27 @@ describe("a device that does not answer", () => {
       ...(await formattedNodes(2852, SIZES.slice(0, 2))),
       ...(await formattedNodes(2853, SIZES.slice(0, 1))),
     ]) as SimulatedDevice[];
+    // Of names in a folder the system is asked, in its own time.
+    const first = "nbd://first/0";
     const takesOver = { volumeUuid: (await copiesOf(2852, [good])).volumeUuid };
     const open = (what: Record<string, SimulatedDevice>) => (name: string) =>
       what[name] === undefined
         ? Promise.reject(new OpenError(name, "open", "ENOENT", "no such file or device"))
         : Promise.resolve(what[name]);
     const cases: [Record<string, SimulatedDevice>, Omit<AssembleOptions, "open">, RegExp][] = [
-      [{}, { lenient: true }, /hung \d: does not answer/],
-      [{}, { lenient: true, takesOver }, /hung \d: does not answer/],
-      [{ first: new SimulatedDevice("first", 24 * MIB) }, {}, /first: is not an h2ts volume/],
-      [{ first: good!, third: other! }, { lenient: true }, /copy2: belongs to volume/],
+      [{}, { lenient: true }, /hung\/\d: does not answer/],
+      [{}, { lenient: true, takesOver }, /hung\/\d: does not answer/],
+      [{ [first]: new SimulatedDevice(first, 24 * MIB) }, {}, /first\/0: is not an h2ts volume/],
+      [{ [first]: good!, "nbd://third/0": other! }, { lenient: true }, /copy2: belongs to volume/],
     ];
     for (const [i, [others, options, message]] of cases.entries()) {
       const clock = new SimulatedClock();
-      const name = `hung ${i}`;
+      const name = `nbd://hung/${i}`;
       const device = new SimulatedDevice(name, hung!.sizeBytes, { image: hung!.image });
       device.fail({ operation: "read", nth: 1, ...HANG });
       device.close = () => new Promise(() => undefined);
       const given = { clock, openMs: DEADLINE_MS_DEFAULT, ...options, open: open({ ...others, [name]: device }) };
-      const refused = assemble(["first", name, ...Object.keys(others).filter((key) => key !== "first")], given);
+      const refused = assemble([first, name, ...Object.keys(others).filter((key) => key !== first)], given);
       await expect(within(clock, 2 * DEADLINE_MS_DEFAULT, refused)).rejects.toThrow(message);
     }
   });
