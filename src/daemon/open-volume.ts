@@ -67,6 +67,7 @@ export async function openVolume(
       renewRings: true,
       journal: new Journal(journal),
       takeOver,
+      onNote: (line) => console.error(line),
       ...(heartbeatNonce !== undefined && { heartbeatNonce }),
     });
   } catch (error) {

@@ -141,7 +141,12 @@ export class Worker {
     const memory = this.#memory;
     const negotiated = memory?.negotiated;
     const notices = this.#notices;
-    if (negotiated !== undefined && notices !== undefined) await fs.takeOver((ino) => notices.isHeld(ino));
+    if (negotiated !== undefined && notices !== undefined) {
+      await fs.takeOver(
+        (ino) => notices.isHeld(ino),
+        (line) => console.error(line),
+      );
+    }
     this.#tellTargets();
     if (this.#volume.readOnly === undefined) {
       this.#caretaker.start();
