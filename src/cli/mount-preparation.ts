@@ -8,7 +8,8 @@ import { nodesInUse, nodesOf, rowRefusal } from "../copies/target-nodes.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { MountRequest } from "../daemon/messages.ts";
 import type { MountOptions } from "../daemon/mount-options.ts";
-import { type MountedVolume, mountedVolumeAt, mountedVolumes } from "../daemon/mount-table.ts";
+import { type MountedVolume, mountedVolumes } from "../daemon/mount-table.ts";
+import { refuseOccupied } from "../daemon/own-mount.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { mountsByItself } from "../fuse/kernel/mount.ts";
 import { fusermountWords } from "../fuse/kernel/mount-options.ts";
@@ -100,8 +101,7 @@ export async function prepareMount(
   const resolved = targets.map(resolveTarget);
   const twin = resolved.find((target, i) => resolved.indexOf(target) < i);
   if (twin !== undefined) throw new MountError(`${twin}: given twice; give each target once`);
-  const occupant = mountedVolumeAt(point);
-  if (occupant) throw new MountError(`${directory}: an h2ts volume (${occupant.source}) is already mounted here`);
+  refuseOccupied(point, directory);
   const inUse = await occupied(resolved);
   if (inUse !== undefined) throw new MountError(`${inUse.target}: is already mounted on ${inUse.directory}`);
   return {

@@ -4,11 +4,12 @@
 import { closeSync } from "node:fs";
 import { messageOf } from "../base/thrown.ts";
 import { abort } from "../fuse/kernel/abort.ts";
-import { mount, mountsByItself, openDevice, unmount } from "../fuse/kernel/mount.ts";
+import { mount, mountsByItself, openDevice } from "../fuse/kernel/mount.ts";
 import { JOURNAL_BYTES } from "../log/journal.ts";
 import { MountExit, type MountRequest } from "./messages.ts";
 import { allWords } from "./mount-options.ts";
 import { KeptDevices } from "./kept-devices.ts";
+import { OwnMount, refuseOccupied } from "./own-mount.ts";
 import { createSharedMemory } from "./shared-memory.ts";
 import { MountError } from "./start-mount.ts";
 
@@ -19,15 +20,15 @@ export class KernelConnection {
   readonly memoryFd: number;
   readonly devices: KeptDevices;
   readonly #request: MountRequest;
-  #mounted: boolean;
+  #mount: OwnMount | undefined;
   #closed = false;
 
   private constructor(request: MountRequest, held: { readonly memoryFd: number; readonly devices: KeptDevices }) {
     this.#request = request;
     this.memoryFd = held.memoryFd;
     this.devices = held.devices;
-    this.#mounted = !mountsByItself();
-    this.fuseFd = this.#mounted ? mount(mountWords(request)).fd : openDevice();
+    if (mountsByItself()) this.fuseFd = openDevice();
+    else ({ fd: this.fuseFd, own: this.#mount } = mountOwn(request));
   }
 
   /** Throws {@link MountError}. */
@@ -48,17 +49,24 @@ export class KernelConnection {
 
   /** Puts the mount in the mount table, unless it is there. Throws {@link MountError}. */
   mount(): void {
-    if (this.#mounted) return;
-    orMountError(() => mount(mountWords(this.#request), this.fuseFd));
-    this.#mounted = true;
+    this.#mount ??= orMountError(() => mountOwn(this.#request, this.fuseFd).own);
   }
 
-  /** Takes the mount away again after a failed start; nobody can be using it. */
-  async abandon(): Promise<void> {
+  /** The mount, once it is in the mount table. */
+  get own(): OwnMount | undefined {
+    return this.#mount;
+  }
+
+  /**
+   * Takes the mount away again after a failed start; nobody can be using it. Resolves to a line that says why it was left alone, if it
+   * was.
+   */
+  async abandon(): Promise<string | undefined> {
     // Closed first: requests waiting for an answer are aborted instead of holding the unmount up.
     const free = this.close();
-    if (this.#mounted) await unmount(this.#request.directory, true).catch(() => {});
+    const refusal = await this.#mount?.detach();
     await free;
+    return refusal;
   }
 
   /** Requests end with an error, whoever is inside a call on the device: for a mount that nobody serves any more. */
@@ -77,6 +85,20 @@ export class KernelConnection {
   }
 }
 
+/**
+ * Mounts, and finds out in the same turn which mount that is. Looks once more whether the folder is free: another command may have looked
+ * at the same time.
+ */
+function mountOwn(request: MountRequest, device?: number): { readonly fd: number; readonly own: OwnMount } {
+  const { directory, source } = request;
+  refuseOccupied(directory);
+  const { fd } = mount(mountWords(request), device);
+  const own = OwnMount.on(directory, source);
+  if (own !== undefined) return { fd, own };
+  if (device === undefined) closeSync(fd);
+  throw new Error(`${directory}: the mount does not show in the mount table`);
+}
+
 function mountWords({ source, directory, options }: MountRequest): Parameters<typeof mount>[0] {
   const words = allWords(options);
   return {
@@ -91,6 +113,6 @@ function orMountError<T>(action: () => T): T {
   try {
     return action();
   } catch (error) {
-    throw new MountError(messageOf(error), MountExit.SYSTEM);
+    throw error instanceof MountError ? error : new MountError(messageOf(error), MountExit.SYSTEM);
   }
 }

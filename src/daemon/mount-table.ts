@@ -18,9 +18,10 @@ export function mountedVolumes(): MountedVolume[] {
   return [...first.values()].map(volumeOf);
 }
 
-/** The topmost h2ts mount whose mount point is `directory` (absolute, resolved). */
-export function mountedVolumeAt(directory: string): MountedVolume | undefined {
-  const entry = ownMounts().findLast((mount) => mount.directory === directory);
+/** The topmost h2ts mount whose mount point is `directory` (absolute, resolved), of `source` if that is given. */
+export function mountedVolumeAt(directory: string, source?: string): MountedVolume | undefined {
+  const isOne = (mount: MountEntry): boolean => source === undefined || mount.source === source;
+  const entry = ownMounts().findLast((mount) => mount.directory === directory && isOne(mount));
   return entry && volumeOf(entry);
 }
 

@@ -111,6 +111,7 @@ function openOnCopies(
     renewRings: true,
     journal: new Journal(journal),
     takeOver,
+    onNote: (line) => console.error(line),
     ...(heartbeatNonce !== undefined && { heartbeatNonce }),
   });
 }

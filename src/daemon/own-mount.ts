@@ -5,6 +5,13 @@ import { messageOf } from "../base/thrown.ts";
 import { abortAndUnmount, unmount } from "../fuse/kernel/mount.ts";
 import { mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
 import { mountedVolumeAt } from "./mount-table.ts";
+import { MountError } from "./start-mount.ts";
+
+/** Throws {@link MountError} when an h2ts volume is mounted on `directory` (absolute, resolved), which the operator calls `name`. */
+export function refuseOccupied(directory: string, name = directory): void {
+  const occupant = mountedVolumeAt(directory);
+  if (occupant) throw new MountError(`${name}: an h2ts volume (${occupant.source}) is already mounted here`);
+}
 
 export class OwnMount {
   readonly directory: string;
@@ -18,15 +25,26 @@ export class OwnMount {
     this.deviceKey = deviceKey;
   }
 
-  /** The one that was just made on `directory` (absolute, resolved); undefined when the mount table has none. */
-  static on(directory: string): OwnMount | undefined {
-    const mount = mountedVolumeAt(directory);
+  /**
+   * The one of `source` that was just made on `directory` (absolute, resolved); undefined when the mount table has none. To be called
+   * in the turn that made it: another one may come on top at any time.
+   */
+  static on(directory: string, source: string): OwnMount | undefined {
+    const mount = mountedVolumeAt(directory, source);
     return mount && new OwnMount(directory, mount.deviceKey);
   }
 
   /** The part of its device number by which the kernel knows it as a connection. */
   get deviceMinor(): string {
     return this.deviceKey.replace(/^.*-/, "");
+  }
+
+  /** Whether it is what programs find on its folder, has something on top of it, or was unmounted. */
+  get standing(): "topmost" | "covered" | "gone" {
+    const here = mountedFileSystems().filter(({ directory }) => directory === this.directory);
+    const own = here.findLastIndex(({ device }) => device.replace(":", "-") === this.deviceKey);
+    if (own < 0) return "gone";
+    return own < here.length - 1 ? "covered" : "topmost";
   }
 
   /**
@@ -48,10 +66,10 @@ export class OwnMount {
   }
 
   async #takeOffNow(by: (directory: string) => Promise<void>): Promise<string | undefined> {
-    const here = mountedFileSystems().filter(({ directory }) => directory === this.directory);
-    const own = here.findLastIndex(({ device }) => device.replace(":", "-") === this.deviceKey);
-    if (own < 0) return `${this.directory} is unmounted already; it ends when the last program lets go of it`;
-    if (own < here.length - 1) return `${this.directory} can't be unmounted: something else is mounted on it`;
+    const { standing } = this;
+    if (standing === "gone")
+      return `${this.directory} is unmounted already; it ends when the last program lets go of it`;
+    if (standing === "covered") return `${this.directory} can't be unmounted: something else is mounted on it`;
     return by(this.directory).then(
       () => undefined,
       (error: unknown) => `${this.directory} can't be unmounted: ${messageOf(error)}`,

@@ -107,7 +107,8 @@ export class Supervisor {
       supervisor.#begin();
     } catch (error) {
       await worker?.kill();
-      await connection?.abandon();
+      const refusal = await connection?.abandon();
+      if (refusal !== undefined) log.line(refusal);
       throw error instanceof MountError
         ? error
         : new MountError(`${request.directory}: ${messageOf(error)}`, MountExit.SYSTEM);
@@ -266,9 +267,13 @@ export class Supervisor {
   // ---- commands
 
   async #listen(): Promise<void> {
-    const mount = OwnMount.on(this.#request.directory);
-    if (!mount)
-      throw new MountError(`${this.#request.directory}: the mount does not show in the mount table`, MountExit.SYSTEM);
+    const { directory, source } = this.#request;
+    const mount = this.#connection?.own ?? OwnMount.on(directory, source);
+    if (!mount) throw new MountError(`${directory}: the mount does not show in the mount table`, MountExit.SYSTEM);
+    const { standing } = mount;
+    if (standing === "gone") throw new MountError(`${directory}: was unmounted again before it could be used`);
+    if (standing === "covered")
+      throw new MountError(`${directory}: something else was mounted on it before it could be used; umount that first`);
     this.#mount = mount;
     const path = join(makeRuntimeFolder(), `${mount.deviceKey}.sock`);
     this.#control = await ControlServer.listen(path, (request) => this.#answer(request));

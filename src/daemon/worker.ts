@@ -23,7 +23,7 @@ import { kernelWarnings, mountWarnings } from "./mount-warnings.ts";
 import { KernelClock } from "./kernel-clock.ts";
 import { JOURNAL_BYTES } from "../log/journal.ts";
 import { openVolume } from "./open-volume.ts";
-import { mountedVolumeAt } from "./mount-table.ts";
+import { mountedVolumeAt, mountedVolumes } from "./mount-table.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { limitMemory } from "./system-calls.ts";
 import { TargetList } from "./target-list.ts";
@@ -79,6 +79,8 @@ export class Worker {
   #warmUp: WarmUp | undefined;
   #faults = 0;
   #thawing: Timer | undefined;
+  /** Device number of the mount; undefined when it was unmounted before this worker took it over. */
+  #deviceKey: string | undefined;
 
   private constructor(
     request: MountRequest,
@@ -142,7 +144,12 @@ export class Worker {
     const memory = this.#memory;
     const negotiated = memory?.negotiated;
     const notices = this.#notices;
-    if (negotiated !== undefined && notices !== undefined) await fs.takeOver((ino) => notices.isHeld(ino));
+    if (negotiated !== undefined && notices !== undefined) {
+      await fs.takeOver(
+        (ino) => notices.isHeld(ino),
+        (line) => console.error(line),
+      );
+    }
     this.#tellTargets();
     if (this.#volume.readOnly === undefined) {
       this.#caretaker.start();
@@ -176,6 +183,7 @@ export class Worker {
       const mounted = await nativeTransport.mount(mount, fs, options);
       closed = mounted.closed;
     }
+    this.#deviceKey = mountedVolumeAt(directory, source)?.deviceKey;
     // A worker that leaves says so itself; the mount goes on.
     const forever = new Promise<never>(() => undefined);
     return { ended: closed.then(() => (this.#leaving ? forever : this.#finish(fs))), warnings };
@@ -256,7 +264,8 @@ export class Worker {
     if (this.#thawing !== undefined || this.#volume.copies.frozen.length === 0) return;
     this.#thawing = this.#volume.copies.clock.after(UNMOUNT_POLL_MS, () => {
       this.#thawing = undefined;
-      if (mountedVolumeAt(this.#request.directory) !== undefined) return this.#thawAtUnmount();
+      // By number: something else may be mounted on the folder by now.
+      if (mountedVolumes().some(({ deviceKey }) => deviceKey === this.#deviceKey)) return this.#thawAtUnmount();
       console.error("unmounted while a copy is frozen: it is resumed");
       void thawAll(this.#volume);
     });

@@ -164,17 +164,10 @@ export function unmarkOrphan(state: PfsState, ino: number): void {
   treeRemove(state.store, orphansRoot(state.editPfs()), ino);
 }
 
-/** Inodes marked as orphans or as unfinished truncations, at most `limit`, from `fromIno` on: mount finishes them. */
-export function pendingReleases(state: PfsState, fromIno = 0, limit = 1024): number[] {
-  const found: number[] = [];
-  for (let next = fromIno; found.length < limit; ) {
-    const mark = treeCeiling(state.store, orphansRoot(state.pfs()), next);
-    if (mark === undefined) break;
-    const ino = refKey(mark.block.view, mark.at);
-    found.push(ino);
-    next = ino + 1;
-  }
-  return found;
+/** The first inode from `fromIno` on that is marked as an orphan or as an unfinished truncation: mount finishes those. */
+export function nextPending(state: PfsState, fromIno: number): number | undefined {
+  const mark = treeCeiling(state.store, orphansRoot(state.pfs()), fromIno);
+  return mark && refKey(mark.block.view, mark.at);
 }
 
 /** Sets mtime and ctime. */

@@ -9,12 +9,13 @@ import { KIB, NAME_MAX_BYTES } from "../format/geometry.ts";
 import { inodeMode, inodeNlink, inodeUid } from "../format/inode.ts";
 import { pfsNextIno } from "../format/pfs.ts";
 import { checkCopies, COPIES_XATTR, copiesValue } from "../ops/copies-property.ts";
-import { attributesOf, inodeOf, pendingReleases } from "../ops/inodes.ts";
+import { attributesOf, inodeOf } from "../ops/inodes.ts";
 import { Mode, isDirectory, isFileType, isSymlink } from "../ops/mode.ts";
 import { type CreateOperation, type Operation, type OperationResult, TrimPendingError } from "../ops/operation.ts";
 import { readXattrs } from "../ops/xattr-block.ts";
 import { checkXattrName } from "../ops/xattrs.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
+import { pendingInodes } from "../volume/pending-inodes.ts";
 import type { Volume } from "../volume/volume.ts";
 import { listDirectory, lookupName } from "./listing.ts";
 import { Lookups, type Use } from "./lookups.ts";
@@ -38,7 +39,7 @@ import { ReadStreams } from "./streams.ts";
 /** What the filesystem needs of a volume. */
 export type FileSystemVolume = Pick<
   Volume,
-  "view" | "apply" | "replayed" | "answered" | "urgeReads" | "barrier" | "statfs" | "transaction"
+  "view" | "apply" | "replayed" | "answered" | "urgeReads" | "barrier" | "statfs" | "transaction" | "failed"
 >;
 
 /** Unit in which statfs counts. */
@@ -78,20 +79,16 @@ export class FileSystem implements FileSystemRequests {
   /**
    * For a mount that goes on after its process died: what the kernel was given before is not known, so it is asked by `isHeld`
    * whether an inode without names may go; not before every request sent again is answered, which may be the first time that the
-   * kernel hears of the inode.
+   * kernel hears of the inode. `onNote` is told of what is left for later.
    */
-  async takeOver(isHeld: (ino: number) => Promise<boolean>): Promise<void> {
+  async takeOver(
+    isHeld: (ino: number) => Promise<boolean>,
+    onNote: (line: string) => void = () => undefined,
+  ): Promise<void> {
     this.#isHeld = isHeld;
     this.#doubtful = new Set();
     this.#lookups.takeOver(await this.#view((state) => pfsNextIno(state.pfs().view)));
-    for (let from = 0; ; ) {
-      const pending = await this.#view((state) => pendingReleases(state, from));
-      if (pending.length === 0) return;
-      for (const ino of pending) {
-        await this.#goOnReleasing(ino);
-        from = ino + 1;
-      }
-    }
+    for await (const ino of pendingInodes(this.#volume, onNote)) await this.#goOnReleasing(ino);
   }
 
   /** One that can't be read is left for later, as by a mount: one bad block must not end what goes on. */

@@ -1,11 +1,10 @@
 // What is put in order once a volume is open for writing and sound: slots of the root rings that were damaged, and what a crash
 // left half removed (trap 10).
 
-import { FsError } from "../base/errno.ts";
 import type { RingSet } from "../copies/ring-set.ts";
 import { type RingFindingKind, ringRoots } from "../copies/ring-slots.ts";
 import { ROOT_SLOTS } from "../format/geometry.ts";
-import { pendingReleases } from "../ops/inodes.ts";
+import { isDamage, pendingInodes } from "./pending-inodes.ts";
 import type { Volume } from "./volume.ts";
 
 /** Duplicates of roots that were read in vain. */
@@ -31,15 +30,8 @@ export async function renewRings(volume: Volume, { rings }: RingSet): Promise<vo
 }
 
 /** Removes what was left without a name, and trims what was left past the end of files, in bounded steps. */
-export async function finishReleases(volume: Volume): Promise<void> {
-  for (let from = 0; ; ) {
-    const pending = await volume.view((state) => pendingReleases(state, from));
-    if (pending.length === 0) return;
-    for (const ino of pending) {
-      await finishRelease(volume, ino);
-      from = ino + 1;
-    }
-  }
+export async function finishReleases(volume: Volume, onNote: (line: string) => void): Promise<void> {
+  for await (const ino of pendingInodes(volume, onNote)) await finishRelease(volume, ino);
 }
 
 /** A damaged orphan is left for fsck.h2ts: one bad block must not keep the volume from being mounted. */
@@ -49,6 +41,6 @@ async function finishRelease(volume: Volume, ino: number): Promise<void> {
       next = (await volume.apply({ op: "release", ino: next })).unfinished;
     }
   } catch (error) {
-    if (!(error instanceof FsError) || error.code !== "EIO" || volume.failed) throw error;
+    if (!isDamage(error, volume)) throw error;
   }
 }

@@ -68,6 +68,8 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   readonly dropLostLog?: boolean;
   /** Writes damaged slots of the root rings anew at once. */
   readonly renewRings?: boolean;
+  /** Told what the operator should know although the volume could be opened. */
+  readonly onNote?: (line: string) => void;
 }
 
 /**
@@ -224,7 +226,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     store.logged = intent !== undefined;
     if (resumed) intent?.prepare();
     if (pending !== undefined && !resumed) releasePending(pending, store, adopted);
-    if (options.takeOver !== true) await finishReleases(volume);
+    if (options.takeOver !== true) await finishReleases(volume, options.onNote ?? (() => undefined));
     if (options.renewRings === true) await renewRings(volume, rings);
   }
   return volume;

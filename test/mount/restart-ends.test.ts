@@ -209,13 +209,30 @@ await import(${JSON.stringify(WORKER)});
   it("leaves what is below it where it is, when it is asked to end twice at once", async () => {
     expect(spawnSync("mount", ["-t", "tmpfs", "tmpfs", place.mnt]).status).toBe(0);
     const { targets } = await mounted();
-    const own = OwnMount.on(place.mnt);
+    const own = OwnMount.on(place.mnt, targets.join(","));
     const [first, second] = await Promise.all([own?.detach(), own?.detach()]);
     expect(first).toBeUndefined();
     expect(second).toMatch(/is unmounted already/);
     expect(place.mounts()).toEqual([place.mnt]);
     await untilFree(targets);
     expect(spawnSync("umount", [place.mnt]).status).toBe(0);
+  });
+
+  it("is told from another volume that is mounted on top of it", async () => {
+    const { targets } = await mounted();
+    const [above, other] = [place.path("above.img"), place.mountPoint("other")];
+    const key = mountedVolumeAt(place.mnt)?.deviceKey;
+    await place.format("32M", [above]);
+    await place.h2ts("mount", above, other);
+    expect(spawnSync("mount", ["--bind", other, place.mnt]).status).toBe(0);
+    const own = OwnMount.on(place.mnt, targets.join(","));
+    expect(own).toMatchObject({ deviceKey: key, standing: "covered" });
+    expect(await own?.detach()).toMatch(/something else is mounted on it/);
+    expect(OwnMount.on(place.mnt, above)).toMatchObject({ standing: "topmost" });
+    expect(spawnSync("umount", [place.mnt]).status).toBe(0);
+    expect(own?.standing).toBe("topmost");
+    for (const mnt of [place.mnt, other]) await place.h2ts("umount", mnt);
+    expect(own?.standing).toBe("gone");
   });
 
   it("is taken down, with a line that says why, when worker after worker dies before it serves", async () => {

@@ -1,27 +1,29 @@
-// A mount that is interrupted while it waits for a server that does not answer: nobody is left behind, and images are free.
+// A mount that is interrupted while it waits for a server that does not answer, or meets another one on its folder: nobody is left
+// behind, images are free, and what others mounted stays.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, describe, it } from "vitest";
 import { openDevice } from "../../src/nbd/open.ts";
 import { imageIn } from "../nbd/foreign-servers.ts";
-import { mountsImpossible, Place } from "./cli-place.ts";
+import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
+import { mountsImpossible, type Outcome, Place } from "./cli-place.ts";
 import { isFree } from "./copies-place.ts";
 
 const CLI = resolve(import.meta.dirname, "../../dist/src/cli.js");
 
 let place: Place;
-let silent: Server;
+let silent: Server | undefined;
 let image: string;
 beforeEach(() => {
   place = new Place();
   image = imageIn(place.folder, 32 << 20);
 });
 afterEach(() => {
-  silent.close();
+  silent?.close();
   place.clear();
 });
 
@@ -35,6 +37,23 @@ function processes(program: string): string[] {
       return false; // It has just ended.
     }
   });
+}
+
+/** Begins a mount whose worker does not get an order; it does when `release` is called. */
+async function heldBefore(order: "start" | "serve", mnt: string) {
+  const hold = place.path(`hold-${order}`);
+  writeFileSync(hold, "");
+  process.env["NODE_OPTIONS"] = `--import ${resolve(import.meta.dirname, "held-worker.mjs")}`;
+  process.env["H2TS_HOLDS"] = place.folder;
+  let mount: { readonly pid: number; readonly outcome: Promise<Outcome> };
+  try {
+    mount = place.begin("h2ts", "mount", "--foreground", image, mnt);
+  } finally {
+    delete process.env["NODE_OPTIONS"];
+    delete process.env["H2TS_HOLDS"];
+  }
+  await expect.poll(() => existsSync(place.path(`held-${order}`)), { timeout: 20_000 }).toBe(true);
+  return { ...mount, release: () => rmSync(hold) };
 }
 
 describe.skipIf(mountsImpossible() !== undefined)("a mount that has just begun", () => {
@@ -71,5 +90,43 @@ describe.skipIf(mountsImpossible() !== undefined)("a mount that has just begun",
     expect(code).toBe(2);
     expect(processes("worker-main")).toEqual([]);
     await (await openDevice(image, { writable: true })).close();
+  });
+
+  it("is refused, and leaves the other one alone, when another volume was mounted on its folder meanwhile", async () => {
+    const [mnt, other] = [place.mountPoint(), place.path("other.img")];
+    await place.succeeds("mkfs.h2ts", "-q", image);
+    await place.succeeds("mkfs.h2ts", "-q", "-s", "32M", other);
+    const begun = await heldBefore("start", mnt);
+    await place.succeeds("h2ts", "mount", other, mnt);
+    const mounted = mountedVolumeAt(mnt);
+    begun.release();
+    const { code, err } = await begun.outcome;
+    expect(err).toContain(`an h2ts volume (${other}) is already mounted here`);
+    expect(code).toBe(32);
+    expect(mountedVolumeAt(mnt)).toEqual(mounted);
+    expect(place.mounts()).toEqual([mnt]);
+    expect(await isFree(image)).toBe(true);
+    expect((await place.succeeds("h2ts", "status", mnt)).out).toContain(other);
+    await place.succeeds("h2ts", "umount", mnt);
+  });
+
+  it.each(["served", "SIGTERM"])("ends, and leaves what was mounted on top of it meanwhile (%s)", async (end) => {
+    const mnt = place.mountPoint();
+    await place.succeeds("mkfs.h2ts", "-q", image);
+    const begun = await heldBefore("serve", mnt);
+    expect(place.mounts()).toEqual([mnt]);
+    // By a name that is not looked at: nobody serves it yet.
+    expect(spawnSync("mount", ["-c", "-t", "tmpfs", "tmpfs", mnt], { timeout: 10_000 }).status).toBe(0);
+    if (end === "SIGTERM") process.kill(begun.pid, "SIGTERM");
+    else begun.release();
+    const { code, err } = await begun.outcome;
+    expect(err).toMatch(
+      end === "SIGTERM" ? /asked to stop/ : /something else was mounted on it before it could be used/,
+    );
+    expect(code).toBe(32);
+    writeFileSync(join(mnt, "file"), "of the one on top");
+    expect(await isFree(image)).toBe(true);
+    expect(processes("worker-main")).toEqual([]);
+    expect(spawnSync("umount", [mnt]).status).toBe(0);
   });
 });

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { imageIn, startNbdkit, startUndying, temporaryFolder } from "../nbd/foreign-servers.ts";
 import { mountsImpossible } from "./cli-place.ts";
-import { CopiesPlace, killed, Work } from "./copies-place.ts";
+import { CopiesPlace, killed, untilFree, Work } from "./copies-place.ts";
 
 const MIB = 1024 * 1024;
 
@@ -97,6 +97,24 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy that can't be spared",
       expect(readdirSync(`${place.mnt}/by-${way}`)).toEqual(way === "SIGTERM" ? ["waits"] : []);
     }
     await place.h2ts("umount", place.mnt);
+    await place.succeeds("fsck.h2ts", "-n", "-f", a);
+  });
+
+  it("is resumed when it was unmounted lazily, whatever is mounted there by then", async () => {
+    const a = await frozenVolume();
+    const [b] = place.images("b");
+    const other = place.mountPoint("other");
+    await place.format("32M", [b]);
+    await place.h2ts("mount", b, other);
+    await place.h2ts("suspend", "--freeze", place.mnt, "0");
+    const writing = writer(`${place.mnt}/waits`, "x");
+    expect(await isOver(writing, 500)).toBe(false);
+    // At once: the folder is never seen empty.
+    expect(await exitOf("sh", "-c", 'umount -l "$1" && mount --bind "$2" "$1"', "_", place.mnt, other)).toBe(0);
+    expect(await writing).toBe(0);
+    await untilFree([a]);
+    expect(await exitOf("umount", place.mnt)).toBe(0);
+    await place.h2ts("umount", other);
     await place.succeeds("fsck.h2ts", "-n", "-f", a);
   });
 

@@ -1,12 +1,12 @@
 // What no copy can read (I5). A copy that comes back and lacks it is brought everything else, the walk comes to an end that says so,
-// and once those blocks are gone it comes in sync (I8). A worker that takes over does without it.
+// and once those blocks are gone it comes in sync (I8). A mount and a worker that takes over do without it.
 
 import { expect, it } from "vitest";
 import { checkVolume } from "../../fsck/check.ts";
-import { RefType, refPointer } from "../../src/format/blockref.ts";
+import { BLOCKREF_BYTES, RefType, refPointer } from "../../src/format/blockref.ts";
 import { KIB, RING_AREA_KIB } from "../../src/format/geometry.ts";
-import { inodesRoot } from "../../src/ops/inodes.ts";
-import { treeFind } from "../../src/tree/tree.ts";
+import { inodesRoot, orphansRoot } from "../../src/ops/inodes.ts";
+import { rootCount, rootLevel, treeFind } from "../../src/tree/tree.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
 import { type NamedBlock, namedBlock } from "../../src/walk/named-block.ts";
 import { Sweep } from "../../src/walk/sweep.ts";
@@ -173,4 +173,48 @@ it("an unlinked file of which no copy can read the inode is left alone at a take
   expect(await refusal(() => made.fs.getAttributes(held))).toBe("ESTALE");
   expect(made.volume.readOnly).toBeUndefined();
   await made.volume.close();
+});
+
+/** Spoils on every copy the last of the blocks right below the root of the marks of inodes without names. */
+async function spoilMarks(made: SimulatedVolume): Promise<void> {
+  await made.volume.forceCommit();
+  await made.volume.view((state) => {
+    const root = orphansRoot(state.pfs());
+    expect([rootLevel(root), rootCount(root)]).toEqual([1, 2]);
+    const at = root.at + BLOCKREF_BYTES;
+    for (const [i, { image }] of made.devices.entries())
+      image.flipBit(refPointer(root.block.view, at, i) * KIB + 100, 3);
+  });
+}
+
+it("marks of unlinked files that no copy can read end neither a mount nor what goes on", async () => {
+  const caller = { uid: 0, gid: 0, pid: 1, umask: 0 };
+  const notes: string[] = [];
+  const onNote = (line: string): void => void notes.push(line);
+  const lost = /^removed files from inode \d+ on can't be listed \(.*unreadable on every copy.*fsck\.h2ts$/;
+  let made = await (await SimulatedVolume.format(991, [16 * MIB, 16 * MIB])).remount();
+  const kept = await made.fs.makeNode(1, Buffer.from("kept"), 0o100644, 0, 0, caller);
+  const gone: number[] = [];
+  for (let i = 0; i < 200; i++) {
+    gone.push((await made.fs.makeNode(1, Buffer.from(`gone${i}`), 0o100644, 0, 0, caller)).ino);
+    await made.fs.unlink(1, Buffer.from(`gone${i}`), caller);
+  }
+  const [first, last] = [gone[0]!, gone.at(-1)!];
+  await spoilMarks(made);
+  made = await made.takeOver();
+  await made.fs.takeOver(() => Promise.resolve(true), onNote);
+  expect(notes).toEqual([expect.stringMatching(lost)]);
+  expect((await made.fs.getAttributes(kept.ino)).nlink).toBe(1);
+  await made.fs.makeNode(1, Buffer.from("new"), 0o100644, 0, 0, caller);
+  expect(await refusal(() => made.fs.getAttributes(first))).toBe("ok");
+  await made.volume.close();
+
+  notes.length = 0;
+  const mounted = await made.atRest().reopened({ onNote });
+  const answers = [first, last].map((ino) => refusal(() => mounted.fs.getAttributes(ino)));
+  expect(await Promise.all(answers)).toEqual(["ESTALE", "ok"]);
+  expect(notes).toEqual([expect.stringMatching(lost)]);
+  expect(mounted.volume.readOnly).toBeUndefined();
+  expect(await mounted.fs.lookup(1, Buffer.from("new"))).toMatchObject({ nlink: 1 });
+  await mounted.volume.close();
 });
