@@ -97,6 +97,8 @@ export async function prepareMount(
   source?: string,
 ): Promise<MountRequest> {
   refuseForUsers(options);
+  // Before the folder is looked at: a mount that is just beginning there would not answer yet.
+  refuseOccupied(resolve(directory), directory);
   const point = resolveDirectory(directory, "create it with mkdir");
   const resolved = targets.map(resolveTarget);
   const twin = resolved.find((target, i) => resolved.indexOf(target) < i);

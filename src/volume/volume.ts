@@ -259,16 +259,16 @@ export class Volume {
   }
 
   /**
-   * A commit even when nothing changed: fills the next slot of the root ring. `change` is made just before it begins. Throws
-   * FsError EROFS on a volume that can only be read: one with too few complete copies gets no root (I2).
+   * A commit even when nothing changed: fills the next slot of the root ring. Throws FsError EROFS on a volume that can only be read:
+   * one with too few complete copies gets no root (I2).
    */
-  async forceCommit(change?: () => void): Promise<void> {
-    await this.#committer.force(change);
+  async forceCommit(): Promise<void> {
+    await this.#committer.force();
   }
 
   /**
    * Changes who belongs to the volume: `body` runs while no commit is under way, and when this resolves what it did is
-   * durable. What it throws, before it changed anything, is passed on.
+   * durable. What it throws, before it changed anything, is passed on; FsError EROFS as by `forceCommit`.
    */
   async changeMembers(body: () => void): Promise<void> {
     await this.#committer.force(body);

@@ -37,7 +37,7 @@ export async function attach(volume: Volume, target: OpenTarget, options: Attach
   // Versions of roots that never were: the ones that whoever reads the ring with its first root alone will assume.
   const ring = emptyRing(copy, new Uint8Array(VERSION_BYTES), new Uint8Array(VERSION_BYTES));
   let isMember = false;
-  const joined = volume.forceCommit(() => {
+  const joined = volume.changeMembers(() => {
     // Another one may have got there first.
     if (freeIndex(volume, target.name) !== index) {
       throw new CopiesError("no-copy", target.name, "another copy was attached meanwhile; try again");

@@ -32,9 +32,9 @@ export async function beginDetach(volume: Volume, index: number, reason = "is be
   if ((volume.members.leaving & (1 << index)) !== 0) return;
   const wanted = refuseDetach(volume, index);
   if (wanted !== volume.members.minCopies) {
-    await volume.forceCommit(() => volume.members.changeMinCopies(refuseDetach(volume, index)));
+    await volume.changeMembers(() => volume.members.changeMinCopies(refuseDetach(volume, index)));
   }
-  await volume.forceCommit(() => {
+  await volume.changeMembers(() => {
     if (volume.members.minCopies !== refuseDetach(volume, index)) {
       throw new CopiesError(
         "too-few",
@@ -51,7 +51,7 @@ export async function restoreMinCopies(volume: Volume): Promise<void> {
   const { members, rootImage } = volume;
   const wanted = minCopiesWithout(rootImage.view, 0);
   if (members.minCopies >= wanted || bitCount(members.inSync) < wanted) return;
-  await volume.forceCommit(() => members.changeMinCopies(wanted));
+  await volume.changeMembers(() => members.changeMinCopies(wanted));
 }
 
 /** How many copies will be needed without it. Throws when it is no member, or is needed itself. */
@@ -106,7 +106,7 @@ export class Detach {
     }
     const copy = volume.copies.copy(this.index);
     if (copy !== undefined && copy.failure === undefined) await this.#forOneDeadline(copy, "write", wipeRing(copy));
-    await volume.forceCommit(() => {
+    await volume.changeMembers(() => {
       volume.members.forget(this.index);
       volume.rings.remove(this.index);
     });

@@ -78,7 +78,7 @@ export class Revalidation {
     }
     if (this.lost > 0) return false;
     let trusted = false;
-    await this.#volume.forceCommit(() => {
+    await this.#volume.changeMembers(() => {
       // What it flushed may have been lost in the commit before this one.
       if (!this.#goesOn) return;
       trusted = true;

@@ -45,7 +45,7 @@ export async function takeBack(volume: Volume, ring: Ring, options: TakeBackOpti
   try {
     // One that is being caught up keeps what it has: nothing of that may be let go, not for a moment, while blocks go there.
     if (was !== "syncing" || options.noAnchor === true) await changeAnchor(volume, ring, options);
-    await volume.forceCommit(() => {
+    await volume.changeMembers(() => {
       if (copy.failure !== undefined) throw copy.failure;
       // The operator may have taken it out, had it opened anew, or begun to detach it.
       refuseLeaving(volume, copy.index);

@@ -25,7 +25,7 @@ async function made(seed: number, change: (mounted: Mounted) => void = () => und
   const mounted = await mount(seed, await formatted(seed, SIZES), { start: false });
   const { ino } = await mounted.fs.makeNode(ROOT, name("file"), 0o100644, 0, 0, CALLER);
   await mounted.fs.write(ino, 0, new Uint8Array(FILE_BYTES).fill(7), {});
-  await mounted.volume.forceCommit(() => change(mounted));
+  await mounted.volume.changeMembers(() => change(mounted));
   await unmount(mounted);
   return imagesOf(mounted.devices);
 }
