@@ -164,6 +164,7 @@ it("an unlinked file of which no copy can read the inode is left alone at a take
   await spoilInode(made, rotten);
   made = await made.takeOver();
   await made.fs.takeOver((ino) => Promise.resolve(ino === held));
+  made.fs.answered(true);
   for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
   await made.fs.settled();
   const answers = inos.map((ino) => refusal(() => made.fs.getAttributes(ino)));

@@ -287,16 +287,16 @@ describe("a copy of unknown state", () => {
     const { mounted } = await unknown(seed);
     const { volume, copies, devices } = mounted;
     const copy = copies.copy(AWAY)!;
-    const force = volume.forceCommit.bind(volume);
+    const change = volume.changeMembers.bind(volume);
     let lost = false;
-    volume.forceCommit = async (change) => {
-      if (change !== undefined && copy.untrusted && copy.standing === "syncing" && !lost) {
+    volume.changeMembers = async (body) => {
+      if (copy.untrusted && copy.standing === "syncing" && !lost) {
         lost = true;
         devices[AWAY]!.flush = () => Promise.reject(new ContentLostError("copy1", "flush", 0, "ESTALE", "is empty"));
-        await force();
+        await volume.forceCommit();
         expect(copy.standing).toBe("faulted");
       }
-      return force(change);
+      return change(body);
     };
     await settle(mounted);
     expect(lost).toBe(true);

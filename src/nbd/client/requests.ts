@@ -208,12 +208,13 @@ export class Requests {
       const settle = (error: string | undefined): void => {
         const wasPending = this.#pending.delete(cookie);
         assert(wasPending, `${name}: a request is answered a second time`);
-        const ended = this.#ended(operation, offsetBytes);
-        if (ended === undefined) this.#options.onAnswered();
+        if (this.#ended(operation, offsetBytes) === undefined) this.#options.onAnswered();
         settled(transaction, error);
         if (this.#pending.size === 0) for (const wake of this.#idle.splice(0)) wake();
-        if (error === undefined) resolve();
-        else reject(ended ?? new DeviceError(name, operation, offsetBytes, error, `its server says ${error}`));
+        if (error === undefined) return resolve();
+        // A flush that failed has ended it just now.
+        const ended = this.#ended(operation, offsetBytes);
+        reject(ended ?? new DeviceError(name, operation, offsetBytes, error, `its server says ${error}`));
       };
       const transaction = make({ cookie, offsetBytes, lengthBytes, startedMs: clock.monotonicMs(), settle });
       const isFirst = this.#pending.size === 0;
