@@ -72,7 +72,8 @@ async function disturb(mounted: Mounted, random: SeededRandom): Promise<Simulate
     switch (random.below(5)) {
       case 0:
       case 1: {
-        if (present.length < 2) return undefined;
+        // With as few as it takes the volume would turn read-only, as it should.
+        if (present.length <= volume.members.minCopies) return undefined;
         const operation = random.below(2) === 0 ? "write" : "flush";
         const nth = 1 + random.below(10);
         const failing = mounted.devices.find((each) => each?.name === name);
