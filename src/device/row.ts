@@ -64,10 +64,12 @@ export class Row implements BlockDevice {
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
+    if (!this.#holds(offsetBytes, lengthBytes)) return;
     await settle(this.#parts(offsetBytes, lengthBytes).map(({ node, from, to }) => node.discard(from, to - from)));
   }
 
   async prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
+    if (!this.#holds(offsetBytes, lengthBytes)) return;
     await settle(
       this.#parts(offsetBytes, lengthBytes).map(async ({ node, from, to }) => node.prepare?.(from, to - from)),
     );
@@ -152,8 +154,11 @@ export class Row implements BlockDevice {
   }
 
   #refusePastEnd(operation: DeviceOperation, offsetBytes: number, lengthBytes: number): void {
-    if (offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes) return;
-    throw pastEnd(this, operation, offsetBytes, lengthBytes);
+    if (!this.#holds(offsetBytes, lengthBytes)) throw pastEnd(this, operation, offsetBytes, lengthBytes);
+  }
+
+  #holds(offsetBytes: number, lengthBytes: number): boolean {
+    return offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes;
   }
 
   /** Binary search: the last node that begins at or before `offsetBytes`. */
