@@ -19,7 +19,7 @@ import { negotiatedIn } from "./shared-memory.ts";
 import { type Death, Patience } from "./patience.ts";
 import { SpareWorker } from "./spare-worker.ts";
 import { MountError } from "./start-mount.ts";
-import { WORKER, type WorkerEnding, type WorkerLegacy, WorkerProcess } from "./worker-process.ts";
+import { type Answer, WORKER, type WorkerEnding, type WorkerLegacy, WorkerProcess } from "./worker-process.ts";
 
 /** A program that takes longer to come up does not come up. */
 const LOAD_MS_MAX = 30_000;
@@ -235,11 +235,20 @@ export class Supervisor {
     }
   }
 
+  /** What the worker that serves says; one that dies before it has is followed by another, which is asked then. Of what changes nothing. */
+  async #answerTo(question: { readonly type: "status" | "sync" }): Promise<Answer> {
+    for (;;) {
+      const worker = await this.#served();
+      const answer = await worker.ask(question);
+      if (answer.error === undefined || !worker.isGone) return answer;
+    }
+  }
+
   /** Replaces the worker by one of the program given; returns why it is another one, if it is. */
   async #upgrade(program: string): Promise<string | undefined> {
     if (this.#connection === undefined) return "a fuse-native mount can't be taken over; unmount, and mount again";
     if (!this.#canGoOn()) return "this kernel does not send requests again (Linux 6.9 does); unmount, and mount again";
-    const { volume } = await (await this.#served()).ask({ type: "status" });
+    const { volume } = await this.#answerTo({ type: "status" });
     if (volume?.copies.some(({ state }) => state === "FROZEN"))
       return "a copy is frozen, and nothing can be committed; h2ts resume it first";
     const stuck = volume?.copies.find(({ callsStuck = 0 }) => callsStuck > 0);
@@ -284,11 +293,11 @@ export class Supervisor {
       case "ping":
         return { daemon: this.#report() };
       case "sync": {
-        const { error } = await (await this.#served()).ask({ type: "sync" });
+        const { error } = await this.#answerTo({ type: "sync" });
         return error === undefined ? {} : { error };
       }
       case "status":
-        return this.#full(await (await this.#served()).ask({ type: "status" }));
+        return this.#full(await this.#answerTo({ type: "status" }));
       case "verb": {
         const { verb, args } = request;
         const answer = await (await this.#served()).ask({ type: "verb", verb, args });

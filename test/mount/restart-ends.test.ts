@@ -70,6 +70,18 @@ describe.skipIf(mountsImpossible() !== undefined)("a mount whose worker is gone"
     await expectWhole(targets, work);
   });
 
+  it("says how it is, and makes everything durable, by the next worker when one dies before it has answered", async () => {
+    const { targets, work, workerPid } = await mounted();
+    process.kill(workerPid, "SIGSTOP");
+    const asked = Promise.all([place.status(), place.h2ts("sync", place.mnt)]);
+    await sleep(500);
+    process.kill(workerPid, "SIGKILL");
+    const [{ daemon }] = await asked;
+    expect(daemon?.restarts).toBe(1);
+    await place.h2ts("umount", place.mnt);
+    await expectWhole(targets, work);
+  });
+
   it("serves on when the supervisor dies after it restarted the worker, and ends in order", async () => {
     const { targets, work, supervisorPid, workerPid } = await mounted();
     process.kill(workerPid, "SIGKILL");
