@@ -56,7 +56,7 @@ export interface CopySetOptions {
 export class CopySet {
   readonly volumeUuid: Uuid;
   readonly readOnly: boolean;
-  /** Cleared when the volume is, or turns, read-only: reads are still served from any copy, but nothing is repaired. */
+  /** False while the volume is read-only, or may turn out to be: reads are still served from any copy, but nothing is repaired. */
   repairs: boolean;
   /** Metadata is read from this copy first. */
   master = 0;

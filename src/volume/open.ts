@@ -152,6 +152,9 @@ function withoutFailed(
 const isFar = ({ device }: Copy): boolean => device.distanceMs !== undefined;
 
 async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: Heartbeat): Promise<Volume> {
+  // Nothing is repaired on a volume that may turn out to be one that can only be read.
+  const { repairs } = copies;
+  copies.repairs = false;
   const rings = await readRings(copies);
   const { chosen, failed } = withoutFailed(await chooseTrusted(rings, options), copies, options);
   const rootImage = imageBlock(chosen.image.slice());
@@ -162,6 +165,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const tooFew = tooFewCopies(view, chosen, options);
   const readOnlyReason = verdict.kind === "read-only" ? verdict.reason : tooFew;
   const readOnly = options.readOnly === true || readOnlyReason !== undefined;
+  copies.repairs = repairs && !readOnly;
   const checkType = rootCheckType(view);
   if (!isCheckType(checkType)) throw new FsError("EINVAL", `the root names an unknown check code (${checkType})`);
 
