@@ -26,8 +26,14 @@ import type { VolumeReport } from "./volume-report.ts";
 const LOCK_WAIT_MS = 10_000;
 const RETRY_MS = 100;
 const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
-/** What the volume needs is on no copy at hand. */
-const LACKING: ReadonlySet<CopiesErrorKind> = new Set(["missing-copy", "missing-node", "no-root"]);
+/** What the volume needs is on no copy at hand; or they went different ways, and its own root, which would tell, is not among theirs. */
+const LACKING: ReadonlySet<CopiesErrorKind> = new Set([
+  "missing-copy",
+  "missing-node",
+  "no-root",
+  "divergent",
+  "mixed",
+]);
 
 export interface OpenForMount {
   /** JOURNAL_BYTES of memory; shared, if another process is to go on from it. */

@@ -262,6 +262,30 @@ describe("a worker that takes over", () => {
     await mount.leave();
   });
 
+  it("waits for the copy that it had, while others that went their own ways fit neither it nor each other (I6)", async () => {
+    const names = ["a.img", "b.img", "c.img"];
+    await format(1, ...names);
+    const mount = new Mount("commit=300");
+    const before = await mount.worker(...names);
+    await before.changeMembers(() => {
+      for (const index of [1, 2]) before.members.takeOut(index, false);
+      before.members.acceptFewer();
+    });
+    await before.forceCommit();
+    await create(before, "answered");
+    await mount.die();
+    for (const name of names.slice(1)) {
+      const elsewhere = new Mount("degraded");
+      await (await elsewhere.worker(name)).forceCommit();
+      await elsewhere.leave();
+    }
+    silence(4 * DEADLINE_MS, "a.img");
+    const next = await mount.worker(...names);
+    expect(next.copies.copies.map(({ standing }) => standing)).toEqual(["in-sync", "divergent", "divergent"]);
+    expect(await find(next, "answered")).toBe(true);
+    await mount.leave();
+  });
+
   it.each([
     ["can't go on from the journal of another version", (mount: Mount) => mount.spoilJournal(), /is no journal/],
     [
