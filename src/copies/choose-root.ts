@@ -65,6 +65,7 @@ export function chooseRoot(rings: RingSet, policy: ChoosePolicy = {}): ChosenRoo
     throw new CopiesError("no-root", volume, "no valid root block on any copy; the volume can't be opened");
   }
   const { ring, root } = found;
+  if (policy.goesOnFrom?.(root.view) === true) rings.copies.expected = rootInSync(root.view);
   for (const other of rings.rings) {
     try {
       refuseStranger(other.copy, root);

@@ -56,7 +56,7 @@ export interface CopySetOptions {
 export class CopySet {
   readonly volumeUuid: Uuid;
   readonly readOnly: boolean;
-  /** Cleared when the volume is, or turns, read-only: reads are still served from any copy, but nothing is repaired. */
+  /** False while the volume is read-only, or may turn out to be: reads are still served from any copy, but nothing is repaired. */
   repairs: boolean;
   /** Metadata is read from this copy first. */
   master = 0;
@@ -67,6 +67,8 @@ export class CopySet {
   absent: readonly string[] = [];
   /** One of these did not answer in time. */
   awaitsTargets = false;
+  /** Bit per copy in sync by the newest root there is; undefined as long as nobody knows which that is. */
+  expected: number | undefined;
   /** Called at the moment a copy fails, before anybody goes on without it. */
   onFailed: () => void = () => undefined;
   /** Called when a copy is found to have failed, so that a commit drops it soon. */
@@ -127,9 +129,11 @@ export class CopySet {
     return this.#copies.filter(isInUse);
   }
 
-  /** True when more may be at hand as soon as some device answers. */
+  /** True when another copy in sync may be at hand as soon as some device answers. */
   get isAwaited(): boolean {
-    return this.awaitsTargets || this.#copies.some(({ stalled }) => stalled);
+    const { expected = -1, mask } = this;
+    const isStalled = this.#copies.some(({ stalled, bit }) => stalled && (expected & bit) !== 0);
+    return isStalled || (this.awaitsTargets && (expected & ~mask) !== 0);
   }
 
   /** Active copies that failed and were not dropped yet. */

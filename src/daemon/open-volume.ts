@@ -1,6 +1,7 @@
 // Opens the copies named by targets as a volume, for the worker and for a look at a volume at rest.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { bitCount } from "../base/bits.ts";
 import { type Clock, SystemClock } from "../base/clock.ts";
 import { messageOf } from "../base/thrown.ts";
 import type { Uuid } from "../base/uuid.ts";
@@ -8,7 +9,7 @@ import { assemble, type AssembleOptions } from "../copies/assemble.ts";
 import { copiesNamed, copyNamed } from "../copies/copy-name.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import type { MasterRule } from "../copies/ring.ts";
-import { CopiesError, FencedError } from "../copies/errors.ts";
+import { CopiesError, type CopiesErrorKind, CopiesLostError } from "../copies/errors.ts";
 import { isSilent, OPEN_MS_DEFAULT } from "../copies/targets.ts";
 import { DeviceError } from "../device/device.ts";
 import { Journal, JOURNAL_BYTES } from "../log/journal.ts";
@@ -25,6 +26,14 @@ import type { VolumeReport } from "./volume-report.ts";
 const LOCK_WAIT_MS = 10_000;
 const RETRY_MS = 100;
 const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
+/** What the volume needs is on no copy at hand; or they went different ways, and its own root, which would tell, is not among theirs. */
+const LACKING: ReadonlySet<CopiesErrorKind> = new Set([
+  "missing-copy",
+  "missing-node",
+  "no-root",
+  "divergent",
+  "mixed",
+]);
 
 export interface OpenForMount {
   /** JOURNAL_BYTES of memory; shared, if another process is to go on from it. */
@@ -38,7 +47,7 @@ export interface OpenForMount {
 
 /**
  * Opens the volume of a mount. Throws with one line that names what is wrong. Whoever takes over waits without end for devices
- * that do not answer, if nothing can be done without them: what programs were told is done may be in the journal only (I4).
+ * that do not answer, if their copies may be what is lacking: what programs were told is done may be in the journal only (I4).
  */
 export async function openVolume(request: MountRequest, handed: OpenForMount): Promise<Volume> {
   const { targets, options } = request;
@@ -63,14 +72,17 @@ export async function openVolume(request: MountRequest, handed: OpenForMount): P
     awayMs: takeOver ? (options.remoteTimeoutMs ?? deadlineMs) : 0,
     silentMs: takeOver ? Infinity : 0,
   };
+  // The same for all tries: another form of it no device's answer changes.
+  const journal = new Journal(handed.journal);
   for (let lastLine = ""; ; await sleep(RETRY_MS)) {
     const copies = await assembleWhenThere(targets, assembling, patience);
     try {
-      const volume = await openOnCopies(copies, request, handed, clock);
+      const volume = await openOnCopies(copies, request, handed, { journal, clock });
+      if (takeOver) refuseAwaiting(volume);
       if (takeOver && volume.readOnly === undefined) await letGoOfOffline(volume);
       return volume;
     } catch (error) {
-      const mayOpen = takeOver && copies.isAwaited && !isInUse(error);
+      const mayOpen = takeOver && copies.isAwaited && isLack(error);
       await copies.close();
       if (!mayOpen) throw error;
       const line = messageOf(error);
@@ -80,9 +92,15 @@ export async function openVolume(request: MountRequest, handed: OpenForMount): P
   }
 }
 
-/** Another host has the volume: it gets no better by waiting. */
-const isInUse = (error: unknown): boolean =>
-  error instanceof FencedError || (error instanceof CopiesError && error.kind === "in-use");
+/** One copy more could change this; whatever else is wrong gets no better by waiting. */
+const isLack = (error: unknown): boolean =>
+  error instanceof CopiesLostError || (error instanceof CopiesError && LACKING.has(error.kind)) || isSilent(error);
+
+/** Throws CopiesLostError where too few copies are at hand to make durable what was completed, and others may answer yet. */
+function refuseAwaiting({ failed, readOnly, copies, store, members }: Volume): void {
+  const isShort = bitCount(store.inSync) < members.minCopies;
+  if (failed && isShort && copies.isAwaited) throw new CopiesLostError(readOnly);
+}
 
 /**
  * What the operator took out was let go of, and stays so: only its root could tell that it is that copy. Programs wait for one that
@@ -97,8 +115,8 @@ async function letGoOfOffline({ copies }: Volume): Promise<void> {
 function openOnCopies(
   copies: CopySet,
   { options }: MountRequest,
-  { journal, takeOver, heartbeatNonce }: OpenForMount,
-  clock: Clock,
+  { takeOver, heartbeatNonce }: OpenForMount,
+  { journal, clock }: { readonly journal: Journal; readonly clock: Clock },
 ): Promise<Volume> {
   return openOn(copies, {
     clock,
@@ -109,7 +127,7 @@ function openOnCopies(
     commitMs: options.commitSeconds * 1000,
     readOnly: options.readOnly,
     renewRings: true,
-    journal: new Journal(journal),
+    journal,
     takeOver,
     onNote: (line) => console.error(line),
     ...(heartbeatNonce !== undefined && { heartbeatNonce }),

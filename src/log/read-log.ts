@@ -44,7 +44,7 @@ interface Chain {
   readonly segments: number[][];
   /** The most that any frame of this log, in place or not, says was flushed. */
   claimedBytes: number;
-  /** What the device said when it was asked for a segment: nobody knows what is in that and after it. */
+  /** What the device said when it was asked for a segment that goes on from here: nobody knows what is in that and after it. */
   unreadable: string | undefined;
 }
 
@@ -88,10 +88,10 @@ function refuseLost(chains: readonly Chain[], { streamBytes }: Chain, claimedByt
     const detail = `${streamBytes} of ${claimedBytes} acknowledged bytes of log ${formatUuid(id)} can be read`;
     throw new FsError("EIO", `${detail}; ${advice}`);
   }
-  // Who looked past the end of what others have, and found nothing there, has all that was acknowledged.
-  const longest = chains.filter((chain) => chain.streamBytes === streamBytes);
-  if (longest.some(({ unreadable }) => unreadable === undefined)) return;
-  const detail = `log ${formatUuid(id)} can't be read past ${streamBytes} bytes (${longest[0]?.unreadable})`;
+  // What was acknowledged is on every copy: one that was read to its end, and lacks nothing that any frame says was flushed, has all of it.
+  if (chains.some((chain) => chain.unreadable === undefined && chain.streamBytes >= claimedBytes)) return;
+  const reason = chains.find(({ unreadable }) => unreadable !== undefined)?.unreadable;
+  const detail = `log ${formatUuid(id)} can't be read past ${streamBytes} bytes (${reason})`;
   throw new FsError("EIO", `${detail}; mount again, ${advice}`);
 }
 
@@ -109,9 +109,15 @@ async function readChain(from: ReadableCopy, id: Uuid, head: readonly number[], 
   };
   let next: readonly number[] | undefined = head;
   let isWhole = true;
+  let isTraced = false;
   for (let segment = 0; segment < SEGMENTS_MAX; segment++) {
-    const bytes = await readSegment(from, next[copy.index] ?? 0, chain);
+    const bytes = await readSegment(from, next[copy.index] ?? 0);
     if (bytes === undefined) return chain;
+    if (bytes instanceof Unreadable) {
+      // Else the chain ended before, and there is no sign that anything of this log was ever written there.
+      if (isWhole || isTraced) chain.unreadable = bytes.reason;
+      return chain;
+    }
     let offsetBytes = 0;
     next = undefined;
     while (isWhole && offsetBytes < LOG_SEGMENT_BYTES) {
@@ -130,6 +136,7 @@ async function readChain(from: ReadableCopy, id: Uuid, head: readonly number[], 
     for (let at = offsetBytes; at < LOG_SEGMENT_BYTES; at += LOG_FRAME_ALIGN_BYTES) {
       const trace = frameTrace(bytes.subarray(at), id, segment);
       if (trace === undefined) continue;
+      isTraced = true;
       chain.claimedBytes = Math.max(chain.claimedBytes, trace.claimedBytes);
       if (next === undefined || trace.claimedBytes > 0) next = trace.next ?? next;
     }
@@ -150,15 +157,23 @@ function take(chain: Chain, frame: OpenedFrame): void {
 
 const placed = (kib: number): number[] => (kib === 0 ? [] : [kib]);
 
-/** Undefined when there is none, or the device can't give it, or not in time, which is noted: the chain on this copy ends there. */
-async function readSegment({ copy, read }: ReadableCopy, kib: number, chain: Chain): Promise<Uint8Array | undefined> {
+/** A segment that its device can't give, or not in time. */
+class Unreadable {
+  readonly reason: string;
+
+  constructor(reason: string) {
+    this.reason = reason;
+  }
+}
+
+/** Undefined when there is none. */
+async function readSegment({ copy, read }: ReadableCopy, kib: number): Promise<Uint8Array | Unreadable | undefined> {
   if (kib === 0 || copy.placeRefusal(kib, LOG_SEGMENT_KIB * KIB) !== undefined) return undefined;
   const bytes = new Uint8Array(LOG_SEGMENT_BYTES);
   try {
     await read(kib * KIB, [bytes]);
     return bytes;
   } catch (error) {
-    chain.unreadable = messageOf(error);
-    return undefined;
+    return new Unreadable(messageOf(error));
   }
 }

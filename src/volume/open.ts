@@ -7,7 +7,7 @@ import { FsError } from "../base/errno.ts";
 import { SystemRandom } from "../base/random.ts";
 import type { Copy, CopySet } from "../copies/copy-set.ts";
 import { type ChoosePolicy, type ChosenRoot, chooseRoot } from "../copies/choose-root.ts";
-import { CopiesLostError } from "../copies/errors.ts";
+import { CopiesError, CopiesLostError } from "../copies/errors.ts";
 import { recountMembers } from "../copies/membership.ts";
 import { Heartbeat } from "../copies/heartbeat.ts";
 import { type RingSet, readRings } from "../copies/ring-set.ts";
@@ -120,7 +120,7 @@ const hasRecords = ({ takeOver, journal }: OpenOptions): boolean => takeOver ===
 
 /**
  * Copies that failed under the process before us are left behind, as that was about to do (I2): the system tells once only that a
- * flush failed, and then calls lost pages clean. Throws FsError EIO when no others are in sync.
+ * flush failed, and then calls lost pages clean. Throws CopiesError when all others in sync are missing, FsError EIO when there are none.
  */
 function withoutFailed(
   chosen: ChosenRoot,
@@ -132,6 +132,10 @@ function withoutFailed(
   if (failed.length === 0) return { chosen, failed };
   if (copies.every((copy) => copy.standing !== "in-sync" || failed.includes(copy))) {
     const names = failed.map(({ name }) => name).join(", ");
+    if ((rootInSync(new DataView(chosen.image.buffer, chosen.image.byteOffset)) & ~mask) !== 0) {
+      const detail = "every copy in sync that is here failed a write or flush; give the others, and mount again";
+      throw new CopiesError("missing-copy", names, detail);
+    }
     throw new FsError(
       "EIO",
       `${names}: every copy in sync failed a write or flush; unmount, see to them, and mount again`,
@@ -148,6 +152,9 @@ function withoutFailed(
 const isFar = ({ device }: Copy): boolean => device.distanceMs !== undefined;
 
 async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: Heartbeat): Promise<Volume> {
+  // Nothing is repaired on a volume that may turn out to be one that can only be read.
+  const { repairs } = copies;
+  copies.repairs = false;
   const rings = await readRings(copies);
   const { chosen, failed } = withoutFailed(await chooseTrusted(rings, options), copies, options);
   const rootImage = imageBlock(chosen.image.slice());
@@ -158,6 +165,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const tooFew = tooFewCopies(view, chosen, options);
   const readOnlyReason = verdict.kind === "read-only" ? verdict.reason : tooFew;
   const readOnly = options.readOnly === true || readOnlyReason !== undefined;
+  copies.repairs = repairs && !readOnly;
   const checkType = rootCheckType(view);
   if (!isCheckType(checkType)) throw new FsError("EINVAL", `the root names an unknown check code (${checkType})`);
 

@@ -4,7 +4,9 @@
 // bad, and where no copy has it the log ends (trap 4a); where requests are sent again, only that record is left out, if nobody was answered. A volume that can only be read gets the same state, in memory.
 
 import { FsError } from "../base/errno.ts";
+import { formatUuid } from "../base/uuid.ts";
 import type { BlockRead, Copy, CopySet } from "../copies/copy-set.ts";
+import { CopiesError } from "../copies/errors.ts";
 import { DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
 import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
 import { rootSequence } from "../format/root-block.ts";
@@ -41,8 +43,8 @@ export interface PendingLog {
 }
 
 /**
- * What was completed after the root in `root`: by the journal of the process before us, or by the logs on media. Throws FsError
- * EIO when the journal does not know this root, or when acknowledged records can't be read.
+ * What was completed after the root in `root`: by the journal of the process before us, or by the logs on media. Throws CopiesError
+ * when the journal does not know this root, the one that it does being elsewhere; FsError EIO when acknowledged records can't be read.
  */
 export async function findPending(
   root: DataView,
@@ -60,7 +62,9 @@ export async function findPending(
   const segments = found?.segments ?? [];
   const kept = journal?.after(root);
   if (journal !== undefined && kept === undefined) {
-    throw new FsError("EIO", `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`);
+    const volume = `volume ${formatUuid(copies.volumeUuid)}`;
+    const detail = `the journal of this mount does not go on from root ${rootSequence(root)}; mount again`;
+    throw new CopiesError("no-root", volume, detail);
   }
   if (kept === undefined || isLogOnly) {
     if (found === undefined) return undefined;

@@ -108,7 +108,6 @@ export class Volume {
     this.#whyReadOnly = options.readOnlyReason;
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
     this.copies.onFenced = (error) => this.#turnReadOnly(error);
-    if (this.#openedReadOnly) this.copies.repairs = false;
     const refusal = (): FsError | undefined => this.#refusal();
     this.#committer = new Committer(parts, { refusal, onFailure: (error) => this.#turnReadOnly(error) });
     this.#engine = new Engine(

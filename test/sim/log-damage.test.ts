@@ -12,7 +12,7 @@ import {
   openFrame,
   logSeed,
 } from "../../src/format/log-frame.ts";
-import { readLog } from "../../src/log/read-log.ts";
+import { type LogFound, readLog } from "../../src/log/read-log.ts";
 import { rootEpoch, rootSequence } from "../../src/format/root-block.ts";
 import { rootLogId } from "../../src/format/root-log.ts";
 import { describeFileSystem } from "../model/digest.ts";
@@ -37,10 +37,33 @@ async function pending(seed: number): Promise<{ real: SimulatedVolume; wanted: r
   return { real, wanted: await describeFileSystem(fs) };
 }
 
-/** Where each frame of the log lies, in bytes of the copy. */
-async function framesOf(volume: SimulatedVolume): Promise<readonly { atByte: number; lengthBytes: number }[]> {
+const nameIn = (line: string): string => line.slice(0, line.indexOf(" "));
+
+interface Frame {
+  readonly atByte: number;
+  readonly lengthBytes: number;
+}
+
+/** The log as one copy has it. */
+async function logOn(volume: SimulatedVolume, index: number): Promise<{ view: DataView; found: LogFound }> {
   const { view } = newestRoot((await readRings(volume.copies)).rings)!.root;
-  const found = (await readLog(view, [volume.copies.alone(volume.copies.copies[0]!)]))!;
+  return { view, found: (await readLog(view, [volume.copies.alone(volume.copies.copies[index]!)]))! };
+}
+
+/** A read of that place fails from now on. */
+function spoil(volume: SimulatedVolume, index: number, atByte: number): void {
+  const effect = { kind: "error", code: "EIO" } as const;
+  volume.devices[index]!.fail({ operation: "read", nth: 1, atByte, permanent: true, effect });
+}
+
+/** Where each segment of the log begins, the one among them that is named and not begun. */
+async function segmentsOf(volume: SimulatedVolume, index = 0): Promise<readonly number[]> {
+  return (await logOn(volume, index)).found.segments[index]!.map((kib) => kib * KIB);
+}
+
+/** Where each frame of the log lies, in bytes of the copy. */
+async function framesOf(volume: SimulatedVolume, index = 0): Promise<readonly Frame[]> {
+  const { view, found } = await logOn(volume, index);
   const frames: { atByte: number; lengthBytes: number }[] = [];
   const place = {
     logId: rootLogId(view),
@@ -48,9 +71,9 @@ async function framesOf(volume: SimulatedVolume): Promise<readonly { atByte: num
     streamBytes: 0,
     previous: logSeed(rootSequence(view), rootEpoch(view)),
   };
-  for (const [segment, kib] of found.segments[0]!.entries()) {
+  for (const [segment, kib] of found.segments[index]!.entries()) {
     const bytes = new Uint8Array(LOG_SEGMENT_BYTES);
-    volume.devices[0]!.image.read(kib * KIB, bytes);
+    volume.devices[index]!.image.read(kib * KIB, bytes);
     for (let offsetBytes = 0; offsetBytes < LOG_SEGMENT_BYTES; ) {
       const frame = openFrame(bytes.subarray(offsetBytes), { ...place, segment, offsetBytes });
       if (frame === undefined) break;
@@ -112,6 +135,27 @@ describe("the only log at hand", () => {
     }
   });
 
+  it("is carried out although the segment after its last one, which was never begun, can't be read (I9)", async () => {
+    const { real, wanted } = await pending(146);
+    const last = (await framesOf(real.atRest())).at(-1)!;
+    const cut = real.atRest();
+    const unbegun = (await segmentsOf(real.atRest())).at(-1)!;
+    expect(last.atByte >= unbegun && last.atByte < unbegun + LOG_SEGMENT_BYTES).toBe(false);
+    spoil(cut, 0, unbegun);
+    expect(await describeFileSystem((await cut.reopened()).fs)).toEqual(wanted);
+  });
+
+  it("is refused where it goes on behind a damaged frame, and that can't be read (trap 5)", async () => {
+    const { real } = await pending(147);
+    const [, second] = await framesOf(real.atRest());
+    const [head, further] = await segmentsOf(real.atRest());
+    expect(second!.atByte).toBeLessThan(head! + LOG_SEGMENT_BYTES);
+    const cut = real.atRest();
+    cut.devices[0]!.image.flipBit(second!.atByte + 1000, 3);
+    spoil(cut, 0, further!);
+    await expect(cut.reopened().then(() => undefined)).rejects.toThrow(/acknowledged bytes|can't be read past/);
+  });
+
   it("is not asked for by whoever takes over, who has all of it in the journal", async () => {
     const { real, wanted } = await pending(144);
     const [first] = await framesOf(real.atRest());
@@ -144,5 +188,25 @@ describe("a log of two copies", () => {
       cut.devices[bad]!.fail({ ...fault, effect: { kind: "error", code: "EIO" } });
       expect(await describeFileSystem((await cut.reopened()).fs)).toEqual(wanted);
     }
+  });
+
+  it("is whole if one was read to its end, although the other has more, and then something that can't be read (I9)", async () => {
+    const real = await (await SimulatedVolume.format(148, [16 * MIB, 17 * MIB])).remount();
+    const { ino } = await real.fs.makeNode(ROOT, name("first"), 0o100644, 0, 0, CALLER);
+    await real.fs.sync();
+    const acknowledged = await describeFileSystem(real.fs);
+    for (let i = 0; i < 30; i++) await real.fs.write(ino, i * 6000, new Uint8Array(5000).fill(i + 1), {});
+    await real.fs.sync();
+    // Of what nobody was answered some had reached copy 0 only.
+    const cut = real.atRest();
+    const [, ...torn] = await framesOf(real.atRest(), 1);
+    for (const { atByte, lengthBytes } of torn) cut.devices[1]!.image.write(atByte, new Uint8Array(lengthBytes));
+    const [head, further] = await segmentsOf(real.atRest());
+    const [, more] = await framesOf(real.atRest());
+    expect(more!.atByte + more!.lengthBytes).toBe(head! + LOG_SEGMENT_BYTES);
+    spoil(cut, 0, further!);
+    const found = await describeFileSystem((await cut.reopened()).fs);
+    expect(found.map(nameIn)).toEqual(acknowledged.map(nameIn));
+    expect(found).not.toEqual(acknowledged);
   });
 });

@@ -7,7 +7,8 @@ import { readRings } from "../../src/copies/ring.ts";
 import { DeviceError } from "../../src/device/device.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { KIB } from "../../src/format/geometry.ts";
-import { ROOT_BLOCK } from "../../src/format/root-block.ts";
+import { refPointer } from "../../src/format/blockref.ts";
+import { ROOT_BLOCK, ROOT_SUPER_OFFSET } from "../../src/format/root-block.ts";
 import { offsetOf } from "../../src/format/structure.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { formatted, type Images, imagesOf, mount, type Mounted, unmount } from "./copies-scene.ts";
@@ -74,6 +75,22 @@ describe.each([
     await expect(volume.forceCommit()).rejects.toThrow(why);
     expect({ sequence: volume.sequence, inSync: volume.members.inSync }).toEqual({ sequence, inSync });
     expect(writesTo(mounted)).toEqual(writes);
+  });
+
+  it("is not repaired while it is opened (I2)", async () => {
+    const given = await images(155);
+    const look = await mount(155, given, { start: false });
+    const at = refPointer(look.volume.rootImage.view, ROOT_SUPER_OFFSET, 0) * KIB;
+    await unmount(look);
+    const [image] = imagesOf(look.devices) as [PagedImage];
+    image.flipBit(at, 0);
+    const [before, after] = [new Uint8Array(KIB), new Uint8Array(KIB)];
+    image.read(at, before);
+    const { volume, copies, devices } = await mount(155, imagesOf(look.devices), { start: false });
+    expect(volume.readOnly).toMatch(why);
+    expect(copies.copies[0]!.errors.checksum).toBeGreaterThan(0);
+    devices[0]!.image.read(at, after);
+    expect(after).toEqual(before);
   });
 
   it("is read from another copy where a block is bad, and that stays as it is", async () => {

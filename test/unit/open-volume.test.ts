@@ -15,12 +15,16 @@ import { parseMountOptions } from "../../src/daemon/mount-options.ts";
 import { openVolume } from "../../src/daemon/open-volume.ts";
 import { openNode } from "../../src/device/open.ts";
 import { CheckType } from "../../src/format/check.ts";
-import { JOURNAL_BYTES } from "../../src/log/journal.ts";
+import { Journal, JOURNAL_BYTES } from "../../src/log/journal.ts";
+import { FileSystem } from "../../src/posix/filesystem.ts";
 import { formatVolume } from "../../src/volume/format-volume.ts";
 import type { Volume } from "../../src/volume/volume.ts";
 
 const MIB = 1024 * 1024;
 const DEADLINE_MS = 300;
+const ROOT = 1;
+const CALLER = { uid: 0, gid: 0, pid: 1, umask: 0o022 };
+const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** Devices that do not answer when they are opened, by the end of their names, until this resolves. */
 const silent = vi.hoisted(() => new Map<string, Promise<void>>());
@@ -84,6 +88,22 @@ class Mount {
     this.#volume = await openVolume(request, { journal: this.#journal, takeOver, volumeUuid: this.#uuid });
     this.#uuid = this.#volume.uuid;
     return this.#volume;
+  }
+
+  /** As one that is killed: nothing is committed. */
+  async die(): Promise<void> {
+    await this.#volume?.copies.close();
+    this.#volume = undefined;
+  }
+
+  /** The journal is of a form that another version has. */
+  spoilJournal(): void {
+    new Float64Array(this.#journal.buffer)[0] = 1;
+  }
+
+  /** The worker before saw these copies fail, and did not get to drop them. */
+  noteFailed(mask: number): void {
+    new Journal(this.#journal).failedCopies = mask;
   }
 
   /** As a worker does that another one is to follow. */
@@ -200,6 +220,93 @@ describe("a worker that takes over", () => {
       await mount.leave();
     },
   );
+
+  /** These do not answer for that long. */
+  function silence(ms: number, ...names: string[]): void {
+    for (const name of names) silent.set(name, sleep(ms));
+  }
+
+  /** Makes a file with this name, and has it in the journal only. */
+  async function create(volume: Volume, name: string): Promise<void> {
+    await new FileSystem(volume, new SystemClock()).makeNode(ROOT, bytesOf(name), 0o100644, 0, 0, CALLER);
+  }
+
+  const find = async (volume: Volume, name: string): Promise<boolean> =>
+    (await new FileSystem(volume, new SystemClock()).lookup(ROOT, bytesOf(name))) !== undefined;
+
+  it("waits for devices that do not answer for long, where too few copies do: what was answered is committed (I2, I4)", async () => {
+    await format(1, "a.img", "b.img", "c.img");
+    const mount = new Mount("commit=300");
+    const volume = await mount.worker("a.img", "b.img", "c.img");
+    await create(volume, "answered");
+    await mount.die();
+    silence(4 * DEADLINE_MS, "b.img", "c.img");
+    const next = await mount.worker("a.img", "b.img", "c.img");
+    expect(next.readOnly).toBeUndefined();
+    expect(await find(next, "answered")).toBe(true);
+    await next.forceCommit();
+    await mount.leave();
+    expect(await find(await new Mount().worker("a.img", "c.img"), "answered")).toBe(true);
+  });
+
+  it("waits for a copy that does not answer when the others in sync failed (I2, I4)", async () => {
+    await format(1, "a.img", "b.img");
+    const mount = new Mount("commit=300");
+    await create(await mount.worker("a.img", "b.img"), "answered");
+    await mount.die();
+    mount.noteFailed(0b01);
+    silence(4 * DEADLINE_MS, "b.img");
+    const next = await mount.worker("a.img", "b.img");
+    expect(next.members.inSync).toBe(0b10);
+    expect(await find(next, "answered")).toBe(true);
+    await mount.leave();
+  });
+
+  it("waits for the copy that it had, while others that went their own ways fit neither it nor each other (I6)", async () => {
+    const names = ["a.img", "b.img", "c.img"];
+    await format(1, ...names);
+    const mount = new Mount("commit=300");
+    const before = await mount.worker(...names);
+    await before.changeMembers(() => {
+      for (const index of [1, 2]) before.members.takeOut(index, false);
+      before.members.acceptFewer();
+    });
+    await before.forceCommit();
+    await create(before, "answered");
+    await mount.die();
+    for (const name of names.slice(1)) {
+      const elsewhere = new Mount("degraded");
+      await (await elsewhere.worker(name)).forceCommit();
+      await elsewhere.leave();
+    }
+    silence(4 * DEADLINE_MS, "a.img");
+    const next = await mount.worker(...names);
+    expect(next.copies.copies.map(({ standing }) => standing)).toEqual(["in-sync", "divergent", "divergent"]);
+    expect(await find(next, "answered")).toBe(true);
+    await mount.leave();
+  });
+
+  it.each([
+    ["can't go on from the journal of another version", (mount: Mount) => mount.spoilJournal(), /is no journal/],
+    [
+      "finds that the only copy in sync failed",
+      (mount: Mount) => mount.noteFailed(0b01),
+      /every copy in sync failed a write or flush/,
+    ],
+  ])("does not wait for a copy that was taken out, when it %s", async (_, spoil, why) => {
+    await format(1, "a.img", "b.img");
+    const mount = new Mount("commit=300");
+    const volume = await mount.worker("a.img", "b.img");
+    await volume.changeMembers(() => volume.members.takeOut(1, false));
+    await mount.die();
+    spoil(mount);
+    silence(20 * DEADLINE_MS, "b.img");
+    const next = mount.worker("a.img", "b.img").then(
+      () => "open",
+      (error: unknown) => String(error),
+    );
+    expect(await Promise.race([next, sleep(8 * DEADLINE_MS, "waits")])).toMatch(why);
+  });
 
   it("is refused where nothing of the volume is left, with a line that says why", async () => {
     await format(1, "a.img");
