@@ -65,7 +65,8 @@ function contentLost(target: string, index: number, { kind }: CopiesError): Copi
 export const sharesDevice = ({ device }: Copy): boolean => device instanceof Range && device.isShared;
 
 /** A fresh start for a copy whose device stays open. */
-export const freshCopy = ({ index, uuid, device, targets }: Copy): Copy => new Copy(index, uuid, device, targets);
+export const freshCopy = ({ index, uuid, device, targets, nodeUuids }: Copy): Copy =>
+  new Copy(index, uuid, device, targets, nodeUuids);
 
 /**
  * Reads the ring of a copy that came back and sets its standing towards `live`. Throws CopiesError for one that may not return,
