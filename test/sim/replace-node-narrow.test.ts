@@ -247,11 +247,8 @@ it("closing stops it and waits for what is under way; nobody brings the copy bac
     );
     const mounted = await mountOn(seed, devices, await copiesOf(seed, devices));
     const { volume, caretaker, copies, clock } = mounted;
-    const comeback = new Comeback(volume, caretaker, {
-      clock,
-      answers: () => Promise.resolve(true),
-      onNote: () => undefined,
-    });
+    const answers = vi.fn(() => Promise.resolve(true));
+    const comeback = new Comeback(volume, caretaker, { clock, answers, onNote: () => undefined });
     comeback.start();
     const device = newDevice();
     let go = (): void => undefined;
@@ -284,6 +281,7 @@ it("closing stops it and waits for what is under way; nobody brings the copy bac
     const calls = [...devices, device].map(({ calls: { write } }) => write);
     await clock.advance(60_000);
     expect([...devices, device].map(({ calls: { write } }) => write)).toEqual(calls);
+    expect(answers).not.toHaveBeenCalled();
     expect(volume.members.inSync).toBe(pass === 1 ? 0b11 : 0b01);
     expect(hasHeader(device)).toBe(false);
     await volume.close();
