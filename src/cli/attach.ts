@@ -27,6 +27,7 @@ export function addMembers(program: Command): void {
     "[-fw] [-s SIZE] [-j] DIR COPY[/NODE] TARGET",
   )
     .argument("<DIR>", "the mount point")
+    .addHelpText("after", "\nFor a node, -f also gives up what it alone holds and can't be brought to other copies.")
     .argument("<COPY[/NODE]>", "the copy's index, or the beginning of its UUID; and a node's position in its row")
     .argument("<TARGET>", "an image file, a block device, an NBD server's export, or a row of them")
     .action((directory: string, copy: string, target: string, flags: TargetFlags) =>

@@ -67,20 +67,31 @@ export interface Occupied {
  * once, for `limitMs` at most. Only root's and this user's are believed: anybody can mount something and answer for it, and the locks
  * of devices tell what others have.
  */
-export async function occupied(
+export function occupied(
   targets: readonly string[],
   mounts: readonly MountedVolume[] = mountedVolumes(),
   limitMs = PING_MS,
 ): Promise<Occupied | undefined> {
-  const believed = mounts.filter(({ owner }) => owner === 0 || owner === process.getuid?.());
-  const used = await Promise.all(believed.map((mount) => nodesServed(mount, limitMs)));
+  return servedSomewhere(targets, mounts.filter(isBelieved), limitMs);
+}
+
+/** As `occupied`, whoever's the daemon is; those that are believed count first. For whoever only looks. */
+export async function servedSomewhere(
+  targets: readonly string[],
+  mounts: readonly MountedVolume[] = mountedVolumes(),
+  limitMs = PING_MS,
+): Promise<Occupied | undefined> {
+  const asked = mounts.toSorted((a, b) => Number(isBelieved(b)) - Number(isBelieved(a)));
+  const used = await Promise.all(asked.map((mount) => nodesServed(mount, limitMs)));
   for (const target of targets) {
     const nodes = nodesInUse(target);
     const at = used.findIndex((others) => nodes.some((node) => others.has(node)));
-    if (at >= 0) return { target, directory: (believed[at] as MountedVolume).directory };
+    if (at >= 0) return { target, directory: (asked[at] as MountedVolume).directory };
   }
   return undefined;
 }
+
+const isBelieved = ({ owner }: MountedVolume): boolean => owner === 0 || owner === process.getuid?.();
 
 async function nodesServed({ deviceKey, owner }: MountedVolume, limitMs: number): Promise<ReadonlySet<string>> {
   const client = await ControlClient.connect(deviceKey, owner);

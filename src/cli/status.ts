@@ -9,7 +9,7 @@ import { mountedVolumeAt, mountedVolumes, type MountedVolume } from "../daemon/m
 import { MountError } from "../daemon/start-mount.ts";
 import { daemonOf, volumeNamed, workerAnswer } from "./daemon-of.ts";
 import { reportFailure } from "./failure.ts";
-import { occupied, resolveDirectory, resolveTarget } from "./mount-preparation.ts";
+import { resolveDirectory, resolveTarget, servedSomewhere } from "./mount-preparation.ts";
 import { mountedReport, type StatusReport } from "./status-report.ts";
 import { statusText } from "./status-text.ts";
 import { ensureThreadsFor } from "./thread-pool.ts";
@@ -75,7 +75,7 @@ async function reportOf(words: readonly string[]): Promise<StatusReport> {
     return reportOfMount(mount);
   }
   const targets = words.map(resolveTarget);
-  const inUse = await occupied(targets.slice(0, 1));
+  const inUse = await servedSomewhere(targets.slice(0, 1));
   const mount = inUse === undefined ? undefined : mountedVolumeAt(inUse.directory);
   if (mount) return reportOfMount(mount);
   ensureThreadsFor(targets);

@@ -64,8 +64,11 @@ function contentLost(target: string, index: number, { kind }: CopiesError): Copi
 /** True when other copies lie on its device too, which stays open for them. */
 export const sharesDevice = ({ device }: Copy): boolean => device instanceof Range && device.isShared;
 
-/** A fresh start for a copy whose device stays open. */
-export const freshCopy = ({ index, uuid, device, targets }: Copy): Copy => new Copy(index, uuid, device, targets);
+/** A fresh start for a copy whose device stays open: what it never flushed before is promised to nobody any more (I2). */
+export function freshCopy({ index, uuid, device, targets, nodeUuids, nodes }: Copy): Copy {
+  for (const node of nodes) if (node.device instanceof Range) node.device.startAnew();
+  return new Copy(index, uuid, device, targets, nodeUuids);
+}
 
 /**
  * Reads the ring of a copy that came back and sets its standing towards `live`. Throws CopiesError for one that may not return,

@@ -111,6 +111,11 @@ export class Range implements BlockDevice {
     throw error;
   }
 
+  /** Whoever has the range begins anew and counts on nothing unflushed: of flushes that failed until now it is not told. */
+  startAnew(): void {
+    this.#toldCount = this.#shared.lost.count;
+  }
+
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
     if (offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes) return;
     await this.#device.discard(this.startBytes + offsetBytes, lengthBytes);

@@ -64,12 +64,12 @@ export class Row implements BlockDevice {
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
-    if (!this.#holds(offsetBytes, lengthBytes)) return;
+    if (!this.#isWithin(offsetBytes, lengthBytes)) return;
     await settle(this.#parts(offsetBytes, lengthBytes).map(({ node, from, to }) => node.discard(from, to - from)));
   }
 
   async prepare(offsetBytes: number, lengthBytes: number): Promise<void> {
-    if (!this.#holds(offsetBytes, lengthBytes)) return;
+    if (!this.#isWithin(offsetBytes, lengthBytes)) return;
     await settle(
       this.#parts(offsetBytes, lengthBytes).map(async ({ node, from, to }) => node.prepare?.(from, to - from)),
     );
@@ -143,6 +143,10 @@ export class Row implements BlockDevice {
     await settle(calls);
   }
 
+  #isWithin(offsetBytes: number, lengthBytes: number): boolean {
+    return offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes;
+  }
+
   /** The nodes that have a part in a range, and which of their own bytes that is. */
   #parts(offsetBytes: number, lengthBytes: number): { node: BlockDevice; from: number; to: number }[] {
     return this.nodes.flatMap((node, i) => {
@@ -154,11 +158,7 @@ export class Row implements BlockDevice {
   }
 
   #refusePastEnd(operation: DeviceOperation, offsetBytes: number, lengthBytes: number): void {
-    if (!this.#holds(offsetBytes, lengthBytes)) throw pastEnd(this, operation, offsetBytes, lengthBytes);
-  }
-
-  #holds(offsetBytes: number, lengthBytes: number): boolean {
-    return offsetBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes;
+    if (!this.#isWithin(offsetBytes, lengthBytes)) throw pastEnd(this, operation, offsetBytes, lengthBytes);
   }
 
   /** Binary search: the last node that begins at or before `offsetBytes`. */

@@ -4,6 +4,7 @@
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/thrown.ts";
 import type { Copy } from "../copies/copy.ts";
+import { CopiesError } from "../copies/errors.ts";
 import type { Ring } from "../copies/ring.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { OpenTarget } from "../copies/targets.ts";
@@ -52,7 +53,8 @@ export class Caretaker {
   readonly #volume: Volume;
   readonly #clock: Clock;
   readonly #pace: Pace;
-  readonly #note: (line: string) => void;
+  /** Tells people, in one line, what became of a copy. */
+  readonly note: (line: string) => void;
   /** Walks under way, to be stopped when the volume is closed. */
   readonly #walks = new Set<{ stop(): void }>();
   /** Catching up under way, by copy. */
@@ -65,6 +67,7 @@ export class Caretaker {
   #scrub: Scrub | undefined;
   #lastScrub: ScrubEnd | undefined;
   readonly #detaching = new Map<number, Detach>();
+  readonly #replacing = new Set<number>();
   readonly #under = new Map<Promise<void>, Activity>();
   #closed = false;
 
@@ -72,8 +75,8 @@ export class Caretaker {
     this.#volume = volume;
     this.#clock = options.clock;
     this.#pace = new Pace(options.clock, options.bytesPerSecond ?? 0);
-    this.#note = options.onNote ?? (() => undefined);
-    volume.members.onEvent = ({ copyIndex, what, detail }) => this.#note(`copy ${copyIndex} ${what}: ${detail}`);
+    this.note = options.onNote ?? (() => undefined);
+    volume.members.onEvent = ({ copyIndex, what, detail }) => this.note(`copy ${copyIndex} ${what}: ${detail}`);
     volume.members.onJoined = (copy) => this.#begin("resync", () => this.#clearUp(copy));
     volume.members.onReplaced = (index) => this.#begin("detach", () => this.#clearBehind(index));
   }
@@ -112,7 +115,7 @@ export class Caretaker {
     // Who waits for a resync waits for one that is about to begin, too: its end is not that of the last one.
     this.#begin("resync", () => done.catch(() => undefined));
     await done;
-    this.#note(`copy ${ring.copy.index} returned: it is being caught up`);
+    this.note(`copy ${ring.copy.index} returned: it is being caught up`);
     this.#begin("resync", () => this.#catchUp(ring.copy));
   }
 
@@ -145,6 +148,30 @@ export class Caretaker {
     this.#begin("detach", () => this.#clearBehind(index));
   }
 
+  /** Does `work`, in which a node of copy `index` is replaced. Closing waits for its end; begun after that it changes nothing. */
+  async replacing<T>(index: number, work: () => Promise<T>): Promise<T> {
+    if (this.#closed) throw new CopiesError("busy", `copy ${index}`, "the volume is being let go of; try again");
+    this.#replacing.add(index);
+    const done = work().finally(() => this.#replacing.delete(index));
+    this.#begin("resync", () =>
+      done.then(
+        () => undefined,
+        () => undefined,
+      ),
+    );
+    return done;
+  }
+
+  /** True while a node of copy `index` is being replaced: it is out of use, and comes back without help. */
+  isReplacing(index: number): boolean {
+    return this.#replacing.has(index);
+  }
+
+  /** Nothing is begun any more. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** Begins a scrub, or goes on with one that was interrupted. Throws FsError EBUSY when one runs, EROFS when nothing may be written. */
   startScrub(): Scrub {
     if (this.#scrub !== undefined) throw new FsError("EBUSY", "a scrub is under way already");
@@ -169,13 +196,11 @@ export class Caretaker {
   async #runScrub(scrub: Scrub): Promise<void> {
     this.#lastScrub = { scrub, end: "failed" };
     try {
-      const complete = await this.#walk(scrub, () => scrub.run());
+      const complete = await this.walk(scrub, () => scrub.run());
       const { blocks, errors, repaired, lost } = scrub.record;
       const end = complete ? "complete" : scrub.isCancelled ? "cancelled" : "stopped";
       this.#lastScrub = { scrub, end };
-      this.#note(
-        `scrub ${end}: ${blocks} blocks read, ${errors} bad, ${repaired} repaired, ${lost} lost on every copy`,
-      );
+      this.note(`scrub ${end}: ${blocks} blocks read, ${errors} bad, ${repaired} repaired, ${lost} lost on every copy`);
     } finally {
       this.#scrub = undefined;
     }
@@ -188,8 +213,8 @@ export class Caretaker {
     const detach = new Detach(this.#volume, index);
     this.#detaching.set(index, detach);
     try {
-      if (!(await this.#walk(detach, () => detach.run())) && !this.#closed) {
-        this.#note(`copy ${index} can't leave: ${whyNot(detach)}`);
+      if (!(await this.walk(detach, () => detach.run())) && !this.#closed) {
+        this.note(`copy ${index} can't leave: ${whyNot(detach)}`);
       }
     } finally {
       this.#detaching.delete(index);
@@ -214,7 +239,7 @@ export class Caretaker {
     const trusted = revalidation === undefined || (await this.#revalidate(revalidation));
     const lost = revalidation?.lost ?? 0;
     if (!trusted && lost === 0) return "stopped";
-    const end = await this.#walk(resync, () => resync.run());
+    const end = await this.walk(resync, () => resync.run());
     // It has all that can be read, and does not join all the same.
     return end === "stopped" && lost > 0 && resync.goesOn ? "unreadable" : end;
   }
@@ -259,13 +284,13 @@ export class Caretaker {
         lost > 0
           ? `${lost} blocks can't be read on any copy, and what it holds below them can't be checked`
           : `${resync.unreadable} blocks that it lacks can't be read on any copy`;
-      this.#note(
+      this.note(
         `copy ${copy.index} can't come in sync: ${what}; ` +
           `fsck.h2ts names their files: delete or rewrite those, then h2ts online DIR ${copy.index}`,
       );
     }
     if (catchUp.end === "no-room") {
-      this.#note(
+      this.note(
         `copy ${copy.index} has no room for what it lacks beside its last complete state; h2ts online --no-anchor gives that up`,
       );
     }
@@ -273,7 +298,7 @@ export class Caretaker {
 
   async #revalidate(revalidation: Revalidation): Promise<boolean> {
     const before = this.#revalidated;
-    const walked = this.#walk(revalidation, async () => {
+    const walked = this.walk(revalidation, async () => {
       // One that is stopped while it waits for its turn is over at once.
       await Promise.race([before, revalidation.whenStopped]);
       return revalidation.run();
@@ -281,11 +306,12 @@ export class Caretaker {
     this.#revalidated = Promise.allSettled([before, walked]);
     if (!(await walked)) return false;
     const { blocks, bad } = revalidation.progress;
-    this.#note(`copy ${revalidation.copy.index} was revalidated: ${bad} of ${blocks} blocks are brought anew`);
+    this.note(`copy ${revalidation.copy.index} was revalidated: ${bad} of ${blocks} blocks are brought anew`);
     return true;
   }
 
-  async #walk<T>(walk: { stop(): void }, run: () => Promise<T>): Promise<T> {
+  /** Runs a walk that is stopped when the volume is closed; at once, if that has begun. */
+  async walk<T>(walk: { stop(): void }, run: () => Promise<T>): Promise<T> {
     if (this.#closed) walk.stop();
     this.#walks.add(walk);
     try {
@@ -312,7 +338,7 @@ export class Caretaker {
   #begin(activity: Activity, work: () => Promise<void>): void {
     if (this.#closed) return;
     const done: Promise<void> = work()
-      .catch((error: unknown) => this.#note(messageOf(error)))
+      .catch((error: unknown) => this.note(messageOf(error)))
       .finally(() => this.#under.delete(done));
     this.#under.set(done, activity);
   }

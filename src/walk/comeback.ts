@@ -104,7 +104,7 @@ export class Comeback {
 
   /** The nodes of a copy that is away and may come back, if some of them are remote. */
   #awaited(index: number): string[] | undefined {
-    if (this.#volume.readOnly !== undefined) return undefined;
+    if (this.#volume.readOnly !== undefined || this.#caretaker.isReplacing(index)) return undefined;
     const seen = rootLastSeen(this.#volume.rootImage.view, index);
     const copy = this.#volume.copies.copy(index);
     if (seen === undefined || (seen.flags & (MemberFlag.OFFLINE | MemberFlag.LEAVING)) !== 0) return undefined;

@@ -19,7 +19,7 @@ import { treeCeiling } from "../tree/tree.ts";
 import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
 import { freemapRoot } from "../volume/freemap-trees.ts";
 import type { Volume } from "../volume/volume.ts";
-import { enterHeirs, handOver, handoverCost, isLastHolder, needsHeir } from "./handover.ts";
+import { type Brought, enterHeirs, handOver, handoverCost, isLastHolder, needsHeir } from "./handover.ts";
 import { blockKey, type NamedBlock, namedBlock } from "./named-block.ts";
 import { type Place, Sweep } from "./sweep.ts";
 
@@ -160,9 +160,9 @@ export class Detach {
   /** False when not all of them were met again: another walk, or a program, has changed what their refs say. */
   async #handOver(sweep: Sweep, from: Place, heirless: readonly NamedBlock[]): Promise<boolean> {
     const left = new Map(heirless.map((named) => [blockKey(named), named]));
-    const { entered } = await handOver(this.#volume, heirless, (brought) =>
-      enterHeirs(this.#volume.store, sweep, from, STEP_REFS, brought, this.index),
-    );
+    const enter = (brought: Brought): ReadonlySet<string> =>
+      enterHeirs(this.#volume.store, sweep, from, STEP_REFS, brought, this.index);
+    const { entered } = await handOver(this.#volume, heirless, enter, { readsAll: false });
     for (const key of entered) left.delete(key);
     this.cleared += heirless.length - left.size;
     const { met, blocks, inodes } = await this.#volume.maintain(() => this.#settle(sweep, from, left));

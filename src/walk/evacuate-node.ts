@@ -9,7 +9,8 @@ import { RoCompat } from "../format/features.ts";
 import { rootFeatures } from "../format/root-block.ts";
 import { isNarrow, placedOn } from "../tree/narrow.ts";
 import type { Volume } from "../volume/volume.ts";
-import { enterHeirs, handOver, handoverCost } from "./handover.ts";
+import type { Caretaker } from "./caretaker.ts";
+import { type Brought, enterHeirs, handOver, handoverCost } from "./handover.ts";
 import type { LiveNode } from "./live.ts";
 import { blockKey, type NamedBlock, namedBlock } from "./named-block.ts";
 import { type Place, Sweep } from "./sweep.ts";
@@ -23,29 +24,47 @@ interface Found {
   readonly inode: number;
 }
 
+/** A node on its way out, and what may be lost with it. */
+export interface Leaving {
+  readonly copy: Copy;
+  readonly position: number;
+  /** The node itself failed: what can't be read there is lost anyway. */
+  readonly failed: boolean;
+  /** The operator gives up what can't be brought elsewhere. */
+  readonly force: boolean;
+}
+
 /**
- * Brings what the node at `position` of `copy` alone holds to other copies. Throws CopiesError when some of it has no room there
- * or, unless `failed` says that the node is past help, can't be read: then it is still where it was.
+ * Brings what a node alone holds to other copies. Returns what stays behind and goes with it, for people, undefined when that is
+ * nothing. Throws CopiesError when some of it must not be lost and has no room elsewhere or can't be read, "busy" when it was stopped:
+ * then it is still where it was.
  */
-export async function evacuateNode(volume: Volume, copy: Copy, position: number, failed: boolean): Promise<void> {
-  if ((rootFeatures(volume.rootImage.view).roCompat & RoCompat.NARROW_DATA) === 0) return;
-  const evacuation = new Evacuation(volume, copy, position);
-  await evacuation.run();
+export async function evacuateNode(
+  volume: Volume,
+  caretaker: Caretaker,
+  leaving: Leaving,
+): Promise<string | undefined> {
+  if ((rootFeatures(volume.rootImage.view).roCompat & RoCompat.NARROW_DATA) === 0) return undefined;
+  const evacuation = new Evacuation(volume, leaving);
+  await caretaker.walk(evacuation, () => evacuation.run());
+  const { copy, position, failed, force } = leaving;
   const { noRoom, unreadable, lost, inodes } = evacuation;
   const name = `node ${copy.index}/${position}`;
+  const holds = (blocks: number): string =>
+    `${name} alone holds ${blocks} blocks of files written under copies=K (inodes ${shown(inodes)})`;
   const refuse = (detail: string): CopiesError => new CopiesError("needed", copy.name, detail);
-  if (noRoom > 0)
+  if (noRoom > 0 && !force)
     throw refuse(
-      `${name} alone holds ${noRoom} blocks of files written under copies=K (inodes ${shown(inodes)}) that have no room on ` +
-        "other copies; make room or delete the files, then try again",
+      `${holds(noRoom)} that have no room on other copies; make room or delete the files, then try again, or give them up with -f`,
     );
-  if (failed) return;
-  if (unreadable > 0)
+  if (unreadable > 0 && !failed && !force)
     throw refuse(
-      `${name} alone holds ${unreadable} blocks of files written under copies=K (inodes ${shown(inodes)}) that can't be read; ` +
-        "bring it back if it is suspended, or delete the files, then try again",
+      `${holds(unreadable)} that can't be read; if it is out of use bring it back first (h2ts online DIR ${copy.index}), ` +
+        "or delete the files, or give them up with -f",
     );
-  if (lost > 0) throw refuse(`a part of the tree is unreadable, and may name what ${name} alone holds; run fsck.h2ts`);
+  if (lost > 0 && !failed && !force)
+    throw refuse(`a part of the tree is unreadable, and may name what ${name} alone holds; run fsck.h2ts`);
+  return noRoom + unreadable === 0 ? undefined : `${holds(noRoom + unreadable)}, and they are lost with it`;
 }
 
 function shown(inodes: ReadonlySet<number>): string {
@@ -61,12 +80,16 @@ class Evacuation {
   readonly #volume: Volume;
   readonly #copy: Copy;
   readonly #position: number;
+  /** Blocks that have no room are read too: whether they hold up a node that failed hangs on that. */
+  readonly #readsAll: boolean;
   readonly #sweep: Sweep;
+  #stopped = false;
 
-  constructor(volume: Volume, copy: Copy, position: number) {
+  constructor(volume: Volume, { copy, position, failed }: Leaving) {
     this.#volume = volume;
     this.#copy = copy;
     this.#position = position;
+    this.#readsAll = failed;
     this.#sweep = new Sweep(volume.store, volume.rootImage);
   }
 
@@ -75,6 +98,12 @@ class Evacuation {
     return this.#sweep.lost;
   }
 
+  /** Ends it after the round under way. What was brought by then is done. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Throws CopiesError when it was stopped. */
   async run(): Promise<void> {
     for (let place: Place | undefined = []; place !== undefined; ) place = await this.#step(place);
   }
@@ -84,6 +113,7 @@ class Evacuation {
     /** What was tried, and whether it could be read. */
     const tried = new Map<string, boolean>();
     for (;;) {
+      if (this.#stopped) throw new CopiesError("busy", this.#copy.name, "the volume is being let go of; try again");
       const { next, found } = await this.#volume.view(() => this.#collect(from));
       const untried = found.filter(({ key }) => !tried.has(key));
       if (untried.length === 0) {
@@ -92,9 +122,9 @@ class Evacuation {
       }
       const blocks = untried.map(({ named }) => named);
       const { index } = this.#copy;
-      const { unread } = await handOver(this.#volume, blocks, (brought) =>
-        enterHeirs(this.#volume.store, this.#sweep, from, STEP_REFS, brought, index),
-      );
+      const enter = (brought: Brought): ReadonlySet<string> =>
+        enterHeirs(this.#volume.store, this.#sweep, from, STEP_REFS, brought, index);
+      const { unread } = await handOver(this.#volume, blocks, enter, { readsAll: this.#readsAll });
       for (const { key } of untried) tried.set(key, !unread.has(key));
     }
   }

@@ -2,13 +2,14 @@
 // reserved places, flushed, and only then entered (I1, I8). What was brought is done; a walk that is stopped goes on with the rest.
 
 import { bitCount } from "../base/bits.ts";
+import type { BlockRead } from "../copies/block-io.ts";
 import type { Copy } from "../copies/copy.ts";
 import { RefType, refSizeBytes, refType } from "../format/blockref.ts";
 import { KIB } from "../format/geometry.ts";
 import { holdersOf, inOrder, isNarrow, placedOn } from "../tree/narrow.ts";
 import type { BlockStore } from "../tree/store.ts";
 import type { Volume } from "../volume/volume.ts";
-import { blockKey, type NamedBlock, namedBlock, placeOn } from "./named-block.ts";
+import { blockKey, type NamedBlock, namedBlock, placeOn, readOf } from "./named-block.ts";
 import {
   giveBack,
   isStillThere,
@@ -40,25 +41,34 @@ export const handoverCost = (view: DataView, at: number): number => Math.ceil(re
 export interface HandedOver {
   /** Keys of the blocks that have a new place. */
   readonly entered: ReadonlySet<string>;
-  /** Keys of those that had room, and that no copy could read. */
+  /** Keys of those that no copy could read, as far as they were tried. */
   readonly unread: ReadonlySet<string>;
 }
 
 /**
  * Brings blocks to copies in sync that have none of them, and lets `enter` put the new places into the tree, in one operation, which
- * may be undone and made again.
+ * may be undone and made again. `readsAll`: those that have no room are tried to be read, too.
  */
 export async function handOver(
   volume: Volume,
   blocks: readonly NamedBlock[],
   enter: (brought: Brought) => ReadonlySet<string>,
+  { readsAll }: { readonly readsAll: boolean },
 ): Promise<HandedOver> {
   const { store, copies } = volume;
   const room = { freeKib: (copy: number): number => store.freemaps[copy]?.freeKib ?? 0 };
   const heirs = ({ holders }: NamedBlock): readonly number[] =>
     inOrder(store.inSync & ~holders, bitCount(holders), room);
-  const reserved = await reserveAndRead(volume, () => reservePlaces(store, blocks, heirs, { whileRoom: false }));
-  const unread = new Set(reserved.filter(({ read }) => read.error !== undefined).map(({ named }) => blockKey(named)));
+  const reserve = (): Reserved[] => reservePlaces(store, blocks, heirs, { whileRoom: false });
+  const roomless = new Map<NamedBlock, BlockRead>();
+  const readToo = (reserved: readonly Reserved[]): BlockRead[] => {
+    const placed = new Set(reserved.map(({ named }) => named));
+    for (const named of blocks) if (!placed.has(named)) roomless.set(named, readOf(named));
+    return [...roomless.values()];
+  };
+  const reserved = await reserveAndRead(volume, reserve, readsAll ? readToo : undefined);
+  const tried = [...roomless, ...reserved.map(({ named, read }) => [named, read] as const)];
+  const unread = new Set(tried.filter(([, { error }]) => error !== undefined).map(([named]) => blockKey(named)));
   try {
     const good = reserved.filter((place) => place.read.error === undefined && isStillThere(store, place));
     const writtenTo = copies.active;

@@ -2,7 +2,8 @@
 // device among its other nodes, which stay open throughout, and is brought only what lay on that node: pointers into its range
 // are cleared without a look, everything else it has counts as before (I6, I8). What the old device holds is left as it is until
 // the copy is complete, so that its last complete state is not lost before (I7). Narrow blocks that are on it alone go to other
-// copies first: once while the copy is in use, which is where this is refused, and once more when it gets nothing any more.
+// copies first: once while the copy is in use, which is where this is refused, and once more when it gets nothing any more. Where
+// that fails the copy goes on with the devices it had.
 // The root says from the start which nodes make up the copy, and that it is not to be trusted until it is complete: whichever of the
 // two devices it is mounted with after a crash, every block is checked first; with the old one at any time.
 
@@ -31,9 +32,10 @@ import { rootMemberFlags, setRootMemberFlags, setRootRow } from "../format/root-
 import type { Volume } from "../volume/volume.ts";
 import { inTurn, liveRoot, rejoin } from "./bring-back.ts";
 import type { Caretaker } from "./caretaker.ts";
-import { evacuateNode } from "./evacuate-node.ts";
+import { evacuateNode, type Leaving } from "./evacuate-node.ts";
 import { positionsOf } from "./freeze.ts";
 import { LastWord, refuseLeaving } from "./meanwhile.ts";
+import { afterRefusal } from "./replace-refused.ts";
 import { inTime } from "./take-out.ts";
 
 /** The old device may be dying: giving it its leave is not waited for longer than this. */
@@ -41,43 +43,54 @@ const RETIRE_MS_MAX = 10_000;
 
 /**
  * Puts the open device of `target`, whose content is lost, in the place of the node at `position` of copy `index`. Resolves when the
- * copy is being caught up with it. Throws CopiesError or DeviceError; the device is the caller's to close then.
+ * copy is being caught up with it. `force`: what is on the node alone and can't be brought elsewhere is given up. Throws CopiesError
+ * or DeviceError; the device is the caller's to close then.
  */
 export function replaceNode(
   volume: Volume,
   caretaker: Caretaker,
-  { index, position }: { readonly index: number; readonly position: number },
+  which: { readonly index: number; readonly position: number; readonly force?: boolean },
   target: OpenTarget,
   random: Random = new SystemRandom(),
 ): Promise<void> {
+  const { index, position, force = false } = which;
   const word = new LastWord(volume, index);
-  return inTurn(volume, async () => {
+  const work = async (): Promise<void> => {
     volume.refuseReadOnly();
     const old = replaceable(volume, index, position);
     const device = fitting(old, position, target);
     volume.members.refuseIfNeeded(old);
-    const failed = old.standing === "faulted";
-    await evacuateNode(volume, old, position, failed);
+    const leaving = { copy: old, position, failed: hasFailed(old, position), force };
+    await evacuateNode(volume, caretaker, leaving);
     const nodeUuid = randomUuid(random);
     const preparing = prepareNode(volume, old, position, device, nodeUuid);
     const node = await preparedInTime(target.name, volume.copies.clock, preparing);
-    const exchange = { old, position, node, name: target.name, nodeUuid, failed };
+    const wasActive = old.active;
+    const exchange = { leaving, node, name: target.name, nodeUuid };
     const { fresh, ring } = await exchanged(volume, caretaker, word, exchange).catch(async (error: unknown) => {
       // Beside the old device, which says of itself that it is the same node, it would be refused at the next mount.
       await disownPrepared(target.name, volume.copies.clock, [node]);
-      throw error;
+      throw wasActive ? await afterRefusal(volume, caretaker, old, error) : error;
     });
     await rejoin(volume, caretaker, fresh, ring, {});
-  });
+  };
+  return inTurn(volume, () => caretaker.replacing(index, work));
+}
+
+/**
+ * The node itself gave the copy up. One that is only late, or can't be reached, or whose neighbour in the row failed, may still have
+ * everything it alone held.
+ */
+function hasFailed({ failure, stalled, nodes }: Copy, position: number): boolean {
+  if (failure === undefined || stalled || failure.code === "ENOTCONN") return false;
+  return failure.device === nodes[position]?.device.name;
 }
 
 interface Exchange {
-  readonly old: Copy;
-  readonly position: number;
+  readonly leaving: Leaving;
   readonly node: Range;
   readonly name: string;
   readonly nodeUuid: Uuid;
-  readonly failed: boolean;
 }
 
 /** Takes the copy out of use; returns it over the new device and the other ones, with its ring. */
@@ -85,19 +98,21 @@ async function exchanged(
   volume: Volume,
   caretaker: Caretaker,
   word: LastWord,
-  { old, position, node, name, nodeUuid, failed }: Exchange,
+  { leaving, node, name, nodeUuid }: Exchange,
 ): Promise<{ readonly fresh: Copy; readonly ring: Ring }> {
+  const { copy: old, position } = leaving;
   await volume.changeMembers(() => {
     word.refuseOther(old);
     leave(volume, old);
   });
   // What came to lie on it until then. From here on it gets nothing any more.
-  await evacuateNode(volume, old, position, failed);
+  const lost = await evacuateNode(volume, caretaker, leaving);
   const nodeUuids = old.nodeUuids.with(position, nodeUuid);
   await volume.changeMembers(() => {
     word.refuseOther(old);
     giveUpNode(volume, old, nodeUuids);
   });
+  if (lost !== undefined) caretaker.note(lost);
   await caretaker.stop(old.index);
   // What is still under way on the old device lands nowhere else.
   const others = [...old.nodes.keys()].filter((other) => other !== position);

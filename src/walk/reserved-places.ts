@@ -78,18 +78,27 @@ export const isStillThere = (store: BlockStore, { copy, freemap }: Reserved): bo
 
 /**
  * Sets places aside by `reserve`, and reads the blocks that go there. To be begun as soon as the live tree has named them: no
- * place of theirs is given out before the reads are over, and the repairs that these lead to (I3, I5).
+ * place of theirs is given out before the reads are over, and the repairs that these lead to (I3, I5). `readToo` tells what else is
+ * read with them.
  */
-export function reserveAndRead(volume: Volume, reserve: () => Reserved[]): Promise<Reserved[]> {
-  const work = reservedAndRead(volume, reserve);
+export function reserveAndRead(
+  volume: Volume,
+  reserve: () => Reserved[],
+  readToo?: (reserved: readonly Reserved[]) => readonly BlockRead[],
+): Promise<Reserved[]> {
+  const work = reservedAndRead(volume, reserve, readToo);
   volume.store.holdPlaces(work);
   return work;
 }
 
-async function reservedAndRead(volume: Volume, reserve: () => Reserved[]): Promise<Reserved[]> {
+async function reservedAndRead(
+  volume: Volume,
+  reserve: () => Reserved[],
+  readToo: (reserved: readonly Reserved[]) => readonly BlockRead[] = () => [],
+): Promise<Reserved[]> {
   const reserved = await volume.untilLoaded(reserve);
   try {
-    await volume.copies.readBlocks(reserved.map(({ read }) => read));
+    await volume.copies.readBlocks([...reserved.map(({ read }) => read), ...readToo(reserved)]);
     return reserved;
   } catch (error) {
     giveBack(volume.store, reserved, NONE);

@@ -103,7 +103,10 @@ export function deviceContract(kind: string, open: () => Promise<DeviceUnderTest
       expect((await readAt(65536, 65536)).every((byte) => byte === 7 || byte === 0)).toBe(true);
     });
 
-    it("prepares a range without touching what is beside it", async () => {
+    it("prepares a range without touching what is beside it; nonsense is ignored", async () => {
+      await device.write(0, [new Uint8Array(9).fill(4)]);
+      await device.prepare?.(-1, 10);
+      expect([...(await readAt(0, 9))]).toEqual(Array(9).fill(4));
       await device.write(1024 * 1024 - 8, [new Uint8Array(16).fill(5)]);
       await device.prepare?.(1024 * 1024, 65536);
       await device.write(1024 * 1024 + 4096, [Uint8Array.of(9)]);

@@ -17,6 +17,9 @@ import { Journal, RECORD_BYTES_MAX } from "../../src/log/journal.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
 import { formatVolume } from "../../src/volume/format-volume.ts";
 import { openVolume } from "../../src/volume/open.ts";
+import { bringBack } from "../../src/walk/bring-back.ts";
+import { Caretaker } from "../../src/walk/caretaker.ts";
+import { takeOut } from "../../src/walk/take-out.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { runStep } from "../model/workload.ts";
@@ -70,6 +73,32 @@ describe("two copies on one device", () => {
       expect(refused).toBeGreaterThan(0);
     });
   }
+});
+
+it("a flush that failed while copies on a device were out does not drop them again when they come back", async () => {
+  const random = new SeededRandom(43);
+  const [disk, other] = [new SimulatedDevice("disk", DISK_BYTES), new SimulatedDevice("other", 25 * MIB)];
+  const volumeUuid = randomUuid(random);
+  const targets = [
+    { ...targetOf(disk), copies: 2 },
+    { ...targetOf(other), copies: 1 },
+  ];
+  const copies = await formatCopies(targets, { volumeUuid, label: "twice", random });
+  const clock = new SimulatedClock();
+  const given = { volumeUuid, label: "twice", checkType: CheckType.XXH64, random, clock, uid: 0, gid: 0, commitMs: 0 };
+  const volume = await formatVolume(copies, given);
+  const caretaker = new Caretaker(volume, { clock });
+  await volume.changeMembers(() => volume.members.changeMinCopies(1));
+  await takeOut(volume, caretaker, 1, { lasting: false });
+  disk.fail({ operation: "flush", nth: 1, effect: { kind: "error", code: "EIO" } });
+  await runStep(new FileSystem(volume, clock), { do: "create", at: ["file"] });
+  await volume.forceCommit();
+  expect(volume.members.inSync).toBe(0b100);
+  for (const index of [1, 0]) await bringBack(volume, caretaker, index);
+  await caretaker.settled();
+  expect(volume.members.inSync).toBe(0b111);
+  await caretaker.close();
+  await volume.close();
 });
 
 describe("a flush of a range", () => {

@@ -1,13 +1,13 @@
 // The control socket survives whatever is written to it.
 
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { chownSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { createConnection, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { makeRuntimeFolder } from "../../src/base/runtime-folder.ts";
 import { workerAnswer } from "../../src/cli/daemon-of.ts";
-import { occupied } from "../../src/cli/mount-preparation.ts";
+import { occupied, servedSomewhere } from "../../src/cli/mount-preparation.ts";
 import { ControlClient } from "../../src/daemon/control-client.ts";
 import { ControlServer } from "../../src/daemon/control-server.ts";
 import type { ControlReply } from "../../src/daemon/messages.ts";
@@ -98,6 +98,30 @@ it("daemons of root and of this user say what is mounted already; all are asked 
     expect(await occupied(["/b.img"], [mountOf("one", uid + 1)], 500)).toBeUndefined();
   } finally {
     for (const end of ends) end();
+  }
+});
+
+it.runIf(process.getuid?.() === 0)("root is shown anybody's mount; of several that of root", async () => {
+  const user = 1_000_000 + process.pid;
+  const theirs = `/tmp/h2ts-${user}`;
+  mkdirSync(theirs);
+  chownSync(theirs, user, user);
+  const deviceKey = `test-anybody-${process.pid}`;
+  const processes = { supervisorPid: 1, workerPid: 2, restarts: 0, transport: "kernel" };
+  const daemon = { ...processes, directory: "", source: "", targets: ["/b.img"] };
+  const folders = [theirs, makeRuntimeFolder()];
+  const listening = await Promise.all(
+    folders.map((each) => ControlServer.listen(join(each, `${deviceKey}.sock`), () => Promise.resolve({ daemon }))),
+  );
+  try {
+    const others = { deviceKey, directory: "/others", source: "", owner: user };
+    expect(await occupied(["/b.img"], [others], 500)).toBeUndefined();
+    expect(await servedSomewhere(["/b.img"], [others], 500)).toEqual({ target: "/b.img", directory: "/others" });
+    const both = [others, { ...others, directory: "/own", owner: 0 }];
+    expect(await servedSomewhere(["/b.img"], both, 500)).toEqual({ target: "/b.img", directory: "/own" });
+  } finally {
+    await Promise.all(listening.map((each) => each.close()));
+    rmSync(theirs, { recursive: true });
   }
 });
 

@@ -31,7 +31,10 @@ export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, f
     });
     if (replaced === undefined) await caretaker.attach(only);
     else if (replaced.node === undefined) await caretaker.replace(replaced.index, only);
-    else await replaceNode(volume, caretaker, { index: replaced.index, position: replaced.node }, only);
+    else {
+      const which = { index: replaced.index, position: replaced.node, force: force === true };
+      await replaceNode(volume, caretaker, which, only);
+    }
   } catch (error) {
     if (error instanceof CopiesError && error.kind === "busy") opened.forEach(abandonTarget);
     else await closeTargets(opened);
