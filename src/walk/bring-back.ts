@@ -3,16 +3,17 @@
 
 import { messageOf } from "../base/thrown.ts";
 import type { Copy } from "../copies/copy.ts";
+import type { CopySet } from "../copies/copy-set.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { freshCopy, openCopy, readReturning, sharesDevice } from "../copies/reopen.ts";
 import type { Ring, RingRoot } from "../copies/ring.ts";
-import { abandonTarget } from "../copies/targets.ts";
+import { abandonTarget, closeTargets, openTargets } from "../copies/targets.ts";
 import { rootVersion, setRootCounters } from "../format/root-block.ts";
 import { rootLastSeen } from "../format/root-members.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { refuseLeaving, LastWord } from "./meanwhile.ts";
-import { letGo } from "./take-out.ts";
+import { inTime, letGo } from "./take-out.ts";
 import type { TakeBackOptions } from "./take-back.ts";
 
 export interface BringBackOptions extends TakeBackOptions {
@@ -111,9 +112,19 @@ async function reopened(volume: Volume, old: Copy | undefined, index: number, ta
   if (target === undefined && (known === "" || known.startsWith("…"))) {
     throw new CopiesError("missing-copy", `copy ${index}`, "nothing tells where it is; give its TARGET");
   }
+  if (old !== undefined && target === undefined) await refuseAbsentNode(old, volume.copies);
   if (old !== undefined) await letGo(old, volume.copies.clock);
   if (old !== undefined && target === undefined && sharesDevice(old)) return freshCopy(old);
   return openCopy(volume.copies, index, target ?? known);
+}
+
+/** A suspended node that is not there again: the others are not let go of for it, as they are read in need. Throws as opening it does. */
+async function refuseAbsentNode(copy: Copy, set: CopySet): Promise<void> {
+  const node = copy.suspendedNode === undefined || copy.released ? undefined : copy.targets[copy.suspendedNode];
+  if (node === undefined) return;
+  const limit = { clock: set.clock, ms: set.deadlineMs };
+  const opened = await openTargets([node], { writable: true, limit, open: set.open });
+  await inTime(copy, closeTargets(opened), set.clock);
 }
 
 /** What the volume is now, as the root of a ring, to judge others by. */

@@ -207,6 +207,8 @@ it("a node that is suspended goes if the operator gives up what it alone holds",
   const { work, mounted } = await narrowRows(seed);
   await takeOut(mounted.volume, mounted.caretaker, COPY, { lasting: false, node: 1 });
   const device = newDevice();
+  // Its medium is gone for good: to try to bring it back changes nothing.
+  await expect(bringBack(mounted.volume, mounted.caretaker, COPY)).rejects.toThrow(/copy2/);
   await expect(replace(mounted, 1, device)).rejects.toThrow(/give them up with -f/);
   await replace(mounted, 1, device, true);
   await settle(mounted);
