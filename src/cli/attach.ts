@@ -16,6 +16,10 @@ interface TargetFlags extends VerbFlags {
   readonly wait?: boolean;
 }
 
+interface ReplaceFlags extends TargetFlags {
+  readonly abandon?: boolean;
+}
+
 export function addMembers(program: Command): void {
   withTarget(program.command("attach"), "a new copy on TARGET", "[-fw] [-s SIZE] [-j] DIR TARGET")
     .argument("<DIR>", "the mount point")
@@ -24,15 +28,17 @@ export function addMembers(program: Command): void {
   withTarget(
     program.command("replace"),
     "a new copy on TARGET that takes the place of COPY once it is complete; or TARGET instead of one node of its row",
-    "[-fw] [-s SIZE] [-j] DIR COPY[/NODE] TARGET",
+    "[-fw] [-s SIZE] [-j] [--abandon] DIR COPY[/NODE] TARGET",
   )
+    .option("--abandon", "give up what NODE alone holds, where it can't be brought to other copies")
     .argument("<DIR>", "the mount point")
-    .addHelpText("after", "\nFor a node, -f also gives up what it alone holds and can't be brought to other copies.")
     .argument("<COPY[/NODE]>", "the copy's index, or the beginning of its UUID; and a node's position in its row")
     .argument("<TARGET>", "an image file, a block device, an NBD server's export, or a row of them")
-    .action((directory: string, copy: string, target: string, flags: TargetFlags) =>
-      onTarget(directory, target, { replaces: copy }, flags),
-    );
+    .action((directory: string, copy: string, target: string, flags: ReplaceFlags) => {
+      if (flags.abandon === true && !copy.includes("/"))
+        throw new MountError("--abandon: is for a node, COPY/NODE", MountExit.USAGE);
+      return onTarget(directory, target, { replaces: copy, ...(flags.abandon === true && { abandon: true }) }, flags);
+    });
 }
 
 function withTarget(command: Command, description: string, usage: string): Command {
@@ -48,7 +54,7 @@ function withTarget(command: Command, description: string, usage: string): Comma
 async function onTarget(
   directory: string,
   target: string,
-  args: { readonly replaces?: string },
+  args: { readonly replaces?: string; readonly abandon?: boolean },
   flags: TargetFlags,
 ): Promise<void> {
   const path = resolveTarget(target);

@@ -31,7 +31,7 @@ export interface Leaving {
   /** The node itself failed: what can't be read there is lost anyway. */
   readonly failed: boolean;
   /** The operator gives up what can't be brought elsewhere. */
-  readonly force: boolean;
+  readonly abandon: boolean;
 }
 
 /**
@@ -47,22 +47,22 @@ export async function evacuateNode(
   if ((rootFeatures(volume.rootImage.view).roCompat & RoCompat.NARROW_DATA) === 0) return undefined;
   const evacuation = new Evacuation(volume, leaving);
   await caretaker.walk(evacuation, () => evacuation.run());
-  const { copy, position, failed, force } = leaving;
+  const { copy, position, failed, abandon } = leaving;
   const { noRoom, unreadable, lost, inodes } = evacuation;
   const name = `node ${copy.index}/${position}`;
   const holds = (blocks: number): string =>
     `${name} alone holds ${blocks} blocks of files written under copies=K (inodes ${shown(inodes)})`;
   const refuse = (detail: string): CopiesError => new CopiesError("needed", copy.name, detail);
-  if (noRoom > 0 && !force)
+  if (noRoom > 0 && !abandon)
     throw refuse(
-      `${holds(noRoom)} that have no room on other copies; make room or delete the files, then try again, or give them up with -f`,
+      `${holds(noRoom)} that have no room on other copies; make room or delete the files, then try again, or give them up with --abandon`,
     );
-  if (unreadable > 0 && !failed && !force)
+  if (unreadable > 0 && !failed && !abandon)
     throw refuse(
       `${holds(unreadable)} that can't be read; if it is out of use bring it back first (h2ts online DIR ${copy.index}), ` +
-        "or delete the files, or give them up with -f",
+        "or delete the files, or give them up with --abandon",
     );
-  if (lost > 0 && !failed && !force)
+  if (lost > 0 && !failed && !abandon)
     throw refuse(`a part of the tree is unreadable, and may name what ${name} alone holds; run fsck.h2ts`);
   return noRoom + unreadable === 0 ? undefined : `${holds(noRoom + unreadable)}, and they are lost with it`;
 }

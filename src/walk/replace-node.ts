@@ -43,24 +43,24 @@ const RETIRE_MS_MAX = 10_000;
 
 /**
  * Puts the open device of `target`, whose content is lost, in the place of the node at `position` of copy `index`. Resolves when the
- * copy is being caught up with it. `force`: what is on the node alone and can't be brought elsewhere is given up. Throws CopiesError
+ * copy is being caught up with it. `abandon`: what is on the node alone and can't be brought elsewhere is given up. Throws CopiesError
  * or DeviceError; the device is the caller's to close then.
  */
 export function replaceNode(
   volume: Volume,
   caretaker: Caretaker,
-  which: { readonly index: number; readonly position: number; readonly force?: boolean },
+  which: { readonly index: number; readonly position: number; readonly abandon?: boolean },
   target: OpenTarget,
   random: Random = new SystemRandom(),
 ): Promise<void> {
-  const { index, position, force = false } = which;
+  const { index, position, abandon = false } = which;
   const word = new LastWord(volume, index);
   const work = async (): Promise<void> => {
     volume.refuseReadOnly();
     const old = replaceable(volume, index, position);
     const device = fitting(old, position, target);
     volume.members.refuseIfNeeded(old);
-    const leaving = { copy: old, position, failed: hasFailed(old, position), force };
+    const leaving = { copy: old, position, failed: hasFailed(old, position), abandon };
     await evacuateNode(volume, caretaker, leaving);
     const nodeUuid = randomUuid(random);
     const preparing = prepareNode(volume, old, position, device, nodeUuid);

@@ -242,6 +242,7 @@ describe.skipIf(mountsImpossible() !== undefined)("replacing a node of a row", (
       work.start();
       for (const [words, code] of [
         [["1/2", fresh], 1],
+        [["--abandon", "1", fresh], 1],
         [["0/0", fresh], 32],
         [["1/1", b], 2],
       ] as const)
@@ -252,7 +253,7 @@ describe.skipIf(mountsImpossible() !== undefined)("replacing a node of a row", (
       await work.stop();
       work.start();
       // Nothing of the volume is on the old one any more, nor is it held: it may become a node again, of this very row.
-      await place.h2ts("replace", "-f", place.mnt, "1/1", old);
+      await place.h2ts("replace", "-f", "--abandon", place.mnt, "1/1", old);
       await killed((await place.daemon()).workerPid);
       await place.until(["ONLINE", "ONLINE"]);
       await work.stop();

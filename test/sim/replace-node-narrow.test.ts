@@ -49,9 +49,9 @@ function replace(
   { volume, caretaker }: Mounted,
   position: number,
   device: SimulatedDevice,
-  force = false,
+  abandon = false,
 ): Promise<void> {
-  const which = { index: COPY, position, force };
+  const which = { index: COPY, position, abandon };
   return replaceNode(volume, caretaker, which, targetOf(device), new SeededRandom(position + 5));
 }
 
@@ -209,7 +209,7 @@ it("a node that is suspended goes if the operator gives up what it alone holds",
   const device = newDevice();
   // Its medium is gone for good: to try to bring it back changes nothing.
   await expect(bringBack(mounted.volume, mounted.caretaker, COPY)).rejects.toThrow(/copy2/);
-  await expect(replace(mounted, 1, device)).rejects.toThrow(/give them up with -f/);
+  await expect(replace(mounted, 1, device)).rejects.toThrow(/give them up with --abandon/);
   await replace(mounted, 1, device, true);
   await settle(mounted);
   expect(mounted.volume.members.inSync, mounted.notes.join("\n")).toBe(0b11);

@@ -14,12 +14,17 @@ import { isRemoteTarget } from "../../nbd/target.ts";
 import { replaceNode } from "../../walk/replace-node.ts";
 import { defineVerb } from "../verb.ts";
 
-const Args = z.object({ target: z.string(), force: z.boolean().optional(), replaces: z.string().optional() });
+const Args = z.object({
+  target: z.string(),
+  force: z.boolean().optional(),
+  replaces: z.string().optional(),
+  abandon: z.boolean().optional(),
+});
 
 /** To look at what a target holds takes a few reads and a run of blkid. */
 const LOOK_MS = 30_000;
 
-export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, force, replaces }) => {
+export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, force, replaces, abandon }) => {
   const replaced = replaces === undefined ? undefined : copyOrNodeNamed(replaces, membersOf(volume.rootImage.view));
   const limit = { clock: volume.copies.clock, ms: volume.copies.deadlineMs };
   const opened = await openTargets([target], { writable: true, limit, open: volume.copies.open });
@@ -32,7 +37,7 @@ export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, f
     if (replaced === undefined) await caretaker.attach(only);
     else if (replaced.node === undefined) await caretaker.replace(replaced.index, only);
     else {
-      const which = { index: replaced.index, position: replaced.node, force: force === true };
+      const which = { index: replaced.index, position: replaced.node, abandon: abandon === true };
       await replaceNode(volume, caretaker, which, only);
     }
   } catch (error) {
