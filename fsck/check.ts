@@ -44,6 +44,8 @@ export interface CheckOptions {
   readonly wants?: (root: RingRoot) => boolean;
   /** Has bad blocks written anew while they are met, unless their place is contested; the copies are flushed in the end. */
   readonly repairUnless?: IsContested;
+  /** Lost blocks that nothing else would ever remove get a repair: they are given up. */
+  readonly abandon?: boolean;
   /** How often the power failed since all was well: roots torn in writing are no damage. */
   readonly powerCuts?: number;
   /** Called with each phase, and with bytes read since the last call. */
@@ -230,7 +232,7 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
     phase = next;
     options.onProgress?.(next, 0);
   };
-  const content = new Content(list, sequence, (bytes) => options.onProgress?.(phase, bytes));
+  const content = new Content(list, sequence, options.abandon, (bytes) => options.onProgress?.(phase, bytes));
   const reader = trusted(copies, root);
   const { repairUnless } = options;
   const mending = repairUnless === undefined ? reader : new RepairingReader(copies, reader, repairUnless);
@@ -243,7 +245,11 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
   begin("freemap");
   await verifier.walk(freemapTrees(view));
   // Without its top nothing of a tree is reached: that is no proof that its space is free.
-  if (content.inodes.get(ROOT_INO)?.isDirectory !== true) content.gap = true;
+  if (content.inodes.get(ROOT_INO)?.isDirectory !== true) {
+    content.gap = true;
+    // Unless all that was not seen of the inodes is given up.
+    if (!content.inodeGap) content.openGap = true;
+  }
   for (let copy = 0; copy < COPIES_MAX; copy++) {
     const leaves = content.leaves[copy] as Content["leaves"][number];
     const claims = verifier.claims[copy];

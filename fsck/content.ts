@@ -75,6 +75,8 @@ export class Content implements VerifyConsumer {
   pfs: { readonly inodeCount: number; readonly nextIno: number } | undefined;
   /** Something could not be followed at all. */
   gap = false;
+  /** And it is not given up either: what lies below is in use. */
+  openGap = false;
   /** Some inodes, or some orphan marks, were not seen. */
   inodeGap = false;
   markGap = false;
@@ -88,12 +90,15 @@ export class Content implements VerifyConsumer {
   readonly #sequence: number;
   readonly #onProgress: ((bytes: number) => void) | undefined;
   readonly #neighbours = new Map<number, HashNeighbours>();
+  readonly #abandon: boolean;
   readonly #refs = new RefRepairs();
   #enterDirectories = false;
 
-  constructor(list: FindingList, sequence: number, onProgress?: (bytes: number) => void) {
+  /** `abandon`: lost blocks that nothing else would ever remove are given up. */
+  constructor(list: FindingList, sequence: number, abandon = false, onProgress?: (bytes: number) => void) {
     this.#list = list;
     this.#sequence = sequence;
+    this.#abandon = abandon;
     this.#onProgress = onProgress;
   }
 
@@ -119,16 +124,24 @@ export class Content implements VerifyConsumer {
       this.contested.push({ copy, kib: refPointer(node.view, node.at, copy), sizeBytes: node.sizeBytes });
     }
     this.#list.add(rule, `${node === undefined ? treeOwner(tree) : nodePlace(node)}: ${detail}`, place);
-    if (LEAVES_A_GAP.has(rule)) this.#noteGap(tree, node);
+    if (LEAVES_A_GAP.has(rule)) this.#noteGap(tree, node, rule === "block-lost" && repair !== undefined);
     // It is not seen, but where it lies is known.
     if (rule === "block-absent" && node !== undefined) this.#count(tree.owner, node.sizeBytes);
-    if (HIDES_SPACE.has(rule)) this.gap = true;
+    if (HIDES_SPACE.has(rule)) this.gap = this.openGap = true;
   }
 
   #repairOf(fault: Fault): Repair | undefined {
     const { rule, tree, node, copy } = fault;
     if (rule === "block-bad" && node !== undefined) return blockRepair(node, copy);
+    if (rule === "block-lost" && node !== undefined && this.#isGivenUp(tree)) return this.#refs.drop(node);
     return tree.kind === "freemap" ? { kind: "freemap" } : this.#refs.of(fault);
+  }
+
+  /** Data and attributes of a file go with the file; all but what lies below a lost indirect block, which nothing names any more. */
+  #isGivenUp({ kind, owner }: WalkTree): boolean {
+    if (!this.#abandon) return false;
+    if (kind === "data" || kind === "xattrs") return this.inodes.get(owner)?.nlink === 0;
+    return kind === "inodes" || kind === "orphans" || kind === "directory";
   }
 
   repeated(node: WalkNode): void {
@@ -166,9 +179,12 @@ export class Content implements VerifyConsumer {
     }
   }
 
-  #noteGap(tree: WalkTree, node: WalkNode | undefined): void {
+  #noteGap(tree: WalkTree, node: WalkNode | undefined, isGivenUp = false): void {
     // A lost freemap block hides a bitmap, and itself is all there is to be leaked.
-    if (tree.kind !== "freemap") this.gap = true;
+    if (tree.kind !== "freemap") {
+      this.gap = true;
+      if (!isGivenUp) this.openGap = true;
+    }
     switch (tree.kind) {
       case "super-root":
       case "inodes":

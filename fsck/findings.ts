@@ -72,7 +72,7 @@ export const FINDINGS = Object.freeze({
     11,
     "loss",
     "a block is unreadable or fails its check on every copy",
-    "nobody has the bytes; delete the file (where its inode can be read), or give a copy that was left out",
+    "nobody has the bytes; give a copy that was left out, else delete the file, and give up what can't be deleted with `-y --abandon`",
   ),
   "block-absent": unrepaired(
     16,

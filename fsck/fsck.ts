@@ -4,6 +4,7 @@
 import type { Clock } from "../src/base/clock.ts";
 import { type Random, SystemRandom } from "../src/base/random.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
+import { CopiesError } from "../src/copies/errors.ts";
 import { DEADLINE_MS_DEFAULT } from "../src/copies/deadline.ts";
 import { Heartbeat } from "../src/copies/heartbeat.ts";
 import type { BlockDevice } from "../src/device/device.ts";
@@ -34,6 +35,8 @@ export interface FsckOptions {
   /** Check everything even if the volume seems sound. */
   readonly force: boolean;
   readonly repair?: RepairMode;
+  /** With full repair: blocks of inodes and directories that no copy can read are given up. */
+  readonly abandon?: boolean;
   readonly clock: Clock;
   /** For the heartbeat; the system's unless given. */
   readonly random?: Random;
@@ -87,6 +90,16 @@ export async function fsckVolume(target: FsckTarget, options: FsckOptions): Prom
   }
 }
 
+/** Nothing is given up that a copy may still have which was not asked. */
+function refuseUnlessAllThere({ copies }: CopySet, findings: readonly Finding[]): void {
+  const absent = findings.find(({ name }) => name === "copy-absent" || name === "copy-failed");
+  const unknown = copies.find(({ untrusted }) => untrusted);
+  const which = absent?.copy ?? unknown?.index;
+  if (which === undefined) return;
+  const detail = absent?.message ?? `what it holds is unknown until it is caught up`;
+  throw new CopiesError("missing-copy", `copy ${which}`, `may have what the others lack, nothing is given up: ${detail}`);
+}
+
 async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
   const headers = new Headers(devices, { clock: options.clock, ms: DEADLINE_MS_DEFAULT });
   const target = { copies, headers };
@@ -98,6 +111,7 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
   }
   let look = await fullLook(target, options);
   const { findings } = look;
+  if (options.abandon) refuseUnlessAllThere(copies, findings);
   const met = new Set(errorsIn(findings));
   const lookAgain = async (repairUnless?: IsContested): Promise<void> => {
     look = await fullLook(target, options, repairUnless);
@@ -172,6 +186,7 @@ async function fullLook(
     ...(options.onProgress && { onProgress: options.onProgress }),
     ...(options.signal && { signal: options.signal }),
     ...(repairUnless && { repairUnless }),
+    ...(options.abandon && { abandon: true }),
   });
   return { findings: list.close(), checked };
 }

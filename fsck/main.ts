@@ -36,6 +36,7 @@ async function run(options: CommandOptions, signal: AbortSignal): Promise<number
         { copies, devices },
         {
           force: options.force,
+          abandon: options.abandon,
           clock,
           signal,
           ...(options.repair && { repair: options.repair }),

@@ -8,6 +8,8 @@ import type { RepairMode } from "./repair.ts";
 export interface CommandOptions {
   readonly repair: RepairMode | undefined;
   readonly force: boolean;
+  /** Give up what no copy can read where nothing else helps. */
+  readonly abandon: boolean;
   readonly progress: boolean;
   readonly json: boolean;
   /** Instead of a check: catch up every copy at hand. */
@@ -22,6 +24,9 @@ TARGETs are the images or devices of all copies, NODE+NODE for a copy on several
 Without -n, -p or -y nothing is changed, as with -n. A volume that was unmounted and seems sound is only looked at lightly
 unless -f is given: headers, root rings, log, PFS block, unfinished removals.
 
+-y --abandon, which implies -f, gives up inodes and parts of directories that no copy can read: their names go, and what loses its name
+thereby gets one in lost+found. All copies must be given. Files with lost data stay, with what they still hold, until they are deleted.
+
 --resync catches copies up without a mount; targets that are not there are left out. --select-master COPY, which implies it,
 makes COPY's last complete state the volume's, whatever the other copies have: what only they know is lost.
 
@@ -31,12 +36,13 @@ Exit code, bits added up: 0 clean, 1 errors corrected, 4 errors left, 8 could no
 export function parseOptions(words: readonly string[], version: string): CommandOptions | undefined {
   const command = new Command("fsck.h2ts")
     .description("Checks an h2ts volume on all of its copies, and repairs it.")
-    .usage("[-n|-p|-y] [-f] [-C] [-j] TARGET... | --resync [--select-master COPY] TARGET...")
+    .usage("[-n|-p|-y [--abandon]] [-f] [-C] [-j] TARGET... | --resync [--select-master COPY] TARGET...")
     .argument("<TARGET...>")
     .option("-n", "change nothing, only tell (default)")
     .option("-p", "repair what is safe to repair, without questions")
     .option("-a", "the same as -p")
     .option("-y", "repair all that can be repaired")
+    .option("--abandon", "with -y: give up inodes and parts of directories that no copy can read")
     .option("-f", "check everything even if the volume seems sound")
     .option("-C", "show a progress bar")
     .option("--resync", "do not check, but bring every copy given what it lacks")
@@ -66,6 +72,8 @@ export function parseOptions(words: readonly string[], version: string): Command
   if (Number(given["n"] === true) + Number(safe) + Number(full) > 1) {
     throw new UsageError("give only one of -n, -p and -y");
   }
+  const abandon = given["abandon"] === true;
+  if (abandon && !full) throw new UsageError("--abandon: goes with -y");
   const resync = given["resync"] === true || given.selectMaster !== undefined;
   if (resync && (given["n"] === true || safe || full || given["f"] === true)) {
     throw new UsageError("--resync does not check: give it without -n, -p, -y and -f");
@@ -74,7 +82,8 @@ export function parseOptions(words: readonly string[], version: string): Command
   if (targets.includes("")) throw new UsageError("a TARGET is empty");
   return {
     repair: full ? "full" : safe ? "safe" : undefined,
-    force: given["f"] === true,
+    force: given["f"] === true || abandon,
+    abandon,
     progress: given["C"] === true,
     json: given["j"] === true,
     resync,

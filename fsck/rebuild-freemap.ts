@@ -12,9 +12,9 @@ export interface RebuiltFreemap {
   readonly hold: Uint32Array;
 }
 
-/** True when enough is known to compute the bitmap: no gap in the tree, or an old bitmap to be careful by. */
+/** True when enough is known to compute the bitmap: no gap in the tree but what is given up, or an old bitmap to be careful by. */
 export function canRebuild(checked: Checked, copy: number): boolean {
-  return !checked.content.gap || !checked.content.freemapGaps.has(copy);
+  return !checked.content.openGap || !checked.content.freemapGaps.has(copy);
 }
 
 export function rebuildFreemap(checked: Checked, copy: number): RebuiltFreemap {

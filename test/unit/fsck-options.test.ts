@@ -8,6 +8,7 @@ test("options as people and fsck(8) give them", () => {
   expect(parse("a.img", "b.img")).toEqual({
     repair: undefined,
     force: false,
+    abandon: false,
     progress: false,
     json: false,
     resync: false,
@@ -25,6 +26,7 @@ test("options as people and fsck(8) give them", () => {
     json: true,
     targets: ["a.img+b.img"],
   });
+  expect(parse("-y", "--abandon", "a.img")).toMatchObject({ repair: "full", abandon: true, force: true });
   expect(parse("-n", "-f", "a.img")).toMatchObject({ repair: undefined, force: true });
 });
 
@@ -35,6 +37,8 @@ test("wrong options are named in one line", () => {
     ["-p", "-y", "a"],
     ["--nonsense", "a"],
     ["--resync", "-y", "a"],
+    ["-p", "--abandon", "a"],
+    ["--abandon", "a"],
     [""],
     ["a,,b"],
   ]) {
