@@ -97,7 +97,11 @@ function refuseUnlessAllThere({ copies }: CopySet, findings: readonly Finding[])
   const which = absent?.copy ?? unknown?.index;
   if (which === undefined) return;
   const detail = absent?.message ?? `what it holds is unknown until it is caught up`;
-  throw new CopiesError("missing-copy", `copy ${which}`, `may have what the others lack, nothing is given up: ${detail}`);
+  throw new CopiesError(
+    "missing-copy",
+    `copy ${which}`,
+    `may have what the others lack, nothing is given up: ${detail}`,
+  );
 }
 
 async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
