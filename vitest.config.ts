@@ -27,6 +27,7 @@ export default defineConfig({
     hookTimeout: 600_000,
     expect: { poll: { timeout: 60_000 } },
     pool: "forks",
+    globalSetup: "test/all-possible.ts",
     maxWorkers: 4,
     sequence: { sequencer: Order },
     server: { deps: { external: [/\/dist\//] } },
