@@ -10,7 +10,7 @@ import { ensureThreadsFor } from "../src/cli/thread-pool.ts";
 import { packageVersion } from "../src/cli/version.ts";
 import { assemble, assembleCopies, letGo } from "../src/copies/assemble.ts";
 import { copyNamed } from "../src/copies/copy-name.ts";
-import { CopiesError } from "../src/copies/errors.ts";
+import { isSyntax } from "../src/copies/errors.ts";
 import { OPEN_MS_DEFAULT, openTargets } from "../src/copies/targets.ts";
 import { type CommandOptions, parseOptions } from "./options.ts";
 import { ExitBit, fsckVolume } from "./fsck.ts";
@@ -102,7 +102,7 @@ try {
     process.exitCode = ExitBit.CANCELLED;
   } else {
     console.error(`fsck.h2ts: ${lineOf(error)}`);
-    const isUsage = error instanceof UsageError || (error instanceof CopiesError && error.kind === "syntax");
+    const isUsage = error instanceof UsageError || isSyntax(error);
     process.exitCode = isUsage ? ExitBit.USAGE : ExitBit.OPERATIONAL;
   }
 }

@@ -7,6 +7,7 @@ import { leave } from "../base/leave.ts";
 import { messageOf, traceOf } from "../base/thrown.ts";
 import { parseUuid } from "../base/uuid.ts";
 import { sender } from "../fuse/kernel/notices.ts";
+import { isSyntax } from "../copies/errors.ts";
 import { keepDescriptors } from "../device/kept.ts";
 import { HANDED, receiveHanded } from "./hand-over.ts";
 import { letHelpersGiveWay } from "./helper-threads.ts";
@@ -146,7 +147,8 @@ process.on("message", (message) => {
     if ("id" in order.data) {
       return report({ type: "answer", id: order.data.id, error: messageOf(error) });
     }
-    await report({ type: "failed", message: messageOf(error), exitCode: MountExit.FAILURE });
+    const exitCode = isSyntax(error) ? MountExit.USAGE : MountExit.FAILURE;
+    await report({ type: "failed", message: messageOf(error), exitCode });
     await end(MountExit.FAILURE);
   });
 });

@@ -190,7 +190,7 @@ describe("mistakes cost one line and change nothing", () => {
       [[a, b, a], 32, /a\.img: is not a folder/],
       [[a, place.path("gone.img"), mnt], 32, /copy 1 is missing.*gone\.img: no such file.*-o degraded/],
       [[a, mnt], 32, /copy 1|b\.img/],
-      [[a, a, mnt], 32, /given twice/],
+      [[a, a, mnt], 1, /given twice/],
       [[a, foreign, mnt], 32, /foreign\.img/],
       [[empty, mnt], 32, /empty\.img/],
       [[a, short, mnt], 32, /short\.img/],
@@ -223,6 +223,9 @@ describe("mistakes cost one line and change nothing", () => {
 
   it("of words, and the line says where to read on", async () => {
     for (const [words, line] of [
+      [[`${a}+`, mnt], 1, /a\.img\+: a node between the plus signs has no name/],
+      [["", a, mnt], 1, /target: is empty/],
+      [["nbd://", mnt], 1, /nbd:\/\/: '' is no address/],
       [["offline", "mnt"], /missing required argument 'COPY'; see h2ts offline --help$/],
       [["detach", "mnt", "0", "more"], /Expected 2 arguments but got 3; see h2ts detach --help$/],
       [["statsu"], /unknown command 'statsu'.*status.*; see h2ts --help$/],
