@@ -33,7 +33,12 @@ export const FINDINGS = Object.freeze({
     "safe",
     "the root block counts other copies than it names (repaired), or knows a copy by another UUID or size (not repaired)",
   ),
-  "copy-absent": unrepaired(6, "error", "a copy of the volume was not given or can't be opened", "give its target too"),
+  "copy-absent": unrepaired(
+    6,
+    "error",
+    "a copy of the volume was not given or can't be opened; a note if it is not in sync anyway",
+    "give its target too",
+  ),
   "anchor-slot": kind(7, "error", "safe", "the anchor slot is damaged, or holds a root although the copy is in sync"),
   "root-jump": kind(8, "error", "safe", "a root with a sequence far beyond all others"),
   "root-stale": unrepaired(

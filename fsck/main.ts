@@ -2,15 +2,15 @@
 // fsck.h2ts: opens the targets (locked, so never under a mount), runs fsck, prints what it says, exits with fsck(8)'s bits.
 
 import { SystemClock } from "../src/base/clock.ts";
-import { passOverBrokenPipes } from "../src/base/broken-pipe.ts";
 import { leave, leaveAtOnce } from "../src/base/leave.ts";
+import { outputFailure, surviveOutputErrors } from "../src/base/output.ts";
 import { lineOf } from "../src/base/thrown.ts";
 import { UsageError } from "../src/base/usage-error.ts";
 import { ensureThreadsFor } from "../src/cli/thread-pool.ts";
 import { packageVersion } from "../src/cli/version.ts";
 import { assemble, assembleCopies, letGo } from "../src/copies/assemble.ts";
 import { copyNamed } from "../src/copies/copy-name.ts";
-import { CopiesError } from "../src/copies/errors.ts";
+import { isSyntax } from "../src/copies/errors.ts";
 import { OPEN_MS_DEFAULT, openTargets } from "../src/copies/targets.ts";
 import { type CommandOptions, parseOptions } from "./options.ts";
 import { ExitBit, fsckVolume } from "./fsck.ts";
@@ -91,7 +91,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   });
 }
 
-passOverBrokenPipes();
+surviveOutputErrors();
 try {
   const options = parseOptions(process.argv.slice(2), packageVersion());
   if (options) ensureThreadsFor(options.targets);
@@ -102,8 +102,13 @@ try {
     process.exitCode = ExitBit.CANCELLED;
   } else {
     console.error(`fsck.h2ts: ${lineOf(error)}`);
-    const isUsage = error instanceof UsageError || (error instanceof CopiesError && error.kind === "syntax");
+    const isUsage = error instanceof UsageError || isSyntax(error);
     process.exitCode = isUsage ? ExitBit.USAGE : ExitBit.OPERATIONAL;
   }
+}
+const failure = await outputFailure();
+if (failure !== undefined) {
+  console.error(`fsck.h2ts: ${failure}`);
+  process.exitCode = Number(process.exitCode ?? ExitBit.CLEAN) | ExitBit.OPERATIONAL;
 }
 await leave();

@@ -2,7 +2,7 @@
 
 import { Command, CommanderError } from "commander";
 import { UsageError } from "../src/base/usage-error.ts";
-import { splitSpec } from "../src/nbd/target.ts";
+import { targetsOf } from "../src/copies/target-nodes.ts";
 import type { RepairMode } from "./repair.ts";
 
 export interface CommandOptions {
@@ -78,7 +78,7 @@ export function parseOptions(words: readonly string[], version: string): Command
   if (resync && (given["n"] === true || safe || full || given["f"] === true)) {
     throw new UsageError("--resync does not check: give it without -n, -p, -y and -f");
   }
-  const targets = command.args.flatMap(splitSpec);
+  const targets = command.args.flatMap(targetsOf);
   if (targets.includes("")) throw new UsageError("a TARGET is empty");
   return {
     repair: full ? "full" : safe ? "safe" : undefined,

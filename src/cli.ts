@@ -2,12 +2,12 @@
 // The h2ts command. Each verb is in a file of src/cli, those that are much alike together.
 
 import { Command, CommanderError } from "commander";
-import { passOverBrokenPipes } from "./base/broken-pipe.ts";
 import { leave } from "./base/leave.ts";
+import { surviveOutputErrors } from "./base/output.ts";
 import { UsageError } from "./base/usage-error.ts";
 import { addDetach } from "./cli/detach.ts";
 import { addExport } from "./cli/export.ts";
-import { reportFailure } from "./cli/failure.ts";
+import { reportFailure, reportOutput } from "./cli/failure.ts";
 import { addMount } from "./cli/mount.ts";
 import { addOffline } from "./cli/offline.ts";
 import { addOnline } from "./cli/online.ts";
@@ -49,7 +49,7 @@ function usageLine(message: string, verb: string | undefined): string {
   return `${line}; see h2ts ${known ? `${verb} ` : ""}--help`;
 }
 
-passOverBrokenPipes();
+surviveOutputErrors();
 try {
   if (process.argv.length <= 2) program.outputHelp();
   else await program.parseAsync();
@@ -59,4 +59,5 @@ try {
     process.exitCode = reportFailure("h2ts", new UsageError(usageLine(error.message, process.argv[2])));
   }
 }
+await reportOutput("h2ts");
 await leave();

@@ -2,6 +2,7 @@
 // a command that has given such a device up, and said so, must not hang on it after all.
 
 import koffi from "koffi";
+import { drained } from "./output.ts";
 
 const exitNow = koffi.load(null).func("void _exit(int status)") as (status: number) => void;
 
@@ -11,14 +12,6 @@ interface PipeStream extends NodeJS.WriteStream {
 }
 
 const OUTPUTS: readonly PipeStream[] = [process.stdout, process.stderr];
-
-/** Resolves when all that was printed is out, or nobody reads it. */
-function drained(stream: NodeJS.WriteStream): Promise<void> {
-  return new Promise((resolve) => {
-    stream.once("error", () => resolve());
-    stream.write("", () => resolve());
-  });
-}
 
 /** Ends the process with `process.exitCode`, whatever calls are still under way, as soon as what was printed is out. */
 export async function leave(): Promise<void> {

@@ -5,14 +5,14 @@
 
 import { statSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { passOverBrokenPipes } from "../base/broken-pipe.ts";
+import { surviveOutputErrors } from "../base/output.ts";
 import { messageOf } from "../base/thrown.ts";
 import { UsageError } from "../base/usage-error.ts";
+import { targetsOf } from "../copies/target-nodes.ts";
 import { MountExit } from "../daemon/messages.ts";
-import { splitSpec } from "../nbd/target.ts";
 import { allWords, parseMountOptions } from "../daemon/mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
-import { printWarnings, reportFailure } from "./failure.ts";
+import { printWarnings, reportFailure, reportOutput } from "./failure.ts";
 import { prepareMount } from "./mount-preparation.ts";
 import { remount } from "./remount.ts";
 import { packageVersion } from "./version.ts";
@@ -71,16 +71,17 @@ async function main(): Promise<void> {
   const options = parseMountOptions(texts, sloppy);
   // mount(8) says all that the mount is to be.
   if (options.remount) return dryRun ? undefined : remount(directory, allWords(options));
-  const targets = splitSpec(spec).filter((target) => target !== "");
+  const targets = targetsOf(spec).filter((target) => target !== "");
   if (targets.length === 0) throw new UsageError(USAGE);
   const request = await prepareMount(targets, directory, options, spec);
   if (!dryRun) printWarnings("mount.h2ts", await startDetached(request));
 }
 
-passOverBrokenPipes();
+surviveOutputErrors();
 try {
   await main();
   process.exitCode = MountExit.OK;
 } catch (error) {
   process.exitCode = reportFailure("mount.h2ts", error);
 }
+await reportOutput("mount.h2ts");

@@ -28,7 +28,7 @@ export function resolveTarget(target: string): string {
   });
 }
 
-/** The target with each path in it replaced, and each remote node by its canonical text. */
+/** The target with each path in it replaced, and each remote node by its canonical text. Throws {@link UsageError}. */
 function targetOf(target: string, pathOf: (path: string) => string): string {
   try {
     const nodes = nodesOf(target).map((node) => (isRemoteTarget(node) ? parseRemoteTarget(node).text : pathOf(node)));
@@ -36,7 +36,7 @@ function targetOf(target: string, pathOf: (path: string) => string): string {
     if (refusal !== undefined) throw refusal;
     return nodes.join("+");
   } catch (error) {
-    throw new MountError(messageOf(error));
+    throw new UsageError(messageOf(error));
   }
 }
 
@@ -100,7 +100,7 @@ async function nodesServed({ deviceKey, owner }: MountedVolume, limitMs: number)
   return new Set(reply?.daemon?.targets.flatMap(nodesInUse));
 }
 
-/** Everything the daemon needs, with absolute paths. Throws {@link MountError}. */
+/** Everything the daemon needs, with absolute paths. Throws {@link MountError} or {@link UsageError}. */
 export async function prepareMount(
   targets: readonly string[],
   directory: string,
@@ -113,7 +113,7 @@ export async function prepareMount(
   const point = resolveDirectory(directory, "create it with mkdir");
   const resolved = targets.map(resolveTarget);
   const twin = resolved.find((target, i) => resolved.indexOf(target) < i);
-  if (twin !== undefined) throw new MountError(`${twin}: given twice; give each target once`);
+  if (twin !== undefined) throw new UsageError(`${twin}: given twice; give each target once`);
   refuseOccupied(point, directory);
   const inUse = await occupied(resolved);
   if (inUse !== undefined) throw new MountError(`${inUse.target}: is already mounted on ${inUse.directory}`);

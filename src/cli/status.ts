@@ -3,7 +3,7 @@
 import { statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
-import { outputIsRead } from "../base/broken-pipe.ts";
+import { outputIsRead } from "../base/output.ts";
 import { UsageError } from "../base/usage-error.ts";
 import { mountedVolumeAt, mountedVolumes, type MountedVolume } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";

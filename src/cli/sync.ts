@@ -6,7 +6,7 @@ import { messageOf } from "../base/thrown.ts";
 import { coverOf } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { syncFilesystem } from "../daemon/system-calls.ts";
-import { daemonOf, volumeOn } from "./daemon-of.ts";
+import { daemonOf, volumeOn, workerAnswer } from "./daemon-of.ts";
 
 export function addSync(program: Command): void {
   program
@@ -24,6 +24,8 @@ async function sync(directory: string): Promise<void> {
   if (cover !== undefined) throw new MountError(`${directory}: ${cover}`);
   const client = await daemonOf(mount);
   try {
+    // Nothing ends a call on a mount whose worker is stopped.
+    await workerAnswer(client, mount);
     const fd = openSync(mount.directory, "r");
     try {
       syncFilesystem(fd);

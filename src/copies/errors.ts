@@ -66,3 +66,6 @@ export class CopiesError extends Error {
     this.target = target;
   }
 }
+
+/** True for words of the operator's that mean nothing: wrong usage, whatever the volume is like. */
+export const isSyntax = (error: unknown): boolean => error instanceof CopiesError && error.kind === "syntax";

@@ -1,7 +1,7 @@
-// The nodes that a target names. Opens nothing.
+// The nodes that a target names, and the targets of a SPEC. Opens nothing.
 
 import { existsSync } from "node:fs";
-import { splitRow } from "../nbd/target.ts";
+import { splitRow, splitSpec } from "../nbd/target.ts";
 import { CopiesError } from "./errors.ts";
 
 /** Splits a target into its nodes. A path that exists is taken as it is, even with a plus sign in it. */
@@ -16,6 +16,12 @@ export function nodesIn(target: string, exists: boolean): string[] {
   const nodes = splitRow(target);
   if (nodes.includes("")) throw new CopiesError("syntax", target, "a node between the plus signs has no name");
   return nodes;
+}
+
+/** Splits a SPEC into its targets. A path that exists, or a row of those, is taken as it is, even with a comma in it. */
+export function targetsOf(spec: string): string[] {
+  const isOne = existsSync(spec) || splitRow(spec).every((node) => existsSync(node));
+  return isOne ? [spec] : splitSpec(spec);
 }
 
 /** Why a node, by its path or URL, can't be one of a row: told apart from the others again it would be two. Undefined when it can. */

@@ -8,7 +8,7 @@ import { deviceIdentity } from "../device/open.ts";
 import { OpenError } from "../device/open-error.ts";
 import { type OpenDevice, openDevice } from "../nbd/open.ts";
 import { isRemoteTarget, parseRemoteTarget } from "../nbd/target.ts";
-import { CopiesError } from "./errors.ts";
+import { CopiesError, isSyntax } from "./errors.ts";
 import { nodesIn } from "./target-nodes.ts";
 
 /** What a disk that was taken away, or is dying, answers when it is opened. */
@@ -81,9 +81,7 @@ export async function openTargets(
  * are plus signs in a path, and nothing is there.
  */
 const absenceOf = (name: string, error: unknown): unknown =>
-  name !== "" && error instanceof CopiesError && error.kind === "syntax"
-    ? new OpenError(name, "open", "ENOENT", "no such file or device")
-    : error;
+  name !== "" && isSyntax(error) ? new OpenError(name, "open", "ENOENT", "no such file or device") : error;
 
 const isAbsence = (error: unknown): error is DeviceError => error instanceof DeviceError && ABSENT.has(error.code);
 

@@ -61,23 +61,15 @@ const CacheSize = z
   .string()
   .transform((text) => parseByteSize(text) ?? Number.NaN)
   .refine((bytes) => bytes >= CACHE_MIN_BYTES, "takes a size of at least 32M, such as 256M or 1G");
-const CommitSeconds = z.coerce.number().refine((s) => s >= 1 && s <= 300, "takes seconds from 1 to 300");
-const DeadlineMs = z.coerce
-  .number()
-  .int("takes whole milliseconds")
-  .refine((ms) => ms >= 100 && ms <= 600_000, "takes milliseconds from 100 to 600000");
-const RemoteTimeoutMs = z.coerce
-  .number()
-  .int("takes whole milliseconds")
-  .refine((ms) => ms >= 100 && ms <= 86_400_000, "takes milliseconds from 100 to 86400000");
-const RemoteRetries = z.coerce
-  .number()
-  .int("takes a whole number")
-  .refine((count) => count >= 0 && count <= 1_000_000, "takes a number from 0 to 1000000");
-const RemoteConnections = z.coerce
-  .number()
-  .int("takes a whole number")
-  .refine((count) => count >= 1 && count <= CONNECTIONS_MAX, `takes a number from 1 to ${CONNECTIONS_MAX}`);
+const number = (takes: string, fits: (value: number) => boolean): z.ZodType<number> =>
+  z.string().transform(Number).refine(fits, `takes ${takes}`);
+const wholeNumber = (what: string, least: number, most: number): z.ZodType<number> =>
+  number(`${what} from ${least} to ${most}`, (value) => Number.isInteger(value) && value >= least && value <= most);
+const CommitSeconds = number("seconds from 1 to 300", (seconds) => seconds >= 1 && seconds <= 300);
+const DeadlineMs = wholeNumber("whole milliseconds", 100, 600_000);
+const RemoteTimeoutMs = wholeNumber("whole milliseconds", 100, 86_400_000);
+const RemoteRetries = wholeNumber("a whole number", 0, 1_000_000);
+const RemoteConnections = wholeNumber("a whole number", 1, CONNECTIONS_MAX);
 const Master = z
   .string()
   .regex(/^(newest|first|[0-7]|[0-9a-f-]{4,36})$/i, "takes newest, first, or a copy by index or UUID");

@@ -4,8 +4,10 @@
 import { expectDetaching } from "../base/free-memory.ts";
 import { settleDown } from "../base/idle-memory.ts";
 import { leave } from "../base/leave.ts";
+import { surviveOutputErrors } from "../base/output.ts";
 import { messageOf, traceOf } from "../base/thrown.ts";
 import { parseUuid } from "../base/uuid.ts";
+import { isSyntax } from "../copies/errors.ts";
 import { sender } from "../fuse/kernel/notices.ts";
 import { keepDescriptors } from "../device/kept.ts";
 import { HANDED, receiveHanded } from "./hand-over.ts";
@@ -146,7 +148,8 @@ process.on("message", (message) => {
     if ("id" in order.data) {
       return report({ type: "answer", id: order.data.id, error: messageOf(error) });
     }
-    await report({ type: "failed", message: messageOf(error), exitCode: MountExit.FAILURE });
+    const exitCode = isSyntax(error) ? MountExit.USAGE : MountExit.FAILURE;
+    await report({ type: "failed", message: messageOf(error), exitCode });
     await end(MountExit.FAILURE);
   });
 });
@@ -154,7 +157,7 @@ process.on("message", (message) => {
 // Control-C in the foreground reaches every process of the terminal: the supervisor decides what it means.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
 // What is printed goes to the supervisor's log; when that is gone nobody reads it, which is no reason to stop.
-for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+surviveOutputErrors();
 process.on("disconnect", () => {
   // Nobody would ever ask it to serve, and it would keep what it has locked.
   if (!serving) return void end(MountExit.SYSTEM);

@@ -3,7 +3,9 @@
 
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import type { BlockDevice } from "./device.ts";
+import type { BlockDevice, DeviceExtent } from "./device.ts";
+import { extentsOf } from "./sparse.ts";
+import { fileExtents } from "./sparse-file.ts";
 import { NODE_HEADER_MAGIC, NODE_HEADER_OFFSETS } from "../format/node-header.ts";
 
 interface Magic {
@@ -44,33 +46,75 @@ const ZFS_UBERBLOCKS_BYTES = 128 * 1024;
 const ZFS_UBERBLOCKS_END_BYTES = 256 * 1024;
 const PROBE_BYTES = 1024 * 1024;
 
+/** How thoroughly what has no signature is searched for data. */
+interface Search {
+  /** So many holes and pieces of PROBE_BYTES are looked at: what was written full of zeros must not be read to its end. */
+  readonly looks: number;
+  /** What it is said to hold when that was not all of it, and nothing but zeros. */
+  readonly otherwise: string | undefined;
+}
+
+const FILE_SEARCH: Search = { looks: 1024, otherwise: "data, or more written zeros than are looked through" };
+/** An export may be far away, and be a disk, of which nobody reads more than the head. */
+const EXPORT_SEARCH: Search = { looks: 16, otherwise: undefined };
+
 /**
  * What lies on the device or image file at `path`, in words; undefined when it looks unused. Rejects with a system error when
  * it can't be read. Nothing here is synchronous: it may be asked while a volume is served.
  */
 export async function existingSignature(path: string, isFile: boolean): Promise<string | undefined> {
-  const head = Buffer.alloc(PROBE_BYTES);
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  let bytes: number;
   try {
-    ({ bytesRead: bytes } = await handle.read(head, 0, PROBE_BYTES, 0));
+    const head = Buffer.alloc(PROBE_BYTES);
+    await handle.read(head, 0, PROBE_BYTES, 0);
+    const known = signatureIn(head) ?? (await probeWithBlkid(path));
+    // A file was made by somebody for something; a disk full of old noise was not.
+    if (known !== undefined || !isFile) return known;
+    const file: Content = {
+      sizeBytes: (await handle.stat()).size,
+      read: async (offsetBytes, targets) => void (await handle.readv([...targets], offsetBytes)),
+      extents: (offsetBytes, lengthBytes, countMax) => fileExtents(handle.fd, offsetBytes, lengthBytes, countMax),
+    };
+    return await unknownData(head, file, FILE_SEARCH);
   } finally {
     await handle.close();
   }
-  const known = signatureIn(head) ?? (await probeWithBlkid(path));
-  // A file was made by somebody for something; a disk full of old noise was not.
-  return known ?? (isFile && hasData(head.subarray(0, bytes)) ? UNKNOWN_DATA : undefined);
 }
 
 /** The same for a device that is open, where no other program can look. Somebody made it for something, as a file was. */
 export async function deviceSignature(device: BlockDevice): Promise<string | undefined> {
   const head = Buffer.alloc(PROBE_BYTES);
   await device.read(0, [head.subarray(0, Math.min(PROBE_BYTES, device.sizeBytes))]);
-  return signatureIn(head) ?? (hasData(head) ? UNKNOWN_DATA : undefined);
+  return signatureIn(head) ?? (await unknownData(head, device, EXPORT_SEARCH));
 }
 
 const UNKNOWN_DATA = "data of an unknown kind";
-const hasData = (bytes: Uint8Array): boolean => bytes.some((byte) => byte !== 0);
+const ZEROS = Buffer.alloc(PROBE_BYTES);
+const hasData = (bytes: Uint8Array): boolean => !ZEROS.subarray(0, bytes.length).equals(bytes);
+
+type Content = Pick<BlockDevice, "sizeBytes" | "read" | "extents">;
+
+/** Searches for anything but zeros, first in the head, which was read already; undefined when there is nothing. */
+async function unknownData(head: Buffer, content: Content, { looks, otherwise }: Search): Promise<string | undefined> {
+  if (hasData(head)) return UNKNOWN_DATA;
+  try {
+    let at = PROBE_BYTES;
+    for (let look = 0; at < content.sizeBytes; look++) {
+      if (look === looks) return otherwise;
+      const [next] = (await extentsOf(content, at, content.sizeBytes - at, 1)) as [DeviceExtent];
+      const lengthBytes = next.isHole ? next.lengthBytes : Math.min(PROBE_BYTES, next.lengthBytes);
+      if (!next.isHole) {
+        const piece = Buffer.alloc(lengthBytes);
+        await content.read(at, [piece]);
+        if (hasData(piece)) return UNKNOWN_DATA;
+      }
+      at += lengthBytes;
+    }
+    return undefined;
+  } catch {
+    return "data that can't be read";
+  }
+}
 
 /** What the first MiB of a device shows. */
 function signatureIn(head: Buffer): string | undefined {

@@ -33,7 +33,7 @@ export async function writeZeros(
  * is not known to be a hole is data.
  */
 export async function extentsOf(
-  device: BlockDevice,
+  device: Pick<BlockDevice, "extents">,
   offsetBytes: number,
   lengthBytes: number,
   countMax: number,

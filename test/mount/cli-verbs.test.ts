@@ -70,6 +70,34 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
     expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
   });
 
+  it("syncs nothing, and says so, while the worker is stopped", async () => {
+    const [a, b] = await formatted();
+    const mnt = place.mountPoint();
+    await place.succeeds("h2ts", "mount", a, b, mnt);
+    const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as Status;
+    process.kill(daemon.workerPid, "SIGSTOP");
+    const sync = place.begin("h2ts", "sync", mnt);
+    // What hangs on the mount ends when its worker goes on.
+    const goOn = setTimeout(() => process.kill(daemon.workerPid, "SIGCONT"), 20_000);
+    const { code, err } = await sync.outcome;
+    clearTimeout(goOn);
+    process.kill(daemon.workerPid, "SIGCONT");
+    expect({ code, err }).toEqual({
+      code: 32,
+      err: expect.stringMatching(/^h2ts: .*: its worker does not answer; is its process stopped\?.*\n$/) as unknown,
+    });
+    await place.succeeds("h2ts", "sync", mnt);
+    await place.succeeds("h2ts", "umount", mnt);
+  });
+
+  it("takes targets with commas in their names: mkfs, mount.h2ts and fsck", async () => {
+    const mnt = place.mountPoint();
+    await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", "a,1.img");
+    await place.succeeds("mount.h2ts", "a,1.img", mnt, "-o", "nowarmup");
+    await place.succeeds("h2ts", "umount", mnt);
+    await place.succeeds("fsck.h2ts", "-f", "a,1.img");
+  });
+
   it("mounts as mount(8) asks, and shows the source as given", async () => {
     await formatted();
     const mnt = place.mountPoint();
@@ -190,11 +218,14 @@ describe("mistakes cost one line and change nothing", () => {
       [[a, b, a], 32, /a\.img: is not a folder/],
       [[a, place.path("gone.img"), mnt], 32, /copy 1 is missing.*gone\.img: no such file.*-o degraded/],
       [[a, mnt], 32, /copy 1|b\.img/],
-      [[a, a, mnt], 32, /given twice/],
+      [[a, a, mnt], 1, /given twice/],
       [[a, foreign, mnt], 32, /foreign\.img/],
       [[empty, mnt], 32, /empty\.img/],
       [[a, short, mnt], 32, /short\.img/],
       [[a, c, mnt], 32, /c\.img: belongs to volume [^\n]*; give targets of one volume only/],
+      [[`${a}+`, mnt], 1, /a\.img\+: a node between the plus signs has no name/],
+      [["", a, mnt], 1, /target: is empty/],
+      [["nbd://", mnt], 1, /nbd:\/\/: '' is no address/],
       [["-o", "bogus", a, b, mnt], 1, /unknown mount option 'bogus'/],
       [["--bogus", a, b, mnt], 1, /unknown option '--bogus'/],
       [["--transport", "smoke", a, b, mnt], 1, /kernel, fuse-native/],

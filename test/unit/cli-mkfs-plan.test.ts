@@ -1,14 +1,18 @@
 // What mkfs looks at before it touches anything: options, signatures, sizes, twins. Nothing here may write.
 
+import { spawnSync } from "node:child_process";
 import {
+  closeSync,
   linkSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   realpathSync,
   rmSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,6 +20,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parseOptions } from "../../mkfs/options.ts";
 import { planTargets, RefusedError } from "../../mkfs/plan.ts";
 import { UsageError } from "../../src/base/usage-error.ts";
+import { deviceSignature } from "../../src/device/signatures.ts";
+import { SimulatedDevice } from "../../src/device/simulated.ts";
 
 const M = 2 ** 20;
 let folder: string;
@@ -36,6 +42,15 @@ function image(name: string, sizeBytes: number, ...pieces: [offset: number, byte
   const bytes = Buffer.alloc(Math.min(sizeBytes, 512 * 1024));
   for (const [offset, text] of pieces) bytes.write(text, offset, "latin1");
   writeFileSync(at(name), bytes);
+  truncateSync(at(name), sizeBytes);
+  return at(name);
+}
+
+/** A sparse file with these bytes in it. */
+function sparse(name: string, sizeBytes: number, ...pieces: [offset: number, bytes: string][]): string {
+  const fd = openSync(at(name), "w");
+  for (const [offset, bytes] of pieces) writeSync(fd, bytes, offset, "latin1");
+  closeSync(fd);
   truncateSync(at(name), sizeBytes);
   return at(name);
 }
@@ -144,5 +159,38 @@ describe("targets", () => {
     await expect(plan(path)).rejects.toThrow(`${path}: holds ${what}; use -f to overwrite it`);
     expect((await plan("-f", path))[0]?.nodes[0]?.overwrites).toBeDefined();
     expect(readFileSync(path).equals(before)).toBe(true);
+  });
+
+  it.each([M, 2_000_000, 50_000_000, 64 * M - 6])("that hold data from byte %i on only need -f", async (offset) => {
+    const path = sparse("held", 64 * M, [offset, "thesis"]);
+    for (const words of [[path], ["-s", "32M", path], ["-s", "96M", path]])
+      await expect(plan(...words)).rejects.toThrow(`${path}: holds data of an unknown kind; use -f to overwrite it`);
+    expect((await plan("-f", path))[0]?.nodes[0]?.overwrites).toBe("data of an unknown kind");
+    // A volume is named as what it is, though there are data of it everywhere.
+    sparse("held", 64 * M, [0, "H2TSNODE"], [offset, "thesis"]);
+    await expect(plan(path)).rejects.toThrow(`${path}: holds an h2ts volume; use -f to overwrite it`);
+  });
+
+  it("that hold zeros only do not, written or allocated, unless there are more than anybody looks through", async () => {
+    writeFileSync(at("written"), Buffer.alloc(32 * M));
+    await expect(plan("-s", "20M", at("written"))).resolves.toHaveLength(1);
+    if (spawnSync("fallocate", ["-l", "32M", at("allocated")]).status === 0)
+      await expect(plan(at("allocated"))).resolves.toHaveLength(1);
+    const pieces = Array.from({ length: 600 }, (_, i): [number, string] => [2 * M * (i + 1), "\0"]);
+    const path = sparse("scattered", 2 * M * 601, ...pieces);
+    await expect(plan(path)).rejects.toThrow(
+      `${path}: holds data, or more written zeros than are looked through; use -f to overwrite it`,
+    );
+  });
+
+  it("on a server are searched, too, but not far: it may be a disk, and far away", async () => {
+    const device = new SimulatedDevice("far", 64 * M);
+    expect(await deviceSignature(device)).toBeUndefined();
+    expect(device.bytes.read).toBeLessThanOrEqual(17 * M);
+    await device.write(2_000_000, [Buffer.from("thesis")]);
+    expect(await deviceSignature(device)).toBe("data of an unknown kind");
+    const damaged = new SimulatedDevice("damaged", 64 * M);
+    damaged.fail({ operation: "read", nth: 1, atByte: 5 * M, effect: { kind: "error", code: "EIO" } });
+    expect(await deviceSignature(damaged)).toBe("data that can't be read");
   });
 });

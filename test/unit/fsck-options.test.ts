@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parseOptions } from "../../fsck/options.ts";
 import { UsageError } from "../../src/base/usage-error.ts";
@@ -28,6 +31,17 @@ test("options as people and fsck(8) give them", () => {
   });
   expect(parse("-y", "--abandon", "a.img")).toMatchObject({ repair: "full", abandon: true, force: true });
   expect(parse("-n", "-f", "a.img")).toMatchObject({ repair: undefined, force: true });
+});
+
+test("a path that exists is one target, whatever is in its name", () => {
+  const folder = mkdtempSync(join(tmpdir(), "h2ts-options-"));
+  try {
+    const [a, b, c] = ["a,b.img", "b+c.img", "c.img"].map((name) => join(folder, name)) as [string, string, string];
+    for (const path of [a, b, c]) writeFileSync(path, "");
+    expect(parse(a, `${c}+${a}`, b, `${c},${c}`)?.targets).toEqual([a, `${c}+${a}`, b, c, c]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("wrong options are named in one line", () => {

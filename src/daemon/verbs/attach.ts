@@ -21,7 +21,7 @@ const Args = z.object({
   abandon: z.boolean().optional(),
 });
 
-/** To look at what a target holds takes a few reads and a run of blkid. */
+/** To look at what a target holds takes a run of blkid and a few reads, or as many as a file is searched with. */
 const LOOK_MS = 30_000;
 
 export const attach = defineVerb(Args, async ({ volume, caretaker }, { target, force, replaces, abandon }) => {
