@@ -26,19 +26,30 @@ async function sync(directory: string): Promise<void> {
   try {
     // Nothing ends a call on a mount whose worker is stopped.
     await workerAnswer(client, mount);
-    const fd = openSync(mount.directory, "r");
-    try {
-      syncFilesystem(fd);
-    } finally {
-      closeSync(fd);
-    }
+    const lost = writtenBack(mount.directory);
+    // Whatever the kernel could not hand over: what reached the daemon is made durable.
     const reply = await client.call("sync");
     if (reply?.error !== undefined) throw new MountError(`${directory}: ${reply.error}`);
     if (!reply) throw new MountError(`${directory}: the daemon ended before everything was durable`);
+    if (lost !== undefined)
+      throw new MountError(`${directory}: what the kernel held of some file could not be written, now or before: ${lost}`);
   } catch (error) {
     if (error instanceof MountError) throw error;
     throw new MountError(`${directory}: ${messageOf(error)}`);
   } finally {
     client.close();
+  }
+}
+
+/** Has the kernel hand over what it holds of the mount; the error of a write that failed since somebody last asked, which it tells once. */
+function writtenBack(directory: string): string | undefined {
+  const fd = openSync(directory, "r");
+  try {
+    syncFilesystem(fd);
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  } finally {
+    closeSync(fd);
   }
 }

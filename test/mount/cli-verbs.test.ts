@@ -1,8 +1,8 @@
 // The commands end to end, as an operator uses them: mkfs, mount, sync, status, umount, on a real mount.
 
 import { spawnSync } from "node:child_process";
-import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { StatusReport } from "../../src/cli/status-report.ts";
 import { mountAt } from "../../src/fuse/kernel/mountinfo.ts";
 import { isAlive, mountsImpossible, Place } from "./cli-place.ts";
@@ -87,6 +87,28 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
       err: expect.stringMatching(/^h2ts: .*: its worker does not answer; is its process stopped\?.*\n$/) as unknown,
     });
     await place.succeeds("h2ts", "sync", mnt);
+    await place.succeeds("h2ts", "umount", mnt);
+  });
+
+  it("syncs what reached the daemon, also where the kernel could not hand over all (I4)", async () => {
+    const [a, b] = await formatted();
+    const mnt = place.mountPoint();
+    await place.succeeds("h2ts", "mount", "-o", "commit=300", a, b, mnt);
+    const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as Status;
+    writeFileSync(`${mnt}/kept`, "kept");
+    const fd = openSync(`${mnt}/beyond`, "w");
+    // The kernel takes what is past the largest file, and learns that it is too far when it writes it back.
+    spawnSync("dd", ["if=/dev/zero", `of=${mnt}/beyond`, "bs=4096", `seek=${2 ** 41}`, "count=1", "conv=notrunc"]);
+    closeSync(fd);
+    expect(await place.run("h2ts", "sync", mnt)).toMatchObject({
+      code: 32,
+      err: expect.stringMatching(/^h2ts: .*: what the kernel held of some file could not be written, .*\n$/) as unknown,
+    });
+    for (const pid of [daemon.supervisorPid, daemon.workerPid]) process.kill(pid, "SIGKILL");
+    await vi.waitUntil(() => !isAlive(daemon.workerPid));
+    spawnSync("umount", ["-l", mnt]);
+    await place.succeeds("h2ts", "mount", a, b, mnt);
+    expect(readFileSync(`${mnt}/kept`, "utf8")).toBe("kept");
     await place.succeeds("h2ts", "umount", mnt);
   });
 
