@@ -32,7 +32,9 @@ async function sync(directory: string): Promise<void> {
     if (reply?.error !== undefined) throw new MountError(`${directory}: ${reply.error}`);
     if (!reply) throw new MountError(`${directory}: the daemon ended before everything was durable`);
     if (lost !== undefined)
-      throw new MountError(`${directory}: what the kernel held of some file could not be written, now or before: ${lost}`);
+      throw new MountError(
+        `${directory}: what the kernel held of some file could not be written, now or before: ${lost}`,
+      );
   } catch (error) {
     if (error instanceof MountError) throw error;
     throw new MountError(`${directory}: ${messageOf(error)}`);
