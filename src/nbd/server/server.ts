@@ -7,12 +7,15 @@ import { removeDeadSocket } from "../../base/dead-socket.ts";
 import { asError } from "../../base/thrown.ts";
 import { withinLimit } from "../../base/time-limit.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
+import { noticeDeadHost } from "./dead-host.ts";
 import type { Export } from "./export.ts";
 import { type ListenAddress, formatListenAddress } from "./listen-address.ts";
 import { labelOf, type Visitor } from "./visitor.ts";
 
-/** A dead host is noticed after about twice this, and its lease given back. */
+/** So long a connection may be idle before the system asks whether its other end is still there. */
 const KEEPALIVE_MS = 15_000;
+/** A dead host is noticed after this, and its lease given back. */
+const DEAD_MS = 30_000;
 
 /** An export that has not got everything durable at the end. */
 export interface Undurable {
@@ -97,7 +100,7 @@ export class NbdServer {
     const [oldest, ...others] = [...this.#connections].filter(({ served }) => served === undefined);
     if (others.length + 1 >= limits.connectionsMax) oldest?.makeWay();
     socket.setNoDelay(true);
-    socket.setKeepAlive(true, KEEPALIVE_MS);
+    noticeDeadHost(socket, KEEPALIVE_MS, DEAD_MS);
     const connection = new Connection(socket, visitor, this.#options);
     this.#connections.add(connection);
     void connection.ended.then(() => this.#connections.delete(connection));
