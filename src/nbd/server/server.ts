@@ -58,6 +58,12 @@ export class NbdServer {
     return address.kind === "unix" ? address : { ...address, port: (listener.address() as AddressInfo).port };
   }
 
+  /** Cuts off whoever has this export open. */
+  cut(served: Export): void {
+    for (const connection of this.#connections)
+      if (connection.served === served) connection.cut("what it is on is away");
+  }
+
   /** Accepts nobody any more, answers what is under way, hangs up, and flushes every export. Gives those that are not durable. */
   async drain(): Promise<Undurable[]> {
     const closed = this.#listeners.map((listener) => new Promise<void>((resolve) => listener.close(() => resolve())));
@@ -75,6 +81,7 @@ export class NbdServer {
     const { clock, limits } = this.#options;
     const silent = (ms: number): Error => new Error(`${served.device.name}: no answer within ${ms / 1000} s`);
     if ((await leaving).includes(false)) return { served, reason: silent(limits.drainMs), isHeldUp: true };
+    if (served.isAway) return { served, reason: new Error("the server that it is on is away"), isHeldUp: false };
     let isHeldUp = false;
     try {
       await withinLimit(served.flush(), { clock, ms: limits.flushMs }, () => {
