@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { UsageError } from "../base/usage-error.ts";
 import { nodesOf } from "../copies/target-nodes.ts";
+import { TIMEOUT_MS_DEFAULT } from "../nbd/client/policy.ts";
 import { AllowList } from "../nbd/server/allow-list.ts";
 import { DEFAULT_LIMITS, type ServerLimits } from "../nbd/server/limits.ts";
 import { isLocal, type ListenAddress, parseListenAddress } from "../nbd/server/listen-address.ts";
@@ -24,6 +25,7 @@ export interface ExportFlags {
   readonly lease?: string;
   readonly connections?: string;
   readonly requests?: string;
+  readonly nbdTimeout?: string;
 }
 
 export interface NamedTarget {
@@ -42,6 +44,8 @@ export interface ExportPlan {
   readonly plaintextAllowed: boolean;
   readonly limits: ServerLimits;
   readonly readOnly: boolean;
+  /** How long a request to a remote node may go without an answer. */
+  readonly remoteTimeoutMs: number;
 }
 
 const DEFAULT_LISTEN = "127.0.0.1";
@@ -81,7 +85,9 @@ export function planExport(words: readonly string[], flags: ExportFlags, warn: (
     connectionsMax: numberOf("--connections", flags.connections, 1, 10_000, DEFAULT_LIMITS.connectionsMax),
     requestsMax: numberOf("--requests", flags.requests, 1, 1024, DEFAULT_LIMITS.requestsMax),
   };
-  return { exports, addresses, allowList, tls, plaintextAllowed, limits, readOnly: flags.readOnly === true };
+  const remoteTimeoutMs = numberOf("--nbd-timeout", flags.nbdTimeout, 100, 86_400_000, TIMEOUT_MS_DEFAULT);
+  const readOnly = flags.readOnly === true;
+  return { exports, addresses, allowList, tls, plaintextAllowed, limits, readOnly, remoteTimeoutMs };
 }
 
 /** `NAME=TARGET`, or a target that is named after its first node. A path that exists is taken as it is. */

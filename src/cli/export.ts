@@ -30,6 +30,7 @@ export function addExport(program: Command): void {
     .option("--lease <SECONDS>", "how long the lease of a client whose connection broke is kept for it (default 20)")
     .option("--connections <COUNT>", "connections of all clients at most (default 64)")
     .option("--requests <COUNT>", "requests under way on a connection at most (default 64)")
+    .option("--nbd-timeout <MS>", "how long a request to a remote node may go without an answer (default 5000)")
     .addHelpText("after", HELP)
     .action(async (words: string[], flags: ExportFlags) => {
       // Loaded here only: no other verb needs a server.

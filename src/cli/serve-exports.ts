@@ -9,7 +9,8 @@ import { FileNode } from "../device/file-node.ts";
 import { GatheringDevice } from "../device/gathering.ts";
 import { openNode } from "../device/open.ts";
 import { Row } from "../device/row.ts";
-import { openDevice, type OpenDevice } from "../nbd/open.ts";
+import { describeEvent, type NodeObserver } from "../nbd/client/events.ts";
+import { deviceOpener, type OpenDevice } from "../nbd/open.ts";
 import { isRemoteTarget } from "../nbd/target.ts";
 import { Catalogue } from "../nbd/server/catalogue.ts";
 import { Export } from "../nbd/server/export.ts";
@@ -17,6 +18,7 @@ import { DeviceLeaseRecord, type LeaseRecord, NO_RECORD } from "../nbd/server/le
 import { formatListenAddress } from "../nbd/server/listen-address.ts";
 import { NbdServer } from "../nbd/server/server.ts";
 import { type ExportFlags, type ExportPlan, planExport } from "./export-plan.ts";
+import { isGivenUp, reopened } from "./reopening.ts";
 import { ensureThreads } from "./thread-pool.ts";
 
 // What comes from the network lies in buffers outside of V8's heap, which are freed when it collects its youngest objects. With
@@ -38,10 +40,17 @@ export async function serveExports(words: string[], flags: ExportFlags): Promise
 }
 
 async function serve(plan: ExportPlan, log: (line: string) => void): Promise<void> {
-  const asked = endAsked();
+  let isEnding = false;
+  const asked = endAsked().finally(() => (isEnding = true));
+  let onGivenUp: (node: string) => void = () => undefined;
+  const open = openerOf(plan, ({ node, event }) => {
+    log(describeEvent({ node, event }));
+    if (event.kind === "gave-up") onGivenUp(node);
+  });
+  const opening = { writable: !plan.readOnly, open };
   const targets = await openTargets(
     plan.exports.map(({ target }) => target),
-    { writable: !plan.readOnly, open: openToServe },
+    opening,
   );
   /** Closing these would wait for what is under way; they end with the process. */
   const heldUp = new Set<OpenTarget>();
@@ -56,6 +65,19 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
     });
     const catalogue = new Catalogue(exports, plan.allowList);
     const server = new NbdServer({ catalogue, limits, clock, tls, plaintextAllowed, log });
+    const reopen = async (i: number): Promise<void> => {
+      const { served, target } = { served: exports[i] as Export, target: targets[i] as OpenTarget };
+      if (served.isAway || isEnding) return;
+      targets[i] = await reopened({
+        ...{ served, target, deviceOf, log },
+        open: async () => (await openTargets([target.name], opening))[0] as OpenTarget,
+        cut: () => server.cut(served),
+        isEnding: () => isEnding,
+      });
+    };
+    onGivenUp = (node) => void reopen(targets.findIndex(({ devices }) => devices.some(({ name }) => name === node)));
+    // While the others were opened.
+    for (const [i, target] of targets.entries()) if (isGivenUp(target)) void reopen(i);
     try {
       for (const address of plan.addresses) log(`listening on ${formatListenAddress(await server.listen(address))}`);
       for (const { name, device } of exports) log(`serving "${name}": ${device.name}, ${device.sizeBytes} bytes`);
@@ -74,8 +96,11 @@ async function serve(plan: ExportPlan, log: (line: string) => void): Promise<voi
 }
 
 /** Nobody but the kernel caches what is served from here. */
-const openToServe: OpenDevice = (node, { writable }) =>
-  isRemoteTarget(node) ? openDevice(node, { writable }) : openNode(node, { writable, keepsCached: true });
+function openerOf({ remoteTimeoutMs }: ExportPlan, observer: NodeObserver): OpenDevice {
+  const openRemote = deviceOpener({ policy: { timeoutMs: remoteTimeoutMs }, observer });
+  return (node, { writable }) =>
+    isRemoteTarget(node) ? openRemote(node, { writable }) : openNode(node, { writable, keepsCached: true });
+}
 
 function deviceOf({ devices }: OpenTarget): BlockDevice {
   const nodes = devices.map((device) => new GatheringDevice(device));

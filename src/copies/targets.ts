@@ -184,7 +184,8 @@ interface Look {
 
 /** The nodes of a target. Not by a synchronous call: one that hangs would hold up everybody. */
 async function lookAt(target: string): Promise<Look[]> {
-  const whole = await identityOf(target);
+  // A row may begin with a remote node: only a path can be taken as it is.
+  const whole = isRemoteTarget(target) ? undefined : await identityOf(target);
   const nodes = nodesIn(target, whole !== undefined);
   if (whole !== undefined) return [{ node: target, identity: whole }];
   const row = new Gate(ROW_CALLS_IN_FLIGHT_MAX);

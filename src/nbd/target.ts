@@ -134,10 +134,14 @@ export function parseRemoteTarget(text: string): RemoteTarget {
   return { ...target, text: formatTarget(target) };
 }
 
+/** A name or an address, and perhaps a port. The zone of a link-local address comes after %25, as in any URL, or after a bare %. */
+const HOST =
+  /^(?:\[(?<v6>[0-9a-fA-F:.]+)(?:%(?:25)?(?<zone>[\w.-]+))?\]|(?<name>[^\s:[\]/?#@]+))(?::(?<digits>\d{1,5}))?$/;
+
 function parseHost(text: string, refuse: (detail: string) => never): RemoteAddress {
-  const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([^\s:[\]/?#@]+))(?::(\d{1,5}))?$/.exec(text);
-  const host = match?.[1] ?? match?.[2];
-  const port = match?.[3] === undefined ? NBD_PORT : Number(match[3]);
+  const { v6, zone, name, digits } = HOST.exec(text)?.groups ?? {};
+  const host = v6 === undefined || zone === undefined ? (v6 ?? name) : `${v6}%${zone}`;
+  const port = digits === undefined ? NBD_PORT : Number(digits);
   if (host === undefined || port < 1 || port > 65535)
     return refuse(`'${text}' is no address; write HOST, HOST:PORT or [IPV6]:PORT`);
   return { host, port };
@@ -146,7 +150,7 @@ function parseHost(text: string, refuse: (detail: string) => never): RemoteAddre
 /** As it is written in a target; a unix socket by its path. */
 export function formatAddress(address: RemoteAddress): string {
   if ("socketPath" in address) return address.socketPath;
-  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  const host = address.host.includes(":") ? `[${address.host.replace("%", "%25")}]` : address.host;
   return address.port === NBD_PORT ? host : `${host}:${address.port}`;
 }
 
@@ -164,12 +168,12 @@ function formatTarget({ addresses, exportName, tls }: Omit<RemoteTarget, "text">
     return value === undefined ? [] : [`${name}=${encoded(value)}`];
   }).join("&");
   const scheme = `nbd${tls === undefined ? "" : "s"}${socketPath === undefined ? "" : "+unix"}`;
-  const user = tls?.identity === undefined ? "" : `${encoded(tls.identity)}@`;
+  const user = tls?.identity === undefined ? "" : `${encodeURIComponent(tls.identity)}@`;
   const hosts = socketPath === undefined ? addresses.map(formatAddress).join(",") : "";
   return `${scheme}://${user}${hosts}/${encoded(exportName)}${query === "" ? "" : `?${query}`}`;
 }
 
-/** Percent-encoded, slashes left readable. */
+/** Percent-encoded, slashes left readable: for what comes after the one that ends the addresses. */
 const encoded = (text: string): string => encodeURIComponent(text).replaceAll("%2F", "/");
 
 function splitOnce(text: string, separator: string): [string, string] {

@@ -9,9 +9,10 @@ import { messageOf } from "../base/thrown.ts";
 import { withinLimit } from "../base/time-limit.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
-import { DeviceError } from "../device/device.ts";
+import { type ConnectionReport, DeviceError } from "../device/device.ts";
 import { OpenError } from "../device/open-error.ts";
 import type { Volume } from "../volume/volume.ts";
+import { layToRest, wake } from "./at-rest.ts";
 
 /** Calls under way on a node that is to be still may take so long. */
 const STILL_MS_MAX = 10_000;
@@ -20,6 +21,8 @@ const THAW_MS_MAX = 60_000;
 /** A node whose server is back is connected again within this time. */
 const CONNECT_MS_MAX = 3000;
 const CONNECT_POLL_MS = 100;
+/** What the operator can do about a copy that the volume can't do without and that is not ours any more. */
+const DEAD_END = "it stays frozen; unmount and mount again, without what waits for it";
 
 /**
  * Freezes copy `index`, or the node at a position of it. When this resolves nothing is under way there, and what was written
@@ -44,19 +47,28 @@ export async function freeze(volume: Volume, index: number, node?: number): Prom
     throw error;
   }
   if (copy.failure !== undefined) throw copy.failure;
+  await layToRest(volume, copy, nodes);
 }
 
 /**
  * Lets everything go on that waited for copy `index`, or for the node at a position of it. Throws CopiesError or DeviceError
- * when it stays frozen, because its server is not there or it is not sure to be ours still.
+ * when it stays frozen, because its server is not there or it is not sure to be ours still. One that is not ours any more, and can be
+ * done without, fails.
  */
 export async function thaw(volume: Volume, index: number, node?: number): Promise<void> {
   const copy = presentCopy(volume, index);
   const nodes = heldTogether(copy, node).filter((position) => copy.frozenNodes.includes(position));
   if (nodes.length === 0)
     throw new CopiesError("needed", copy.name, `${node === undefined ? "it" : `node ${index}/${node}`} is not frozen`);
-  await Promise.all(nodes.map((position) => connected(copy, position, volume.copies.clock)));
-  await volume.thaw(copy, nodes);
+  try {
+    await Promise.all(nodes.map((position) => connected(copy, position, volume.copies.clock)));
+    await goOn(volume, copy, nodes);
+  } catch (error) {
+    if (!(error instanceof CopiesError) || error.kind !== "divergent") throw error;
+    if (volume.members.isNeeded(index))
+      throw new CopiesError(error.kind, `copy ${index}`, `${error.message}; ${DEAD_END}`);
+    giveUp(volume, copy, error);
+  }
   if (volume.copies.fenced !== undefined) throw volume.copies.fenced;
   if (copy.failure !== undefined) throw copy.failure;
 }
@@ -64,16 +76,22 @@ export async function thaw(volume: Volume, index: number, node?: number): Promis
 /** Lets everything go on, for a volume that is to be closed: a copy that can't be thawed fails. */
 export async function thawAll(volume: Volume): Promise<void> {
   for (const copy of volume.copies.frozen) {
-    await thawInTime(volume, copy, copy.frozenNodes).catch((error: unknown) => {
-      const reason = messageOf(error);
-      volume.copies.giveUp(copy, new DeviceError(copy.name, "write", 0, "ESTALE", reason));
-    });
+    await thawInTime(volume, copy, copy.frozenNodes).catch((error: unknown) => giveUp(volume, copy, error));
   }
+}
+
+function giveUp({ copies }: Volume, copy: Copy, error: unknown): void {
+  copies.giveUp(copy, new DeviceError(copy.name, "write", 0, "ESTALE", messageOf(error)));
+}
+
+async function goOn(volume: Volume, copy: Copy, nodes: readonly number[]): Promise<void> {
+  await wake(volume, copy, nodes);
+  await volume.thaw(copy, nodes);
 }
 
 /** Its device may not answer when it is to be made sure that it is still ours: then it is thawed as soon as it does. */
 function thawInTime(volume: Volume, copy: Copy, nodes: readonly number[]): Promise<void> {
-  return withinLimit(volume.thaw(copy, nodes), { clock: volume.copies.clock, ms: THAW_MS_MAX }, () => {
+  return withinLimit(goOn(volume, copy, nodes), { clock: volume.copies.clock, ms: THAW_MS_MAX }, () => {
     return new CopiesError("busy", copy.name, "its device does not answer; it stays frozen until it does");
   });
 }
@@ -113,11 +131,11 @@ export function positionsOf(copy: Copy, node: number | undefined): number[] {
   throw new CopiesError("syntax", `copy '${copy.index}/${node}'`, `copy ${copy.index} has ${has}`);
 }
 
-/** Resolves when a remote node has its connection: what is held would run into its time limit otherwise. */
+/** Resolves when a remote node has its connection: what is held would run into its time limit, or fail, otherwise. */
 async function connected(copy: Copy, position: number, clock: Clock): Promise<void> {
   const device = copy.nodes[position]?.device;
-  const state = (): string | undefined => device?.report?.()?.connection?.state;
-  for (let waitedMs = 0; state() === "reconnecting"; waitedMs += CONNECT_POLL_MS) {
+  const connection = (): ConnectionReport | undefined => device?.report?.()?.connection;
+  for (let waitedMs = 0; connection()?.state === "reconnecting"; waitedMs += CONNECT_POLL_MS) {
     if (waitedMs >= CONNECT_MS_MAX) {
       const name = device?.name ?? copy.name;
       throw new OpenError(
@@ -129,4 +147,6 @@ async function connected(copy: Copy, position: number, clock: Clock): Promise<vo
     }
     await new Promise<void>((resolve) => clock.after(CONNECT_POLL_MS, resolve));
   }
+  const { state, lastError = "" } = connection() ?? {};
+  if (state === "given-up") throw new CopiesError("divergent", device?.name ?? copy.name, `was given up: ${lastError}`);
 }

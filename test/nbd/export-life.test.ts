@@ -7,7 +7,7 @@ import { openDevice } from "../../src/nbd/open.ts";
 import { Command, Option, OptionReply } from "../../src/nbd/wire/constants.ts";
 import { decodeMetaContext } from "../../src/nbd/wire/option-reply.ts";
 import { ScriptedClient } from "../unit/nbd/server-scene.ts";
-import { ExportPlace } from "./export-place.ts";
+import { ExportPlace, type RunningExport } from "./export-place.ts";
 
 const MIB = 1024 * 1024;
 
@@ -63,17 +63,50 @@ describe("h2ts export", () => {
     expect(server.log).toMatch(/export "x": not everything is durable[^]*ended\n$/);
   });
 
+  /** An owner of the export, which is told the number of its lease. */
+  const owner = async (numbers: number[]): Promise<ScriptedClient> => {
+    const client = new ScriptedClient(connect(place.path("s")));
+    await client.greet();
+    await client.option(8);
+    const [context] = (await client.select(["h2ts:owner=0123456789abcdef/0"])).payloads;
+    numbers.push(decodeMetaContext(context as Uint8Array).id);
+    await client.go();
+    return client;
+  };
+
+  it("opens a remote node again that was given up; its clients are cut, and told that it may be another's by then", async () => {
+    const serveUpstream = (): Promise<RunningExport> => place.serve("--listen", `unix:${place.path("up")}`, "x");
+    const upstream = await serveUpstream();
+    const remote = `x=nbd+unix:///x?socket=${place.path("up")}`;
+    const server = await place.serve(...listen(), "--nbd-timeout", "1000", remote, "y");
+    const numbers: number[] = [];
+    const client = await owner(numbers);
+    expect((await client.write(MIB, Buffer.from("before"))).error).toBe(0);
+    expect((await client.ask(Command.FLUSH, 0, 0)).error).toBe(0);
+    await upstream.end("SIGKILL");
+    client.send(Command.READ, MIB, 4096);
+    await server.said(/export "x": nobody is let in until it can be opened again/);
+    await expect.poll(() => client.stream.destroyed || client.stream.readableEnded).toBe(true);
+    const waiting = new ScriptedClient(connect(place.path("s")));
+    await waiting.greet();
+    expect(await waiting.tryGo("x")).toMatchObject({ type: OptionReply.ERR_POLICY });
+    expect(await waiting.tryGo("y")).toMatchObject({ type: OptionReply.ACK });
+    waiting.leave();
+    await server.said(/export "x": can't be opened: .*up/);
+    await serveUpstream();
+    await server.said(/export "x": open again/);
+    const again = await owner(numbers);
+    expect(numbers[1]).not.toBe(numbers[0]);
+    expect((await again.ask(Command.READ, MIB, 6)).data.toString()).toBe("before");
+    expect((await again.write(2 * MIB, Buffer.from("after"))).error).toBe(0);
+    expect((await again.ask(Command.FLUSH, 0, 0)).error).toBe(0);
+    again.leave();
+    expect(await server.end()).toBe(0);
+  });
+
   it("killed, it can be started again at once, and has what it answered, and whose the export was", async () => {
     const numbers: number[] = [];
-    const owned = async (): Promise<ScriptedClient> => {
-      const client = new ScriptedClient(connect(place.path("s")));
-      await client.greet();
-      await client.option(8);
-      const [context] = (await client.select(["h2ts:owner=0123456789abcdef/0"])).payloads;
-      numbers.push(decodeMetaContext(context as Uint8Array).id);
-      await client.go();
-      return client;
-    };
+    const owned = (): Promise<ScriptedClient> => owner(numbers);
     const first = await place.serve(...listen(), "x");
     const client = await owned();
     expect((await client.write(5 * MIB, Buffer.from("kept"))).error).toBe(0);

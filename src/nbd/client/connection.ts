@@ -6,6 +6,7 @@ import { asError } from "../../base/thrown.ts";
 import { ChunkType, Command, WireError } from "../wire/constants.ts";
 import {
   type BlockStatus,
+  blockStatusBytes,
   DATA_OFFSET_BYTES,
   decodeBlockStatus,
   decodeChunkError,
@@ -29,6 +30,8 @@ import type { Transaction } from "./transaction.ts";
 
 /** An error chunk, or one we do not know, is no longer than this. */
 const CHUNK_MAX_BYTES = 64 * 1024;
+/** Of the extents of a BLOCK_STATUS no more than these are looked at: a reply may end anywhere, and so may be cut anywhere. */
+const STATUS_MAX_BYTES = blockStatusBytes(4096);
 /** We ask for no more. */
 const CONTEXTS_MAX = 2;
 
@@ -154,15 +157,22 @@ export class Connection {
     if (isRead && chunk.type === ChunkType.OFFSET_DATA) {
       await this.#data(chunk.lengthBytes, (waiting.reply ??= new ReadReply(transaction)));
     } else {
-      if (chunk.lengthBytes > CHUNK_MAX_BYTES)
+      const isStatus = chunk.type === ChunkType.BLOCK_STATUS && transaction.command === Command.BLOCK_STATUS;
+      // No extent is shorter than a byte.
+      if (chunk.lengthBytes > (isStatus ? blockStatusBytes(transaction.lengthBytes) : CHUNK_MAX_BYTES))
         throw new NbdProtocolError("chunk", `type ${chunk.type} of ${chunk.lengthBytes} bytes`);
-      const payload = await this.#export.source.take(chunk.lengthBytes, "chunk");
+      const { source } = this.#export;
+      const payload = await source.take(
+        isStatus ? Math.min(chunk.lengthBytes, STATUS_MAX_BYTES) : chunk.lengthBytes,
+        "chunk",
+      );
       if (isRead && chunk.type === ChunkType.OFFSET_HOLE) {
         (waiting.reply ??= new ReadReply(transaction)).hole(decodeHole(payload));
       } else if (chunk.type >= ChunkType.ERROR) {
         waiting.error ??= errorNameOf(decodeChunkError(payload, chunk.type === ChunkType.ERROR_OFFSET).error);
-      } else if (chunk.type === ChunkType.BLOCK_STATUS && transaction.command === Command.BLOCK_STATUS) {
+      } else if (isStatus) {
         this.#status(decodeBlockStatus(payload), waiting);
+        await source.skip(chunk.lengthBytes - payload.length, "chunk");
       } else if (chunk.type !== ChunkType.NONE || chunk.lengthBytes > 0 || !chunk.done) {
         throw new NbdProtocolError("chunk", `type ${chunk.type} in answer to command ${transaction.command}`);
       }

@@ -1,6 +1,7 @@
 // What negotiation works with and comes to: the surroundings of one connection, what its client has agreed on so far, and an
 // export that was opened for it.
 
+import type { BlockDevice } from "../../device/device.ts";
 import type { ByteSink } from "../wire/byte-sink.ts";
 import type { ByteSource } from "../wire/byte-source.ts";
 import type { LeaseContext } from "../wire/lease-context.ts";
@@ -54,6 +55,10 @@ export interface SelectedContexts {
 /** An export opened for one connection. */
 export interface OpenExport {
   readonly export: Export;
+  /** That of the export when it was opened; the export may get another one. */
+  readonly device: BlockDevice;
+  /** Flushes of the export that had failed then. */
+  readonly flushFailures: number;
   readonly readOnly: boolean;
   readonly structured: boolean;
   readonly contexts: readonly SelectedContext[];

@@ -33,7 +33,7 @@ export function refusalOf(request: Request, opened: OpenExport): RequestRefusal 
   if ((flags & ~known) !== 0) return invalid(`flags 0x${flags.toString(16)} on command ${command}`);
   if (command === Command.FLUSH) return undefined;
   if (CHANGING.has(command) && opened.readOnly) return { error: WireError.EPERM, message: "the export is read-only" };
-  if (offsetBytes + lengthBytes > opened.export.device.sizeBytes) {
+  if (offsetBytes + lengthBytes > opened.device.sizeBytes) {
     const error = CHANGING.has(command) ? WireError.ENOSPC : WireError.EINVAL;
     return { error, message: "past the end of the export" };
   }

@@ -81,8 +81,8 @@ export class Connection {
   }
 
   /** Takes no more requests; `ended` resolves when those under way are over. */
-  cut(): void {
-    this.#hangUp("cut off: another connection takes its place");
+  cut(why = "another connection takes its place"): void {
+    this.#hangUp(`cut off: ${why}`);
   }
 
   /**

@@ -21,7 +21,8 @@ export interface ExportOptions {
 
 export class Export {
   readonly name: string;
-  readonly device: BlockDevice;
+  #device: BlockDevice;
+  #isAway = false;
   readonly readOnly: boolean;
   readonly lease: Lease;
   readonly buffers = new ReadBuffers();
@@ -37,9 +38,31 @@ export class Export {
 
   constructor(name: string, device: BlockDevice, { readOnly, leaseMs, clock, random, record }: ExportOptions) {
     this.name = name;
-    this.device = device;
+    this.#device = device;
     this.readOnly = readOnly;
     this.lease = new Lease({ clock, random, keepMs: leaseMs, record });
+  }
+
+  get device(): BlockDevice {
+    return this.#device;
+  }
+
+  /** Its device is gone: nobody is let in before it is opened again. */
+  get isAway(): boolean {
+    return this.#isAway;
+  }
+
+  /** The device was given up. Whoever had written there can't know what of it is left, nor that it stays as it is (I2, I11). */
+  lose(): void {
+    this.#isAway = true;
+    this.#flushFailures++;
+    this.lease.revoke();
+  }
+
+  /** The device was opened again. Connections of before never reach it. */
+  regain(device: BlockDevice): void {
+    this.#device = device;
+    this.#isAway = false;
   }
 
   /** For people, in lists and infos. */

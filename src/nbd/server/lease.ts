@@ -109,6 +109,12 @@ export class Lease {
     return [this.#writer, this.#former].find((writer) => writer !== undefined && writer.owner === owner);
   }
 
+  /** What any owner had written may be gone, or another's by now: whoever comes next gets another number. */
+  revoke(): void {
+    this.#writer?.timer?.cancel();
+    this.#writer = this.#former = undefined;
+  }
+
   /** Lets a connection in, or throws LeaseRefused. It is in at once, but not to use the export before it is ready. */
   claim(claim: Claim, holder: Holder): Admission {
     if (claim.kind === "reader") return this.#admitReader(holder);

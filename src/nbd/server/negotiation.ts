@@ -120,7 +120,7 @@ async function openByName(negotiation: Negotiation, agreed: Agreed, data: Uint8A
   if ("refusal" in admitted) throw new NbdProtocolError("option EXPORT_NAME", admitted.refusal.message);
   const { opened } = admitted;
   negotiation.sink.send(
-    encodeExportNameReply({ sizeBytes: opened.export.device.sizeBytes, flags: opened.flags }, negotiation.noZeroes),
+    encodeExportNameReply({ sizeBytes: opened.device.sizeBytes, flags: opened.flags }, negotiation.noZeroes),
   );
   return opened;
 }

@@ -11,6 +11,11 @@ import { ownerOf } from "./visitor.ts";
 
 type Opened = { readonly opened: OpenExport } | { readonly refusal: Refusal };
 
+const AWAY: Refusal = {
+  type: OptionReply.ERR_POLICY,
+  message: "the server that this export is on is away; it is opened again as soon as it answers",
+};
+
 /** Opens an export under its lease; what may have to wait until connections it takes the place of are over. */
 export async function admit(negotiation: Negotiation, agreed: Agreed, name: string): Promise<Opened> {
   const { catalogue, visitor, holder } = negotiation;
@@ -18,6 +23,8 @@ export async function admit(negotiation: Negotiation, agreed: Agreed, name: stri
   if (found === undefined) return { refusal: { type: OptionReply.ERR_UNKNOWN, message: "there is no such export" } };
   if (negotiation.isDraining())
     return { refusal: { type: OptionReply.ERR_SHUTDOWN, message: "the server is shutting down" } };
+  if (found.isAway) return { refusal: AWAY };
+  const { device, flushFailures } = found;
   const contexts = agreed.contexts?.exportName === name ? agreed.contexts.selected : [];
   const claim = claimOf(negotiation, found, contexts);
   // An owner takes the place of its own connections.
@@ -41,7 +48,8 @@ export async function admit(negotiation: Negotiation, agreed: Agreed, name: stri
   // Where the device hangs that may be never: whoever gives up waiting leaves, and is in nobody's way.
   await Promise.race([admission.ready, negotiation.gone]);
   const readOnly = (flags & TransmissionFlag.READ_ONLY) !== 0;
-  return { opened: { export: found, readOnly, structured: agreed.structured, contexts, flags, admission } };
+  const { structured } = agreed;
+  return { opened: { export: found, device, flushFailures, readOnly, structured, contexts, flags, admission } };
 }
 
 function claimOf({ visitor }: Negotiation, found: Export, contexts: readonly SelectedContext[]): Claim {
@@ -67,6 +75,7 @@ export async function answerQuery(
   const { exportName, infoTypes } = decodeExportQuery(data);
   const found = negotiation.catalogue.find(exportName, negotiation.visitor);
   if (found === undefined) return { refusal: { type: OptionReply.ERR_UNKNOWN, message: "there is no such export" } };
+  if (found.isAway) return { refusal: AWAY };
   const admitted = open ? await admit(negotiation, agreed, exportName) : { told: true as const };
   if ("refusal" in admitted) return admitted;
   const contexts = agreed.contexts?.exportName === exportName ? agreed.contexts.selected : [];

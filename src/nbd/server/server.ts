@@ -7,12 +7,15 @@ import { removeDeadSocket } from "../../base/dead-socket.ts";
 import { asError } from "../../base/thrown.ts";
 import { withinLimit } from "../../base/time-limit.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
+import { noticeDeadHost } from "./dead-host.ts";
 import type { Export } from "./export.ts";
 import { type ListenAddress, formatListenAddress } from "./listen-address.ts";
 import { labelOf, type Visitor } from "./visitor.ts";
 
-/** A dead host is noticed after about twice this, and its lease given back. */
+/** So long a connection may be idle before the system asks whether its other end is still there. */
 const KEEPALIVE_MS = 15_000;
+/** A dead host is noticed after this, and its lease given back. */
+const DEAD_MS = 30_000;
 
 /** An export that has not got everything durable at the end. */
 export interface Undurable {
@@ -55,6 +58,12 @@ export class NbdServer {
     return address.kind === "unix" ? address : { ...address, port: (listener.address() as AddressInfo).port };
   }
 
+  /** Cuts off whoever has this export open. */
+  cut(served: Export): void {
+    for (const connection of this.#connections)
+      if (connection.served === served) connection.cut("what it is on is away");
+  }
+
   /** Accepts nobody any more, answers what is under way, hangs up, and flushes every export. Gives those that are not durable. */
   async drain(): Promise<Undurable[]> {
     const closed = this.#listeners.map((listener) => new Promise<void>((resolve) => listener.close(() => resolve())));
@@ -72,6 +81,7 @@ export class NbdServer {
     const { clock, limits } = this.#options;
     const silent = (ms: number): Error => new Error(`${served.device.name}: no answer within ${ms / 1000} s`);
     if ((await leaving).includes(false)) return { served, reason: silent(limits.drainMs), isHeldUp: true };
+    if (served.isAway) return { served, reason: new Error("the server that it is on is away"), isHeldUp: false };
     let isHeldUp = false;
     try {
       await withinLimit(served.flush(), { clock, ms: limits.flushMs }, () => {
@@ -97,7 +107,7 @@ export class NbdServer {
     const [oldest, ...others] = [...this.#connections].filter(({ served }) => served === undefined);
     if (others.length + 1 >= limits.connectionsMax) oldest?.makeWay();
     socket.setNoDelay(true);
-    socket.setKeepAlive(true, KEEPALIVE_MS);
+    noticeDeadHost(socket, KEEPALIVE_MS, DEAD_MS);
     const connection = new Connection(socket, visitor, this.#options);
     this.#connections.add(connection);
     void connection.ended.then(() => this.#connections.delete(connection));

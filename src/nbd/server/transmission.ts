@@ -38,7 +38,7 @@ export class Transmission {
     this.#opened = opened;
     this.#place = place;
     this.#replies = new Replies(place.sink, opened.structured);
-    this.#flushFailures = opened.export.flushFailures;
+    this.#flushFailures = opened.flushFailures;
   }
 
   get served(): Export {
@@ -110,8 +110,8 @@ export class Transmission {
   }
 
   async #perform(request: Request, data: readonly Uint8Array[]): Promise<void> {
-    const { export: served } = this.#opened;
-    const { device, buffers } = served;
+    const { device } = this.#opened;
+    const { buffers } = this.#opened.export;
     const { command, flags, cookie, offsetBytes, lengthBytes } = request;
     switch (command) {
       case Command.READ: {
@@ -150,13 +150,13 @@ export class Transmission {
   }
 
   async #statuses({ flags, offsetBytes, lengthBytes }: Request): Promise<BlockStatus[]> {
-    const { export: served, contexts } = this.#opened;
+    const { device, contexts } = this.#opened;
     const countMax = (flags & CommandFlag.REQ_ONE) !== 0 ? 1 : EXTENTS_MAX;
     const statuses: BlockStatus[] = [];
     for (const { id, lease } of contexts) {
       if (lease !== undefined) statuses.push({ contextId: id, extents: [{ lengthBytes, flags: 0 }] });
       else {
-        const extents = await extentsOf(served.device, offsetBytes, lengthBytes, countMax);
+        const extents = await extentsOf(device, offsetBytes, lengthBytes, countMax);
         statuses.push({ contextId: id, extents: extents.map(toExtent) });
       }
     }

@@ -73,8 +73,11 @@ export interface BlockStatus {
   readonly extents: readonly Extent[];
 }
 
+/** The length of a status of so many extents. */
+export const blockStatusBytes = (extents: number): number => 4 + 8 * extents;
+
 export function encodeBlockStatus(status: BlockStatus): Uint8Array {
-  const fields = new FieldWriter(4 + 8 * status.extents.length).u32(status.contextId);
+  const fields = new FieldWriter(blockStatusBytes(status.extents.length)).u32(status.contextId);
   for (const { lengthBytes, flags } of status.extents) fields.u32(lengthBytes).u32(flags);
   return fields.bytes;
 }

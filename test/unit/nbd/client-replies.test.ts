@@ -81,6 +81,33 @@ describe("a reply to BLOCK_STATUS", () => {
     expect(told.map(({ lengthBytes }) => lengthBytes)).toEqual([4096]);
   });
 
+  it("is made use of from its beginning where it is longer than anybody needs, and the connection goes on", async () => {
+    const { transaction, told, settled } = asked();
+    const { connection, say, lost } = connected();
+    connection.send(transaction);
+    const extents = Array.from({ length: 32768 }, (_, i) => ({ lengthBytes: 2, flags: i % 2 }));
+    const whole = encodeChunk(ChunkType.BLOCK_STATUS, cookie, true, encodeBlockStatus({ contextId: CONTEXT, extents }));
+    await say(whole);
+    expect(lost).toEqual([]);
+    expect(settled).toEqual([undefined]);
+    expect(told.length).toBeGreaterThan(1000);
+    expect(told).toEqual(extents.slice(0, told.length));
+    const next = asked();
+    connection.send(next.transaction);
+    await say(status(4096), end);
+    expect(next.told.map(({ lengthBytes }) => lengthBytes)).toEqual([4096]);
+  });
+
+  it("is refused when it has more extents than bytes were asked for, or another chunk is that long (I12)", async () => {
+    const long = new Uint8Array(4 + 8 * 65537);
+    for (const type of [ChunkType.BLOCK_STATUS, ChunkType.ERROR]) {
+      const { connection, say, lost } = connected();
+      connection.send(asked().transaction);
+      await say(encodeChunk(type, cookie, true, long));
+      expect(lost.map(({ message }) => message)).toEqual([expect.stringMatching(/of 524300 bytes/)]);
+    }
+  });
+
   it("is refused when it tells of a context twice, or of more of them than were asked for (I12)", async () => {
     for (const [chunks, why] of [
       [[status(1000), status(1000)], /context 7 comes twice/],

@@ -79,6 +79,7 @@ describe("what to export", () => {
     [["x"], { pskFile: "missing" }, /missing: can't be read: ENOENT/],
     [["x"], { lease: "-1" }, /--lease -1: give a number/],
     [["x"], { connections: "0" }, /--connections 0: give a number/],
+    [["x"], { nbdTimeout: "5" }, /--nbd-timeout 5: give a number from 100/],
     [["x+"], {}, /has no name/],
   ] as const)("%j with %j is refused", (words, flags, message) => {
     expect(() => plan([...words], flags)).toThrow(message);
