@@ -120,8 +120,9 @@ export async function prepareMount(
   if (inUse !== undefined) throw new MountError(`${inUse.target}: is already mounted on ${inUse.directory}`);
   // As the operator named them, but findable from anywhere.
   const named = source ?? targets.map((target) => targetOf(target, (path) => resolve(path))).join(",");
+  const way = options.transport === "kernel" && !mountsByItself() ? "fusermount" : options.transport;
   return {
-    source: mountSource(named, SOURCE_BYTES_MAX[options.transport]),
+    source: mountSource(named, SOURCE_BYTES_MAX[way]),
     targets: resolved,
     directory: point,
     options,

@@ -4,10 +4,11 @@
 import { createHash } from "node:crypto";
 
 /**
- * Bytes there is room for. The kernel takes as many as a path may have, from fusermount3, too; fuse-native has 1023 for all options
- * of a mount together, in which commas count twice.
+ * Bytes there is room for. The kernel takes as many as a path may have. fusermount3 does, too, but to unmount it reads the table by
+ * getmntent(3), which loses lines of more than 4095 bytes, with folder, options and what is escaped. fuse-native has 1023 for all
+ * options of a mount together, in which commas count twice.
  */
-export const SOURCE_BYTES_MAX = { kernel: 4095, "fuse-native": 400 } as const;
+export const SOURCE_BYTES_MAX = { kernel: 4095, fusermount: 2048, "fuse-native": 400 } as const;
 
 /** The targets, or as much of them as there is room for; then with a word at the end that other targets do not get. */
 export function mountSource(targets: string, bytesMax: number): string {
