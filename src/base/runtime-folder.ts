@@ -4,6 +4,10 @@
 
 import { lstatSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { SOCKET_PATH_BYTES_MAX } from "./socket-path.ts";
+
+/** The longest name of a control socket, while it is being made: device number and process id. */
+const SOCKET_NAME = "/4095-1048575.sock.4194304";
 
 const uid = (): number => process.getuid?.() ?? 0;
 
@@ -11,8 +15,11 @@ const uid = (): number => process.getuid?.() ?? 0;
 export function runtimeFolder(): string {
   if (uid() === 0) return "/run/h2ts";
   const runtime = process.env.XDG_RUNTIME_DIR;
+  const elsewhere = `/tmp/h2ts-${uid()}`;
   // su leaves the variable as it was, and the folder of somebody else can't be written to.
-  return runtime && isFolderOf(`${runtime}/`, uid()) ? join(runtime, "h2ts") : `/tmp/h2ts-${uid()}`;
+  if (!runtime || !isFolderOf(`${runtime}/`, uid())) return elsewhere;
+  const folder = join(runtime, "h2ts");
+  return Buffer.byteLength(folder + SOCKET_NAME) <= SOCKET_PATH_BYTES_MAX ? folder : elsewhere;
 }
 
 /** The folders that programs of `owner` may have used. One that belongs to somebody else is not trusted, and not among them. */

@@ -13,6 +13,7 @@ import { refuseOccupied } from "../daemon/own-mount.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { mountsByItself } from "../fuse/kernel/mount.ts";
 import { fusermountWords } from "../fuse/kernel/mount-options.ts";
+import { mountSource, SOURCE_BYTES_MAX } from "../fuse/mount-source.ts";
 import { isRemoteTarget, parseRemoteTarget } from "../nbd/target.ts";
 
 const PING_MS = 5000;
@@ -117,9 +118,11 @@ export async function prepareMount(
   refuseOccupied(point, directory);
   const inUse = await occupied(resolved);
   if (inUse !== undefined) throw new MountError(`${inUse.target}: is already mounted on ${inUse.directory}`);
+  // As the operator named them, but findable from anywhere.
+  const named = source ?? targets.map((target) => targetOf(target, (path) => resolve(path))).join(",");
+  const way = options.transport === "kernel" && !mountsByItself() ? "fusermount" : options.transport;
   return {
-    // As the operator named them, but findable from anywhere.
-    source: source ?? targets.map((target) => targetOf(target, (path) => resolve(path))).join(","),
+    source: mountSource(named, SOURCE_BYTES_MAX[way]),
     targets: resolved,
     directory: point,
     options,

@@ -6,7 +6,7 @@ import type { VolumeReport } from "../daemon/volume-report.ts";
 export interface StatusReport extends VolumeReport {
   readonly mount?: { readonly directory: string; readonly source: string; readonly transport: string };
   /** `restarts`: how often a worker died or was replaced. */
-  readonly daemon?: Omit<DaemonReport, "transport" | "directory" | "source" | "targets">;
+  readonly daemon?: Omit<DaemonReport, "transport" | "directory" | "source" | "targets" | "handsOverAll">;
   /** Recent lines of the daemon's log. */
   readonly notes: readonly string[];
 }

@@ -1,8 +1,13 @@
 // Descriptors on their way from the supervisor to a worker. They travel when the worker is to start work, not when its process
 // starts: a spare one waits without them, so it does not hold the mount, and the lock of a device no longer than it takes to load.
+// A socket has room for some 270 messages, and a mount may have 2040 devices: the rest follows as the worker reads, which the
+// supervisor never waits for. One message for each descriptor, as all versions have it: an upgrade may bring an older worker.
 
 import { closeSync } from "node:fs";
 import { receiveDescriptor, sendDescriptor, socketPair } from "../fuse/kernel/descriptor-socket.ts";
+
+/** The worker may have made room by then. */
+const SEND_AGAIN_MS = 5;
 
 /** What the descriptors that every worker needs are called. All others are devices, by their identity. */
 export const HANDED = { fuse: "/dev/fuse", memory: "memory", keeper: "keeper" } as const;
@@ -26,17 +31,24 @@ export class HandOver {
     this.#passedOn = true;
   }
 
-  /**
-   * Sends all there will ever be, up to the first that can't be sent: who gets the last one has them all. A worker that is gone gets
-   * nothing, which its end tells.
-   */
-  give(descriptors: Iterable<readonly [name: string, fd: number]>): void {
-    try {
-      for (const [name, fd] of descriptors) sendDescriptor(this.#ours, name, fd);
-    } catch {
-      // The worker misses what did not come, says so and ends.
+  /** Sends all there will ever be, those that every worker needs first: at once what there is room for, the rest in a while. */
+  give(descriptors: readonly (readonly [name: string, fd: number])[]): void {
+    if (this.#closed) return;
+    for (const [i, [name, fd]] of descriptors.entries()) {
+      if (this.#hasRoomFor(name, fd)) continue;
+      setTimeout(() => this.give(descriptors.slice(i)), SEND_AGAIN_MS);
+      return;
     }
     this.close();
+  }
+
+  #hasRoomFor(name: string, fd: number): boolean {
+    try {
+      return sendDescriptor(this.#ours, name, fd);
+    } catch {
+      // The worker is gone, which its end tells; or it misses this one, and does what it can without.
+      return true;
+    }
   }
 
   close(): void {
@@ -47,16 +59,17 @@ export class HandOver {
 }
 
 /**
- * The worker's side: everything that was given, by name. Waits until the supervisor has sent it all. Undefined when a descriptor got
- * lost on the way, as when this process may not have more of them.
+ * The worker's side: what was given, by name. Waits until the supervisor has sent it all. One may get lost on the way, as when this
+ * process may not have more of them.
  */
-export function receiveHanded(socketFd: number): Map<string, number> | undefined {
+export function receiveHanded(socketFd: number): Map<string, number> {
   const handed = new Map<string, number>();
   for (;;) {
     const message = receiveDescriptor(socketFd, true);
     if (message === undefined) break;
-    if (message.fd === undefined) return undefined;
-    handed.set(message.words, message.fd);
+    const { words, fd } = message;
+    if (fd === undefined) console.error(`worker: the descriptor of ${words} did not arrive`);
+    else handed.set(words, fd);
   }
   closeSync(socketFd);
   return handed;

@@ -15,6 +15,8 @@ const dup = koffi.load(null).func("int dup(int fd)") as (fd: number) => number;
 /** What the messages say: the first word, before the identity of a device. */
 const OPENED = "opened ";
 const CLOSED = "closed ";
+/** The supervisor may have made room in the socket by then. */
+const TELL_AGAIN_MS = 5;
 /** A descriptor that takes longer to close belongs to a device that hangs. */
 const CLOSE_MS_MAX = 2000;
 
@@ -97,16 +99,20 @@ export function closeInherited(environment: NodeJS.ProcessEnv): void {
 
 /**
  * The worker's side. Until `settle`, a device that is closed stays with the supervisor: opening them all may take more than
- * one try.
+ * one try. Nobody waits for the supervisor: what the socket has no room for is told later.
  */
 export class DeviceSender implements DescriptorKeeper {
   readonly #socket: number;
+  /** Of devices that are not open here, for the next try. */
   readonly #handed: Map<string, number>;
-  readonly #open = new Set<string>();
-  /** What the supervisor holds. */
+  readonly #open = new Map<string, number>();
+  /** What the supervisor holds, once it is told. */
   readonly #kept: Set<string>;
-  /** What the supervisor was told to let go of. */
+  /** What the supervisor is to let go of, or has. */
   readonly #released = new Set<string>();
+  /** Those of which the supervisor does not know yet that they are open, or no longer. */
+  readonly #untold = new Set<string>();
+  #telling: NodeJS.Timeout | undefined;
   readonly #onSent: () => void;
   #settled = false;
 
@@ -125,14 +131,26 @@ export class DeviceSender implements DescriptorKeeper {
   }
 
   opened(identity: string, fd: number): void {
-    this.#open.add(identity);
-    if (!this.#kept.has(identity)) this.#send(identity, fd);
+    this.#open.set(identity, fd);
+    const handed = this.#handed.get(identity);
+    // A row has hundreds of nodes, and a process may not have twice as many descriptors.
+    if (handed !== undefined) void closeInThread(handed);
+    this.#handed.delete(identity);
+    if (!this.#kept.has(identity)) this.#tell(identity);
   }
 
   closing(identity: string): boolean {
+    const fd = this.#open.get(identity);
     this.#open.delete(identity);
-    if (this.#settled) this.#send(identity);
-    return this.#settled;
+    if (this.#settled) this.#tell(identity);
+    else if (this.#untold.delete(identity)) this.#kept.delete(identity);
+    else if (fd !== undefined) this.#keepForNextTry(identity, fd);
+    return this.#settled || !this.#kept.has(identity);
+  }
+
+  #keepForNextTry(identity: string, fd: number): void {
+    const own = dup(fd);
+    if (own >= 0) this.#handed.set(identity, own);
   }
 
   hasReleased(identity: string): boolean {
@@ -142,19 +160,32 @@ export class DeviceSender implements DescriptorKeeper {
   /** Everything is open that will be: the supervisor need not hold the rest any longer. */
   settle(): void {
     this.#settled = true;
-    for (const identity of [...this.#kept]) if (!this.#open.has(identity)) this.#send(identity);
+    for (const identity of [...this.#kept]) if (!this.#open.has(identity)) this.#tell(identity);
     for (const fd of this.#handed.values()) void closeInThread(fd);
     this.#handed.clear();
   }
 
-  #send(identity: string, fd?: number): void {
-    const [from, to] = fd === undefined ? [this.#kept, this.#released] : [this.#released, this.#kept];
+  #tell(identity: string): void {
+    const [from, to] = this.#open.has(identity) ? [this.#released, this.#kept] : [this.#kept, this.#released];
     from.delete(identity);
     to.add(identity);
-    try {
-      sendDescriptor(this.#socket, (fd === undefined ? CLOSED : OPENED) + identity, fd);
-    } catch {
-      return; // Without a supervisor no worker follows, and the lock lives as long as we do.
+    this.#untold.add(identity);
+    if (this.#telling === undefined) this.#tellAll();
+  }
+
+  #tellAll(): void {
+    this.#telling = undefined;
+    for (const identity of this.#untold) {
+      const fd = this.#open.get(identity);
+      try {
+        if (!sendDescriptor(this.#socket, (fd === undefined ? CLOSED : OPENED) + identity, fd)) {
+          this.#telling = setTimeout(() => this.#tellAll(), TELL_AGAIN_MS).unref();
+          break;
+        }
+      } catch {
+        // Without a supervisor no worker follows, and the lock lives as long as we do.
+      }
+      this.#untold.delete(identity);
     }
     this.#onSent();
   }

@@ -104,6 +104,8 @@ export const DaemonReport = z.object({
   restarts: z.number().default(0),
   /** A process that waits to become the next worker. */
   sparePid: z.number().optional(),
+  /** It hands over all devices, however many. A supervisor of an earlier build does not say. */
+  handsOverAll: z.boolean().optional(),
   transport: z.string(),
   directory: z.string(),
   source: z.string(),

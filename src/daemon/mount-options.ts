@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { parseByteSize } from "../base/byte-size.ts";
+import { SOCKET_PATH_BYTES_MAX, socketPathRefusal } from "../base/socket-path.ts";
 import { UsageError } from "../base/usage-error.ts";
 import { isGenericMountOption } from "../fuse/kernel/mount-options.ts";
 import { parseMetricsAddress } from "./metrics-address.ts";
@@ -79,7 +80,11 @@ const Rate = z
   .refine((bytes) => bytes >= 0, "takes bytes a second, such as 20M, or 0 for no bound");
 const Metrics = z
   .string()
-  .refine((text) => parseMetricsAddress(text) !== undefined, "takes [HOST:]PORT, or the path of a socket");
+  .refine((text) => parseMetricsAddress(text) !== undefined, "takes [HOST:]PORT, or the path of a socket")
+  .refine(
+    (text) => !text.startsWith("/") || socketPathRefusal(text) === undefined,
+    `takes the path of a socket, which may be ${SOCKET_PATH_BYTES_MAX} bytes long`,
+  );
 const LogPath = z.string().regex(/^\//, "takes an absolute path");
 
 function valueOf<T>(word: string, text: string | undefined, schema: z.ZodType<T>): T {

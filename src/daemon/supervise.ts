@@ -63,7 +63,10 @@ function openLog(path: string): DaemonLog {
 /** Runs a mount to its end and ends the process; tells who started it when programs can use the mount, or why they can't. */
 export async function superviseDetached(request: MountRequest): Promise<void> {
   const report: (message: StartReport) => Promise<void> = tellParent;
-  const asked = stopAsked();
+  // Who started it waits until it is told how that went: before, it goes away only when it is interrupted.
+  let isTold = false;
+  const isLeft = new Promise<void>((resolve) => process.once("disconnect", () => isTold || resolve()));
+  const asked = Promise.race([stopAsked(), isLeft]);
   let supervisor: Supervisor;
   let log: DaemonLog;
   try {
@@ -77,6 +80,7 @@ export async function superviseDetached(request: MountRequest): Promise<void> {
     return leave();
   }
   survive(log);
+  isTold = process.connected;
   await report({ type: "ready", warnings: [...supervisor.warnings] });
   process.exitCode = await live(supervisor, log, asked);
   // Not by process.exit, which would wait for the thread that closes the descriptor of a device that hangs.

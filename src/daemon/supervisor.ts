@@ -329,6 +329,7 @@ export class Supervisor {
       workerPid: this.#worker.pid,
       ...(this.#spare.pid !== undefined && { sparePid: this.#spare.pid }),
       restarts: this.#restarts,
+      handsOverAll: true,
       transport: options.transport,
       directory,
       source,

@@ -35,12 +35,11 @@ function end(exitCode: number): Promise<void> {
 }
 
 /**
- * What the supervisor handed over; without a mount of the kernel, nothing. Undefined when less arrived than a worker needs: another
- * one may have better luck.
+ * What the supervisor handed over; without a mount of the kernel, nothing. Undefined when less arrived than every worker needs: another
+ * one may have better luck. A device that did not arrive counts as any other that can't be opened.
  */
 function handedOver({ options }: MountRequest) {
   const handed = receiveHanded(HAND_OVER_FD);
-  if (handed === undefined) return undefined;
   const take = (name: string): number | undefined => {
     const fd = handed.get(name);
     handed.delete(name);

@@ -176,19 +176,19 @@ export class WorkerProcess {
     this.#bring = kernel && sender(kernel.fuseFd);
     // What the worker before this one sent last.
     kernel?.devices.receive();
+    const heartbeatNonce = Buffer.from(legacy.heartbeatNonce).toString("hex");
+    // First: it reads what it is handed when it has this.
+    this.#send({ type: "start", request, takeOver, heartbeatNonce, volumeUuid, bringsNotices: true });
     this.#handOver.give(
       kernel === undefined
         ? []
         : [
-            ...kernel.devices.held,
+            [HANDED.fuse, kernel.fuseFd],
             [HANDED.memory, kernel.memoryFd],
             [HANDED.keeper, kernel.devices.socketFd],
-            // The last one: without it nobody goes on.
-            [HANDED.fuse, kernel.fuseFd],
+            ...kernel.devices.held,
           ],
     );
-    const heartbeatNonce = Buffer.from(legacy.heartbeatNonce).toString("hex");
-    this.#send({ type: "start", request, takeOver, heartbeatNonce, volumeUuid, bringsNotices: true });
   }
 
   #logLines(stream: NodeJS.ReadableStream | null | undefined): void {
@@ -285,6 +285,8 @@ export class WorkerProcess {
 
   /** Resolves when it is gone; or after a moment, when it does not end because it is inside a call on a device that hangs. */
   async kill(): Promise<void> {
+    // What it was not handed yet may be closed from now on.
+    this.#handOver.close();
     this.#child.kill("SIGKILL");
     await Promise.race([this.ended, sleep(GONE_MS_MAX, undefined, { ref: false })]);
   }

@@ -9,6 +9,7 @@
 // known everywhere: paths in it are absolute, and `+`, `,` and the like in names are percent-encoded.
 
 import { resolve } from "node:path";
+import { socketPathRefusal } from "../base/socket-path.ts";
 import { OpenError } from "../device/open-error.ts";
 import { NBD_PORT, TEXT_MAX_BYTES } from "./wire/constants.ts";
 
@@ -115,7 +116,10 @@ export function parseRemoteTarget(text: string): RemoteTarget {
     if (twin !== undefined) refuse(`names ${twin} twice`);
   } else {
     if (hosts !== "") refuse("a unix socket has no host; write nbd+unix:///EXPORT?socket=PATH");
-    addresses = [{ socketPath: path("socket") ?? refuse("needs a socket: nbd+unix:///EXPORT?socket=PATH") }];
+    const socketPath = path("socket") ?? refuse("needs a socket: nbd+unix:///EXPORT?socket=PATH");
+    const refusal = socketPathRefusal(socketPath);
+    if (refusal !== undefined) refuse(refusal);
+    addresses = [{ socketPath }];
   }
   const target = {
     addresses,

@@ -39,15 +39,15 @@ function processes(program: string): string[] {
   });
 }
 
-/** Begins a mount whose worker does not get an order; it does when `release` is called. */
-async function heldBefore(order: "start" | "serve", mnt: string) {
+/** Begins a mount, in the foreground unless told, whose worker does not get an order; it does when `release` is called. */
+async function heldBefore(order: "start" | "serve", mnt: string, flags: readonly string[] = ["--foreground"]) {
   const hold = place.path(`hold-${order}`);
   writeFileSync(hold, "");
   process.env["NODE_OPTIONS"] = `--import ${resolve(import.meta.dirname, "held-worker.mjs")}`;
   process.env["H2TS_HOLDS"] = place.folder;
   let mount: { readonly pid: number; readonly outcome: Promise<Outcome> };
   try {
-    mount = place.begin("h2ts", "mount", "--foreground", image, mnt);
+    mount = place.begin("h2ts", "mount", ...flags, image, mnt);
   } finally {
     delete process.env["NODE_OPTIONS"];
     delete process.env["H2TS_HOLDS"];
@@ -75,6 +75,23 @@ describe.skipIf(mountsImpossible() !== undefined)("a mount that has just begun",
     }
     await expect.poll(() => processes("worker-main"), { timeout: 5000 }).toEqual([]);
     // The last of its threads closes what it had open.
+    await expect.poll(() => isFree(image), { timeout: 5000 }).toBe(true);
+  });
+
+  it.each([
+    ["start", "SIGINT"],
+    ["start", "SIGKILL"],
+    ["serve", "SIGTERM"],
+  ] as const)("ends with the command that is waiting for it (before %s, by %s)", async (order, signal) => {
+    const mnt = place.mountPoint();
+    await place.succeeds("mkfs.h2ts", "-q", image);
+    const begun = await heldBefore(order, mnt, []);
+    expect(place.mounts()).toEqual(order === "serve" ? [mnt] : []);
+    process.kill(begun.pid, signal);
+    expect((await begun.outcome).code).toBe(null);
+    await expect.poll(() => processes("supervisor-main"), { timeout: 10_000 }).toEqual([]);
+    expect(processes("worker-main")).toEqual([]);
+    expect(place.mounts()).toEqual([]);
     await expect.poll(() => isFree(image), { timeout: 5000 }).toBe(true);
   });
 

@@ -21,6 +21,12 @@ describe("mount options", () => {
     });
   });
 
+  it("of a socket that Node would make elsewhere are refused", () => {
+    const path = `/${"s".repeat(106)}`;
+    expect(parseMountOptions([`metrics=${path}`])).toMatchObject({ metrics: path });
+    expect(() => parseMountOptions([`metrics=${path}s`])).toThrow(/takes the path of a socket, which may be 107 bytes/);
+  });
+
   it("are read from several lists, the last word winning", () => {
     const options = parseMountOptions([
       "cache=1G,ro,suid",

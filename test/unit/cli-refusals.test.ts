@@ -3,6 +3,7 @@
 import { expect, it } from "vitest";
 import { whyNotWritable } from "../../src/cli/remount.ts";
 import { obstacleTo } from "../../src/cli/umount.ts";
+import { whyNotUpgradable } from "../../src/cli/upgrade.ts";
 import { coverOf } from "../../src/daemon/mount-table.ts";
 import { parseMountInfo } from "../../src/fuse/kernel/mountinfo.ts";
 
@@ -48,4 +49,12 @@ it("remount,rw: a volume that is read-only, and why it is", () => {
   expect(whyNotWritable({ state: "DEGRADED", readOnly: false })).toBeUndefined();
   expect(whyNotWritable({ state: "ONLINE", readOnly: true })).toMatch(/opened for reading only/);
   expect(whyNotWritable({ state: "READONLY", readOnly: true })).toMatch(/turned read-only after an error/);
+});
+
+it("upgrade: a daemon of before, with more devices than it can hand over", () => {
+  const row = (name: string, nodes: number) => Array.from({ length: nodes }, (_, i) => `/${name}${i}.img`).join("+");
+  const many = [row("a", 140), row("b", 140), "nbd://host/x"];
+  expect(whyNotUpgradable({ handsOverAll: true, targets: many })).toBeUndefined();
+  expect(whyNotUpgradable({ targets: [row("a", 200), "nbd://host/x"] })).toBeUndefined();
+  expect(whyNotUpgradable({ targets: many })).toMatch(/can't hand over 280 devices; unmount/);
 });

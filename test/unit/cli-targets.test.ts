@@ -25,6 +25,12 @@ it("by itself it is as good as any", () => {
   expect(resolveTarget(`${folder}/xy/b.img`)).toBe(`${folder}/x+y/b.img`);
 });
 
+it("a remote node by a socket whose path none can have is refused", () => {
+  const target = `nbd+unix:///x?socket=/${"s".repeat(106)}`;
+  expect(resolveTarget(target)).toBe(target);
+  expect(() => resolveTarget(`${target}s`)).toThrow(/s: the path of a socket may be 107 bytes long$/);
+});
+
 it("the plus sign in the scheme of a remote node is none that joins", () => {
   expect(rowRefusal("nbd+unix:///x?socket=/a")).toBeUndefined();
   expect(resolveTarget(`${folder}/a.img+nbd+unix:///x?socket=/a`)).toBe(`${folder}/a.img+nbd+unix:///x?socket=/a`);

@@ -9,6 +9,7 @@ import {
   wordsOfMount,
 } from "../../src/fuse/kernel/mount-options.ts";
 import { parseMountInfo } from "../../src/fuse/kernel/mountinfo.ts";
+import { mountSource } from "../../src/fuse/mount-source.ts";
 import { Wakefulness } from "../../src/fuse/kernel/wakefulness.ts";
 
 describe("mount table", () => {
@@ -46,6 +47,20 @@ describe("mount table", () => {
         userId: 1000,
       },
     ]);
+  });
+});
+
+describe("the source of a mount", () => {
+  it("is what was given as long as there is room, and never the same for others that begin alike", () => {
+    expect(mountSource("/a.img,/b.img", 13)).toBe("/a.img,/b.img");
+    const row = (last: string) => `/über/${"é".repeat(50)}+${last}`;
+    for (let bytesMax = 30; bytesMax < 60; bytesMax++) {
+      const [one, other] = [mountSource(row("a.img"), bytesMax), mountSource(row("b.img"), bytesMax)];
+      expect(one).toMatch(/^\/über\/é*…[0-9a-f]{16}$/);
+      expect(bytesMax - Buffer.byteLength(one)).toBeLessThan(2);
+      expect(Buffer.byteLength(one)).toBeLessThanOrEqual(bytesMax);
+      expect(one).not.toBe(other);
+    }
   });
 });
 

@@ -33,6 +33,21 @@ describe.skipIf(process.getuid?.() !== 0)("the folders of a user", () => {
     }
   });
 
+  it("are not where the path of a control socket would be too long", () => {
+    vi.spyOn(process, "getuid").mockReturnValue(UID);
+    for (const [bytes, isTaken] of [
+      [81, true],
+      [82, false],
+    ] as const) {
+      const runtime = `${OF_LOGIN}/`.padEnd(bytes - "/h2ts".length, "x");
+      mkdirSync(runtime);
+      chownSync(runtime, UID, 0);
+      vi.stubEnv("XDG_RUNTIME_DIR", runtime);
+      expect(runtimeFolder()).toBe(isTaken ? `${runtime}/h2ts` : IN_TMP);
+      expect(Buffer.byteLength(`${runtimeFolder()}/4095-1048575.sock.4194304`)).toBeLessThanOrEqual(107);
+    }
+  });
+
   it("are not what belongs to somebody else", () => {
     chownSync(`${OF_LOGIN}/h2ts`, 0, 0);
     rmSync(IN_TMP, { recursive: true });

@@ -55,8 +55,14 @@ function newMessage(textBytes: number, withDescriptor: boolean): Buffer {
   return message;
 }
 
-/** Sends words, with a descriptor if one is given. Never waits; throws SystemError when it can't be sent. */
-export function sendDescriptor(socket: number, words: string, fd: number | undefined): void {
+/** The socket is full, or as many descriptors are under way as may be: that passes when the other side reads. */
+const NO_ROOM: ReadonlySet<string | undefined> = new Set(["EAGAIN", "ENOBUFS", "ENOMEM", "ETOOMANYREFS"]);
+
+/**
+ * Sends words, with a descriptor if one is given. Never waits: false when there is no room for it now. Throws SystemError when it can't
+ * be sent.
+ */
+export function sendDescriptor(socket: number, words: string, fd: number | undefined): boolean {
   const text = Buffer.from(words);
   assert(text.length > 0 && text.length <= TEXT_BYTES_MAX, "words for a socket are too long");
   const message = newMessage(text.length, fd !== undefined);
@@ -67,7 +73,10 @@ export function sendDescriptor(socket: number, words: string, fd: number | undef
     message.writeInt32LE(SCM_RIGHTS, AT.control + 12);
     message.writeInt32LE(fd, AT.control + 16);
   }
-  if (sendmsg(socket, message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) throw systemError("sendmsg");
+  if (sendmsg(socket, message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return true;
+  const error = systemError("sendmsg");
+  if (NO_ROOM.has(error.code)) return false;
+  throw error;
 }
 
 /**

@@ -1,6 +1,7 @@
 // Where a server listens: a TCP port of an address, or a unix socket.
 
 import { BlockList, isIPv6 } from "node:net";
+import { socketPathRefusal } from "../../base/socket-path.ts";
 import { NBD_PORT } from "../wire/constants.ts";
 
 export type ListenAddress =
@@ -16,7 +17,8 @@ class ListenAddressError extends Error {
 export function parseListenAddress(text: string): ListenAddress {
   if (text.startsWith("unix:")) {
     const path = text.slice("unix:".length);
-    if (path === "") throw new ListenAddressError(`${text}: give the path of the socket`);
+    const refusal = path === "" ? "give the path of the socket" : socketPathRefusal(path);
+    if (refusal !== undefined) throw new ListenAddressError(`${text}: ${refusal}`);
     return { kind: "unix", path };
   }
   const [, v6, name, digits] = /^(?:\[([^\]]+)\]|([^:[\]/]*))(?::(\d{1,5}))?$/.exec(text) ?? [];

@@ -119,4 +119,10 @@ describe("what to export", () => {
     expect(formatListenAddress(address)).toBe(text);
     expect(isLocal(address)).toBe(text !== "host.example:7");
   });
+
+  it("an address by a path that no socket can have is refused", () => {
+    const path = "s".repeat(107);
+    expect(parseListenAddress(`unix:${path}`)).toEqual({ kind: "unix", path });
+    expect(() => parseListenAddress(`unix:${path}s`)).toThrow(/s: the path of a socket may be 107 bytes long$/);
+  });
 });
