@@ -53,7 +53,10 @@ export function setAttributes(state: PfsState, operation: SetAttributesOperation
   return unfinished ? { attributes, unfinished: ino } : { attributes };
 }
 
-/** To the size there is, that leaves the times alone, as on ext4 and XFS; ftruncate(2) asks for new ones by itself. */
+/**
+ * To the size there is, that leaves the times alone, as on btrfs and XFS (ext4 sets them; POSIX allows both); ftruncate(2) and
+ * O_TRUNC ask for new ones by themselves.
+ */
 function isTruncationOnly(operation: SetAttributesOperation): boolean {
   const { size, mode, uid, gid, atime, mtime, killPrivileges } = operation;
   return size !== undefined && !killPrivileges && [mode, uid, gid, atime, mtime].every((field) => field === undefined);

@@ -38,8 +38,9 @@ export function isFileType(mode: number): boolean {
 }
 
 /**
- * The mode after a write, truncation or change of owner: setuid goes; setgid goes where the group may execute (without
- * that bit it once meant mandatory locking, and Linux leaves it). Directories keep both.
+ * The mode after a write, truncation or change of owner: setuid goes; setgid goes where the group may execute, which is FUSE's
+ * rule (HANDLE_KILLPRIV_V2). Linux's own filesystems take it without that bit too, from who is not in the group: we are not
+ * told. Directories keep both.
  */
 export function withoutPrivileges(mode: number): number {
   if (isDirectory(mode)) return mode;

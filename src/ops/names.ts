@@ -50,9 +50,13 @@ import { writeSymlinkTarget } from "./data.ts";
 /** Names one inode may have. A directory's count includes its subdirectories' "..", so it bounds those too. */
 const LINK_MAX = 0x7fff_ffff;
 
-/** The directory, writable, as one that may take or lose a name: ENOTDIR, or ENOENT when it was removed itself. */
-export function editParent(state: PfsState, ino: number): Block {
-  const parent = editInode(state, ino);
+/** The directory, as one that may take or lose a name: ENOTDIR, or ENOENT when it was removed itself. */
+export const parentOf = (state: PfsState, ino: number): Block => checkParent(inodeOf(state, ino), ino);
+
+/** The same, writable. */
+export const editParent = (state: PfsState, ino: number): Block => checkParent(editInode(state, ino), ino);
+
+function checkParent(parent: Block, ino: number): Block {
   if (!isDirectory(inodeMode(parent.view))) throw new FsError("ENOTDIR", `inode ${ino} is not a directory`);
   if (inodeNlink(parent.view) === 0) throw new FsError("ENOENT", `directory ${ino} was removed`);
   return parent;

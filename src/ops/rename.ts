@@ -1,71 +1,83 @@
 // rename(2) with its flags, in Linux's order of checks. The kernel makes most of them too; a replayed log has no kernel.
+// That no directory comes to lie below itself is seen to before the operation: the way up to the root has no bound. A record
+// was accepted once, so nobody need go that way again for it.
 
 import { FsError } from "../base/errno.ts";
-import { inodeMode, inodeParent, setInodeParent } from "../format/inode.ts";
-import { ROOT_INO } from "../format/pfs.ts";
+import { inodeMode, setInodeParent } from "../format/inode.ts";
+import type { Block } from "../tree/block.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import { type Entry, addEntry, checkName, findEntry, redirectEntry, removeEntry } from "./directories.ts";
-import { directoryOf, editInode, inodeOf, touchContent, touchInode } from "./inodes.ts";
+import { editInode, inodeOf, touchContent, touchInode } from "./inodes.ts";
 import { isDirectory } from "./mode.ts";
-import { adjustLinks, dropDirectory, dropName, editParent } from "./names.ts";
+import { adjustLinks, dropDirectory, dropName, editParent, parentOf } from "./names.ts";
 import { NO_RESULT, type OperationResult, type RenameOperation } from "./operation.ts";
 
-/** Deeper than any path the kernel can walk; only a loop on media goes further. */
-const DEPTH_MAX = 100_000;
-
-/** True when directory `ino` is `below` or one of the directories above it. */
-function isAncestor(state: PfsState, ino: number, below: number): boolean {
-  let at = below;
-  for (let depth = 0; depth < DEPTH_MAX; depth++) {
-    if (at === ino) return true;
-    if (at === ROOT_INO) return false;
-    at = inodeParent(directoryOf(state, at).view);
-  }
-  throw new FsError("EIO", `directory ${below} is in a loop`);
+/** What a rename is about. */
+interface Renamed {
+  readonly from: Block;
+  readonly to: Block;
+  readonly source: Entry;
+  readonly target: Entry | undefined;
+  /** These are directories. */
+  readonly moving: boolean;
+  readonly replaced: boolean;
 }
 
-export function rename(state: PfsState, operation: RenameOperation): OperationResult {
+/** Looks at both names, in directories as `directory` gives them. Throws FsError for what can't be renamed so. */
+function find(
+  state: PfsState,
+  operation: RenameOperation,
+  directory: (state: PfsState, ino: number) => Block,
+): Renamed {
   const { store } = state;
-  const { name, newName } = operation;
-  if (operation.exchange && !operation.replace) throw new FsError("EINVAL", "NOREPLACE with EXCHANGE");
+  const { parent, name, newParent, newName, replace, exchange } = operation;
+  if (exchange && !replace) throw new FsError("EINVAL", "NOREPLACE with EXCHANGE");
   checkName(name);
   checkName(newName);
-  const from = editParent(state, operation.parent);
-  const to = operation.newParent === operation.parent ? from : editParent(state, operation.newParent);
+  const from = directory(state, parent);
+  const to = newParent === parent ? from : directory(state, newParent);
   const source = findEntry(store, from, name);
   if (source === undefined) throw new FsError("ENOENT");
   const target = findEntry(store, to, newName);
-  if (target !== undefined && !operation.replace) throw new FsError("EEXIST");
-  if (target === undefined && operation.exchange) throw new FsError("ENOENT");
-
+  if (target !== undefined && !replace) throw new FsError("EEXIST");
+  if (target === undefined && exchange) throw new FsError("ENOENT");
   const moving = isDirectory(inodeMode(inodeOf(state, source.ino).view));
   const replaced = target !== undefined && isDirectory(inodeMode(inodeOf(state, target.ino).view));
-  if (from !== to) {
-    if (moving && isAncestor(state, source.ino, operation.newParent)) throw new FsError("EINVAL", "under itself");
-    if (target !== undefined && replaced && isAncestor(state, target.ino, operation.parent)) {
-      throw new FsError(operation.exchange ? "EINVAL" : "ENOTEMPTY");
-    }
-  }
-  // Two names of one inode: nothing is done, both stay (POSIX).
-  if (target?.ino === source.ino) return NO_RESULT;
-  if (target !== undefined && operation.exchange) return exchange(state, operation, source, target, moving, replaced);
-  return move(state, operation, source, target, moving, replaced);
+  return { from, to, source, target, moving, replaced };
 }
 
-function move(
-  state: PfsState,
-  operation: RenameOperation,
-  source: Entry,
-  target: Entry | undefined,
-  moving: boolean,
-  replaced: boolean,
-): OperationResult {
+/** A directory, and the one that it is to lie in. */
+export interface Move {
+  readonly ino: number;
+  readonly newParent: number;
+}
+
+/** The directories that a rename would give another parent. Throws FsError where the operation would, before any change. */
+export function movesOf(state: PfsState, operation: RenameOperation): Move[] {
+  const { parent, newParent, exchange } = operation;
+  const { source, target, moving, replaced } = find(state, operation, parentOf);
+  const moves: Move[] = [];
+  if (parent === newParent) return moves;
+  if (moving) moves.push({ ino: source.ino, newParent });
+  if (target !== undefined && replaced && exchange) moves.push({ ino: target.ino, newParent: parent });
+  return moves;
+}
+
+export function rename(state: PfsState, operation: RenameOperation): OperationResult {
+  const renamed = find(state, operation, editParent);
+  const { source, target } = renamed;
+  // Two names of one inode: nothing is done, both stay (POSIX).
+  if (target?.ino === source.ino) return NO_RESULT;
+  if (target !== undefined && operation.exchange) return exchange(state, operation, renamed, target);
+  return move(state, operation, renamed);
+}
+
+function move(state: PfsState, operation: RenameOperation, renamed: Renamed): OperationResult {
   const { store } = state;
   const { time } = operation;
+  const { from, to, source, target, moving, replaced } = renamed;
   if (target !== undefined && moving && !replaced) throw new FsError("ENOTDIR");
   if (target !== undefined && !moving && replaced) throw new FsError("EISDIR");
-  const from = editParent(state, operation.parent);
-  const to = operation.newParent === operation.parent ? from : editParent(state, operation.newParent);
 
   let orphan: number | undefined;
   if (target === undefined) {
@@ -96,15 +108,11 @@ function move(
 function exchange(
   state: PfsState,
   operation: RenameOperation,
-  source: Entry,
+  { from, to, source, moving, replaced }: Renamed,
   target: Entry,
-  moving: boolean,
-  replaced: boolean,
 ): OperationResult {
   const { store } = state;
   const { time } = operation;
-  const from = editParent(state, operation.parent);
-  const to = operation.newParent === operation.parent ? from : editParent(state, operation.newParent);
   redirectEntry(store, from, source.key, target.ino, target.type);
   redirectEntry(store, to, target.key, source.ino, source.type);
   const first = editInode(state, source.ino);

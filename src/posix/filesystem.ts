@@ -20,6 +20,7 @@ import type { Volume } from "../volume/volume.ts";
 import { listDirectory, lookupName } from "./listing.ts";
 import { Lookups, type Use } from "./lookups.ts";
 import { type RangeContext, copyRange, fallocate } from "./ranges.ts";
+import { Moves } from "./moves.ts";
 import { joined, prefetch, readFile, readTarget, seekFile } from "./reading.ts";
 import { Releases } from "./releases.ts";
 import {
@@ -58,6 +59,7 @@ export class FileSystem implements FileSystemRequests {
   readonly #releases: Releases;
   readonly #streams = new ReadStreams();
   readonly #ranges: RangeContext;
+  readonly #moves = new Moves((body) => this.#view(body));
   #nextIno: number | undefined;
   /** Whether the kernel holds an inode that a process before us may have given it. */
   #isHeld: (ino: number) => Promise<boolean> = () => Promise.resolve(true);
@@ -123,10 +125,14 @@ export class FileSystem implements FileSystemRequests {
     return this.#clock.now();
   }
 
+  /** What the process before us gave for a request; it died before it could say so: once is enough. */
+  #carriedOut(caller: Caller | undefined): OperationResult | undefined {
+    return caller?.resent === true ? this.#volume.replayed(caller.requestId ?? 0) : undefined;
+  }
+
   /** Carries an operation out; a truncation still being finished is finished first. */
   #apply(operation: Operation, caller?: Caller): Eventually<OperationResult> {
-    // The process before us carried it out and died before it could say so: once is enough.
-    const known = caller?.resent === true ? this.#volume.replayed(caller.requestId ?? 0) : undefined;
+    const known = this.#carriedOut(caller);
     if (known !== undefined) return this.#afterwards(known);
     const conclude = (result: OperationResult): OperationResult => this.#afterwards(result);
     const retry = (error: unknown): Eventually<OperationResult> => {
@@ -282,7 +288,10 @@ export class FileSystem implements FileSystemRequests {
     const exchange = (flags & RenameFlag.EXCHANGE) !== 0;
     const names = { parent, name, newParent, newName };
     const operation = { op: "rename", ...names, replace, exchange, time: this.#now() } as const;
-    return after(this.#apply(operation, caller), () => undefined);
+    const carryOut = (): Eventually<void> => after(this.#apply(operation, caller), () => undefined);
+    // What was carried out already was allowed then.
+    if (parent === newParent || this.#carriedOut(caller) !== undefined) return carryOut();
+    return this.#moves.allowed(operation, carryOut);
   }
 
   // ---- attributes
