@@ -39,6 +39,9 @@ const standsInFor = (other: Copy, copy: Copy): boolean =>
   (copy.standing !== "in-sync" || copy.untrusted || (other.standing === "in-sync" && !other.untrusted));
 const hasFailed = (copy: Copy): boolean => copy.active && copy.failure !== undefined;
 
+/** Bit per copy that there may be. */
+const ALL = (1 << COPIES_MAX) - 1;
+
 /** What a copy is asked for to see whether it answers. */
 const PROBE_BYTES = 4096;
 
@@ -131,9 +134,17 @@ export class CopySet {
 
   /** True when another copy in sync may be at hand as soon as some device answers. */
   get isAwaited(): boolean {
-    const { expected = -1, mask } = this;
-    const isStalled = this.#copies.some(({ stalled, bit }) => stalled && (expected & bit) !== 0);
-    return isStalled || (this.awaitsTargets && (expected & ~mask) !== 0);
+    return this.#awaits(this.expected ?? ALL);
+  }
+
+  /** True when another copy may be, in sync or not: a block may be on one that was dropped (`Recovery`). */
+  get awaitsAny(): boolean {
+    return this.#awaits(ALL);
+  }
+
+  #awaits(wanted: number): boolean {
+    const isStalled = this.#copies.some(({ stalled, bit }) => stalled && (wanted & bit) !== 0);
+    return isStalled || (this.awaitsTargets && (wanted & ~this.mask) !== 0);
   }
 
   /** Active copies that failed and were not dropped yet. */

@@ -50,7 +50,7 @@ export class Copy {
   noRoom = false;
   /** Its devices are closed, or will be as soon as the last call on them is over. */
   released = false;
-  /** Position of the one node whose device was let go of, of a copy taken out that holds on to the others. */
+  /** Position of the one node whose device is let go of, of a copy taken out that holds on to the others. */
   suspendedNode: number | undefined;
   /** Position of a node that holds nothing yet: pointers into its range are not promises. */
   lostNode: number | undefined;
@@ -151,7 +151,7 @@ export class Copy {
     return this.#gate.answered;
   }
 
-  /** True for a place on the node whose device was let go of. */
+  /** True for a place on the node whose device is let go of. */
   isLetGo(kib: number): boolean {
     return this.suspendedNode !== undefined && this.isOn(this.suspendedNode, kib);
   }

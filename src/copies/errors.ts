@@ -1,5 +1,7 @@
 // What goes wrong with copies, typed: each message is one line that names the copy or target and says what to do.
 
+import { FsError } from "../base/errno.ts";
+
 /** One place of a block and why it could not be used. */
 export interface BadPlace {
   readonly copyIndex: number;
@@ -18,6 +20,13 @@ export class CorruptBlockError extends Error {
     const what = places.length === 0 ? "has no place on any copy at hand" : `is unreadable on every copy: ${where}`;
     super(`block of ${sizeBytes} bytes ${what}`);
     this.places = places;
+  }
+}
+
+/** What is needed is not, or not whole, on any copy at hand. Another one may have it. */
+export class UnreadableError extends FsError {
+  constructor(message: string) {
+    super("EIO", message);
   }
 }
 

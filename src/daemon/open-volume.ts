@@ -9,7 +9,7 @@ import { assemble, type AssembleOptions } from "../copies/assemble.ts";
 import { copiesNamed, copyNamed } from "../copies/copy-name.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import type { MasterRule } from "../copies/ring.ts";
-import { CopiesError, type CopiesErrorKind, CopiesLostError } from "../copies/errors.ts";
+import { CopiesError, type CopiesErrorKind, CopiesLostError, UnreadableError } from "../copies/errors.ts";
 import { isSilent, OPEN_MS_DEFAULT } from "../copies/targets.ts";
 import { DeviceError } from "../device/device.ts";
 import { Journal, JOURNAL_BYTES } from "../log/journal.ts";
@@ -82,7 +82,7 @@ export async function openVolume(request: MountRequest, handed: OpenForMount): P
       if (takeOver && volume.readOnly === undefined) await letGoOfOffline(volume);
       return volume;
     } catch (error) {
-      const mayOpen = takeOver && copies.isAwaited && isLack(error);
+      const mayOpen = takeOver && mayBeBrought(error, copies);
       await copies.close();
       if (!mayOpen) throw error;
       const line = messageOf(error);
@@ -92,7 +92,13 @@ export async function openVolume(request: MountRequest, handed: OpenForMount): P
   }
 }
 
-/** One copy more could change this; whatever else is wrong gets no better by waiting. */
+/** What is lacking may come with a copy that does not answer; whatever else is wrong gets no better by waiting. */
+function mayBeBrought(error: unknown, copies: CopySet): boolean {
+  if (error instanceof UnreadableError) return copies.awaitsAny;
+  return copies.isAwaited && isLack(error);
+}
+
+/** One copy in sync more could change this. */
 const isLack = (error: unknown): boolean =>
   error instanceof CopiesLostError || (error instanceof CopiesError && LACKING.has(error.kind)) || isSilent(error);
 

@@ -6,6 +6,7 @@
 import { FsError } from "../base/errno.ts";
 import { messageOf } from "../base/thrown.ts";
 import { formatUuid, isZero, type Uuid } from "../base/uuid.ts";
+import { UnreadableError } from "../copies/errors.ts";
 import type { ReadableCopy } from "../copies/lone-copy.ts";
 import { KIB } from "../format/geometry.ts";
 import {
@@ -50,7 +51,7 @@ interface Chain {
 
 /**
  * The log of the root in `root`, as far as `copies`, which are in sync with it, have it; undefined when it has none or an empty one.
- * Throws FsError EIO when what was acknowledged can't be read whole, unless `dropLost` says that what there is will do.
+ * Throws UnreadableError when what was acknowledged can't be read whole, unless `dropLost` says that what there is will do.
  */
 export async function readLog(
   root: DataView,
@@ -81,18 +82,18 @@ export async function readLog(
   return { id, stream, sureBytes, segments: best.segments };
 }
 
-/** Throws FsError EIO when something acknowledged is not, or may not be, in the longest chain. */
+/** Throws UnreadableError when something acknowledged is not, or may not be, in the longest chain. */
 function refuseLost(chains: readonly Chain[], { streamBytes }: Chain, claimedBytes: number, id: Uuid): void {
   const advice = "give the other copies, or go on without the rest by fsck.h2ts -y";
   if (claimedBytes > streamBytes) {
     const detail = `${streamBytes} of ${claimedBytes} acknowledged bytes of log ${formatUuid(id)} can be read`;
-    throw new FsError("EIO", `${detail}; ${advice}`);
+    throw new UnreadableError(`${detail}; ${advice}`);
   }
   // What was acknowledged is on every copy: one that was read to its end, and lacks nothing that any frame says was flushed, has all of it.
   if (chains.some((chain) => chain.unreadable === undefined && chain.streamBytes >= claimedBytes)) return;
   const reason = chains.find(({ unreadable }) => unreadable !== undefined)?.unreadable;
   const detail = `log ${formatUuid(id)} can't be read past ${streamBytes} bytes (${reason})`;
-  throw new FsError("EIO", `${detail}; mount again, ${advice}`);
+  throw new UnreadableError(`${detail}; mount again, ${advice}`);
 }
 
 async function readChain(from: ReadableCopy, id: Uuid, head: readonly number[], seed: Uint8Array): Promise<Chain> {

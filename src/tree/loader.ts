@@ -20,6 +20,7 @@ import {
 } from "../format/blockref.ts";
 import { CHECK_BYTES_MAX } from "../format/check.ts";
 import type { BlockRead } from "../copies/copy-set.ts";
+import { UnreadableError } from "../copies/errors.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { Block, ROOT_IMAGE } from "./block.ts";
 import type { BufferPool } from "./buffer-pool.ts";
@@ -205,7 +206,10 @@ export class Loader {
         // A read that was given up may still be on its way into it.
         this.#pool.writeOff(load.block);
         this.#lost.add(load.key);
-        load.lost = new LostBlock(load.block.type, load.key, new FsError("EIO", `${load.name}: ${error.message}`));
+        const message = `${load.name}: ${error.message}`;
+        // What breaks the rules is what its parent remembers, and the same on every copy.
+        const loss = load.read.error === undefined ? new FsError("EIO", message) : new UnreadableError(message);
+        load.lost = new LostBlock(load.block.type, load.key, loss);
         lost(load.lost);
       }
     }

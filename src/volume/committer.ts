@@ -247,6 +247,8 @@ export class Committer {
         return false;
       }
       if (!logged) return false;
+      // Once more: that may have taken a while, and from here on the root is on its way.
+      this.#refuse();
       for (const copy of this.#copies.active) copy.flushedTid = tid;
       setRootSequence(this.#rootImage.view, tid);
       this.#members.rootIssued(view);

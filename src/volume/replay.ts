@@ -6,7 +6,7 @@
 import { FsError } from "../base/errno.ts";
 import { formatUuid } from "../base/uuid.ts";
 import type { BlockRead, Copy, CopySet } from "../copies/copy-set.ts";
-import { CopiesError } from "../copies/errors.ts";
+import { CopiesError, UnreadableError } from "../copies/errors.ts";
 import { DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
 import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
 import { rootSequence } from "../format/root-block.ts";
@@ -44,7 +44,7 @@ export interface PendingLog {
 
 /**
  * What was completed after the root in `root`: by the journal of the process before us, or by the logs on media. Throws CopiesError
- * when the journal does not know this root, the one that it does being elsewhere; FsError EIO when acknowledged records can't be read.
+ * when the journal does not know this root, the one that it does being elsewhere; UnreadableError when acknowledged records can't be read.
  */
 export async function findPending(
   root: DataView,
@@ -171,7 +171,10 @@ export interface ReplayParts {
   readonly onResult: (requestId: number, result: OperationResult) => void;
 }
 
-/** Carries the records out; returns the places that refs name now. Throws FsError when one does not fit the root. */
+/**
+ * Carries the records out; returns the places that refs name now. Throws UnreadableError when that takes a block that no copy at
+ * hand has, FsError when a record does not fit the root.
+ */
 export async function replay(pending: PendingLog, parts: ReplayParts): Promise<ReadonlySet<string>> {
   const { store } = parts;
   const adopted = new Set<string>();
@@ -186,14 +189,14 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
         if (pending.waiting === undefined) return adopted;
         // Nobody was answered: the kernel asks again. What came after it may have been answered.
         if (pending.waiting.has(record.beginBytes)) continue;
-        throw new FsError("EIO", ANSWERED_ADVICE);
+        throw new UnreadableError(ANSWERED_ADVICE);
       }
       try {
         result = await carryOut(operation, early, parts, adopted);
       } catch (error) {
         if (!(error instanceof FsError) || error.code !== "EIO") throw error;
         if (parts.endsAtLoss) return adopted;
-        throw new FsError("EIO", `${error.message}; ${LOSS_ADVICE}`);
+        throw error instanceof UnreadableError ? new UnreadableError(`${error.message}; ${LOSS_ADVICE}`) : error;
       }
     }
     // Only in the mount that the request came from: in another one the kernel's ids begin again (trap 4b).
@@ -265,7 +268,7 @@ async function withContent(operation: Operation, early: readonly EarlyBlock[], p
   const data = operation.data.slice();
   for (const [i, { key }] of early.entries()) {
     const request = requests[i] as { target: Uint8Array; error?: Error };
-    if (request.error !== undefined) throw new FsError("EIO", `a block that the log names: ${request.error.message}`);
+    if (request.error !== undefined) throw new UnreadableError(`a block that the log names: ${request.error.message}`);
     data.set(request.target, key - operation.offset);
   }
   return { ...operation, data };

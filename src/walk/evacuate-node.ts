@@ -28,8 +28,8 @@ interface Found {
 export interface Leaving {
   readonly copy: Copy;
   readonly position: number;
-  /** The node itself failed: what can't be read there is lost anyway. */
-  readonly failed: boolean;
+  /** Whether the node itself failed: what can't be read there is lost anyway. It may turn out otherwise while that is tried. */
+  readonly hasFailed: () => boolean;
   /** The operator gives up what can't be brought elsewhere. */
   readonly abandon: boolean;
 }
@@ -47,7 +47,8 @@ export async function evacuateNode(
   if ((rootFeatures(volume.rootImage.view).roCompat & RoCompat.NARROW_DATA) === 0) return undefined;
   const evacuation = new Evacuation(volume, leaving);
   await caretaker.walk(evacuation, () => evacuation.run());
-  const { copy, position, failed, abandon } = leaving;
+  const { copy, position, abandon } = leaving;
+  const failed = leaving.hasFailed();
   const { noRoom, unreadable, lost, inodes } = evacuation;
   const name = `node ${copy.index}/${position}`;
   const holds = (blocks: number): string =>
@@ -85,11 +86,11 @@ class Evacuation {
   readonly #sweep: Sweep;
   #stopped = false;
 
-  constructor(volume: Volume, { copy, position, failed }: Leaving) {
+  constructor(volume: Volume, { copy, position, hasFailed }: Leaving) {
     this.#volume = volume;
     this.#copy = copy;
     this.#position = position;
-    this.#readsAll = failed;
+    this.#readsAll = hasFailed();
     this.#sweep = new Sweep(volume.store, volume.rootImage);
   }
 

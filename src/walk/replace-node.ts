@@ -60,7 +60,7 @@ export function replaceNode(
     const old = replaceable(volume, index, position);
     const device = fitting(old, position, target);
     volume.members.refuseIfNeeded(old);
-    const leaving = { copy: old, position, failed: hasFailed(old, position), abandon };
+    const leaving = { copy: old, position, hasFailed: () => hasFailed(old, position), abandon };
     await evacuateNode(volume, caretaker, leaving);
     const nodeUuid = randomUuid(random);
     const preparing = prepareNode(volume, old, position, device, nodeUuid);
@@ -77,13 +77,17 @@ export function replaceNode(
   return inTurn(volume, () => caretaker.replacing(index, work));
 }
 
+/** What is said of a device that can't be reached. */
+const UNREACHED: ReadonlySet<string> = new Set(["ENOTCONN", "ESTALE"]);
+
 /**
  * The node itself gave the copy up. One that is only late, or can't be reached, or whose neighbour in the row failed, may still have
- * everything it alone held.
+ * everything it alone held. So may one whose link was given up, for whatever reason: nothing is read by that, but by a new one.
  */
 function hasFailed({ failure, stalled, nodes }: Copy, position: number): boolean {
-  if (failure === undefined || stalled || failure.code === "ENOTCONN") return false;
-  return failure.device === nodes[position]?.device.name;
+  if (failure === undefined || stalled || UNREACHED.has(failure.code)) return false;
+  const device = nodes[position]?.device;
+  return failure.device === device?.name && device.report?.()?.connection?.state !== "given-up";
 }
 
 interface Exchange {

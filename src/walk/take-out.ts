@@ -33,11 +33,13 @@ export async function takeOut(
     copy = volume.copies.copy(index);
     refuseTakeOut(volume, index, node);
     volume.members.takeOut(index, options.lasting);
+    // At once: what lies on its other nodes is given to whoever asks, however long the commit takes, and if it fails (I9).
+    if (node !== undefined && copy !== undefined && copy.nodes.length > 1) copy.suspendedNode = node;
   });
   if (copy === undefined) return;
   await caretaker.stop(index);
-  if (node === undefined || copy.nodes.length === 1) await letGo(copy, volume.copies.clock);
-  else await letGoOfNode(copy, node, volume.copies.clock);
+  if (node === undefined || copy.suspendedNode !== node) await letGo(copy, volume.copies.clock);
+  else await inTime(copy, Promise.allSettled([copy.nodes[node]?.device.close()]), volume.copies.clock);
 }
 
 /** Throws CopiesError when the volume can't do without the copy, or there is no such node to let go of. */
@@ -56,12 +58,6 @@ function refuseTakeOut(volume: Volume, index: number, node: number | undefined):
       `node ${index}/${suspendedNode} is suspended already; suspend copy ${index} as a whole, or resume it first`,
     );
   volume.members.refuseIfNeeded(copy);
-}
-
-/** Closes one device of a row that is out of use; resolves once every call on it is over. */
-async function letGoOfNode(copy: Copy, node: number, clock: Clock): Promise<void> {
-  copy.suspendedNode = node;
-  await inTime(copy, Promise.allSettled([copy.nodes[node]?.device.close()]), clock);
 }
 
 /**

@@ -2,7 +2,7 @@
 // every attempt to open it. Programs on the mount never wait longer than a deadline and a commit (I9), and it comes back.
 
 import { readFileSync, truncateSync, writeFileSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -229,6 +229,39 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy whose device hangs", {
     expect(await inTime(place.run("h2ts", "umount", place.mnt))).toMatchObject({ code: 0 });
     process.kill(pid, "SIGCONT");
     host = undefined;
+  });
+
+  it("and alone has blocks that are needed to carry out again what was answered, is waited for (I4)", async () => {
+    const { folder, pid } = await hostFilesystem();
+    const [a, b] = [place.path("a.img"), join(folder, "b.img")];
+    await place.format("48M", [a, b]);
+    await place.h2ts("mount", "-o", "commit=300,deadline=1000", a, b, place.mnt);
+    await place.h2ts("set", "copies=1", place.mnt);
+    const files = Array.from({ length: 6 }, (_, i) => join(place.mnt, `narrow${i}`));
+    const content = Buffer.alloc(64 * 1024, 7);
+    for (const file of files) writeFileSync(file, content);
+    await place.h2ts("sync", place.mnt);
+    for (const file of files) {
+      const handle = await open(file, "r+");
+      await handle.write(Buffer.alloc(10, 9), 0, 10, 100);
+      await handle.sync();
+      await handle.close();
+    }
+    host = pid;
+    process.kill(pid, "SIGSTOP");
+    process.kill((await place.daemon()).workerPid, "SIGKILL");
+    const looked = readdir(place.mnt);
+    looked.catch(() => undefined);
+    expect(await Promise.race([looked, sleep(6000, "waits")])).toBe("waits");
+    process.kill(pid, "SIGCONT");
+    expect((await looked).length).toBe(files.length);
+    content.fill(9, 100, 110);
+    for (const file of files) expect(readFileSync(file).equals(content), file).toBe(true);
+    await place.h2ts("wait", place.mnt);
+    await place.h2ts("umount", place.mnt);
+    expect(await place.run("fsck.h2ts", "-n", "-f", a, b)).toMatchObject({ code: 0 });
+    host = undefined;
+    await place.h2ts("umount", folder);
   });
 
   it("is given up by fsck.h2ts, which says so, checks the other one, repairs nothing and ends (I9)", async () => {

@@ -1,15 +1,22 @@
 // A copy that the volume can't do without, or a node of it, frozen at any moment of a running workload: nothing reaches it and
 // nothing fails however long that lasts, and afterwards all is as if it had never been (I2).
 
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
+import type { Copy } from "../../src/copies/copy.ts";
 import { CopiesError } from "../../src/copies/errors.ts";
 import type { SimulatedDevice } from "../../src/device/simulated.ts";
+import { refPointer } from "../../src/format/blockref.ts";
+import { isNarrow } from "../../src/tree/narrow.ts";
+import type { Volume } from "../../src/volume/volume.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { freeze, refuseFrozen, thaw, thawAll } from "../../src/walk/freeze.ts";
+import { type NamedBlock, namedBlock, readOf } from "../../src/walk/named-block.ts";
+import { Sweep } from "../../src/walk/sweep.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
 import {
+  bulk,
   eachAlone,
   findings,
   formattedRows,
@@ -21,7 +28,10 @@ import {
   unmount,
   Workload,
 } from "./copies-scene.ts";
+import { setCopies } from "./narrow-scene.ts";
 import { within } from "./virtual-time.ts";
+
+afterEach(() => vi.restoreAllMocks());
 
 const LONG_MS = 600_000;
 const ROW = [18 * MIB, 20 * MIB];
@@ -39,6 +49,20 @@ async function scene(seed: number, rows: readonly (readonly number[])[]): Promis
   await within(mounted.clock, 0, work.begin(mounted.fs));
   await within(mounted.clock, LONG_MS, work.run(mounted.fs, 8));
   return { images, work, mounted };
+}
+
+/** A narrow block that lies on this node and nowhere else. */
+async function aloneOn(volume: Volume, copy: Copy, position: number): Promise<NamedBlock> {
+  const found = await volume.view(() => {
+    const named: NamedBlock[] = [];
+    new Sweep(volume.store, volume.rootImage).step([], Infinity, ({ block }, at) => {
+      const kib = refPointer(block.view, at, copy.index);
+      if (isNarrow(block.view, at) && kib !== 0 && copy.isOn(position, kib)) named.push(namedBlock(block, at));
+      return 1;
+    });
+    return named;
+  });
+  return found[0]!;
 }
 
 const callsOf = (device: SimulatedDevice | undefined): unknown => ({ ...device?.calls });
@@ -184,6 +208,36 @@ describe("a suspended node of a row", () => {
       await eachAlone(seed, [alone], await work.tree());
       expect(await treeOf(seed, [undefined, first, second], { degraded: true })).toBe(await work.tree());
     }
+  });
+
+  it.each([
+    ["goes well", false],
+    ["fails", true],
+  ])("leaves the others readable all the while, also when the commit without it %s (I9)", async (_, fails) => {
+    const { mounted } = await scene(4220, [[24 * MIB], ROW]);
+    const { volume, copies, fs, caretaker } = mounted;
+    await setCopies(fs, "", 1);
+    const work = new Workload(4221, MIB);
+    await work.begin(fs);
+    for (let i = 0; i < 12; i++) await bulk(work, fs, `narrow${i}`, MIB);
+    await volume.forceCommit();
+    const named = await aloneOn(volume, copies.copy(1)!, 0);
+    const reading = async (): Promise<Error | undefined> => {
+      const request = readOf(named);
+      await copies.readBlocks([request]);
+      return request.error;
+    };
+    const errors: (Error | undefined)[] = [];
+    const flush = copies.flush.bind(copies);
+    vi.spyOn(copies, "flush").mockImplementation(async (...only) => {
+      errors.push(await reading());
+      if (fails) volume.failWith(new TypeError("a fault"));
+      return flush(...only);
+    });
+    const done = takeOut(volume, caretaker, 1, { lasting: false, node: 1 });
+    if (fails) await expect(done).rejects.toThrow("a fault");
+    else await done;
+    expect([...errors, await reading()]).toEqual(Array(fails ? 2 : 3).fill(undefined));
   });
 
   it("is the only one: a second is refused, with nothing changed", async () => {

@@ -1,7 +1,7 @@
 // A volume that can only be read, or turned so, although its devices could be written to: no root and no block is written, whatever
 // fails (I2, I11).
 
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { newestRoot } from "../../src/copies/choose-root.ts";
 import { readRings } from "../../src/copies/ring.ts";
 import { DeviceError } from "../../src/device/device.ts";
@@ -10,6 +10,7 @@ import { KIB } from "../../src/format/geometry.ts";
 import { refPointer } from "../../src/format/blockref.ts";
 import { ROOT_BLOCK, ROOT_SUPER_OFFSET } from "../../src/format/root-block.ts";
 import { offsetOf } from "../../src/format/structure.ts";
+import { Journal, JOURNAL_BYTES } from "../../src/log/journal.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { formatted, type Images, imagesOf, mount, type Mounted, unmount } from "./copies-scene.ts";
 import { within } from "./virtual-time.ts";
@@ -131,6 +132,30 @@ describe("a volume that turned read-only for a fault of ours", () => {
     await new Promise(setImmediate);
     volume.failWith(new TypeError("a fault"));
     flushed();
+    await failed;
+    expect(await newestOnMedia(mounted)).toBe(newest);
+  });
+
+  it("does not finish one that was bringing its log up to date (I2)", async () => {
+    const journal = new Journal(new Uint8Array(JOURNAL_BYTES));
+    const mounted = await mount(156, await made(156), { start: false, journal });
+    const { volume, fs, devices } = mounted;
+    const newest = await newestOnMedia(mounted);
+    const before = devices[0]!.calls.flush;
+    const answers: (() => void)[] = [];
+    // What is written before the root, and what was acknowledged meanwhile, in the log that goes on from it.
+    for (const nth of [1, 3]) {
+      const until = new Promise<void>((resolve) => answers.push(resolve));
+      devices[0]!.fail({ operation: "flush", nth, effect: { kind: "late", until } });
+    }
+    const failed = expect(volume.forceCommit()).rejects.toThrow("a fault");
+    await new Promise(setImmediate);
+    await fs.makeNode(ROOT, name("acknowledged"), 0o100644, 0, 0, CALLER);
+    await volume.barrier();
+    answers[0]!();
+    await vi.waitUntil(() => devices[0]!.calls.flush === before + 3);
+    volume.failWith(new TypeError("a fault"));
+    answers[1]!();
     await failed;
     expect(await newestOnMedia(mounted)).toBe(newest);
   });

@@ -4,6 +4,7 @@
 import { afterEach, expect, it, vi } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import { CopiesError } from "../../src/copies/errors.ts";
+import type { ConnectionReport, DeviceReport } from "../../src/device/device.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { hasNodeHeaderMagic, NODE_HEADER_BYTES } from "../../src/format/node-header.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
@@ -68,9 +69,20 @@ async function fill({ fs }: Mounted): Promise<void> {
 }
 
 /** From now on the device does nothing that it is asked. */
-function die(device: SimulatedDevice | undefined): void {
+function die(device: SimulatedDevice | undefined, code = "EIO"): void {
   for (const operation of ["write", "flush", "read"] as const)
-    device?.fail({ operation, nth: 1, permanent: true, effect: { kind: "error", code: "EIO" } });
+    device?.fail({ operation, nth: 1, permanent: true, effect: { kind: "error", code } });
+}
+
+/** It says of itself that it is on a server, and how the connection is: before it is read, and afterwards. */
+function isRemote(device: SimulatedDevice, states: readonly ConnectionReport["state"][]): void {
+  const counts = { connections: 0, inFlight: 0, unflushedBytes: 0, resent: 0, reconnects: 0, roundTripMs: 1 };
+  const before = device.calls.read;
+  const report = (): DeviceReport => {
+    const state = (device.calls.read === before ? states[0] : states.at(-1))!;
+    return { kind: "remote", connection: { state, address: "a", addresses: ["a"], ...counts } };
+  };
+  Object.assign(device, { report });
 }
 
 /** Something is written to both copies, which shows what has failed. */
@@ -140,6 +152,31 @@ it("a node that is suspended stays while it alone holds something; one that fail
     const gone = await rightOrGone(seed, images, await work.tree());
     expect(gone > 0).toBe(failed);
   }
+});
+
+it.each([
+  ["its file can't be reached any more", "ESTALE", [], false],
+  ["no server was there for it", "ENOTCONN", ["given-up"], false],
+  ["its server came back with another lease", "ESTALE", ["given-up"], false],
+  ["its server came back without what it had said was flushed", "EIO", ["given-up"], false],
+  ["its server said that its own disk fails, and went away", "EIO", ["connected", "given-up"], false],
+  ["its server says that its own disk fails", "EIO", ["connected"], true],
+] as const)("a node that may still have everything stays, one that failed itself goes: %s", async (...given) => {
+  const [, code, states, goes] = given;
+  const seed = 6525;
+  const { work, mounted } = await narrowRows(seed);
+  const { devices, volume, notes } = mounted;
+  die(devices[2], code);
+  await writeToAll(work, mounted);
+  expect(volume.members.inSync).toBe(0b01);
+  if (states.length > 0) isRemote(devices[2]!, states);
+  const device = newDevice();
+  if (goes) await replace(mounted, 1, device);
+  else await expect(replace(mounted, 1, device)).rejects.toThrow(/can't be read; .*h2ts online DIR 1/);
+  expect(device.calls.write > 0).toBe(goes);
+  await settle(mounted);
+  expect(volume.members.inSync, notes.join("\n")).toBe(goes ? 0b11 : 0b01);
+  await unmount(mounted);
 });
 
 for (const position of [0, 1]) {

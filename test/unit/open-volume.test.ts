@@ -2,6 +2,7 @@
 // as long as the volume is sure to be whole without it (I4, I11).
 
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -13,8 +14,12 @@ import { formatCopies } from "../../src/copies/layout.ts";
 import { openTargets } from "../../src/copies/targets.ts";
 import { parseMountOptions } from "../../src/daemon/mount-options.ts";
 import { openVolume } from "../../src/daemon/open-volume.ts";
+import { DeviceError } from "../../src/device/device.ts";
 import { openNode } from "../../src/device/open.ts";
+import { refPointer } from "../../src/format/blockref.ts";
 import { CheckType } from "../../src/format/check.ts";
+import { KIB, NODE_HEADER_AREA_BYTES } from "../../src/format/geometry.ts";
+import { ROOT_SUPER_OFFSET } from "../../src/format/root-block.ts";
 import { Journal, JOURNAL_BYTES } from "../../src/log/journal.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
 import { formatVolume } from "../../src/volume/format-volume.ts";
@@ -22,6 +27,7 @@ import type { Volume } from "../../src/volume/volume.ts";
 
 const MIB = 1024 * 1024;
 const DEADLINE_MS = 300;
+const BLOCK_BYTES = 16 * KIB;
 const ROOT = 1;
 const CALLER = { uid: 0, gid: 0, pid: 1, umask: 0o022 };
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -99,6 +105,11 @@ class Mount {
   /** The journal is of a form that another version has. */
   spoilJournal(): void {
     new Float64Array(this.#journal.buffer)[0] = 1;
+  }
+
+  /** What was recorded goes on with what no record begins with. */
+  spoilRecords(): void {
+    new Journal(this.#journal).append([new Uint8Array(64)]);
   }
 
   /** The worker before saw these copies fail, and did not get to drop them. */
@@ -247,6 +258,98 @@ describe("a worker that takes over", () => {
     await next.forceCommit();
     await mount.leave();
     expect(await find(await new Mount().worker("a.img", "c.img"), "answered")).toBe(true);
+  });
+
+  /**
+   * Files of one block each, which lies on one copy, some on each of them. Ten bytes of each are changed then: whoever carries
+   * that out again needs the rest of the block. `before` is done when the files are committed.
+   */
+  async function changeNarrow(volume: Volume, before: () => Promise<void> = () => Promise.resolve()): Promise<void> {
+    const fs = new FileSystem(volume, new SystemClock());
+    await fs.setXattr(ROOT, "user.h2ts.copies", bytesOf("1"), 0, CALLER, false);
+    const write = { op: "write", append: false, killPrivileges: false } as const;
+    const inos: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      const { ino } = await fs.makeNode(ROOT, bytesOf(`narrow${i}`), 0o100644, 0, 0, CALLER);
+      await volume.apply({ ...write, ino, offset: 0, data: new Uint8Array(BLOCK_BYTES).fill(7) });
+      inos.push(ino);
+    }
+    await volume.forceCommit();
+    await before();
+    for (const ino of inos) await volume.apply({ ...write, ino, offset: 100, data: new Uint8Array(10).fill(9) });
+  }
+
+  async function expectChanged(volume: Volume): Promise<void> {
+    const fs = new FileSystem(volume, new SystemClock());
+    const expected = new Uint8Array(BLOCK_BYTES).fill(7).fill(9, 100, 110);
+    for (let i = 0; i < 6; i++) {
+      const { ino } = (await fs.lookup(ROOT, bytesOf(`narrow${i}`)))!;
+      const { pieces } = await fs.read(ino, 0, BLOCK_BYTES);
+      expect(Buffer.concat(pieces).equals(expected), `narrow${i}`).toBe(true);
+    }
+  }
+
+  it.each([
+    ["one of two copies", ["a.img", "b.img"]],
+    ["one of three copies, with too few at hand", ["a.img", "b.img", "c.img"]],
+  ])("waits for a block that only a copy has that does not answer: %s (I4)", async (_, names) => {
+    await format(1, ...names);
+    const mount = new Mount("commit=300");
+    await changeNarrow(await mount.worker(...names));
+    await mount.die();
+    silence(4 * DEADLINE_MS, ...names.slice(1));
+    const next = await mount.worker(...names);
+    expect(next.readOnly).toBeUndefined();
+    expect(next.copies.mask).toBe(2 ** names.length - 1);
+    await expectChanged(next);
+    await mount.leave();
+  });
+
+  it("waits for a block that only a copy has that was dropped, and does not answer (I4)", async () => {
+    await format(1, "a.img", "b.img");
+    const mount = new Mount("commit=300");
+    const volume = await mount.worker("a.img", "b.img");
+    await changeNarrow(volume, async () => {
+      const copy = volume.copies.copy(1)!;
+      volume.copies.giveUp(copy, new DeviceError(copy.name, "write", 0, "EIO"));
+      await volume.forceCommit();
+      expect(copy.standing).toBe("faulted");
+    });
+    await mount.die();
+    silence(4 * DEADLINE_MS, "b.img");
+    await expectChanged(await mount.worker("a.img", "b.img"));
+    await mount.leave();
+  });
+
+  it("waits for a block of the tree that is damaged on the copy at hand, and not on one that does not answer (I4)", async () => {
+    await format(1, "a.img", "b.img");
+    const mount = new Mount("commit=300");
+    const volume = await mount.worker("a.img", "b.img");
+    const at = NODE_HEADER_AREA_BYTES + refPointer(volume.rootImage.view, ROOT_SUPER_OFFSET, 0) * KIB;
+    await create(volume, "answered");
+    await mount.die();
+    const image = await open(path("a.img"), "r+");
+    await image.write(new Uint8Array(16).fill(0xff), 0, 16, at);
+    await image.close();
+    silence(4 * DEADLINE_MS, "b.img");
+    const next = await mount.worker("a.img", "b.img");
+    expect(next.members.inSync).toBe(0b11);
+    expect(await find(next, "answered")).toBe(true);
+    await mount.leave();
+  });
+
+  it("waits for nobody where what it was handed makes no sense: no device that answers changes that (I12)", async () => {
+    await format(1, "a.img", "b.img");
+    const mount = new Mount("commit=300");
+    await create(await mount.worker("a.img", "b.img"), "answered");
+    await mount.die();
+    mount.spoilRecords();
+    silence(20 * DEADLINE_MS, "b.img");
+    const next = mount.worker("a.img", "b.img").then(
+      () => "open",
+      (error: unknown) => String(error),
+    );
+    expect(await Promise.race([next, sleep(8 * DEADLINE_MS, "waits")])).toMatch(/makes no sense/);
   });
 
   it("waits for a copy that does not answer when the others in sync failed (I2, I4)", async () => {
