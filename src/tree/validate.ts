@@ -1,5 +1,10 @@
 // Rules that every block read from media is held to before anybody uses it (I12). A check code proves only that the
 // parent meant this block; a crafted image has right check codes everywhere. Levels strictly fall, so no walk can cycle.
+//
+// The checker holds refs to the same rules with src/walk/rules.ts, which goes on behind what is broken; a rule added here belongs
+// there, too. Here is only what must hold for a block to be followed without harm. The checker's alone are: unused bytes of a ref,
+// `missing` masks, pointers owed without a mask, TIDs against the parent's and the root's, blocks that two refs name or no bitmap
+// holds, data that overlaps or lies past the end, and whether counts, links, names and marks agree with each other.
 
 import {
   BLOCKREF_BYTES,
