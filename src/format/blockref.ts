@@ -25,7 +25,6 @@ export const RefType = {
   XATTR: 7,
   ORPHAN: 8,
 } as const;
-export const REF_TYPE_MAX = 8;
 
 export const RefFlag = {
   /** File data written under copies=K: a null pointer here is not owed. */

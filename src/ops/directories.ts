@@ -51,11 +51,19 @@ export function entriesRoot(directory: Block): Root {
 export function checkName(name: Uint8Array): void {
   if (name.length === 0) throw new FsError("ENOENT", "an empty name");
   if (name.length > NAME_MAX_BYTES) throw new FsError("ENAMETOOLONG", `a name of ${name.length} bytes`);
-  if (name[0] === DOT && (name.length === 1 || (name.length === 2 && name[1] === DOT))) {
-    throw new FsError("EINVAL", '"." and ".." are not entries');
-  }
-  if (name.includes(SLASH) || name.includes(0)) throw new FsError("EINVAL", "a name with a slash or NUL in it");
+  if (isDots(name)) throw new FsError("EINVAL", '"." and ".." are not entries');
+  if (hasSeparator(name)) throw new FsError("EINVAL", "a name with a slash or NUL in it");
 }
+
+/** False for a name, found in a directory, that only damage can have put there (I12). */
+export function mayBeListed(name: Uint8Array): boolean {
+  return !isDots(name) && !hasSeparator(name);
+}
+
+const isDots = (name: Uint8Array): boolean =>
+  name[0] === DOT && (name.length === 1 || (name.length === 2 && name[1] === DOT));
+
+const hasSeparator = (name: Uint8Array): boolean => name.includes(SLASH) || name.includes(0);
 
 /** The bytes of an entry's name, valid until the next tree call; long names need their block in memory. */
 export function entryName(store: BlockStore, block: Block, at: number): Uint8Array {

@@ -5,7 +5,7 @@ import { refEntryInode, refEntryType, refKey, refNameBytes, EMBEDDED_NAME_BYTES 
 import { entryTypeOf } from "../format/dirent.ts";
 import { inodeMode, inodeNlink, inodeParent } from "../format/inode.ts";
 import { FsError } from "../base/errno.ts";
-import { checkName, entriesRoot, entryName, findEntry } from "../ops/directories.ts";
+import { checkName, entriesRoot, entryName, findEntry, mayBeListed } from "../ops/directories.ts";
 import { attributesOf, directoryOf, findInode, inodeOf } from "../ops/inodes.ts";
 import { Mode, isDirectory } from "../ops/mode.ts";
 import type { Block } from "../tree/block.ts";
@@ -88,11 +88,13 @@ export function listDirectory(
   }
 }
 
-/** The name of an entry; undefined when no copy has it, which is no reason to withhold the others. */
+/** The name of an entry; undefined when no copy has it, or it can't be one, which is no reason to withhold the others. */
 function nameAt(state: PfsState, directory: Block, found: Position): Uint8Array | undefined {
   const { block, at } = found;
   try {
-    return entryName(state.store, block, at);
+    const name = entryName(state.store, block, at);
+    // The kernel ends a listing with EIO at a name that has a slash in it.
+    return mayBeListed(name) ? name : undefined;
   } catch (error) {
     if (error === MISS) preload(state, directory, refKey(block.view, at), false);
     return passOver(error);

@@ -1,5 +1,10 @@
 // The structural rules of a run of blockrefs: packed from the front, sorted, one level, every field within bounds.
 // Pure and bounded. A ref that can't be followed safely is reported and left out of the result (I12).
+//
+// A mount holds what it reads to src/tree/validate.ts, and refuses a whole block where one of its rules is broken. Only the checker
+// tells of ref-missing, ref-reserved (but for the length of a name), mirror-tid, missing-mask, pointer-null, and TIDs above the
+// root's. A pointer that leads nowhere on one copy (pointer-range, pointer-stray) costs a mount the block, the checker that copy's.
+// What needs more than the ref is not judged here: where data may begin (fsck/check-data.ts), names (fsck/check-entry.ts).
 
 import {
   BLOCKREF,

@@ -15,7 +15,7 @@ import { readEverything, tolerant } from "./read-everything.ts";
 const REFUSALS = [FsError, FormatError, CopiesError, CorruptBlockError, CorruptBlockStructure];
 
 /** True for what says that the media are wrong, however deep it is wrapped. */
-function isRefusal(error: unknown): boolean {
+export function isRefusal(error: unknown): boolean {
   if (REFUSALS.some((kind) => error instanceof kind)) return true;
   return error instanceof Error && error.cause !== undefined && isRefusal(error.cause);
 }

@@ -1,7 +1,7 @@
-// A directory of which some inodes, or long names, are bad on every copy: it lists all the rest.
+// A directory of which some inodes, or long names, are bad on every copy, or some names can't be any: it lists all the rest.
 
 import { beforeEach, expect, it } from "vitest";
-import { refPointer } from "../../src/format/blockref.ts";
+import { REF_NAME_OFFSET, refPointer, setRefEntry } from "../../src/format/blockref.ts";
 import { KIB } from "../../src/format/geometry.ts";
 import { entriesRoot, findEntry } from "../../src/ops/directories.ts";
 import { directoryOf, inodesRoot } from "../../src/ops/inodes.ts";
@@ -66,4 +66,15 @@ it("a long name that no copy can give is left out", async () => {
   });
   expect(await list("all")).toEqual(["first", "second"]);
   expect(await list("none")).toEqual(["first?", "second?"]);
+});
+
+it.each(["in/ide", "NUL\0", ".", ".."])("a name that can't be one, %j, is left out", async (name) => {
+  await made.volume.view((state) => {
+    const directory = directoryOf(state, ROOT);
+    const { key, ino, type } = findEntry(state.store, directory, Buffer.from("second"))!;
+    const { block, at } = treeFind(state.store, entriesRoot(directory), key)!;
+    setRefEntry(block.view, at, ino, type, name.length);
+    block.bytes.set(Buffer.from(name), at + REF_NAME_OFFSET);
+  });
+  expect(await list("none")).toEqual(["first?", `${LONG}?`]);
 });
