@@ -46,11 +46,6 @@ export class FindingList {
     this.findings.push({ id: findingId(name), name, severity, repairable, message, ...place });
   }
 
-  /** How often a kind was found, those not kept included. */
-  count(name: FindingName): number {
-    return this.#counts.get(name) ?? 0;
-  }
-
   /** Says which kinds were cut short. */
   close(): readonly Finding[] {
     for (const [name, count] of [...this.#counts]) {

@@ -42,7 +42,6 @@ export class InodeRecord {
   foundDirectories = 0;
   /** Its blocks could not all be read or followed, so counts of what is below mean nothing. */
   incomplete = false;
-  marked = false;
   /** Hangs from the root directory; decided at the end. */
   attached: boolean | undefined;
 
@@ -68,10 +67,6 @@ export class InodeRecord {
 
   get isDirectory(): boolean {
     return (this.mode & S_IFMT) === FileType.DIRECTORY;
-  }
-
-  get isRegular(): boolean {
-    return (this.mode & S_IFMT) === FileType.REGULAR;
   }
 
   get isSymlink(): boolean {

@@ -11,7 +11,7 @@ With --psk-file or --tls-cert nothing is served in plaintext, unless --tls allow
 keys has lines of IDENTITY:KEY, the key in hex, as psktool writes them.
 SIGTERM ends the server when all requests under way are answered and everything is flushed.`;
 
-const all = (text: string, before: string[]): string[] => [...before, text];
+const all = (text: string, before: string[] = []): string[] => [...before, text];
 
 export function addExport(program: Command): void {
   program
@@ -19,9 +19,9 @@ export function addExport(program: Command): void {
     .description("serve images, devices or rows of nodes over NBD, in the foreground")
     .usage("[-r] [--listen ADDR]... [--allow WHO[=EXPORT]]... [--psk-file FILE] [NAME=]TARGET...")
     .argument("[targets...]", "what to serve; named after the file, or NAME=TARGET")
-    .option("-l, --listen <ADDR>", "where to listen", all, [])
+    .option("-l, --listen <ADDR>", "where to listen", all)
     .option("-r, --read-only", "let nobody write")
-    .option("--allow <WHO>", "whom to let in", all, [])
+    .option("--allow <WHO>", "whom to let in", all)
     .option("--tls <MODE>", "require TLS, allow it, or off (default: require where there are keys)")
     .option("--psk-file <FILE>", "pre-shared keys of the clients")
     .option("--tls-cert <FILE>", "certificate of the server, PEM")
@@ -32,9 +32,9 @@ export function addExport(program: Command): void {
     .option("--requests <COUNT>", "requests under way on a connection at most (default 64)")
     .option("--nbd-timeout <MS>", "how long a request to a remote node may go without an answer (default 5000)")
     .addHelpText("after", HELP)
-    .action(async (words: string[], flags: ExportFlags) => {
+    .action(async (words: string[], flags: Partial<ExportFlags>) => {
       // Loaded here only: no other verb needs a server.
       const { serveExports } = await import("./serve-exports.ts");
-      return serveExports(words, flags);
+      return serveExports(words, { listen: [], allow: [], ...flags });
     });
 }

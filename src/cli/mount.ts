@@ -9,7 +9,7 @@ import { prepareMount } from "./mount-preparation.ts";
 import { remount, wordsNow } from "./remount.ts";
 
 interface Flags {
-  readonly options: string[];
+  readonly options?: string[];
   readonly foreground?: boolean;
   readonly transport?: string;
 }
@@ -43,16 +43,16 @@ export function addMount(program: Command): void {
     .usage(USAGE)
     // Both in one: Commander takes no word after a list.
     .argument("[words...]", "the targets of the volume's copies, then the mount point")
-    .option("-o, --options <OPTIONS>", "mount options", (text: string, all: string[]) => [...all, text], [])
+    .option("-o, --options <OPTIONS>", "mount options", (text: string, all: string[] = []) => [...all, text])
     .option("--foreground", "stay in the foreground and log to stderr")
     .option("--transport <NAME>", "kernel or fuse-native")
     .addHelpText("after", HELP)
-    .action(async (words: string[], flags: Flags) => {
+    .action(async (words: string[], { options: given = [], ...flags }: Flags) => {
       const transport = flags.transport === undefined ? [] : [`transport=${flags.transport}`];
-      const options = parseMountOptions([...flags.options, ...transport]);
+      const options = parseMountOptions([...given, ...transport]);
       const directory = words.at(-1);
       if (directory !== undefined && options.remount)
-        return remount(directory, [...wordsNow(directory), ...accessIn(flags.options), ...options.vfsWords]);
+        return remount(directory, [...wordsNow(directory), ...accessIn(given), ...options.vfsWords]);
       if (directory === undefined || words.length < 2)
         throw new UsageError(`give the targets and then the mount point: h2ts mount ${USAGE}`);
       const request = await prepareMount(words.slice(0, -1), directory, options);

@@ -57,7 +57,6 @@ export type CopiesErrorKind =
   | "too-small"
   | "too-many"
   | "no-root"
-  | "stale"
   | "divergent"
   | "no-copy"
   | "too-few";

@@ -50,7 +50,7 @@ export interface HandedOver {
 
 /**
  * Address space for data besides the cache: mostly stacks of threads, of which little is ever touched. Far above what a
- * worker needs; should it ever lose track of its memory, that must end the mount, not the machine.
+ * worker needs; should it ever lose track of its memory, that must end the worker, not the machine.
  */
 const MEMORY_BASE_BYTES = 4 * 1024 ** 3;
 const FAULTS_LOGGED_MAX = 100;

@@ -86,10 +86,6 @@ export class Log {
     return this.#chain[0] as Segment;
   }
 
-  get framedBytes(): number {
-    return this.#framedBytes;
-  }
-
   /**
    * Frames for what the journal got since the last call, up to position `to`; undefined when there is no room for them, and
    * then the log stays as it was. `sureBytes`: position up to which everything is flushed, with what it names.

@@ -221,11 +221,6 @@ export class Caretaker {
     }
   }
 
-  /** Copies whose traces are being cleared, by index. */
-  get detaching(): ReadonlyMap<number, Detach> {
-    return this.#detaching;
-  }
-
   /** Stops catching up one copy; resolves when nothing of that is under way any more. */
   async stop(copyIndex: number): Promise<void> {
     const under = this.#running.get(copyIndex);

@@ -16,10 +16,6 @@ export class InFlight {
     this.#bounds = bounds;
   }
 
-  get requests(): number {
-    return this.#requests;
-  }
-
   /** Takes room for a request, waiting until there is some; one at a time may wait. A request alone has room, however large. */
   async enter(payloadBytes: number): Promise<void> {
     if (!this.#fits(payloadBytes)) {
