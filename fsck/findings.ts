@@ -23,7 +23,12 @@ const unrepaired = (number: number, severity: Severity, meaning: string, instead
   Object.freeze({ number, severity, repair: "none", meaning, instead });
 
 export const FINDINGS = Object.freeze({
-  "node-header": kind(1, "error", "safe", "one of the two headers of a device is damaged"),
+  "node-header": kind(
+    1,
+    "error",
+    "safe",
+    "one of the two headers of a device is damaged, or lists a copy that has left the volume",
+  ),
   "root-slot": kind(2, "error", "safe", "a root block in the ring, or its duplicate, is damaged"),
   "root-chain": kind(3, "error", "safe", "the versions in the root ring do not chain in the order of their sequences"),
   "root-behind": kind(4, "note", "safe", "the newest root of a copy is older than the volume's"),

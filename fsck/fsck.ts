@@ -105,7 +105,7 @@ function refuseUnlessAllThere({ copies }: CopySet, findings: readonly Finding[])
 }
 
 async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
-  const headers = new Headers(devices, { clock: options.clock, ms: DEADLINE_MS_DEFAULT });
+  const headers = new Headers(copies, devices, { clock: options.clock, ms: DEADLINE_MS_DEFAULT });
   const target = { copies, headers };
   if (!options.force) {
     const findings = await lightLook(target);

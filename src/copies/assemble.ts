@@ -1,26 +1,22 @@
 // From open devices to copies: reads every node header, sorts the ranges they list into copies and rows, and refuses
 // what does not fit together. Whoever takes over from a process that had the volume mounted knows which one it is and must not fail
 // for a target it can do without: what does not fit is left out then. Invariants: I11 (devices are locked by now), I12 (headers are verified before use).
-// Whether a copy is missing or stale only the roots can tell: chooseRoot does that.
+// Whether a copy is missing or stale only the roots can tell: chooseRoot does that. Which of the copies on one device have left the volume
+// they tell as well (left-ranges.ts).
 
 import { SystemClock } from "../base/clock.ts";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
-import { equalBytes, formatUuid, isZero, type Uuid } from "../base/uuid.ts";
-import { type BlockDevice, DeviceError } from "../device/device.ts";
+import { equalBytes, formatUuid, type Uuid } from "../base/uuid.ts";
+import type { BlockDevice } from "../device/device.ts";
 import { OpenError } from "../device/open-error.ts";
 import { SharedDevice } from "../device/range.ts";
-import { FormatError } from "../format/format-error.ts";
 import { mountability } from "../format/features.ts";
-import {
-  decodeNodeHeader,
-  hasNodeHeaderMagic,
-  NODE_HEADER_BYTES,
-  NODE_HEADER_OFFSETS,
-  type NodeHeader,
-} from "../format/node-header.ts";
-import { copyOf, type Node, type Part, withNode } from "./copy-parts.ts";
+import type { NodeHeader } from "../format/node-header.ts";
+import { copyOf, type Node, type Part, refuseRival, withNode } from "./copy-parts.ts";
 import { type Copy, CopySet, type CopySetOptions } from "./copy-set.ts";
 import { CopiesError } from "./errors.ts";
+import { withoutLeft } from "./left-ranges.ts";
+import { readNodeHeader } from "./read-header.ts";
 import {
   abandonTarget,
   closeTargets,
@@ -93,7 +89,7 @@ export async function assembleCopies(
     absent.push(error);
     dropped.push(...unused);
   };
-  let byCopy: ReadonlyMap<number, readonly Part[]> = new Map();
+  let byCopy: ReadonlyMap<string, readonly Part[]> = new Map();
   for (const node of nodes) {
     try {
       refuseUnfit(node, options.readOnly === true);
@@ -103,13 +99,23 @@ export async function assembleCopies(
       leaveOut(error, [node]);
     }
   }
-  const copies: Copy[] = [];
-  for (const [index, parts] of byCopy) {
+  const found: Copy[] = [];
+  for (const parts of byCopy.values()) {
     try {
-      copies.push(copyOf(index, parts));
+      found.push(copyOf(parts));
     } catch (error) {
       const unused = parts.map(({ node }) => node);
       leaveOut(error, unused);
+    }
+  }
+  const copies: Copy[] = [];
+  for (const copy of await withoutLeft(found, volumeUuid, limitOf(options))) {
+    try {
+      refuseRival(copy, copies);
+      copies.push(copy);
+    } catch (error) {
+      leaveOut(error, []);
+      await copy.close();
     }
   }
   if (copies.length === 0 && options.takesOver !== undefined) throw mostHopeful(absent);
@@ -171,37 +177,6 @@ function headerInTime(device: BlockDevice, limit: TimeLimit | undefined): Promis
     const detail = `does not answer (waited ${limit?.ms} ms); try again when its device does`;
     return new OpenError(device.name, "read", "ETIMEDOUT", detail);
   });
-}
-
-/** The header of a device, from its second place when the first is damaged. */
-export async function readNodeHeader(device: BlockDevice): Promise<NodeHeader> {
-  let claimed = false;
-  let empty = true;
-  let reason: string | undefined;
-  for (const offsetBytes of NODE_HEADER_OFFSETS) {
-    const bytes = new Uint8Array(NODE_HEADER_BYTES);
-    if (offsetBytes + bytes.length > device.sizeBytes) continue;
-    try {
-      await device.read(offsetBytes, [bytes]);
-      claimed ||= hasNodeHeaderMagic(bytes);
-      empty &&= isZero(bytes);
-      return decodeNodeHeader(bytes, offsetBytes, device.name, device.sizeBytes);
-    } catch (error) {
-      if (error instanceof DeviceError) {
-        claimed = true;
-        reason ??= error.code;
-      } else if (error instanceof FormatError) {
-        if (hasNodeHeaderMagic(bytes)) reason ??= error.detail;
-      } else throw error;
-    }
-  }
-  if (!claimed)
-    throw new CopiesError(
-      empty ? "empty" : "foreign",
-      device.name,
-      "is not an h2ts volume; format it with mkfs.h2ts first",
-    );
-  throw new CopiesError("damaged-header", device.name, `both node headers are unusable (${reason ?? "unknown"})`);
 }
 
 function refuseUnfit({ shared, header }: Node, readOnly: boolean): void {

@@ -224,7 +224,7 @@ export function judgeReturning(ring: Ring, live: RingRoot): void {
   if (standing === "divergent") throw divergence(ring, live, "the volume");
   ring.copy.standing = standing;
   ring.copy.reason = reason;
-  ring.copy.untrusted = ((rootLastSeen(live.view, ring.copy.index)?.flags ?? 0) & MemberFlag.UNTRUSTED) !== 0;
+  ring.copy.untrusted ||= ((rootLastSeen(live.view, ring.copy.index)?.flags ?? 0) & MemberFlag.UNTRUSTED) !== 0;
 }
 
 function divergence(ring: Ring, chosen: RingRoot, chosenName: string): CopiesError {

@@ -1,7 +1,7 @@
 // From nodes to one copy: those that claim the same place are refused, and the row they make must be whole.
 // Invariant I12: what their headers say is held against each other before anything is read behind them.
 
-import { equalBytes } from "../base/uuid.ts";
+import { equalBytes, formatUuid } from "../base/uuid.ts";
 import { Range, type SharedDevice } from "../device/range.ts";
 import { Row } from "../device/row.ts";
 import { COPY_MIN_BYTES, KIB } from "../format/geometry.ts";
@@ -23,27 +23,31 @@ export interface Part {
 
 const nameOf = ({ node }: Part): string => node.shared.device.name;
 
-/** The parts of each copy with those of one more node. Throws CopiesError when they can't go together. */
-export function withNode(known: ReadonlyMap<number, readonly Part[]>, node: Node): Map<number, readonly Part[]> {
+/** The parts of each copy, by its index and UUID, with those of one more node. Throws CopiesError when they can't go together. */
+export function withNode(known: ReadonlyMap<string, readonly Part[]>, node: Node): Map<string, readonly Part[]> {
   const byCopy = new Map(known);
   for (const range of node.header.ranges) {
     const part = { node, range };
-    const others = byCopy.get(range.copyIndex) ?? [];
-    refuseRival(part, others);
-    byCopy.set(range.copyIndex, [...others, part]);
+    const key = `${range.copyIndex} ${formatUuid(range.copyUuid)}`;
+    const others = byCopy.get(key) ?? [];
+    refuseTwin(part, others);
+    byCopy.set(key, [...others, part]);
   }
   return byCopy;
 }
 
-function refuseRival(part: Part, others: readonly Part[]): void {
+/** Throws CopiesError when one of `others` is another copy of the same index. */
+export function refuseRival({ index, name }: Copy, others: readonly Copy[]): void {
+  const rival = others.find((other) => other.index === index);
+  if (rival === undefined) return;
+  throw new CopiesError("mixed", name, `and ${rival.name} both claim to be copy ${index}; give only one of them`);
+}
+
+function refuseTwin(part: Part, others: readonly Part[]): void {
   const { range } = part;
   const name = nameOf(part);
   for (const other of others) {
     const { copyIndex } = range;
-    if (!equalBytes(range.copyUuid, other.range.copyUuid)) {
-      const detail = `and ${nameOf(other)} both claim to be copy ${copyIndex}; give only one of them`;
-      throw new CopiesError("mixed", name, detail);
-    }
     if (equalBytes(range.nodeUuid, other.range.nodeUuid))
       throw new CopiesError("twice", name, `is a clone of ${nameOf(other)}; give only one of them`);
     if (range.nodeCount !== other.range.nodeCount) {
@@ -58,10 +62,10 @@ function refuseRival(part: Part, others: readonly Part[]): void {
 }
 
 /** Puts the nodes of one copy in order and makes it of them. Throws CopiesError when they are not a whole row. */
-export function copyOf(index: number, given: readonly Part[]): Copy {
+export function copyOf(given: readonly Part[]): Copy {
   const parts = given.toSorted((a, b) => a.range.nodePosition - b.range.nodePosition);
   const [first] = parts as [Part];
-  const { nodeCount } = first.range;
+  const { copyIndex: index, nodeCount } = first.range;
   const names = parts.map(nameOf);
   let startKib = 0;
   for (let position = 0; position < nodeCount; position++) {

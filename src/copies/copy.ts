@@ -8,6 +8,7 @@ import { messageOf } from "../base/thrown.ts";
 import { totalBytes } from "../base/total-bytes.ts";
 import type { Uuid } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError, type DeviceOperation } from "../device/device.ts";
+import { Range } from "../device/range.ts";
 import { type RowNode, rowNodes } from "../device/row.ts";
 import { BLOCK_MAX_KIB, KIB, RING_AREA_KIB } from "../format/geometry.ts";
 import type { CopyCounters } from "../format/copy-counters.ts";
@@ -165,6 +166,13 @@ export class Copy {
   isOn(position: number, kib: number): boolean {
     const { device, startBytes } = this.nodes[position] as RowNode;
     return kib * KIB >= startBytes && kib * KIB < startBytes + device.sizeBytes;
+  }
+
+  /** True when nodes of both lie on one device that is open. */
+  sharesDeviceWith({ nodes }: Copy): boolean {
+    return this.nodes.some(
+      ({ device }) => device instanceof Range && nodes.some((node) => device.isBeside(node.device)),
+    );
   }
 
   /** Resolves when no call is under way on these nodes. */

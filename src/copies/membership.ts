@@ -2,7 +2,7 @@
 // or joining. Pure. Invariants: I2 (a new epoch whenever the in-sync set shrinks), I6 (what was last seen of a copy stays).
 
 import { bitCount } from "../base/bits.ts";
-import type { Uuid } from "../base/uuid.ts";
+import { equalBytes, type Uuid } from "../base/uuid.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { MemberFlag } from "../format/last-seen.ts";
 import { rootInSync, rootMinCopies, setRootCopyCount, setRootInSync, setRootMinCopies } from "../format/root-block.ts";
@@ -33,6 +33,12 @@ export function leaveSync(view: DataView, mask: number, newEpoch: () => Uuid): v
 /** Members that are not on their way out: those the volume counts. */
 export function stayingMembers(view: DataView): number {
   return rootMembers(view) & ~membersWith(view, MemberFlag.LEAVING);
+}
+
+/** True when the copy of this index and UUID is a member: another one may have got its index since it left. */
+export function isMember(view: DataView, index: number, copyUuid: Uuid): boolean {
+  const seen = rootLastSeen(view, index);
+  return seen !== undefined && equalBytes(seen.copyUuid, copyUuid);
 }
 
 /** Bit for each member that has this MemberFlag. */

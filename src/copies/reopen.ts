@@ -1,7 +1,8 @@
 // Opens a copy that comes back to a volume in use, and judges where it stands.
 // Invariants: I6 (only this volume's copy of that index is taken, and one that went another way never is), I11 (its devices
 // are locked where that is possible; one on a foreign server has no heartbeat before the next mount), I12.
-// A device that other copies lie on as well is open already: the copy goes on with it.
+// A device that other copies in use lie on as well is open already: the copy goes on with it. One that is opened for one of several
+// copies is handed to the others, too: nobody could open it once more.
 
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { equalBytes, formatUuid } from "../base/uuid.ts";
@@ -16,8 +17,14 @@ import { CopiesError, type CopiesErrorKind } from "./errors.ts";
 import { type Ring, type RingRoot, readRing } from "./ring-slots.ts";
 import { openTargets } from "./targets.ts";
 
-/** Opens `target` and gives its copy `index` of the volume of `set`, not yet in the set. Throws DeviceError or CopiesError. */
-export async function openCopy(set: CopySet, index: number, target: string): Promise<Copy> {
+/** A copy whose devices were opened for it, not yet in the set, and others that lie on the same device. */
+export interface Opened {
+  readonly copy: Copy;
+  readonly others: readonly Copy[];
+}
+
+/** Opens `target`, which has copy `index` of the volume of `set`. Throws DeviceError or CopiesError. */
+export async function openCopy(set: CopySet, index: number, target: string): Promise<Opened> {
   const limit = limitOf(set);
   const opened = await openTargets([target], { writable: true, limit, open: set.open });
   try {
@@ -30,13 +37,11 @@ export async function openCopy(set: CopySet, index: number, target: string): Pro
       );
     }
     const copy = found.copy(index);
-    if (copy !== undefined && found.copies.length === 1) return copy;
+    const others = found.copies.filter((other) => other !== copy);
+    if (copy !== undefined && others.every((other) => other.sharesDeviceWith(copy))) return { copy, others };
     const there = found.copies.map((other) => other.index).join(" and ");
-    throw new CopiesError(
-      "mixed",
-      target,
-      `holds copy ${there}, not copy ${index} alone; give the target of copy ${index}`,
-    );
+    const but = copy === undefined ? `not copy ${index}` : `not copy ${index} alone`;
+    throw new CopiesError("mixed", target, `holds copy ${there}, ${but}; give the target of copy ${index}`);
   } catch (error) {
     await letGo(opened, error);
     throw error instanceof CopiesError && LOST.has(error.kind) ? contentLost(target, index, error) : error;
@@ -61,20 +66,34 @@ function contentLost(target: string, index: number, { kind }: CopiesError): Copi
   );
 }
 
-/** True when other copies lie on its device too, which stays open for them. */
-export const sharesDevice = ({ device }: Copy): boolean => device instanceof Range && device.isShared;
+/** The copies of `set` that lie on a device of `copy`, itself among them. */
+export const onDeviceOf = (copy: Copy, set: CopySet): readonly Copy[] => [
+  copy,
+  ...set.copies.filter((other) => other !== copy && other.sharesDeviceWith(copy)),
+];
 
-/** A fresh start for a copy whose device stays open: what it never flushed before is promised to nobody any more (I2). */
-export function freshCopy({ index, uuid, device, targets, nodeUuids, nodes }: Copy): Copy {
-  for (const node of nodes) if (node.device instanceof Range) node.device.startAnew();
-  return new Copy(index, uuid, device, targets, nodeUuids);
+/**
+ * A fresh start for a copy whose devices stay open, or those `over` which it goes on: what it never flushed before is promised to
+ * nobody any more (I2). Like any copy that comes back it has no heartbeat before the next mount; its devices still know how long the last
+ * one lasts. It is not trusted if a device lost what it had flushed, and it has not heard of that (I1, I6).
+ */
+export function freshCopy(old: Copy, over: Pick<Copy, "device" | "targets" | "nodeUuids"> = old): Copy {
+  const fresh = new Copy(old.index, old.uuid, over.device, over.targets, over.nodeUuids);
+  for (const { device } of fresh.nodes) if (device instanceof Range && device.startAnew()) fresh.untrusted = true;
+  fresh.writableUntilMs = Infinity;
+  return fresh;
 }
 
 /**
  * Reads the ring of a copy that came back and sets its standing towards `live`. Throws CopiesError for one that may not return,
- * DeviceError when it does not answer. `opened`: its devices were opened for that and are closed when it throws.
+ * DeviceError when it does not answer. `opened`: those whose devices were opened for that, which are closed when it throws.
  */
-export async function readReturning(copy: Copy, set: CopySet, live: RingRoot, opened: boolean): Promise<Ring> {
+export async function readReturning(
+  copy: Copy,
+  set: CopySet,
+  live: RingRoot,
+  opened: readonly Copy[] = [],
+): Promise<Ring> {
   const limit = limitOf(set);
   try {
     const ring = await withinLimit(readRing({ copy, read: copy.read.bind(copy) }, set.volumeUuid), limit, () =>
@@ -83,7 +102,10 @@ export async function readReturning(copy: Copy, set: CopySet, live: RingRoot, op
     judgeReturning(ring, live);
     return ring;
   } catch (error) {
-    if (opened) await letGo([{ name: copy.name, devices: [copy.device] }], error);
+    await letGo(
+      opened.map(({ name, device }) => ({ name, devices: [device] })),
+      error,
+    );
     throw error;
   }
 }

@@ -17,7 +17,7 @@ import { describeEvent } from "../nbd/client/events.ts";
 import { deviceOpener } from "../nbd/open.ts";
 import { openVolume as openOn } from "../volume/open.ts";
 import { CACHE_BYTES_MIN, type Volume } from "../volume/volume.ts";
-import { letGo } from "../walk/take-out.ts";
+import { letGoOfOffline } from "../walk/take-out.ts";
 import { describeVolume } from "./describe-volume.ts";
 import type { MountRequest } from "./messages.ts";
 import type { VolumeReport } from "./volume-report.ts";
@@ -79,7 +79,7 @@ export async function openVolume(request: MountRequest, handed: OpenForMount): P
     try {
       const volume = await openOnCopies(copies, request, handed, { journal, clock });
       if (takeOver) refuseAwaiting(volume);
-      if (takeOver && volume.readOnly === undefined) await letGoOfOffline(volume);
+      if (takeOver && volume.readOnly === undefined) await letGoOfAllOffline(volume);
       return volume;
     } catch (error) {
       const mayOpen = takeOver && mayBeBrought(error, copies);
@@ -112,9 +112,9 @@ function refuseAwaiting({ failed, readOnly, copies, store, members }: Volume): v
  * What the operator took out was let go of, and stays so: only its root could tell that it is that copy. Programs wait for one that
  * is slow to close no longer than a deadline (I9).
  */
-async function letGoOfOffline({ copies }: Volume): Promise<void> {
+async function letGoOfAllOffline({ copies }: Volume): Promise<void> {
   const offline = copies.copies.filter(({ standing }) => standing === "offline");
-  const closed = Promise.allSettled(offline.map((copy) => letGo(copy, copies.clock))).then(() => undefined);
+  const closed = Promise.allSettled(offline.map((copy) => letGoOfOffline(copy, copies))).then(() => undefined);
   await Promise.race([closed, sleep(copies.deadlineMs, undefined, { ref: false })]);
 }
 

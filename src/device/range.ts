@@ -5,7 +5,7 @@
 
 import { totalBytes } from "../base/total-bytes.ts";
 import { NODE_HEADER_AREA_BYTES } from "../format/geometry.ts";
-import { type BlockDevice, DeviceError, type DeviceReport } from "./device.ts";
+import { type BlockDevice, ContentLostError, DeviceError, type DeviceReport } from "./device.ts";
 import type { Gate } from "./gate.ts";
 import { pastEnd } from "./past-end.ts";
 
@@ -13,7 +13,9 @@ import { pastEnd } from "./past-end.ts";
 export class SharedDevice {
   readonly device: BlockDevice;
   #holders = 0;
-  /** Flushes that failed, and why the last one did. */
+  /** Until when each range may be written to. */
+  readonly #untilMs = new Map<Range, number>();
+  /** Flushes that failed, and why the last one did. That content was lost is not forgotten for a later failure of another kind. */
   #lost: { readonly count: number; readonly error: unknown } = { count: 0, error: undefined };
   readonly #flushes = new Set<Promise<void>>();
 
@@ -29,7 +31,7 @@ export class SharedDevice {
     return this.#holders;
   }
 
-  /** How often a flush has failed so far, and the last failure. */
+  /** How often a flush has failed so far, and why. */
   get lost(): { readonly count: number; readonly error: unknown } {
     return this.#lost;
   }
@@ -37,12 +39,23 @@ export class SharedDevice {
   /** Makes a call that flushes; resolves, however it ends, when it and all that were under way with it are over. */
   async flushing(flush: () => Promise<void>): Promise<void> {
     const done: Promise<void> = flush()
-      .catch((error: unknown) => void (this.#lost = { count: this.#lost.count + 1, error }))
+      .catch((error: unknown) => this.#noteLost(error))
       .finally(() => this.#flushes.delete(done));
     this.#flushes.add(done);
     await done;
     // Another one may have been told what this one was to be told, and not be back yet to say so.
     await Promise.all(this.#flushes);
+  }
+
+  #noteLost(error: unknown): void {
+    const { count, error: known } = this.#lost;
+    this.#lost = { count: count + 1, error: known instanceof ContentLostError ? known : error };
+  }
+
+  /** The device may be written to as long as any range: a copy without a heartbeat is not held up by that of its neighbour. */
+  writeUntil(range: Range, untilMs: number): void {
+    this.#untilMs.set(range, untilMs);
+    this.device.writeUntil?.(Math.max(...this.#untilMs.values()));
   }
 
   /** Closes the device if no range holds it. */
@@ -51,7 +64,8 @@ export class SharedDevice {
   }
 
   /** Gives up one hold; the last one closes the device. */
-  async release(): Promise<void> {
+  async release(range: Range): Promise<void> {
+    this.#untilMs.delete(range);
     this.#holders--;
     if (this.#holders === 0) await this.device.close();
   }
@@ -111,9 +125,15 @@ export class Range implements BlockDevice {
     throw error;
   }
 
-  /** Whoever has the range begins anew and counts on nothing unflushed: of flushes that failed until now it is not told. */
-  startAnew(): void {
-    this.#toldCount = this.#shared.lost.count;
+  /**
+   * Whoever has the range begins anew and counts on nothing unflushed: of flushes that failed until now it is not told. True when
+   * what was flushed before may be gone as well, and it was not told of that.
+   */
+  startAnew(): boolean {
+    const { count, error } = this.#shared.lost;
+    const isUntold = count !== this.#toldCount;
+    this.#toldCount = count;
+    return isUntold && error instanceof ContentLostError;
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
@@ -142,9 +162,8 @@ export class Range implements BlockDevice {
     this.#device.shareThreads?.(row);
   }
 
-  /** Ranges of one device belong to one volume, whose heartbeats keep time with each other. */
   writeUntil(untilMs: number): void {
-    this.#device.writeUntil?.(untilMs);
+    if (this.#closed === undefined) this.#shared.writeUntil(this, untilMs);
   }
 
   /** Not where others on the device go on. */
@@ -172,8 +191,19 @@ export class Range implements BlockDevice {
     return this.#closed === undefined && this.#shared.holders > 1;
   }
 
+  /** True when `other` is an open range of the same device, as this one is. */
+  isBeside(other: BlockDevice): boolean {
+    if (!(other instanceof Range) || other.#shared !== this.#shared) return false;
+    return this.#closed === undefined && other.#closed === undefined;
+  }
+
+  /** The device that the range is a part of: for its node headers. */
+  get whole(): BlockDevice {
+    return this.#device;
+  }
+
   close(): Promise<void> {
-    this.#closed ??= this.#shared.release();
+    this.#closed ??= this.#shared.release(this);
     return this.#closed;
   }
 

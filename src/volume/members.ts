@@ -11,6 +11,7 @@ import type { Copy } from "../copies/copy.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { CopiesError, CopiesLostError } from "../copies/errors.ts";
 import { joinSync, leaveSync, membersWith, recountMembers, replacedBy } from "../copies/membership.ts";
+import { onDeviceOf } from "../copies/reopen.ts";
 import { ContentLostError } from "../device/device.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
@@ -209,7 +210,7 @@ export class Members {
     const wasActive = copy.active;
     copy.standing = standing;
     copy.reason = reason;
-    if (copy.failure instanceof ContentLostError) this.distrust(copy);
+    if (copy.failure instanceof ContentLostError) this.#distrustDevice(copy);
     // Where nothing was written to it there are no such pointers, and what is committed must not be changed in place (I1).
     if (wasActive) {
       assert(copy.flushedTid !== undefined, `copy ${copy.index} was in use, and nobody knows since when`);
@@ -244,6 +245,11 @@ export class Members {
     copy.untrusted = true;
     setRootMemberFlags(view, copy.index, rootMemberFlags(view, copy.index) | MemberFlag.UNTRUSTED);
     if (cursorCopy(rootRevalidateCursor(view)) === copy.index) setRootRevalidateCursor(view, 0);
+  }
+
+  /** Its device lost content: those on it that are out hear of that from nobody else. What is in use is told by its own flush (I1). */
+  #distrustDevice(copy: Copy): void {
+    for (const one of onDeviceOf(copy, this.#copies)) if (!one.active) this.distrust(one);
   }
 
   // ---- changes asked for; each is made between two commits (Volume.forceCommit)

@@ -5,11 +5,13 @@ import { messageOf } from "../base/thrown.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { CopiesError } from "../copies/errors.ts";
-import { freshCopy, openCopy, readReturning, sharesDevice } from "../copies/reopen.ts";
+import { isMember } from "../copies/membership.ts";
+import { freshCopy, onDeviceOf, openCopy, type Opened, readReturning } from "../copies/reopen.ts";
 import type { Ring, RingRoot } from "../copies/ring.ts";
 import { abandonTarget, closeTargets, openTargets } from "../copies/targets.ts";
-import { rootVersion, setRootCounters } from "../format/root-block.ts";
-import { rootLastSeen } from "../format/root-members.ts";
+import { MemberFlag } from "../format/last-seen.ts";
+import { rootCounters, rootVersion, setRootCounters } from "../format/root-block.ts";
+import { rootLastSeen, rootMemberFlags } from "../format/root-members.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { refuseLeaving, LastWord } from "./meanwhile.ts";
@@ -58,16 +60,48 @@ async function broughtBack(
   const old = volume.copies.copy(index);
   if (old?.standing === "in-sync") return;
   if (old?.standing === "syncing") return goOn(volume, caretaker, old, options);
-  const fresh = await reopened(volume, old, index, options.target);
-  const isOpened = fresh.device !== old?.device;
-  const ring = await readReturning(fresh, volume.copies, liveRoot(volume), isOpened);
+  const { copy: fresh, others, isOpened } = await reopened(volume, caretaker, index, options.target);
+  const opened = isOpened ? [fresh, ...others] : [];
+  const ring = await readReturning(fresh, volume.copies, liveRoot(volume), opened);
   try {
     word.refuseOther(old);
   } catch (error) {
-    if (isOpened) abandonTarget({ name: fresh.name, devices: [fresh.device] });
+    for (const { name, device } of opened) abandonTarget({ name, devices: [device] });
     throw error;
   }
+  // It goes on elsewhere than the others on its device.
+  if (isOpened && old !== undefined && !old.released) abandonTarget({ name: old.name, devices: [old.device] });
+  for (const other of others) handOver(volume, other);
   await rejoin(volume, caretaker, fresh, ring, options);
+}
+
+/** The device of `copy` was opened for another one that lies on it. If it is out, it has that device from now on, and stays out. */
+function handOver(volume: Volume, copy: Copy): void {
+  const { view } = volume.rootImage;
+  const old = volume.copies.copy(copy.index);
+  if (!isMember(view, copy.index, copy.uuid) || old?.released === false) {
+    void copy.close();
+    return;
+  }
+  const flags = rootMemberFlags(view, copy.index);
+  const absent =
+    (flags & MemberFlag.LEAVING) !== 0 ? "leaving" : (flags & MemberFlag.OFFLINE) !== 0 ? "offline" : "faulted";
+  copy.standing = old?.standing ?? absent;
+  copy.reason = old?.reason ?? "its device was not here";
+  takePlace(volume, copy);
+  copy.restoreCounters(rootCounters(view, copy.index));
+}
+
+/** `fresh` is the copy from now on. */
+function takePlace({ copies, rootImage }: Volume, fresh: Copy): void {
+  const old = copies.copy(fresh.index);
+  if (old !== undefined) {
+    setRootCounters(rootImage.view, old.index, { ...old.errors, repaired: old.repaired });
+    // Its devices are closed, or another's.
+    old.released = true;
+    copies.remove(old);
+  }
+  copies.add(fresh);
 }
 
 /** Has `fresh`, which was judged by its ring, take the place of what was the copy until now, and be caught up. */
@@ -78,14 +112,7 @@ export async function rejoin(
   ring: Ring,
   options: TakeBackOptions,
 ): Promise<void> {
-  const old = volume.copies.copy(fresh.index);
-  if (old !== undefined) {
-    setRootCounters(volume.rootImage.view, old.index, { ...old.errors, repaired: old.repaired });
-    // Its devices are closed, or another's.
-    old.released = true;
-    volume.copies.remove(old);
-  }
-  volume.copies.add(fresh);
+  takePlace(volume, fresh);
   const was = fresh.standing;
   try {
     await caretaker.takeBack(ring, options);
@@ -106,17 +133,32 @@ async function goOn(volume: Volume, caretaker: Caretaker, copy: Copy, options: B
   if (ring !== undefined && copy.standing === "syncing") await caretaker.takeBack(ring, options);
 }
 
-async function reopened(volume: Volume, old: Copy | undefined, index: number, target?: string): Promise<Copy> {
+/** `isOpened`: its devices were opened for that, and are not those that it had. */
+type Reopened = Opened & { readonly isOpened: boolean };
+
+async function reopened(volume: Volume, caretaker: Caretaker, index: number, target?: string): Promise<Reopened> {
+  const set = volume.copies;
+  const old = set.copy(index);
   const known = old?.name ?? rootLastSeen(volume.rootImage.view, index)?.target ?? "";
   // The hint in the root keeps only the end of a long path.
   if (target === undefined && (known === "" || known.startsWith("…"))) {
     throw new CopiesError("missing-copy", `copy ${index}`, "nothing tells where it is; give its TARGET");
   }
-  if (old !== undefined && target === undefined) await refuseAbsentNode(old, volume.copies);
-  if (old !== undefined) await letGo(old, volume.copies.clock);
-  if (old !== undefined && target === undefined && sharesDevice(old)) return freshCopy(old);
-  return openCopy(volume.copies, index, target ?? known);
+  if (old !== undefined && target === undefined) await refuseAbsentNode(old, set);
+  if (old !== undefined) {
+    const together = onDeviceOf(old, set);
+    // One that is just being taken back is in use after that, or out.
+    for (const other of together) if (!needsDevice(other)) await caretaker.stop(other.index);
+    if (together.some(needsDevice)) {
+      await inTime(old, old.drained(), set.clock);
+      if ((target ?? old.name) === old.name) return { copy: freshCopy(old), others: [], isOpened: false };
+    } else await letGo(together, set.clock);
+  }
+  return { ...(await openCopy(set, index, target ?? known)), isOpened: true };
 }
+
+/** Nobody may close its device now: it is in use, or what it alone holds is being brought to others. */
+const needsDevice = ({ active, standing }: Copy): boolean => active || standing === "leaving";
 
 /** A suspended node that is not there again: the others are not let go of for it, as they are read in need. Throws as opening it does. */
 async function refuseAbsentNode(copy: Copy, set: CopySet): Promise<void> {

@@ -8,6 +8,8 @@ import { bitCount } from "../base/bits.ts";
 import type { Copy } from "../copies/copy.ts";
 import { allWithinDeadline } from "../copies/deadline.ts";
 import { CopiesError } from "../copies/errors.ts";
+import { strikeLeft } from "../copies/left-ranges.ts";
+import { onDeviceOf } from "../copies/reopen.ts";
 import { minCopiesWithout, stayingMembers } from "../copies/membership.ts";
 import { wipeRing } from "../copies/ring.ts";
 import type { DeviceOperation } from "../device/device.ts";
@@ -20,6 +22,7 @@ import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
 import { freemapRoot } from "../volume/freemap-trees.ts";
 import type { Volume } from "../volume/volume.ts";
 import { type Brought, enterHeirs, handOver, handoverCost, isLastHolder, needsHeir } from "./handover.ts";
+import { letGoOfOffline } from "./take-out.ts";
 import { blockKey, type NamedBlock, namedBlock } from "./named-block.ts";
 import { type Place, Sweep } from "./sweep.ts";
 
@@ -111,10 +114,19 @@ export class Detach {
       volume.rings.remove(this.index);
     });
     if (copy === undefined) return true;
+    if (!copy.stalled) await this.#forOneDeadline(copy, "write", this.#strike(copy));
+    const [neighbour] = onDeviceOf(copy, volume.copies).filter((other) => other !== copy);
     // A device that is dying may not even close.
     const closed = copy.close().catch(() => undefined);
     if (copy.failure === undefined) await this.#forOneDeadline(copy, "close", closed);
+    // Those that were taken out may have been waiting for this one to let go of the device.
+    if (neighbour?.standing === "offline") await letGoOfOffline(neighbour, volume.copies);
     return true;
+  }
+
+  /** Where its range can't be struck from the header, whoever opens the device leaves it out. */
+  #strike(copy: Copy): Promise<void> {
+    return strikeLeft(copy, this.#volume.rootImage.view).catch(() => undefined);
   }
 
   /** What leaves is not worth more. */

@@ -10,11 +10,11 @@
 import { type Random, SystemRandom } from "../base/random.ts";
 import { withinLimit } from "../base/time-limit.ts";
 import { randomUuid, type Uuid } from "../base/uuid.ts";
-import { Copy } from "../copies/copy.ts";
+import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { writeHeaders } from "../copies/layout.ts";
 import { disown, disownPrepared, preparedInTime } from "../copies/new-copy.ts";
-import { readReturning } from "../copies/reopen.ts";
+import { freshCopy, readReturning } from "../copies/reopen.ts";
 import type { Ring } from "../copies/ring.ts";
 import { rowRefusal } from "../copies/target-nodes.ts";
 import type { OpenTarget } from "../copies/targets.ts";
@@ -122,7 +122,7 @@ async function exchanged(
   const others = [...old.nodes.keys()].filter((other) => other !== position);
   await inTime(old, old.still(others), volume.copies.clock);
   const fresh = composed(old, position, node, name, nodeUuids);
-  const ring = await readReturning(fresh, volume.copies, liveRoot(volume), false);
+  const ring = await readReturning(fresh, volume.copies, liveRoot(volume));
   // Only now: what it held may have been lost as late as in the last calls on it.
   const isTrusted = !old.untrusted && !(old.failure instanceof ContentLostError);
   if (isTrusted && fresh.standing === "stale") fresh.lostNode = position;
@@ -217,12 +217,10 @@ function giveUpNode({ rootImage: { view } }: Volume, copy: Copy, nodeUuids: read
 function composed(old: Copy, position: number, node: Range, name: string, nodeUuids: readonly Uuid[]): Copy {
   const devices = old.nodes.map(({ device }, at) => (at === position ? node : device));
   const targets = old.targets.map((target, at) => (at === position ? name : target));
-  const fresh = new Copy(old.index, old.uuid, new Row(devices), targets, nodeUuids);
+  const fresh = freshCopy(old, { device: new Row(devices), targets, nodeUuids });
   const replaced = old.nodes[position]?.device;
   const isOpen = replaced !== undefined && old.suspendedNode === undefined;
   fresh.replacedNodes = isOpen ? [...old.replacedNodes, replaced] : old.replacedNodes;
-  // Like any copy that comes back, it has no heartbeat before the next mount; the nodes still knew how long the last one lasts.
-  fresh.writableUntilMs = Infinity;
   return fresh;
 }
 

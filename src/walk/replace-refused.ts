@@ -37,9 +37,7 @@ async function goBack(volume: Volume, caretaker: Caretaker, old: Copy): Promise<
   await inTime(old, old.drained(), volume.copies.clock);
   const fresh = freshCopy(old);
   fresh.replacedNodes = old.replacedNodes;
-  // Like any copy that comes back, it has no heartbeat before the next mount.
-  fresh.writableUntilMs = Infinity;
-  const ring = await readReturning(fresh, volume.copies, liveRoot(volume), false);
+  const ring = await readReturning(fresh, volume.copies, liveRoot(volume));
   word.refuseOther(old);
   await rejoin(volume, caretaker, fresh, ring, {});
 }

@@ -2,10 +2,12 @@
 // new epoch (I2), and then its devices are let go, so that the medium can be taken away.
 
 import type { Clock } from "../base/clock.ts";
+import { settle } from "../base/settle.ts";
 import { withinLimit } from "../base/time-limit.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
-import { sharesDevice } from "../copies/reopen.ts";
+import type { CopySet } from "../copies/copy-set.ts";
+import { onDeviceOf } from "../copies/reopen.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { positionsOf } from "./freeze.ts";
@@ -38,7 +40,7 @@ export async function takeOut(
   });
   if (copy === undefined) return;
   await caretaker.stop(index);
-  if (node === undefined || copy.suspendedNode !== node) await letGo(copy, volume.copies.clock);
+  if (node === undefined || copy.suspendedNode !== node) await letGoOfOffline(copy, volume.copies);
   else await inTime(copy, Promise.allSettled([copy.nodes[node]?.device.close()]), volume.copies.clock);
 }
 
@@ -61,17 +63,28 @@ function refuseTakeOut(volume: Volume, index: number, node: number | undefined):
 }
 
 /**
- * Closes the devices of a copy out of use, or leaves them to other copies that lie on them. Resolves once every call of it is
- * over: a late write would land on a place that was given to something else meanwhile. Throws CopiesError when that takes
- * too long.
+ * Closes the devices of a copy that was taken out; one that has other copies, too, when all of them were. Resolves once every call
+ * of it is over. Throws CopiesError when that takes too long.
  */
-export async function letGo(copy: Copy, clock: Clock): Promise<void> {
-  const over = copy.drained();
-  if (sharesDevice(copy)) return inTime(copy, over, clock);
-  // Nothing is read from it any more, not even as a last resort.
-  copy.released = true;
-  const closed = copy.close().catch(() => undefined);
-  await inTime(copy, Promise.all([over, closed]), clock);
+export async function letGoOfOffline(copy: Copy, set: CopySet): Promise<void> {
+  const together = onDeviceOf(copy, set);
+  if (together.every(({ standing }) => standing === "offline")) await letGo(together, set.clock);
+  else await inTime(copy, copy.drained(), set.clock);
+}
+
+/**
+ * Closes the devices of copies out of use. Resolves once every call of them is over: a late write would land on a place that was given
+ * to something else meanwhile. Throws CopiesError when that takes too long.
+ */
+export async function letGo(copies: readonly Copy[], clock: Clock): Promise<void> {
+  const gone = copies.map((copy) => {
+    const over = copy.drained();
+    // Nothing is read from it any more, not even as a last resort.
+    copy.released = true;
+    const closed = copy.close().catch(() => undefined);
+    return inTime(copy, Promise.all([over, closed]), clock);
+  });
+  await settle(gone);
 }
 
 /** Waits for the end of what is under way on a copy. Throws CopiesError when that takes too long. */

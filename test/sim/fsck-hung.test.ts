@@ -3,6 +3,7 @@
 
 import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
+import { CopySet } from "../../src/copies/copy-set.ts";
 import { DEADLINE_MS_DEFAULT } from "../../src/copies/deadline.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import type { SimulatedDevice } from "../../src/device/simulated.ts";
@@ -103,7 +104,8 @@ describe("fsck of a copy that stops answering", () => {
     const devices = memoryDevices(volume);
     devices[1]!.read = () => new Promise(() => undefined);
     const clock = new SimulatedClock();
-    const headers = new Headers(devices, { clock, ms: DEADLINE_MS_DEFAULT });
+    const copies = new CopySet([], { volumeUuid: new Uint8Array(16), clock });
+    const headers = new Headers(copies, devices, { clock, ms: DEADLINE_MS_DEFAULT });
     for (let i = 0; i < 2; i++) {
       const list = new FindingList();
       await within(clock, i === 0 ? 2 * DEADLINE_MS_DEFAULT : 0, headers.check(list));

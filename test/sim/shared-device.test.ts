@@ -94,6 +94,8 @@ it("a flush that failed while copies on a device were out does not drop them aga
   await runStep(new FileSystem(volume, clock), { do: "create", at: ["file"] });
   await volume.forceCommit();
   expect(volume.members.inSync).toBe(0b100);
+  const again = new SimulatedDevice("disk", DISK_BYTES, { image: disk.image });
+  Object.assign(copies, { open: () => Promise.resolve(again) });
   for (const index of [1, 0]) await bringBack(volume, caretaker, index);
   await caretaker.settled();
   expect(volume.members.inSync).toBe(0b111);
