@@ -6,7 +6,7 @@ import { equalBytes } from "../src/base/uuid.ts";
 import { COPIES_MAX } from "../src/format/geometry.ts";
 import { MemberFlag } from "../src/format/last-seen.ts";
 import { rootCopyCount, rootCounters, rootInSync } from "../src/format/root-block.ts";
-import { rootLastSeen } from "../src/format/root-members.ts";
+import { rootLastSeen, rootMembers } from "../src/format/root-members.ts";
 import { ROOT_INO } from "../src/format/pfs.ts";
 import { memberSizes } from "../src/volume/root-image.ts";
 import type { BlockClaims } from "../src/walk/claims.ts";
@@ -35,6 +35,8 @@ export interface Checked {
   /** What was reached on each copy without the freemaps' own blocks, and with them. */
   readonly filesOnly: readonly (BlockClaims | undefined)[];
   readonly claims: readonly (BlockClaims | undefined)[];
+  /** Bit per member of the volume that was not asked: not here, unknown, or on its way out. */
+  readonly unasked: number;
 }
 
 export interface CheckOptions {
@@ -262,5 +264,5 @@ async function checkTrees(copies: CopySet, root: RingRoot, list: FindingList, op
   if (repairUnless !== undefined) await copies.flush();
   begin("links");
   checkLinks(content, list);
-  return { content, bounds, filesOnly, claims: verifier.claims };
+  return { content, bounds, filesOnly, claims: verifier.claims, unasked: rootMembers(view) & ~reader.mask };
 }

@@ -35,7 +35,7 @@ import type { FindingList } from "./finding-list.ts";
 import type { FindingName } from "./findings.ts";
 import { InodeRecord } from "./inode-record.ts";
 import { RefRepairs } from "./ref-repair.ts";
-import { act, type Repair } from "./repair-plan.ts";
+import { act, type PlacedBlock, type Repair } from "./repair-plan.ts";
 
 /** Faults after which the block concerned, and all below it, was not seen. */
 const LEAVES_A_GAP: ReadonlySet<VerifyRule> = new Set<VerifyRule>([
@@ -133,7 +133,10 @@ export class Content implements VerifyConsumer {
   #repairOf(fault: Fault): Repair | undefined {
     const { rule, tree, node, copy } = fault;
     if (rule === "block-bad" && node !== undefined) return blockRepair(node, copy);
-    if (rule === "block-lost" && node !== undefined && this.#isGivenUp(tree)) return this.#refs.drop(node);
+    if (rule === "block-lost" && node !== undefined && this.#isGivenUp(tree)) {
+      const dropped = this.#refs.drop(node);
+      return dropped && { ...dropped, givesUp: placedBlock(node) };
+    }
     return tree.kind === "freemap" ? { kind: "freemap" } : this.#refs.of(fault);
   }
 
@@ -375,12 +378,12 @@ function inodeOf(tree: WalkTree, node: WalkNode | undefined): number | undefined
   return tree.kind === "inodes" && node?.level === 0 ? node.key : undefined;
 }
 
-function blockRepair(node: WalkNode, copy: number): Repair {
+const blockRepair = (node: WalkNode, copy: number): Repair => ({ kind: "block", copy, ...placedBlock(node) });
+
+function placedBlock(node: WalkNode): PlacedBlock {
   const { view, at } = node;
   const checkAt = view.byteOffset + at + REF_CHECK_OFFSET;
   return {
-    kind: "block",
-    copy,
     pointers: Array.from({ length: COPIES_MAX }, (_, index) => refPointer(view, at, index)),
     checkType: refCheckType(view, at),
     check: new Uint8Array(view.buffer.slice(checkAt, checkAt + CHECK_BYTES_MAX)),

@@ -90,18 +90,13 @@ export async function fsckVolume(target: FsckTarget, options: FsckOptions): Prom
   }
 }
 
-/** Nothing is given up that a copy may still have which was not asked. */
-function refuseUnlessAllThere({ copies }: CopySet, findings: readonly Finding[]): void {
-  const absent = findings.find(({ name }) => name === "copy-absent" || name === "copy-failed");
-  const unknown = copies.find(({ untrusted }) => untrusted);
-  const which = absent?.copy ?? unknown?.index;
-  if (which === undefined) return;
-  const detail = absent?.message ?? `what it holds is unknown until it is caught up`;
-  throw new CopiesError(
-    "missing-copy",
-    `copy ${which}`,
-    `may have what the others lack, nothing is given up: ${detail}`,
-  );
+/** Nothing is given up that a copy may still have which was not asked. Throws CopiesError. */
+function refuseUnlessAllAsked({ checked }: Look): void {
+  if (checked === undefined || checked.unasked === 0) return;
+  const index = 31 - Math.clz32(checked.unasked);
+  const detail =
+    "may have what the others lack, so nothing is given up: give it too, catch it up, or finish its detach";
+  throw new CopiesError("missing-copy", `copy ${index}`, detail);
 }
 
 async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions): Promise<FsckOutcome> {
@@ -115,7 +110,7 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
   }
   let look = await fullLook(target, options);
   const { findings } = look;
-  if (options.abandon) refuseUnlessAllThere(copies, findings);
+  if (options.abandon) refuseUnlessAllAsked(look);
   const met = new Set(errorsIn(findings));
   const lookAgain = async (repairUnless?: IsContested): Promise<void> => {
     look = await fullLook(target, options, repairUnless);

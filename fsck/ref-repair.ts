@@ -5,7 +5,7 @@ import { refKey, refLevel } from "../src/format/blockref.ts";
 import type { WalkNode } from "../src/walk/tree.ts";
 import type { Fault } from "../src/walk/verify.ts";
 import { Bruise, placeOf } from "./bruise.ts";
-import { act, type Repair } from "./repair-plan.ts";
+import { act, type BruiseRepair, type Repair } from "./repair-plan.ts";
 
 export class RefRepairs {
   /** By the view of the block, which all refs in it share. */
@@ -19,7 +19,7 @@ export class RefRepairs {
   }
 
   /** The ref of `node` goes. */
-  drop(node: WalkNode): Repair | undefined {
+  drop(node: WalkNode): BruiseRepair | undefined {
     if (node.parent === undefined) return undefined;
     const bruise = this.bruise(node.parent, node.view);
     bruise.drop(node.at);

@@ -3,15 +3,26 @@
 import type { RepairAction } from "../src/ops/repair.ts";
 import type { Bruise } from "./bruise.ts";
 
-/** Rewrite one block on `copy` from a copy that has it. */
-export interface BlockRepair {
-  readonly kind: "block";
-  readonly copy: number;
+/** A block as its parent remembers it. */
+export interface PlacedBlock {
   readonly pointers: readonly number[];
   readonly checkType: number;
   readonly check: Uint8Array;
   readonly sizeBytes: number;
   readonly metadata: boolean;
+}
+
+/** Rewrite one block on `copy` from a copy that has it. */
+export interface BlockRepair extends PlacedBlock {
+  readonly kind: "block";
+  readonly copy: number;
+}
+
+/** A block is replaced by one whose blockrefs keep the rules. `givesUp`: what goes with that, unless a copy has it after all. */
+export interface BruiseRepair {
+  readonly kind: "bruise";
+  readonly bruise: Bruise;
+  readonly givesUp?: PlacedBlock;
 }
 
 export interface AnchorRepair {
@@ -37,8 +48,7 @@ export type Repair =
   | { readonly kind: "lost-and-found"; readonly ino: number }
   /** Go on releasing an unlinked or truncated file. */
   | { readonly kind: "release"; readonly ino: number }
-  /** A block is replaced by one whose blockrefs keep the rules. */
-  | { readonly kind: "bruise"; readonly bruise: Bruise }
+  | BruiseRepair
   /** A described operation on the tree. */
   | { readonly kind: "action"; readonly action: RepairAction };
 

@@ -19,7 +19,7 @@ import type { Finding } from "./finding-list.ts";
 import { FINDINGS } from "./findings.ts";
 import { canRebuild, rebuildFreemap, type RebuiltFreemap } from "./rebuild-freemap.ts";
 import type { IsContested } from "./repairing-reader.ts";
-import type { AnchorRepair, BlockRepair, Repair } from "./repair-plan.ts";
+import type { AnchorRepair, BlockRepair, PlacedBlock, Repair } from "./repair-plan.ts";
 
 /** safe: what -p does. full: all that can be done. */
 export type RepairMode = "safe" | "full";
@@ -99,7 +99,10 @@ export async function repairVolume(
   const isRenewed =
     onVolume.length === 0 ||
     checked === undefined ||
-    (await attempt(failures, onVolume[0], () => repairOnVolume(context, onVolume, checked, failures)));
+    (await attempt(failures, onVolume[0], async () => {
+      await refuseFound(context.copies, onVolume);
+      await repairOnVolume(context, onVolume, checked, failures);
+    }));
   // Last of all: until its ring was renewed, the anchor may be the only complete root that a copy has.
   if (!isRenewed) return failures;
   for (const finding of ofKind("anchor"))
@@ -131,15 +134,33 @@ export function contestedIn(checked: Checked | undefined): IsContested {
   };
 }
 
+/**
+ * Throws FsError when a copy gives a block after all that is to be given up: it could only not be read for a while. Everything is
+ * looked at again then.
+ */
+async function refuseFound(copies: CopySet, findings: readonly Finding[]): Promise<void> {
+  for (const { message, repair } of findings) {
+    if (repair?.kind !== "bruise" || repair.givesUp === undefined) continue;
+    const isFound = await readBlock(copies, repair.givesUp).then(
+      () => true,
+      () => false,
+    );
+    if (isFound) throw new FsError("EAGAIN", `${message}, and now one does: nothing is given up; check again`);
+  }
+}
+
+/** The bytes of a block, from any copy that has them. Throws what is wrong with it when none does. */
+async function readBlock(copies: CopySet, block: PlacedBlock): Promise<Uint8Array> {
+  const { pointers, checkType, check, metadata, sizeBytes } = block;
+  const request = { pointers, checkType, check, metadata, target: new Uint8Array(sizeBytes) };
+  await copies.whenRead(copies.readBlocks([request]));
+  if ("error" in request) throw request.error as Error;
+  return request.target;
+}
+
 /** Writes a block over its bad duplicate, from a copy where it verifies, and reads it back (I5). */
 async function repairBlock(copies: CopySet, repair: BlockRepair): Promise<void> {
-  const { checkType, check, metadata } = repair;
-  const read = async (pointers: readonly number[]): Promise<Uint8Array> => {
-    const request = { pointers, checkType, check, metadata, target: new Uint8Array(repair.sizeBytes) };
-    await copies.whenRead(copies.readBlocks([request]));
-    if ("error" in request) throw request.error as Error;
-    return request.target;
-  };
+  const read = (pointers: readonly number[]): Promise<Uint8Array> => readBlock(copies, { ...repair, pointers });
   const kib = repair.pointers[repair.copy] as number;
   const bytes = await read(repair.pointers.map((pointer, index) => (index === repair.copy ? 0 : pointer)));
   const copy = copies.copy(repair.copy);

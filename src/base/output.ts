@@ -2,6 +2,7 @@
 // their end, and only then is it said. That whoever reads has had enough, as head has, is no failure at all; only one
 // that is there to print for ever ends.
 
+import { fstatSync, writeSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { getSystemErrorMap } from "node:util";
 
@@ -15,6 +16,26 @@ export function surviveOutputErrors(): void {
     isRead = false;
     if (code !== "EPIPE") failure ??= `write error: ${getSystemErrorMap().get(errno ?? 0)?.[1] ?? message}`;
   });
+  if (isFile(process.stdout.fd)) process.stdout._write = writeWhole;
+}
+
+function isFile(fd: number): boolean {
+  try {
+    return fstatSync(fd).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** To a file Node writes once, and counts what the disk had no room for as written. */
+function writeWhole(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error) => void): void {
+  try {
+    for (let at = 0; at < chunk.length; ) at += writeSync(process.stdout.fd, chunk, at);
+  } catch (error) {
+    done(error as Error);
+    return;
+  }
+  done();
 }
 
 /** False once what is printed to stdout reaches nobody any more, which shows only when something was printed. */

@@ -3,6 +3,7 @@
 import { expect, test } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
+import { DeviceError } from "../../src/device/device.ts";
 import { RefType, refType } from "../../src/format/blockref.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
 import { openVolume } from "../../src/volume/open.ts";
@@ -10,7 +11,7 @@ import { buildGoodImage } from "../../fixtures/corrupt/good-image.ts";
 import { allBlocks } from "../../fixtures/corrupt/image-blocks.ts";
 import type { VolumeImage } from "../../fixtures/corrupt/image-builder.ts";
 import { ImageEditor } from "../../fixtures/corrupt/image-editor.ts";
-import { memoryCopies, memoryDevices } from "../../fixtures/corrupt/memory-copies.ts";
+import { memoryCopies, type MemoryDevice, memoryDevices } from "../../fixtures/corrupt/memory-copies.ts";
 import { checkVolume } from "../../fsck/check.ts";
 import { type FsckOutcome, fsckVolume } from "../../fsck/fsck.ts";
 import { describeFileSystem } from "../model/digest.ts";
@@ -89,6 +90,11 @@ async function isSound(volume: VolumeImage, outcome: FsckOutcome): Promise<void>
 const ofKind = (kind: Kind): (readonly [string, Place])[] =>
   places.filter((place) => place.kind === kind).map((place) => [`block ${place.index}`, place] as const);
 
+const sound = await contents(new ImageEditor(good));
+
+/** What a file of the good image holds. */
+const hashOf = (path: string): string => hashesIn(sound.filter((line) => line.startsWith(`${path} `))).join();
+
 /** The files with content of the good image. */
 const FILES: ReadonlyMap<number, string> = new Map([
   [2, "/inline/"],
@@ -161,7 +167,7 @@ test("nothing is given up, and nothing changed, while a copy is not there that m
   const half = { ...volume, copies: volume.copies.slice(0, 1) };
   const target = { copies: memoryCopies(half, false), devices: memoryDevices(half) };
   await expect(fsckVolume(target, { force: true, clock, repair: "full", abandon: true })).rejects.toThrow(
-    /^copy 1: may have what the others lack, nothing is given up: copy 1 is not here/,
+    /^copy 1: may have what the others lack, so nothing is given up: give it too/,
   );
   const page = (image: (typeof before)[number]): Buffer => {
     const bytes = Buffer.alloc(image.sizeBytes);
@@ -170,4 +176,41 @@ test("nothing is given up, and nothing changed, while a copy is not there that m
   };
   for (const [i, { image }] of volume.copies.entries())
     expect(page(image).equals(page(before[i] as (typeof before)[number]))).toBe(true);
+});
+
+test("nothing is given up while a copy is on its way out: it was not asked, and a mount would ask it", async () => {
+  const volume = new ImageEditor(good);
+  volume.garble(volume.inodeRef(3), 0);
+  const copies = memoryCopies(volume, false);
+  copies.repairs = false;
+  const opened = await openVolume(copies, { clock, commitMs: 0 });
+  await opened.changeMembers(() => opened.members.beginLeaving(1, "is being detached"));
+  await opened.close();
+  await expect(fsck(volume, true)).rejects.toThrow(/^copy 1: may have what the others lack, .* or finish its detach$/);
+  expect((await contents(volume)).filter((line) => line.startsWith("/blocks/ "))).toHaveLength(1);
+});
+
+test("nothing is given up that a copy could not give for a while only", async () => {
+  // Its block is bad on copy 0; from the nth read on copy 1 fails some reads, and works again.
+  let refused = 0;
+  for (let n = 0; n < 160; n++) {
+    const volume = new ImageEditor(good);
+    volume.garble(volume.inodeRef(3), 0);
+    const copies = memoryCopies(volume, false);
+    const { device } = copies.copies[1] as unknown as { device: MemoryDevice };
+    const read = device.read.bind(device);
+    let reads = 0;
+    device.read = (offsetBytes, targets) => {
+      reads++;
+      if (reads <= n || reads > n + 11) return read(offsetBytes, targets);
+      return Promise.reject(new DeviceError(device.name, "read", offsetBytes, "EIO", "for a while"));
+    };
+    const options = { force: true, clock, repair: "full", abandon: true } as const;
+    const outcome = await fsckVolume({ copies, devices: memoryDevices(volume) }, options).catch(() => undefined);
+    if (outcome?.findings.some(({ id, ino }) => id === "H2F-011-block-lost" && ino === 3)) refused++;
+    const kept = (await contents(volume, true)).filter((line) => line.startsWith("/blocks/ "));
+    expect(kept, `reads fail from the ${n}th on`).toHaveLength(1);
+    expect(kept[0]).toContain(hashOf("/blocks/"));
+  }
+  expect(refused).toBeGreaterThan(2);
 });
