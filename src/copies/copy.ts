@@ -57,8 +57,6 @@ export class Copy {
   lostNode: number | undefined;
   /** Devices whose places were taken, left as they are until the copy is complete. */
   replacedNodes: readonly BlockDevice[] = [];
-  /** Of one whose nodes are all frozen: what tells whether anybody writes to it meanwhile; undefined where nothing does. */
-  stateAtRest: Uint8Array | undefined;
   /** Reads that are overdue and still under way: while there are any, others are asked first (I9). */
   overdueReads = 0;
   /** How long its reads took lately, smoothed. */

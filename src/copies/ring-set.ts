@@ -154,7 +154,7 @@ export async function newRings(copies: CopySet, random: Random): Promise<RingSet
 }
 
 /** Where the slots of a copy's ring and its anchor lie. */
-export function ringOffsets(copy: Copy): number[] {
+function ringOffsets(copy: Copy): number[] {
   return Array.from({ length: ANCHOR_SLOT + 1 }, (_, slot) => slotOffsets(slot, copy.sizeKib * KIB)).flat();
 }
 

@@ -77,14 +77,6 @@ export interface BlockDevice {
   report?(): DeviceReport | undefined;
   /** No write is sent from here, or sent again, later than this by the monotonic clock (I11). For devices that send. */
   writeUntil?(untilMs: number): void;
-  /**
-   * Nothing is under way and everything is flushed: until `wake`, it is no failure that the device may have been somebody else's
-   * meanwhile, but is counted. For devices that are exclusive by the word of a server.
-   */
-  rest?(): void;
-  wake?(): void;
-  /** How often somebody else may have written here since it was laid to rest. */
-  readonly timesUnguarded?: number | undefined;
   /** Fills all `targets`, in order, from consecutive bytes at `offsetBytes`. A short read is an error. */
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void>;
   /** Writes all `sources`, in order, to consecutive bytes. The caller leaves the bytes alone until it resolves. */

@@ -166,19 +166,6 @@ export class Range implements BlockDevice {
     if (this.#closed === undefined) this.#shared.writeUntil(this, untilMs);
   }
 
-  /** Not where others on the device go on. */
-  rest(): void {
-    if (!this.isShared) this.#device.rest?.();
-  }
-
-  wake(): void {
-    this.#device.wake?.();
-  }
-
-  get timesUnguarded(): number | undefined {
-    return this.#device.timesUnguarded;
-  }
-
   /** Wipes what says to whom the device belongs, which lies before the range; not where other ranges are open on it. */
   async disown(): Promise<void> {
     if (this.isShared || this.#closed !== undefined) return;

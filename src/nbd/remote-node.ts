@@ -99,18 +99,6 @@ export class RemoteNode implements BlockDevice {
     this.link.tenure.writableUntilMs = untilMs;
   }
 
-  rest(): void {
-    this.link.tenure.rest();
-  }
-
-  wake(): void {
-    this.link.tenure.wake();
-  }
-
-  get timesUnguarded(): number | undefined {
-    return this.exclusive ? this.link.tenure.timesUnguarded : undefined;
-  }
-
   read(offsetBytes: number, targets: readonly Uint8Array[]): Promise<void> {
     const lengthBytes = totalBytes(targets);
     const refusal = this.#refusal("read", offsetBytes, lengthBytes);

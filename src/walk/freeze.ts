@@ -12,7 +12,6 @@ import { CopiesError } from "../copies/errors.ts";
 import { type ConnectionReport, DeviceError } from "../device/device.ts";
 import { OpenError } from "../device/open-error.ts";
 import type { Volume } from "../volume/volume.ts";
-import { layToRest, wake } from "./at-rest.ts";
 
 /** Calls under way on a node that is to be still may take so long. */
 const STILL_MS_MAX = 10_000;
@@ -47,7 +46,6 @@ export async function freeze(volume: Volume, index: number, node?: number): Prom
     throw error;
   }
   if (copy.failure !== undefined) throw copy.failure;
-  await layToRest(volume, copy, nodes);
 }
 
 /**
@@ -62,7 +60,7 @@ export async function thaw(volume: Volume, index: number, node?: number): Promis
     throw new CopiesError("needed", copy.name, `${node === undefined ? "it" : `node ${index}/${node}`} is not frozen`);
   try {
     await Promise.all(nodes.map((position) => connected(copy, position, volume.copies.clock)));
-    await goOn(volume, copy, nodes);
+    await volume.thaw(copy, nodes);
   } catch (error) {
     if (!(error instanceof CopiesError) || error.kind !== "divergent") throw error;
     if (volume.members.isNeeded(index))
@@ -84,14 +82,9 @@ function giveUp({ copies }: Volume, copy: Copy, error: unknown): void {
   copies.giveUp(copy, new DeviceError(copy.name, "write", 0, "ESTALE", messageOf(error)));
 }
 
-async function goOn(volume: Volume, copy: Copy, nodes: readonly number[]): Promise<void> {
-  await wake(volume, copy, nodes);
-  await volume.thaw(copy, nodes);
-}
-
 /** Its device may not answer when it is to be made sure that it is still ours: then it is thawed as soon as it does. */
 function thawInTime(volume: Volume, copy: Copy, nodes: readonly number[]): Promise<void> {
-  return withinLimit(goOn(volume, copy, nodes), { clock: volume.copies.clock, ms: THAW_MS_MAX }, () => {
+  return withinLimit(volume.thaw(copy, nodes), { clock: volume.copies.clock, ms: THAW_MS_MAX }, () => {
     return new CopiesError("busy", copy.name, "its device does not answer; it stays frozen until it does");
   });
 }

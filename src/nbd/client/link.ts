@@ -254,7 +254,6 @@ export class Link {
       );
     const late = this.tenure.refusal(opened.terms.lease, this.requests.oweWrites, this.#nowMs);
     if (late !== undefined) refuse(new DeviceError(this.name, "write", 0, "ESTALE", late));
-    this.tenure.goOn(opened.terms.lease);
     const { requests } = this;
     await this.#adopt(reached, (read) =>
       this.#identity.recognise(read, requests.kept, (offset, length) => requests.isChanging(offset, length)),

@@ -27,30 +27,3 @@ it.each([
     expect(tenure.mayWrite(nowMs)).toBe(may);
   },
 );
-
-it("is gone on with under another number while it is at rest and owes nothing, and that is counted until it is woken", () => {
-  const tenure = new Tenure(5);
-  tenure.rest();
-  expect(tenure.refusal(5, false, 0)).toBeUndefined();
-  tenure.goOn(5);
-  expect(tenure.timesUnguarded).toBe(0);
-  expect(tenure.refusal(6, true, 0)).toBeDefined();
-  expect(tenure.refusal(undefined, false, 0)).toBeDefined();
-  for (const number of [6, 7]) {
-    expect(tenure.refusal(number, false, 0)).toBeUndefined();
-    tenure.goOn(number);
-  }
-  expect(tenure.timesUnguarded).toBe(2);
-  tenure.wake();
-  expect(tenure.timesUnguarded).toBe(0);
-  expect(tenure.refusal(7, true, 0)).toBeUndefined();
-  for (const number of [5, 8]) expect(tenure.refusal(number, false, 0)).toBeDefined();
-});
-
-it("of a server of others that begins to keep leases has no number to compare with", () => {
-  const tenure = new Tenure(undefined);
-  tenure.rest();
-  tenure.goOn(5);
-  expect(tenure.timesUnguarded).toBe(0);
-  expect(tenure.refusal(6, false, 0)).toBeUndefined();
-});
