@@ -1,19 +1,21 @@
 // The journal: the stream of records since the newest durable root, in a ring of memory. A record is in it before the
 // operation it describes is answered. The memory may be shared with a process that outlives this one: whoever comes after
 // us then goes on from here, after a look at which root is the newest on media.
-// Invariants: I4; I6 (a root is known by sequence and epoch: others may have gone on from the same root and given its number, too).
+// Invariants: I4; I6 and I11 (a root is known by its sequence, its epoch and the random id of its log: others may have gone on from the same
+// root, in the same epoch, and given its number, too).
 // Positions count the bytes of the stream from its beginning. Every number in the head is one aligned 8-byte store, so that a
 // process killed between any two of them leaves a head that still tells the truth.
 
 import { assert } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
 import { rootEpoch, rootSequence } from "../format/root-block.ts";
+import { rootLogId } from "../format/root-log.ts";
 
 /** Of a mount: room for what was completed since the last commit; a commit begins when a quarter of it is used. */
 export const JOURNAL_BYTES = 16 * 1024 * 1024;
 const HEAD_BYTES = 1056;
 /** Another one for each form that a journal had: no program goes on from one of another form. */
-const MAGIC = 0x4832_4a51;
+const MAGIC = 0x4832_4a52;
 /** What one record takes at most: 1 MiB of data and what describes it. */
 export const RECORD_BYTES_MAX = 1024 * 1024 + 64 * 1024;
 /** Room kept for what is written again behind a root: as many results as there may be requests without an answer. */
@@ -30,14 +32,14 @@ const Head = {
   ANSWERED: 7,
   ISSUED: 8,
   FAILED: 9,
-  /** Those of the roots BASE and SEAL_SEQUENCE, a number for each 32 bits. */
-  BASE_EPOCH: 10,
-  SEAL_EPOCH: 14,
+  /** The marks of the roots BASE and SEAL_SEQUENCE. */
+  BASE_MARK: 10,
+  SEAL_MARK: 14,
   STATE: 18,
   /** From here on: places of records that wait for their blocks, each plus one; 0 for none. */
   WAITING: 20,
 } as const;
-const EPOCH_WORDS = 4;
+const MARK_WORDS = 4;
 /** What the head tells; 0: nothing. */
 const State = { ROOT: 1, RECORDS: 2 } as const;
 /** More than requests are ever carried out together (src/fuse/kernel/session.ts). */
@@ -186,7 +188,7 @@ export class Journal {
     this.#head[Head.ISSUED] = sequence;
     this.#head[Head.SEAL_SEQUENCE] = 0;
     this.#head[Head.SEAL] = this.endBytes;
-    this.#setEpoch(Head.SEAL_EPOCH, root);
+    this.#setMark(Head.SEAL_MARK, root);
     this.#head[Head.SEAL_SEQUENCE] = sequence;
   }
 
@@ -202,7 +204,7 @@ export class Journal {
     // In this order: the root before this one does not count any more once what it lacks is forgotten. Until the end this one is
     // known as the one sealed last.
     this.#head[Head.BASE] = 0;
-    for (let i = 0; i < EPOCH_WORDS; i++) this.#head[Head.BASE_EPOCH + i] = this.#get(Head.SEAL_EPOCH + i);
+    for (let i = 0; i < MARK_WORDS; i++) this.#head[Head.BASE_MARK + i] = this.#get(Head.SEAL_MARK + i);
     this.#head[Head.BASE] = sequence;
     this.#head[Head.START] = this.#get(Head.SEAL);
     this.#head[Head.SEAL_SEQUENCE] = 0;
@@ -225,22 +227,22 @@ export class Journal {
     this.#head[Head.START] = this.endBytes;
     this.#head[Head.LANDED] = this.endBytes;
     this.#head[Head.ISSUED] = rootSequence(root);
-    this.#setEpoch(Head.BASE_EPOCH, root);
+    this.#setMark(Head.BASE_MARK, root);
     this.#head[Head.BASE] = rootSequence(root);
     this.#head[Head.STATE] = state;
   }
 
-  #setEpoch(field: number, root: DataView): void {
-    for (const [i, word] of epochWords(root).entries()) this.#head[field + i] = word;
+  #setMark(field: number, root: DataView): void {
+    for (const [i, word] of markOf(root).entries()) this.#head[field + i] = word;
   }
 
   /** Where this root ends the stream, if it is the newest durable one or one sealed after it. */
   #endOf(root: DataView): number | undefined {
-    const [sequence, epoch] = [rootSequence(root), epochWords(root)];
-    const is = (field: number, epochField: number): boolean =>
-      sequence !== 0 && sequence === this.#get(field) && epoch.every((word, i) => word === this.#get(epochField + i));
-    if (is(Head.SEAL_SEQUENCE, Head.SEAL_EPOCH)) return this.sealBytes;
-    return is(Head.BASE, Head.BASE_EPOCH) ? this.startBytes : undefined;
+    const [sequence, mark] = [rootSequence(root), markOf(root)];
+    const is = (field: number, markField: number): boolean =>
+      sequence !== 0 && sequence === this.#get(field) && mark.every((word, i) => word === this.#get(markField + i));
+    if (is(Head.SEAL_SEQUENCE, Head.SEAL_MARK)) return this.sealBytes;
+    return is(Head.BASE, Head.BASE_MARK) ? this.startBytes : undefined;
   }
 
   /** Whether this root is the newest durable one, or one sealed after it. */
@@ -264,6 +266,9 @@ export class Journal {
   }
 }
 
-function epochWords(root: DataView): Uint32Array {
-  return new Uint32Array(rootEpoch(root).slice().buffer);
+/** What tells a root from others of its number, as a number for each 32 bits: its epoch and the id of its log, both random. */
+function markOf(root: DataView): Uint32Array {
+  const mark = new Uint32Array(rootEpoch(root).slice().buffer);
+  const logId = new Uint32Array(rootLogId(root).slice().buffer);
+  return mark.map((word, i) => word ^ (logId[i] as number));
 }

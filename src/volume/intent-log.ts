@@ -226,13 +226,13 @@ export class IntentLog {
    */
   sealed(root: DataView, inSync: number): void {
     this.#next?.end();
+    const identity = { id: randomUuid(this.#random), seed: logSeed(rootSequence(root), rootEpoch(root)), mask: inSync };
+    this.#next = Log.begin(identity, this.#segments, this.journal, this.journal.endBytes);
+    setRootLog(root, this.#next?.id, this.#next?.head ?? []);
     this.journal.sealed(root);
     // In the root from now on, and no more in the journal: who comes after us must still know what to answer.
     for (const [requestId, result] of this.#results)
       this.journal.append(this.#recorder.encodeResult(requestId, result));
-    const identity = { id: randomUuid(this.#random), seed: logSeed(rootSequence(root), rootEpoch(root)), mask: inSync };
-    this.#next = Log.begin(identity, this.#segments, this.journal, this.journal.sealBytes);
-    setRootLog(root, this.#next?.id, this.#next?.head ?? []);
   }
 
   /**

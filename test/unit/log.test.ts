@@ -17,17 +17,19 @@ import { Freemap } from "../../src/freemap/freemap.ts";
 import { Journal, RECORD_BYTES_MAX } from "../../src/log/journal.ts";
 import { Segments } from "../../src/log/segments.ts";
 import type { Operation } from "../../src/ops/operation.ts";
+import { setRootLog } from "../../src/format/root-log.ts";
 import { Recorder, readRecords } from "../../src/ops/record.ts";
 
 const RING_BYTES = 3 * RECORD_BYTES_MAX;
 const memory = (): Uint8Array => new Uint8Array(64 + RING_BYTES);
 const filled = (length: number, value: number): Uint8Array => new Uint8Array(length).fill(value);
 
-/** A root with nothing but a sequence and an epoch. */
-function root(sequence: number, epoch = 1): DataView {
+/** A root with nothing but a sequence, an epoch and the id of a log. */
+function root(sequence: number, epoch = 1, log = 9): DataView {
   const view = new DataView(new ArrayBuffer(ROOT_BYTES));
   beginRootEpoch(view, filled(16, epoch));
   setRootSequence(view, sequence);
+  setRootLog(view, filled(16, log), []);
   return view;
 }
 
@@ -80,6 +82,23 @@ describe("the journal", () => {
     expect(known()).toEqual(["7 of 1", "8 of 2"]);
     journal.rootDurable();
     expect(known()).toEqual(["8 of 2"]);
+  });
+
+  it("knows no root that names another log: somebody else wrote it, from the same root and in the same epoch (I11)", () => {
+    const shared = memory();
+    const journal = new Journal(shared);
+    journal.begin(root(7, 1, 1));
+    journal.sealed(root(8, 1, 2));
+    const knows = (sequence: number, log: number): boolean => new Journal(shared.slice()).knows(root(sequence, 1, log));
+    expect([knows(7, 1), knows(8, 2), knows(7, 2), knows(8, 1), knows(8, 3)]).toEqual([
+      true,
+      true,
+      false,
+      false,
+      false,
+    ]);
+    journal.rootDurable();
+    expect([knows(7, 1), knows(8, 2), knows(8, 3)]).toEqual([false, true, false]);
   });
 
   it("tells the truth wherever a process is killed between two stores: a root's log, or that it does not know (I4, trap 3)", () => {
