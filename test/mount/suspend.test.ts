@@ -164,46 +164,53 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy that can't be spared",
 describe.skipIf(mountsImpossible() !== undefined)(
   "a frozen copy on an export of ours whose machine is started anew",
   () => {
-    it("stays frozen, and says why: another host may have written there (I11)", async () => {
-      const away = temporaryFolder();
-      const image = imageIn(away.path, 64 * MIB);
-      let server = await startExport(away.path, image);
-      try {
-        expect(await place.run("mkfs.h2ts", "-q", server.target)).toMatchObject({ code: 0, err: "" });
-        await place.h2ts("mount", "-o", "deadline=1000", server.target, place.mnt);
-        writeFileSync(`${place.mnt}/before`, "kept");
-        await place.h2ts("suspend", "--freeze", place.mnt, "0");
-        const writing = writer(`${place.mnt}/waits`, "x");
-        expect(await isOver(writing, 500)).toBe(false);
-        await server.stop();
-        const other = place.mountPoint("other");
-        await place.h2ts("mount", image, other);
-        writeFileSync(`${other}/by-another`, "host");
-        await place.h2ts("umount", other);
-        server = await startExport(away.path, image);
-        await expect
-          .poll(async () => (await place.status()).copies[0]?.nodes[0]?.connection?.state, { timeout: 10_000 })
-          .toBe("given-up");
-        // Once more, by who has missed the first time: that changes nothing.
-        await place.run("h2ts", "suspend", "--freeze", place.mnt, "0");
-        const refused = await place.run("h2ts", "resume", place.mnt, "0");
-        expect(refused).toMatchObject({ code: 32, out: "" });
-        expect(refused.err).toMatch(/was given up: .* stays frozen; unmount and mount again/);
-        expect(await isOver(writing, 500)).toBe(false);
-        expect(await place.states()).toEqual(["FROZEN"]);
-        expect(await exitOf("umount", "-l", place.mnt)).toBe(0);
-        expect(await writing).not.toBe(0);
-        await server.stop();
-        await expect.poll(() => exitOf("flock", "-n", "-x", image, "true"), { timeout: 10_000 }).toBe(0);
-        await place.h2ts("mount", image, place.mnt);
-        expect(readdirSync(place.mnt).sort()).toEqual(["before", "by-another"]);
-        await place.h2ts("umount", place.mnt);
-        await place.succeeds("fsck.h2ts", "-n", "-f", image);
-      } finally {
-        await server.stop();
-        away.dispose();
-      }
-    });
+    it.each(["unmount", "death of its worker"])(
+      "stays frozen until the %s, and says why: another host may have written there (I11)",
+      async (end) => {
+        const away = temporaryFolder();
+        const image = imageIn(away.path, 64 * MIB);
+        let server = await startExport(away.path, image);
+        try {
+          expect(await place.run("mkfs.h2ts", "-q", server.target)).toMatchObject({ code: 0, err: "" });
+          await place.h2ts("mount", "-o", "deadline=1000", server.target, place.mnt);
+          writeFileSync(`${place.mnt}/before`, "kept");
+          await place.h2ts("suspend", "--freeze", place.mnt, "0");
+          const writing = writer(`${place.mnt}/waits`, "x");
+          expect(await isOver(writing, 500)).toBe(false);
+          await server.stop();
+          const other = place.mountPoint("other");
+          await place.h2ts("mount", image, other);
+          writeFileSync(`${other}/by-another`, "host");
+          await place.h2ts("umount", other);
+          server = await startExport(away.path, image);
+          await expect
+            .poll(async () => (await place.status()).copies[0]?.nodes[0]?.connection?.state, { timeout: 10_000 })
+            .toBe("given-up");
+          // Once more, by who has missed the first time: that changes nothing.
+          await place.run("h2ts", "suspend", "--freeze", place.mnt, "0");
+          const refused = await place.run("h2ts", "resume", place.mnt, "0");
+          expect(refused).toMatchObject({ code: 32, out: "" });
+          expect(refused.err).toMatch(/was given up: .* stays frozen; unmount and mount again/);
+          expect(await isOver(writing, 500)).toBe(false);
+          expect(await place.states()).toEqual(["FROZEN"]);
+          if (end === "unmount") expect(await exitOf("umount", "-l", place.mnt)).toBe(0);
+          // No other one goes on from what that host has written.
+          else process.kill((await place.status()).daemon!.workerPid, "SIGKILL");
+          expect(await writing).not.toBe(0);
+          await expect.poll(() => place.mounts(), { timeout: 20_000 }).toEqual([]);
+          await server.stop();
+          await expect.poll(() => exitOf("flock", "-n", "-x", image, "true"), { timeout: 10_000 }).toBe(0);
+          await place.h2ts("mount", image, place.mnt);
+          expect(readdirSync(place.mnt).sort()).toEqual(["before", "by-another"]);
+          expect(readFileSync(`${place.mnt}/by-another`, "utf8")).toBe("host");
+          await place.h2ts("umount", place.mnt);
+          await place.succeeds("fsck.h2ts", "-n", "-f", image);
+        } finally {
+          await server.stop();
+          away.dispose();
+        }
+      },
+    );
   },
 );
 
