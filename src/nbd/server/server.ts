@@ -81,7 +81,11 @@ export class NbdServer {
     const { clock, limits } = this.#options;
     const silent = (ms: number): Error => new Error(`${served.device.name}: no answer within ${ms / 1000} s`);
     if ((await leaving).includes(false)) return { served, reason: silent(limits.drainMs), isHeldUp: true };
-    if (served.isAway) return { served, reason: new Error("the server that it is on is away"), isHeldUp: false };
+    if (served.isAway) {
+      // Nobody could have written there.
+      if (served.readOnly) return undefined;
+      return { served, reason: new Error("the server that it is on is away"), isHeldUp: false };
+    }
     let isHeldUp = false;
     try {
       await withinLimit(served.flush(), { clock, ms: limits.flushMs }, () => {
