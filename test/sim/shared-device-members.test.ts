@@ -50,13 +50,18 @@ interface SharedMount extends Mounted {
 }
 
 /** A mount of devices over these images that goes on as long as one copy is in sync. */
-async function mounted(images: readonly PagedImage[], options = {}, disk?: SimulatedDisk): Promise<SharedMount> {
+async function mounted(
+  images: readonly PagedImage[],
+  options = {},
+  disk?: SimulatedDisk,
+  seed = SEED,
+): Promise<SharedMount> {
   const devices = images.map((image, i) => {
     const own = i === 0 && disk !== undefined ? { image, disk } : { image };
     return new SimulatedDevice(["disk", "other", "third"][i] as string, image.sizeBytes, own);
   });
   const copies = await assembleCopies(devices.map(targetOf), { clock: new SimulatedClock() });
-  const mount = await mountOn(SEED, devices, copies, options);
+  const mount = await mountOn(seed, devices, copies, options);
   await mount.caretaker.settled();
   await mount.volume.changeMembers(() => mount.volume.members.changeMinCopies(1));
   return { ...mount, devices };
@@ -173,6 +178,34 @@ it("a copy that failed, and left with its ring as it was, is left out as well", 
   await next.caretaker.settled();
   expect(next.volume.members.inSync).toBe(0b101);
   await unmount(next);
+});
+
+it("histories that parted: a copy that left by one of them only is neither left out nor struck", async () => {
+  const images = await formatted();
+  const other = await mounted(images.slice(1), { degraded: true });
+  await detached(other, 1);
+  for (let i = 0; i < 6; i++) await write(other, `other${i}`);
+  await unmount(other);
+  const mount = await mounted(images.slice(0, 1), { degraded: true }, undefined, SEED + 1);
+  await write(mount, "file");
+  await unmount(mount);
+  const parted = [mount, other].map(({ devices }) => (devices[0] as SimulatedDevice).image);
+  const devices = parted.map((image, i) => new SimulatedDevice(`d${i}`, image.sizeBytes, { image }));
+  const set = await assembleCopies(devices.map(targetOf), { clock: new SimulatedClock() });
+  expect(set.copies.map(({ index }) => index)).toEqual([0, 1, 2]);
+  await expect(mounted(parted)).rejects.toThrow(/went another way/);
+  const repaired = await fsck(parted, "safe").catch(() => ({ after: parted }));
+  expect(await listed(new SimulatedDevice("disk", DISK_BYTES, { image: repaired.after[0] as PagedImage }))).toEqual([
+    0, 1,
+  ]);
+  for (const forcedMaster of [0, 1, 2]) {
+    const forced = await mounted(
+      parted.map((image) => image.fork()),
+      { forcedMaster },
+    );
+    expect(forced.volume.members.all).toBe(forcedMaster === 2 ? 0b101 : 0b111);
+    await unmount(forced);
+  }
 });
 
 it("a power cut while the range is struck leaves a header, and a volume that can be mounted", async () => {
