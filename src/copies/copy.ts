@@ -49,6 +49,8 @@ export class Copy {
   untrusted = false;
   /** An allocation found no room while it was being caught up. */
   noRoom = false;
+  /** It is being brought back over the devices it has: nobody lets go of them meanwhile. */
+  returning = false;
   /** Its devices are closed, or will be as soon as the last call on them is over. */
   released = false;
   /** Position of the one node whose device is let go of, of a copy taken out that holds on to the others. */
@@ -173,6 +175,11 @@ export class Copy {
     return this.nodes.some(
       ({ device }) => device instanceof Range && nodes.some((node) => device.isBeside(node.device)),
     );
+  }
+
+  /** A device of it lost what was flushed: the copy may have failed for another reason before it was told of that. */
+  get lostContent(): boolean {
+    return this.nodes.some(({ device }) => device instanceof Range && device.lostContent);
   }
 
   /** Resolves when no call is under way on these nodes. */

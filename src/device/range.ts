@@ -81,6 +81,8 @@ export class Range implements BlockDevice {
   #closed: Promise<void> | undefined;
   /** Failed flushes of the device that this range was told of. */
   #toldCount: number;
+  /** Those before whoever has the range began anew. */
+  #oldCount: number;
 
   constructor(shared: SharedDevice, startBytes: number, sizeBytes: number) {
     this.name = shared.device.name;
@@ -89,7 +91,7 @@ export class Range implements BlockDevice {
     this.sizeBytes = sizeBytes;
     this.#shared = shared;
     this.#device = shared.device;
-    this.#toldCount = shared.lost.count;
+    this.#toldCount = this.#oldCount = shared.lost.count;
     shared.hold();
     if (startBytes < 0 || sizeBytes <= 0 || startBytes + sizeBytes > shared.device.sizeBytes) {
       throw new DeviceError(
@@ -125,15 +127,15 @@ export class Range implements BlockDevice {
     throw error;
   }
 
-  /**
-   * Whoever has the range begins anew and counts on nothing unflushed: of flushes that failed until now it is not told. True when
-   * what was flushed before may be gone as well, and it was not told of that.
-   */
-  startAnew(): boolean {
+  /** What was flushed since whoever has the range began may be gone, told of that or not. */
+  get lostContent(): boolean {
     const { count, error } = this.#shared.lost;
-    const isUntold = count !== this.#toldCount;
-    this.#toldCount = count;
-    return isUntold && error instanceof ContentLostError;
+    return count !== this.#oldCount && error instanceof ContentLostError;
+  }
+
+  /** Whoever has the range begins anew and counts on nothing unflushed: of flushes that failed until now it is not told. */
+  startAnew(): void {
+    this.#toldCount = this.#oldCount = this.#shared.lost.count;
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {

@@ -11,12 +11,15 @@ import { formatCopies } from "../../src/copies/layout.ts";
 import { readNodeHeader } from "../../src/copies/read-header.ts";
 import { ContentLostError, DeviceError } from "../../src/device/device.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
+import type { Range } from "../../src/device/range.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { CheckType } from "../../src/format/check.ts";
-import { NODE_HEADER_AREA_BYTES, NODE_HEADER_BACKUP_BYTES } from "../../src/format/geometry.ts";
+import { refIsBare } from "../../src/format/blockref.ts";
+import { KIB, NODE_HEADER_AREA_BYTES, NODE_HEADER_BACKUP_BYTES, RING_AREA_KIB } from "../../src/format/geometry.ts";
 import { NODE_HEADER_BYTES } from "../../src/format/node-header.ts";
+import { rootFreemapOffset } from "../../src/format/root-block.ts";
 import { formatVolume } from "../../src/volume/format-volume.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
@@ -362,5 +365,95 @@ it("a copy that comes back without a heartbeat may be written to for longer than
   await takeOut(volume, caretaker, 1, { lasting: false });
   expect(copies.copy(0)?.writableUntilMs).toBe(Infinity);
   expect(limits.at(-1)).toBe(Infinity);
+  await unmount(mount);
+});
+
+it("a copy on a device that lost content is checked, although it failed for another reason in the same commit", async () => {
+  const mount = await mounted(await formatted());
+  const { volume, caretaker, copies, notes } = mount;
+  await write(mount, "file");
+  const disk = mount.devices[0] as SimulatedDevice;
+  const { startBytes } = copies.copy(1)?.device as Range;
+  const write1 = disk.write.bind(disk);
+  const flush = disk.flush.bind(disk);
+  let hasFailed = false;
+  disk.write = (at, sources) => {
+    if (at < startBytes || at >= startBytes + RING_AREA_KIB * KIB) return write1(at, sources);
+    hasFailed = true;
+    return Promise.reject(new DeviceError("disk", "write", at, "EIO"));
+  };
+  disk.flush = () => {
+    if (!hasFailed) return flush();
+    disk.flush = flush;
+    return Promise.reject(lostContent);
+  };
+  await write(mount, "more");
+  expect(copies.copies.map(({ untrusted }) => untrusted)).toEqual([true, true, false]);
+  opens(mount, again(disk));
+  for (const index of [0, 1]) await bringBack(volume, caretaker, index);
+  await caretaker.settled();
+  for (const index of [0, 1])
+    expect(notes).toContainEqual(expect.stringMatching(new RegExp(`^copy ${index} was revalidated`)));
+  await unmount(mount);
+});
+
+for (const isRefused of [false, true]) {
+  it(`a copy is taken out while the other on its device is brought back, which is ${isRefused ? "refused" : "done"}`, async () => {
+    const mount = await mounted(await formatted());
+    const { volume, caretaker, copies } = mount;
+    await write(mount, "file");
+    await takeOut(volume, caretaker, 1, { lasting: false });
+    const disk = mount.devices[0] as SimulatedDevice;
+    const read = disk.read.bind(disk);
+    let closes = 0;
+    const close = disk.close.bind(disk);
+    disk.close = () => (closes++, close());
+    let ask!: () => void;
+    let tell!: () => void;
+    const asked = new Promise<void>((resolve) => (ask = resolve));
+    const told = new Promise<void>((resolve) => (tell = resolve));
+    disk.read = async (at, targets) => {
+      ask();
+      await told;
+      return read(at, targets);
+    };
+    const back = bringBack(volume, caretaker, 1).catch(() => "refused");
+    await asked;
+    await takeOut(volume, caretaker, 0, { lasting: false });
+    if (isRefused) await takeOut(volume, caretaker, 1, { lasting: false });
+    expect(closes).toBe(0);
+    tell();
+    expect(await back).toBe(isRefused ? "refused" : undefined);
+    await caretaker.settled();
+    expect(copies.copy(1)?.standing).toBe(isRefused ? "offline" : "in-sync");
+    expect(closes).toBe(isRefused ? 1 : 0);
+    await unmount(mount);
+  });
+}
+
+it("a range whose device is opened for another copy while its own one is forgotten is closed", async () => {
+  const images = await formatted();
+  const mount = await mounted(images.slice(1), { degraded: true });
+  const { volume, caretaker, copies } = mount;
+  const device = new SimulatedDevice("disk", DISK_BYTES, { image: images[0] as PagedImage });
+  let closes = 0;
+  const close = device.close.bind(device);
+  device.close = () => (closes++, close());
+  opens(mount, device);
+  // Just before the commit that forgets copy 1.
+  const change = volume.changeMembers.bind(volume);
+  const isBare = (): boolean => refIsBare(volume.rootImage.view, rootFreemapOffset(1));
+  let roots = 0;
+  volume.changeMembers = async (body) => {
+    if ((volume.members.leaving & 0b10) !== 0 && isBare() && roots++ === 0)
+      await bringBack(volume, caretaker, 0, { target: "disk" });
+    return change(body);
+  };
+  await detached(mount, 1);
+  expect(roots).toBeGreaterThan(0);
+  expect(copies.copies.map(({ index }) => index)).toEqual([0, 2]);
+  expect(await listed(again(device))).toEqual([0]);
+  await takeOut(volume, caretaker, 0, { lasting: false });
+  expect(closes).toBe(1);
   await unmount(mount);
 });
