@@ -66,6 +66,7 @@ export class Copy {
   /** How long its reads took lately, smoothed. */
   readMs = 0;
   #writableUntilMs = Infinity;
+  #limitsDevices = true;
   #failure: DeviceError | undefined;
   #stalled = false;
   #restored = false;
@@ -116,7 +117,16 @@ export class Copy {
 
   set writableUntilMs(untilMs: number) {
     this.#writableUntilMs = untilMs;
-    this.device.writeUntil?.(untilMs);
+    if (this.#limitsDevices) this.device.writeUntil?.(untilMs);
+  }
+
+  /** It is out of use: its heartbeat holds up no other copy on its devices from now on. */
+  leaveLimit(): void {
+    for (const { device } of this.nodes) {
+      if (!(device instanceof Range) || !device.isShared) continue;
+      this.#limitsDevices = false;
+      device.leaveLimit();
+    }
   }
 
   /** New blocks and roots are written to it. */

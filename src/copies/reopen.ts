@@ -81,6 +81,7 @@ export function freshCopy(old: Copy, over: Pick<Copy, "device" | "targets" | "no
   const fresh = new Copy(old.index, old.uuid, over.device, over.targets, over.nodeUuids);
   fresh.untrusted = fresh.lostContent;
   for (const { device } of fresh.nodes) if (device instanceof Range) device.startAnew();
+  old.leaveLimit();
   fresh.writableUntilMs = Infinity;
   return fresh;
 }

@@ -210,6 +210,7 @@ export class Members {
     const wasActive = copy.active;
     copy.standing = standing;
     copy.reason = reason;
+    copy.leaveLimit();
     if (copy.failure instanceof ContentLostError || copy.lostContent) this.#distrustDevice(copy);
     // Where nothing was written to it there are no such pointers, and what is committed must not be changed in place (I1).
     if (wasActive) {

@@ -7,6 +7,7 @@ import { fsckVolume } from "../../fsck/fsck.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { randomUuid } from "../../src/base/uuid.ts";
 import { assembleCopies } from "../../src/copies/assemble.ts";
+import type { Copy } from "../../src/copies/copy.ts";
 import { formatCopies } from "../../src/copies/layout.ts";
 import { readNodeHeader } from "../../src/copies/read-header.ts";
 import { ContentLostError, DeviceError } from "../../src/device/device.ts";
@@ -349,7 +350,7 @@ it("a copy that comes back beside one that was not told yet that content was los
   await unmount(mount);
 });
 
-it("a copy that comes back without a heartbeat may be written to for longer than its neighbour's last one lasts", async () => {
+it("a device is written to as long as the heartbeat of each copy in use on it lasts, and no copy that is out limits it", async () => {
   const mount = await mounted(await formatted());
   const { volume, caretaker, copies } = mount;
   const limits: number[] = [];
@@ -357,11 +358,19 @@ it("a copy that comes back without a heartbeat may be written to for longer than
     void limits.push(untilMs);
   const beat = (index: number, untilMs: number): void =>
     void Object.assign(copies.copy(index)!, { writableUntilMs: untilMs });
-  for (const index of [0, 1]) beat(index, 10_000);
+  beat(0, 10_000);
+  beat(1, 15_000);
+  expect(limits.at(-1)).toBe(10_000);
+  const old = copies.copy(0) as Copy;
   await takeOut(volume, caretaker, 0, { lasting: false });
+  expect(limits.at(-1)).toBe(15_000);
+  old.writableUntilMs = 11_000;
+  expect(limits.at(-1)).toBe(15_000);
   await bringBack(volume, caretaker, 0);
   await caretaker.settled();
+  expect(limits.at(-1)).toBe(15_000);
   beat(1, 20_000);
+  expect(limits.at(-1)).toBe(20_000);
   await takeOut(volume, caretaker, 1, { lasting: false });
   expect(copies.copy(0)?.writableUntilMs).toBe(Infinity);
   expect(limits.at(-1)).toBe(Infinity);
