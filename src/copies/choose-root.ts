@@ -71,8 +71,8 @@ export function chooseRoot(rings: RingSet, policy: ChoosePolicy = {}): ChosenRoo
     try {
       refuseStranger(other.copy, root);
     } catch (error) {
-      if (!isBesideMember(other.copy, rings, root) && (policy.goesOnFrom === undefined || isLeft(other, policy)))
-        throw error;
+      const isForgiven = policy.goesOnFrom !== undefined || isBesideMember(other.copy, rings, root);
+      if (!isForgiven || isLeft(other, policy)) throw error;
       dropStranger(rings, other, messageOf(error));
     }
   }
