@@ -82,7 +82,7 @@ export class Headers {
     const { ranges } = decodeNodeHeader(bytes, offsetBytes, device.name, device.sizeBytes);
     const right = this.#right(await readNodeHeader(device));
     if (equalBytes(bytes, encodeNodeHeader(right, offsetBytes))) return undefined;
-    const left = ranges.find((range) => !this.#isHere(range));
+    const left = ranges.find((range) => this.#hasLeft(range));
     return left === undefined
       ? `${device.name}: the two node headers differ`
       : `${device.name}: the node header at byte ${offsetBytes} lists a copy ${left.copyIndex} that has left the volume`;
@@ -93,14 +93,13 @@ export class Headers {
     await device.flush();
   }
 
-  /** What a header should say that lists these ranges: whoever opened the device left out what has left the volume, and nothing else. */
+  /** What a header should say that lists these ranges: not what whoever opened the device found to have left the volume. */
   #right(header: NodeHeader): NodeHeader {
-    const ranges = header.ranges.filter((range) => this.#isHere(range));
+    const ranges = header.ranges.filter((range) => !this.#hasLeft(range));
     return ranges.length === 0 ? header : { ...header, ranges };
   }
 
-  #isHere({ copyIndex, copyUuid }: NodeRange): boolean {
-    const copy = this.#copies.copy(copyIndex);
-    return copy !== undefined && equalBytes(copy.uuid, copyUuid);
+  #hasLeft({ copyIndex, copyUuid }: NodeRange): boolean {
+    return this.#copies.leftRanges.some(({ index, uuid }) => index === copyIndex && equalBytes(uuid, copyUuid));
   }
 }

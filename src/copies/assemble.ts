@@ -109,7 +109,8 @@ export async function assembleCopies(
     }
   }
   const copies: Copy[] = [];
-  for (const copy of await withoutLeft(found, volumeUuid, limitOf(options))) {
+  const { staying, left } = await withoutLeft(found, volumeUuid, limitOf(options));
+  for (const copy of staying) {
     try {
       refuseRival(copy, copies);
       copies.push(copy);
@@ -121,6 +122,7 @@ export async function assembleCopies(
   if (copies.length === 0 && options.takesOver !== undefined) throw mostHopeful(absent);
   for (const { shared } of dropped) await shared.discard();
   const set = new CopySet(copies, { ...options, volumeUuid });
+  set.leftRanges = left;
   set.absent = absent.map(({ message }) => message);
   set.awaitsTargets = absent.some(isSilent);
   return set;

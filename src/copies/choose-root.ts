@@ -13,7 +13,8 @@ import { rootCounters, rootEpoch, rootInSync, rootMinCopies } from "../format/ro
 import { rootLastSeen, rootMemberFlags, rootMembers } from "../format/root-members.ts";
 import type { Copy, Standing } from "./copy.ts";
 import { CopiesError } from "./errors.ts";
-import { describeHistory, isOneBehind, isUnfinished, isUpToDate, kinship, lastComplete } from "./lineage.ts";
+import { describeHistory, hasParted, isOneBehind, isUnfinished, isUpToDate, kinship, lastComplete } from "./lineage.ts";
+import { isMember } from "./membership.ts";
 import { type Ring, type RingFinding, type RingRoot, ringRoots } from "./ring-slots.ts";
 import type { RingSet } from "./ring-set.ts";
 
@@ -70,7 +71,8 @@ export function chooseRoot(rings: RingSet, policy: ChoosePolicy = {}): ChosenRoo
     try {
       refuseStranger(other.copy, root);
     } catch (error) {
-      if (policy.goesOnFrom === undefined || isLeft(other, policy)) throw error;
+      const isForgiven = policy.goesOnFrom !== undefined || isBesideMember(other.copy, rings, root);
+      if (!isForgiven || isLeft(other, policy)) throw error;
       dropStranger(rings, other, messageOf(error));
     }
   }
@@ -129,6 +131,13 @@ function wentElsewhere(ring: Ring, rings: readonly Ring[], policy: ChoosePolicy)
     const kin = kinship(root.view, own.view);
     return kin === "divergent" || (kin === "descendant" && policy.onlyRead === true);
   });
+}
+
+/** It lies on a device with a copy that the volume has: it has left, and was not struck from the header. */
+function isBesideMember(copy: Copy, { copies }: RingSet, { view }: RingRoot): boolean {
+  return copies.copies.some(
+    (other) => isMember(view, other.index, other.uuid) && other !== copy && other.sharesDeviceWith(copy),
+  );
 }
 
 /** Goes on without a copy that is none of the volume. */
@@ -252,12 +261,11 @@ export function standingOf(ring: Ring, chosen: RingRoot, rolledBack = false): { 
   }
   const roots = `its newest root is ${own.sequence}, the volume's is ${chosen.sequence}`;
   if (isUnfinished(ring, chosen.view)) return { standing: "stale", reason: `missed the last commits: ${roots}` };
-  const kin = kinship(chosen.view, own.view);
-  if (kin === "divergent" || kin === "ahead" || kin === "descendant") return { standing: "divergent", reason: roots };
+  if (hasParted(ring, chosen.view)) return { standing: "divergent", reason: roots };
   if (isOtherRow(ring.copy, chosen.view)) {
     return { standing: "unknown", reason: "one of its nodes is not the one that the volume knows" };
   }
-  if (kin === "forgotten" || seen === undefined) {
+  if (kinship(chosen.view, own.view) === "forgotten" || seen === undefined) {
     return { standing: "unknown", reason: `was away for longer than the history remembers: ${roots}` };
   }
   if (isUpToDate(ring, chosen) && !rolledBack) return { standing: "stale", reason: `is being caught up: ${roots}` };

@@ -68,7 +68,9 @@ export class CopySet {
   readonly open: OpenDevice;
   /** One line for each target that could not be used. */
   absent: readonly string[] = [];
-  /** One of these did not answer in time. */
+  /** Copies that have left the volume, and are still listed in the header of a device with others that have not. */
+  leftRanges: readonly Pick<Copy, "index" | "uuid">[] = [];
+  /** One of the targets did not answer in time. */
   awaitsTargets = false;
   /** Bit per copy in sync by the newest root there is; undefined as long as nobody knows which that is. */
   expected: number | undefined;

@@ -49,6 +49,8 @@ export class Copy {
   untrusted = false;
   /** An allocation found no room while it was being caught up. */
   noRoom = false;
+  /** It is being brought back over the devices it has: nobody lets go of them meanwhile. */
+  returning = false;
   /** Its devices are closed, or will be as soon as the last call on them is over. */
   released = false;
   /** Position of the one node whose device is let go of, of a copy taken out that holds on to the others. */
@@ -62,6 +64,7 @@ export class Copy {
   /** How long its reads took lately, smoothed. */
   readMs = 0;
   #writableUntilMs = Infinity;
+  #limitsDevices = true;
   #failure: DeviceError | undefined;
   #stalled = false;
   #restored = false;
@@ -112,7 +115,16 @@ export class Copy {
 
   set writableUntilMs(untilMs: number) {
     this.#writableUntilMs = untilMs;
-    this.device.writeUntil?.(untilMs);
+    if (this.#limitsDevices) this.device.writeUntil?.(untilMs);
+  }
+
+  /** It is out of use: its heartbeat holds up no other copy on its devices from now on. */
+  leaveLimit(): void {
+    for (const { device } of this.nodes) {
+      if (!(device instanceof Range) || !device.isShared) continue;
+      this.#limitsDevices = false;
+      device.leaveLimit();
+    }
   }
 
   /** New blocks and roots are written to it. */
@@ -171,6 +183,11 @@ export class Copy {
     return this.nodes.some(
       ({ device }) => device instanceof Range && nodes.some((node) => device.isBeside(node.device)),
     );
+  }
+
+  /** A device of it lost what was flushed: the copy may have failed for another reason before it was told of that. */
+  get lostContent(): boolean {
+    return this.nodes.some(({ device }) => device instanceof Range && device.lostContent);
   }
 
   /** Resolves when no call is under way on these nodes. */

@@ -9,28 +9,41 @@ import { Range } from "../device/range.ts";
 import { encodeNodeHeader, NODE_HEADER_OFFSETS } from "../format/node-header.ts";
 import { newestRoot } from "./choose-root.ts";
 import { Copy } from "./copy.ts";
+import { hasParted } from "./lineage.ts";
 import { isMember } from "./membership.ts";
 import { readNodeHeader } from "./read-header.ts";
 import { type Ring, readRing } from "./ring-slots.ts";
 
 /**
- * Closes those of `copies` that are no members any more and lie on a device with one that is, and returns the others. A copy none
- * of whose neighbours is a member either is a stranger: whoever chooses the root says so. `limit`: how long a ring may take to read.
+ * Closes those of `copies` that have left and lie on a device with one that has not; tells which, and which are the others. A copy
+ * none of whose neighbours is a member either is a stranger: whoever chooses the root says so. `limit`: how long a ring may take to
+ * read.
  */
 export async function withoutLeft(
   copies: readonly Copy[],
   volumeUuid: Uuid,
   limit: TimeLimit | undefined,
-): Promise<readonly Copy[]> {
-  if (!copies.some((copy) => neighbours(copy, copies).length > 0)) return copies;
-  const rings = await Promise.all(copies.map((copy) => ringOf(copy, volumeUuid, limit)));
-  const newest = newestRoot(rings.filter((ring) => ring !== undefined));
-  if (newest === undefined) return copies;
-  const { view } = newest.root;
-  const belongs = ({ index, uuid }: Copy): boolean => isMember(view, index, uuid);
-  const left = copies.filter((copy) => !belongs(copy) && neighbours(copy, copies).some(belongs));
+): Promise<{ readonly staying: readonly Copy[]; readonly left: readonly Copy[] }> {
+  const left = await findLeft(copies, volumeUuid, limit);
   for (const copy of left) await copy.close();
-  return copies.filter((copy) => !left.includes(copy));
+  return { staying: copies.filter((copy) => !left.includes(copy)), left };
+}
+
+async function findLeft(
+  copies: readonly Copy[],
+  volumeUuid: Uuid,
+  limit: TimeLimit | undefined,
+): Promise<readonly Copy[]> {
+  if (!copies.some((copy) => neighbours(copy, copies).length > 0)) return [];
+  const read = await Promise.all(copies.map((copy) => ringOf(copy, volumeUuid, limit)));
+  const rings = read.filter((ring) => ring !== undefined);
+  const newest = newestRoot(rings);
+  if (newest === undefined) return [];
+  const { view } = newest.root;
+  // What has left by one history may be in sync by another: which of them holds is not decided here (I6).
+  if (rings.some((ring) => hasParted(ring, view))) return [];
+  const belongs = ({ index, uuid }: Copy): boolean => isMember(view, index, uuid);
+  return copies.filter((copy) => !belongs(copy) && neighbours(copy, copies).some(belongs));
 }
 
 /** Others that lie on a device of `copy`. */

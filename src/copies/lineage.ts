@@ -51,6 +51,14 @@ export function isUnfinished(ring: Ring, root: DataView): boolean {
   return (rootInSync(own.view) & rootInSync(root)) !== 0 && kinship(root, before.view) === "ancestor";
 }
 
+/** True when the newest root of `ring` is of a history that `root` does not go on from, and was not just begun and left behind. */
+export function hasParted(ring: Ring, root: DataView): boolean {
+  const [own] = ringRoots(ring);
+  if (own === undefined || isUnfinished(ring, root)) return false;
+  const kin = kinship(root, own.view);
+  return kin === "divergent" || kin === "ahead" || kin === "descendant";
+}
+
 /**
  * True when the newest root of `ring` is `root`, or the one before it: then it missed only the last root write (I1), or was
  * rolled back by one commit, which its roots don't tell (src/volume/rolled-back.ts does).

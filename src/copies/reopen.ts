@@ -75,11 +75,13 @@ export const onDeviceOf = (copy: Copy, set: CopySet): readonly Copy[] => [
 /**
  * A fresh start for a copy whose devices stay open, or those `over` which it goes on: what it never flushed before is promised to
  * nobody any more (I2). Like any copy that comes back it has no heartbeat before the next mount; its devices still know how long the last
- * one lasts. It is not trusted if a device lost what it had flushed, and it has not heard of that (I1, I6).
+ * one lasts. It is not trusted if a device lost what it had flushed (I1, I6).
  */
 export function freshCopy(old: Copy, over: Pick<Copy, "device" | "targets" | "nodeUuids"> = old): Copy {
   const fresh = new Copy(old.index, old.uuid, over.device, over.targets, over.nodeUuids);
-  for (const { device } of fresh.nodes) if (device instanceof Range && device.startAnew()) fresh.untrusted = true;
+  fresh.untrusted = fresh.lostContent;
+  for (const { device } of fresh.nodes) if (device instanceof Range) device.startAnew();
+  old.leaveLimit();
   fresh.writableUntilMs = Infinity;
   return fresh;
 }

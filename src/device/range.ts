@@ -13,7 +13,7 @@ import { pastEnd } from "./past-end.ts";
 export class SharedDevice {
   readonly device: BlockDevice;
   #holders = 0;
-  /** Until when each range may be written to. */
+  /** Until when each range in use may be written to (I11). */
   readonly #untilMs = new Map<Range, number>();
   /** Flushes that failed, and why the last one did. That content was lost is not forgotten for a later failure of another kind. */
   #lost: { readonly count: number; readonly error: unknown } = { count: 0, error: undefined };
@@ -52,10 +52,19 @@ export class SharedDevice {
     this.#lost = { count: count + 1, error: known instanceof ContentLostError ? known : error };
   }
 
-  /** The device may be written to as long as any range: a copy without a heartbeat is not held up by that of its neighbour. */
+  /** The device may be written to as long as every range in use: the heartbeat of one is what it is locked by. */
   writeUntil(range: Range, untilMs: number): void {
     this.#untilMs.set(range, untilMs);
-    this.device.writeUntil?.(Math.max(...this.#untilMs.values()));
+    this.#limit();
+  }
+
+  /** What is out of use holds up nobody; but the limit of the last one goes on for what it may still send. */
+  leaveLimit(range: Range): void {
+    if (this.#untilMs.delete(range)) this.#limit();
+  }
+
+  #limit(): void {
+    if (this.#untilMs.size > 0) this.device.writeUntil?.(Math.min(...this.#untilMs.values()));
   }
 
   /** Closes the device if no range holds it. */
@@ -65,7 +74,7 @@ export class SharedDevice {
 
   /** Gives up one hold; the last one closes the device. */
   async release(range: Range): Promise<void> {
-    this.#untilMs.delete(range);
+    this.leaveLimit(range);
     this.#holders--;
     if (this.#holders === 0) await this.device.close();
   }
@@ -81,6 +90,8 @@ export class Range implements BlockDevice {
   #closed: Promise<void> | undefined;
   /** Failed flushes of the device that this range was told of. */
   #toldCount: number;
+  /** Those before whoever has the range began anew. */
+  #oldCount: number;
 
   constructor(shared: SharedDevice, startBytes: number, sizeBytes: number) {
     this.name = shared.device.name;
@@ -89,7 +100,7 @@ export class Range implements BlockDevice {
     this.sizeBytes = sizeBytes;
     this.#shared = shared;
     this.#device = shared.device;
-    this.#toldCount = shared.lost.count;
+    this.#toldCount = this.#oldCount = shared.lost.count;
     shared.hold();
     if (startBytes < 0 || sizeBytes <= 0 || startBytes + sizeBytes > shared.device.sizeBytes) {
       throw new DeviceError(
@@ -125,15 +136,15 @@ export class Range implements BlockDevice {
     throw error;
   }
 
-  /**
-   * Whoever has the range begins anew and counts on nothing unflushed: of flushes that failed until now it is not told. True when
-   * what was flushed before may be gone as well, and it was not told of that.
-   */
-  startAnew(): boolean {
+  /** What was flushed since whoever has the range began may be gone, told of that or not. */
+  get lostContent(): boolean {
     const { count, error } = this.#shared.lost;
-    const isUntold = count !== this.#toldCount;
-    this.#toldCount = count;
-    return isUntold && error instanceof ContentLostError;
+    return count !== this.#oldCount && error instanceof ContentLostError;
+  }
+
+  /** Whoever has the range begins anew and counts on nothing unflushed: of flushes that failed until now it is not told. */
+  startAnew(): void {
+    this.#toldCount = this.#oldCount = this.#shared.lost.count;
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
@@ -164,6 +175,11 @@ export class Range implements BlockDevice {
 
   writeUntil(untilMs: number): void {
     if (this.#closed === undefined) this.#shared.writeUntil(this, untilMs);
+  }
+
+  /** Its copy is out of use: see SharedDevice. */
+  leaveLimit(): void {
+    this.#shared.leaveLimit(this);
   }
 
   /** Wipes what says to whom the device belongs, which lies before the range; not where other ranges are open on it. */

@@ -210,7 +210,8 @@ export class Members {
     const wasActive = copy.active;
     copy.standing = standing;
     copy.reason = reason;
-    if (copy.failure instanceof ContentLostError) this.#distrustDevice(copy);
+    copy.leaveLimit();
+    if (copy.failure instanceof ContentLostError || copy.lostContent) this.#distrustDevice(copy);
     // Where nothing was written to it there are no such pointers, and what is committed must not be changed in place (I1).
     if (wasActive) {
       assert(copy.flushedTid !== undefined, `copy ${copy.index} was in use, and nobody knows since when`);
@@ -247,7 +248,7 @@ export class Members {
     if (cursorCopy(rootRevalidateCursor(view)) === copy.index) setRootRevalidateCursor(view, 0);
   }
 
-  /** Its device lost content: those on it that are out hear of that from nobody else. What is in use is told by its own flush (I1). */
+  /** Its device lost content: those on it that are out hear of that from nobody else. What is in use is told by its own flush, or dropped itself (I1). */
   #distrustDevice(copy: Copy): void {
     for (const one of onDeviceOf(copy, this.#copies)) if (!one.active) this.distrust(one);
   }

@@ -15,7 +15,7 @@ import { rootLastSeen, rootMemberFlags } from "../format/root-members.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { refuseLeaving, LastWord } from "./meanwhile.ts";
-import { inTime, letGo } from "./take-out.ts";
+import { inTime, letGo, letGoOfOffline } from "./take-out.ts";
 import type { TakeBackOptions } from "./take-back.ts";
 
 export interface BringBackOptions extends TakeBackOptions {
@@ -60,6 +60,32 @@ async function broughtBack(
   const old = volume.copies.copy(index);
   if (old?.standing === "in-sync") return;
   if (old?.standing === "syncing") return goOn(volume, caretaker, old, options);
+  const comeBack = (): Promise<void> => cameBack(volume, caretaker, index, word, options);
+  await (old === undefined ? comeBack() : whileReturning(old, volume.copies, comeBack));
+}
+
+/** Does `work`, in which `old` is brought back; those on its device that are taken out meanwhile are let go of after that. */
+async function whileReturning(old: Copy, set: CopySet, work: () => Promise<void>): Promise<void> {
+  const together = onDeviceOf(old, set);
+  old.returning = true;
+  try {
+    await work();
+  } finally {
+    old.returning = false;
+    const isOut = ({ standing, suspendedNode }: Copy): boolean => standing === "offline" && suspendedNode === undefined;
+    const out = together.find((other) => other !== old && set.copy(other.index) === other && isOut(other));
+    if (out !== undefined && !out.released) await letGoOfOffline(out, set).catch(() => undefined);
+  }
+}
+
+async function cameBack(
+  volume: Volume,
+  caretaker: Caretaker,
+  index: number,
+  word: LastWord,
+  options: BringBackOptions,
+): Promise<void> {
+  const old = volume.copies.copy(index);
   const { copy: fresh, others, isOpened } = await reopened(volume, caretaker, index, options.target);
   const opened = isOpened ? [fresh, ...others] : [];
   const ring = await readReturning(fresh, volume.copies, liveRoot(volume), opened);

@@ -107,9 +107,12 @@ export class Detach {
       if (this.#stopped) return false;
       await volume.forceCommit();
     }
-    const copy = volume.copies.copy(this.index);
-    if (copy !== undefined && copy.failure === undefined) await this.#forOneDeadline(copy, "write", wipeRing(copy));
+    const known = volume.copies.copy(this.index);
+    if (known !== undefined && known.failure === undefined) await this.#forOneDeadline(known, "write", wipeRing(known));
+    let copy: Copy | undefined;
     await volume.changeMembers(() => {
+      // Its device may have been opened for another copy until now.
+      copy = volume.copies.copy(this.index);
       volume.members.forget(this.index);
       volume.rings.remove(this.index);
     });

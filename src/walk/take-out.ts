@@ -63,12 +63,14 @@ function refuseTakeOut(volume: Volume, index: number, node: number | undefined):
 }
 
 /**
- * Closes the devices of a copy that was taken out; one that has other copies, too, when all of them were. Resolves once every call
+ * Closes the devices of a copy that was taken out; one that has other copies, too, when all of them were, and none is just being
+ * brought back. Resolves once every call
  * of it is over. Throws CopiesError when that takes too long.
  */
 export async function letGoOfOffline(copy: Copy, set: CopySet): Promise<void> {
   const together = onDeviceOf(copy, set);
-  if (together.every(({ standing }) => standing === "offline")) await letGo(together, set.clock);
+  if (together.every(({ standing, returning }) => standing === "offline" && !returning))
+    await letGo(together, set.clock);
   else await inTime(copy, copy.drained(), set.clock);
 }
 

@@ -7,16 +7,20 @@ import { fsckVolume } from "../../fsck/fsck.ts";
 import { SeededRandom } from "../../src/base/random.ts";
 import { randomUuid } from "../../src/base/uuid.ts";
 import { assembleCopies } from "../../src/copies/assemble.ts";
+import type { Copy } from "../../src/copies/copy.ts";
 import { formatCopies } from "../../src/copies/layout.ts";
 import { readNodeHeader } from "../../src/copies/read-header.ts";
 import { ContentLostError, DeviceError } from "../../src/device/device.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
+import type { Range } from "../../src/device/range.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { CheckType } from "../../src/format/check.ts";
-import { NODE_HEADER_AREA_BYTES, NODE_HEADER_BACKUP_BYTES } from "../../src/format/geometry.ts";
+import { refIsBare } from "../../src/format/blockref.ts";
+import { KIB, NODE_HEADER_AREA_BYTES, NODE_HEADER_BACKUP_BYTES, RING_AREA_KIB } from "../../src/format/geometry.ts";
 import { NODE_HEADER_BYTES } from "../../src/format/node-header.ts";
+import { rootFreemapOffset } from "../../src/format/root-block.ts";
 import { formatVolume } from "../../src/volume/format-volume.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
@@ -50,13 +54,18 @@ interface SharedMount extends Mounted {
 }
 
 /** A mount of devices over these images that goes on as long as one copy is in sync. */
-async function mounted(images: readonly PagedImage[], options = {}, disk?: SimulatedDisk): Promise<SharedMount> {
+async function mounted(
+  images: readonly PagedImage[],
+  options = {},
+  disk?: SimulatedDisk,
+  seed = SEED,
+): Promise<SharedMount> {
   const devices = images.map((image, i) => {
     const own = i === 0 && disk !== undefined ? { image, disk } : { image };
     return new SimulatedDevice(["disk", "other", "third"][i] as string, image.sizeBytes, own);
   });
   const copies = await assembleCopies(devices.map(targetOf), { clock: new SimulatedClock() });
-  const mount = await mountOn(SEED, devices, copies, options);
+  const mount = await mountOn(seed, devices, copies, options);
   await mount.caretaker.settled();
   await mount.volume.changeMembers(() => mount.volume.members.changeMinCopies(1));
   return { ...mount, devices };
@@ -173,6 +182,34 @@ it("a copy that failed, and left with its ring as it was, is left out as well", 
   await next.caretaker.settled();
   expect(next.volume.members.inSync).toBe(0b101);
   await unmount(next);
+});
+
+it("histories that parted: a copy that left by one of them only is neither left out nor struck", async () => {
+  const images = await formatted();
+  const other = await mounted(images.slice(1), { degraded: true });
+  await detached(other, 1);
+  for (let i = 0; i < 6; i++) await write(other, `other${i}`);
+  await unmount(other);
+  const mount = await mounted(images.slice(0, 1), { degraded: true }, undefined, SEED + 1);
+  await write(mount, "file");
+  await unmount(mount);
+  const parted = [mount, other].map(({ devices }) => (devices[0] as SimulatedDevice).image);
+  const devices = parted.map((image, i) => new SimulatedDevice(`d${i}`, image.sizeBytes, { image }));
+  const set = await assembleCopies(devices.map(targetOf), { clock: new SimulatedClock() });
+  expect(set.copies.map(({ index }) => index)).toEqual([0, 1, 2]);
+  await expect(mounted(parted)).rejects.toThrow(/went another way/);
+  const repaired = await fsck(parted, "safe").catch(() => ({ after: parted }));
+  expect(await listed(new SimulatedDevice("disk", DISK_BYTES, { image: repaired.after[0] as PagedImage }))).toEqual([
+    0, 1,
+  ]);
+  for (const forcedMaster of [0, 1, 2]) {
+    const forced = await mounted(
+      parted.map((image) => image.fork()),
+      { forcedMaster },
+    );
+    expect(forced.volume.members.all).toBe(forcedMaster === 2 ? 0b101 : 0b111);
+    await unmount(forced);
+  }
 });
 
 it("a power cut while the range is struck leaves a header, and a volume that can be mounted", async () => {
@@ -313,7 +350,7 @@ it("a copy that comes back beside one that was not told yet that content was los
   await unmount(mount);
 });
 
-it("a copy that comes back without a heartbeat may be written to for longer than its neighbour's last one lasts", async () => {
+it("a device is written to as long as the heartbeat of each copy in use on it lasts, and no copy that is out limits it", async () => {
   const mount = await mounted(await formatted());
   const { volume, caretaker, copies } = mount;
   const limits: number[] = [];
@@ -321,13 +358,111 @@ it("a copy that comes back without a heartbeat may be written to for longer than
     void limits.push(untilMs);
   const beat = (index: number, untilMs: number): void =>
     void Object.assign(copies.copy(index)!, { writableUntilMs: untilMs });
-  for (const index of [0, 1]) beat(index, 10_000);
+  beat(0, 10_000);
+  beat(1, 15_000);
+  expect(limits.at(-1)).toBe(10_000);
+  const old = copies.copy(0) as Copy;
   await takeOut(volume, caretaker, 0, { lasting: false });
+  expect(limits.at(-1)).toBe(15_000);
+  old.writableUntilMs = 11_000;
+  expect(limits.at(-1)).toBe(15_000);
   await bringBack(volume, caretaker, 0);
   await caretaker.settled();
+  expect(limits.at(-1)).toBe(15_000);
   beat(1, 20_000);
+  expect(limits.at(-1)).toBe(20_000);
   await takeOut(volume, caretaker, 1, { lasting: false });
   expect(copies.copy(0)?.writableUntilMs).toBe(Infinity);
   expect(limits.at(-1)).toBe(Infinity);
+  await unmount(mount);
+});
+
+it("a copy on a device that lost content is checked, although it failed for another reason in the same commit", async () => {
+  const mount = await mounted(await formatted());
+  const { volume, caretaker, copies, notes } = mount;
+  await write(mount, "file");
+  const disk = mount.devices[0] as SimulatedDevice;
+  const { startBytes } = copies.copy(1)?.device as Range;
+  const write1 = disk.write.bind(disk);
+  const flush = disk.flush.bind(disk);
+  let hasFailed = false;
+  disk.write = (at, sources) => {
+    if (at < startBytes || at >= startBytes + RING_AREA_KIB * KIB) return write1(at, sources);
+    hasFailed = true;
+    return Promise.reject(new DeviceError("disk", "write", at, "EIO"));
+  };
+  disk.flush = () => {
+    if (!hasFailed) return flush();
+    disk.flush = flush;
+    return Promise.reject(lostContent);
+  };
+  await write(mount, "more");
+  expect(copies.copies.map(({ untrusted }) => untrusted)).toEqual([true, true, false]);
+  opens(mount, again(disk));
+  for (const index of [0, 1]) await bringBack(volume, caretaker, index);
+  await caretaker.settled();
+  for (const index of [0, 1])
+    expect(notes).toContainEqual(expect.stringMatching(new RegExp(`^copy ${index} was revalidated`)));
+  await unmount(mount);
+});
+
+for (const isRefused of [false, true]) {
+  it(`a copy is taken out while the other on its device is brought back, which is ${isRefused ? "refused" : "done"}`, async () => {
+    const mount = await mounted(await formatted());
+    const { volume, caretaker, copies } = mount;
+    await write(mount, "file");
+    await takeOut(volume, caretaker, 1, { lasting: false });
+    const disk = mount.devices[0] as SimulatedDevice;
+    const read = disk.read.bind(disk);
+    let closes = 0;
+    const close = disk.close.bind(disk);
+    disk.close = () => (closes++, close());
+    let ask!: () => void;
+    let tell!: () => void;
+    const asked = new Promise<void>((resolve) => (ask = resolve));
+    const told = new Promise<void>((resolve) => (tell = resolve));
+    disk.read = async (at, targets) => {
+      ask();
+      await told;
+      return read(at, targets);
+    };
+    const back = bringBack(volume, caretaker, 1).catch(() => "refused");
+    await asked;
+    await takeOut(volume, caretaker, 0, { lasting: false });
+    if (isRefused) await takeOut(volume, caretaker, 1, { lasting: false });
+    expect(closes).toBe(0);
+    tell();
+    expect(await back).toBe(isRefused ? "refused" : undefined);
+    await caretaker.settled();
+    expect(copies.copy(1)?.standing).toBe(isRefused ? "offline" : "in-sync");
+    expect(closes).toBe(isRefused ? 1 : 0);
+    await unmount(mount);
+  });
+}
+
+it("a range whose device is opened for another copy while its own one is forgotten is closed", async () => {
+  const images = await formatted();
+  const mount = await mounted(images.slice(1), { degraded: true });
+  const { volume, caretaker, copies } = mount;
+  const device = new SimulatedDevice("disk", DISK_BYTES, { image: images[0] as PagedImage });
+  let closes = 0;
+  const close = device.close.bind(device);
+  device.close = () => (closes++, close());
+  opens(mount, device);
+  // Just before the commit that forgets copy 1.
+  const change = volume.changeMembers.bind(volume);
+  const isBare = (): boolean => refIsBare(volume.rootImage.view, rootFreemapOffset(1));
+  let roots = 0;
+  volume.changeMembers = async (body) => {
+    if ((volume.members.leaving & 0b10) !== 0 && isBare() && roots++ === 0)
+      await bringBack(volume, caretaker, 0, { target: "disk" });
+    return change(body);
+  };
+  await detached(mount, 1);
+  expect(roots).toBeGreaterThan(0);
+  expect(copies.copies.map(({ index }) => index)).toEqual([0, 2]);
+  expect(await listed(again(device))).toEqual([0]);
+  await takeOut(volume, caretaker, 0, { lasting: false });
+  expect(closes).toBe(1);
   await unmount(mount);
 });
