@@ -4,9 +4,9 @@ import { InitFlag2 } from "../fuse/kernel/abi.ts";
 import type { Negotiated } from "../fuse/kernel/negotiation.ts";
 import type { VolumeReport } from "./volume-report.ts";
 
-/** One line when the volume comes up degraded, naming every copy concerned, and why targets given were left out. */
+/** One line when the volume comes up degraded, naming every copy concerned; and why targets given were left out. */
 export function mountWarnings(report: VolumeReport, absent: readonly string[]): string[] {
-  if (report.state !== "DEGRADED") return [];
+  if (report.state !== "DEGRADED") return absent.map((line) => `${line}; left out`);
   const copies = report.copies
     .filter(({ state }) => state !== "ONLINE")
     .map(({ index, state, targets, note }) => {

@@ -103,6 +103,7 @@ describe("status", () => {
 
   it("of a mount that comes up degraded is one line of warning", () => {
     expect(mountWarnings(report([copy(0)]), [])).toEqual([]);
+    expect(mountWarnings(report([copy(0)]), ["1.img: is gone"])).toEqual(["1.img: is gone; left out"]);
     const missing = copy(1, { state: "MISSING", note: "last seen with root 4" });
     expect(mountWarnings(report([copy(0), missing]), ["1.img: is gone"])).toEqual([
       "mounted degraded: copy 1 (1.img) is MISSING: last seen with root 4 (1.img: is gone); h2ts status tells more",
