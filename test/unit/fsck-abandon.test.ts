@@ -19,7 +19,7 @@ import { describeFileSystem } from "../model/digest.ts";
 const good = buildGoodImage();
 const clock = new SimulatedClock();
 
-/** What is given up when its block is lost: the block of inode 8 is not the one of PFS 1, though both are whole blocks. */
+/** What becomes of a block that is lost on every copy. */
 type Kind = "given up" | "left" | "mended";
 
 interface Place {
