@@ -13,7 +13,6 @@ import {
   rootMembers,
   setRootJoined,
   setRootMemberFlags,
-  setRootReplaces,
 } from "../format/root-members.ts";
 
 /** In-sync copies below which a volume turns read-only: one of two, a majority from three. */
@@ -61,31 +60,32 @@ export function recountMembers(view: DataView): void {
   setRootCopyCount(view, bitCount(stayingMembers(view)), minCopiesWithout(view, 0));
 }
 
-/** Copies whose places those of `joining` take. */
-export function replacedBy(view: DataView, joining: number): number {
+/** Members, not on their way out, whose places those of `copies` take. */
+export function replacedBy(view: DataView, copies: number): number {
   let replaced = 0;
   for (let index = 0; index < COPIES_MAX; index++) {
-    if ((joining & membersWith(view, MemberFlag.REPLACING) & (1 << index)) === 0) continue;
-    replaced |= 1 << (rootLastSeen(view, index)?.replaces ?? index);
+    if ((copies & membersWith(view, MemberFlag.REPLACING) & (1 << index)) === 0) continue;
+    const bit = 1 << (rootLastSeen(view, index)?.replaces ?? index);
+    if (bit !== 1 << index) replaced |= bit;
   }
-  return replaced & stayingMembers(view) & ~joining;
+  return replaced & stayingMembers(view);
 }
 
 /**
- * The copies of `joining` are in sync with root `sequence`, and those they replace on their way out. As many copies are
- * needed as the volume's size asks for, but no more than are in sync. The epoch is the caller's business.
+ * The copies of `joining` are in sync with root `sequence`. Those they replace are on their way out with it, unless they are in sync: the
+ * in-sync set changes by one member in a root, so these leave by a later one (see Caretaker). As many copies are
+ * needed as the volume's size asks for, but no more than are in sync.
  */
 export function joinSync(view: DataView, joining: number, sequence: number): void {
-  const replaced = replacedBy(view, joining);
+  const replaced = replacedBy(view, joining) & ~rootInSync(view);
   for (let index = 0; index < COPIES_MAX; index++) {
     const flags = rootMemberFlags(view, index);
     if ((replaced & (1 << index)) !== 0) setRootMemberFlags(view, index, flags | MemberFlag.LEAVING);
     if ((joining & (1 << index)) === 0) continue;
-    setRootMemberFlags(view, index, flags & ~(MemberFlag.ARRIVING | MemberFlag.REPLACING | MemberFlag.UNTRUSTED));
-    setRootReplaces(view, index, 0);
+    setRootMemberFlags(view, index, flags & ~(MemberFlag.ARRIVING | MemberFlag.UNTRUSTED));
     setRootJoined(view, index, sequence);
   }
-  setRootInSync(view, (rootInSync(view) | joining) & ~replaced);
+  setRootInSync(view, rootInSync(view) | joining);
   recountMembers(view);
   setRootMinCopies(view, Math.min(rootMinCopies(view), bitCount(rootInSync(view))));
 }

@@ -49,6 +49,9 @@ export interface Survivor {
   readonly sectors?: readonly boolean[];
 }
 
+const overlap = (one: WriteEvent, other: WriteEvent): boolean =>
+  one.offsetBytes < other.offsetBytes + other.bytes.length && other.offsetBytes < one.offsetBytes + one.bytes.length;
+
 /**
  * What one device may hold after a power cut, at a point of the log that only moves forward.
  * Writes covered by a flush are on the medium; the others of before the cut may be there, in part, in any order.
@@ -83,8 +86,12 @@ export class CrashPoint {
       const covered = (write: WriteEvent): boolean => write.doneTick <= event.startTick && !write.orphaned;
       if (!this.#pending.some(covered)) continue;
       const durable = this.#durable.frozen ? this.#durable.fork() : this.#durable;
-      for (const write of this.#pending) if (covered(write)) durable.write(write.offsetBytes, write.bytes);
-      this.#pending = this.#pending.filter((write) => !covered(write));
+      const landed = this.#pending.filter(covered);
+      for (const write of landed) durable.write(write.offsetBytes, write.bytes);
+      // What a failed flush left of a write may be on the medium, but not over what was written there later, and flushed.
+      const isOver = (write: WriteEvent): boolean =>
+        write.orphaned && landed.some((later) => later.doneTick > write.doneTick && overlap(later, write));
+      this.#pending = this.#pending.filter((write) => !covered(write) && !isOver(write));
       this.#durable = durable;
     }
   }

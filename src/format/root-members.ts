@@ -134,11 +134,6 @@ export const setRootMemberFlags = (v: DataView, index: number, flags: number): v
 export const setRootRow = (v: DataView, index: number, row: Uint8Array): void =>
   bytesAt(v, seenAt(index) + SEEN.row, ROW_BYTES).set(row);
 
-/** Says that copy `index` takes the place of copy `replaced` once it is complete. */
-export function setRootReplaces(v: DataView, index: number, replaced: number): void {
-  v.setUint8(seenAt(index) + SEEN.replaces, replaced);
-}
-
 /** Notes where copy `index` is now. */
 export function setRootTarget(v: DataView, index: number, target: string): void {
   writeTargetHint(target, bytesAt(v, 0, ROOT_BYTES), seenAt(index) + SEEN.target);

@@ -66,8 +66,8 @@ export class Members {
   onEvent: (event: MemberEvent) => void = () => undefined;
   /** Called when a copy has become complete and the root that says so is durable. */
   onJoined: (copy: Copy) => void = () => undefined;
-  /** Called when a copy was replaced: its pointers are to be cleared. */
-  onReplaced: (copyIndex: number) => void = () => undefined;
+  /** Called when a copy left because another one took its place: its pointers are to be cleared. */
+  onLeft: (copyIndex: number) => void = () => undefined;
   readonly #timesTakenOut: number[] = [];
   /** What M was before a change that no commit has made durable on every copy yet, and the first that may. */
   #minBefore: { readonly minCopies: number; readonly tid: number } | undefined;
@@ -103,6 +103,11 @@ export class Members {
   /** Members on their way out. */
   get leaving(): number {
     return membersWith(this.#rootImage.view, MemberFlag.LEAVING);
+  }
+
+  /** Copies whose places others have taken that are in sync: they are to leave. */
+  get replaced(): number {
+    return replacedBy(this.#rootImage.view, this.inSync);
   }
 
   get minCopies(): number {
@@ -332,19 +337,22 @@ export class Members {
 
   // ---- joining
 
-  /** Copies to which nothing is owed any more, although they are not in sync yet: they join with this root. */
+  /**
+   * The copy that joins with the next root: nothing is owed to it any more, although it is not in sync yet. One at a time, so that two roots
+   * in a row differ by one member: then no two parts of the copies can each go on by itself after a power cut (docs/invariants.md, I2).
+   * A copy that a root says is in sync, and that root is not durable on all yet, comes first: as far as some copy knows it is in already.
+   */
   joining(owed: number): readonly Copy[] {
-    return this.#copies.active.filter(
-      (copy) => copy.standing === "syncing" && !copy.untrusted && (owed & copy.bit) === 0,
-    );
+    const begun = this.#issued.reduce((mask, { inSync }) => mask | inSync, 0) & ~this.inSync;
+    return this.#copies.active
+      .filter((copy) => copy.standing === "syncing" && !copy.untrusted && (owed & copy.bit) === 0)
+      .filter(({ bit }) => begun === 0 || (begun & bit) !== 0)
+      .slice(0, 1);
   }
 
-  /** The root about to be sealed takes `joining` into the in-sync set; what is allocated from now on must fit on them. */
+  /** What is allocated from now on must fit on those that join with the root about to be sealed. */
   beginJoining(joining: readonly Copy[]): void {
-    const { view } = this.#rootImage;
     this.#store.required |= bits(joining);
-    // Stays in the lineage even if this commit is given up: its root may have reached some copy.
-    if ((replacedBy(view, bits(joining)) & this.inSync) !== 0) beginRootEpoch(view, randomUuid(this.#random));
   }
 
   /** Writes into the image of the root at hand that `joining` are in sync. */
@@ -372,6 +380,7 @@ export class Members {
     if (joining.length === 0) return;
     const { view } = this.#rootImage;
     const replaced = replacedBy(view, bits(joining));
+    const alreadyOut = replaced & ~this.inSync;
     for (const copy of joining) {
       copy.standing = "in-sync";
       copy.reason = undefined;
@@ -384,9 +393,9 @@ export class Members {
       this.onJoined(copy);
     }
     for (let index = 0; index < COPIES_MAX; index++) {
-      if ((replaced & (1 << index)) === 0) continue;
+      if ((alreadyOut & (1 << index)) === 0) continue;
       this.#letLeave(index, "was replaced");
-      this.onReplaced(index);
+      this.onLeft(index);
     }
   }
 }

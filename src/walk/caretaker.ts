@@ -6,6 +6,7 @@ import { messageOf } from "../base/thrown.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import type { Ring } from "../copies/ring.ts";
+import type { MemberEvent } from "../volume/members.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { OpenTarget } from "../copies/targets.ts";
 import { COPIES_MAX, ROOT_SLOTS } from "../format/geometry.ts";
@@ -68,6 +69,8 @@ export class Caretaker {
   #lastScrub: ScrubEnd | undefined;
   readonly #detaching = new Map<number, Detach>();
   readonly #replacing = new Set<number>();
+  /** Resolves when those that were replaced have left, or could not. */
+  #replacedGone: Promise<unknown> = Promise.resolve();
   readonly #under = new Map<Promise<void>, Activity>();
   #closed = false;
 
@@ -76,9 +79,9 @@ export class Caretaker {
     this.#clock = options.clock;
     this.#pace = new Pace(options.clock, options.bytesPerSecond ?? 0);
     this.note = options.onNote ?? (() => undefined);
-    volume.members.onEvent = ({ copyIndex, what, detail }) => this.note(`copy ${copyIndex} ${what}: ${detail}`);
+    volume.members.onEvent = (event) => this.#membersChanged(event);
     volume.members.onJoined = (copy) => this.#begin("resync", () => this.#clearUp(copy));
-    volume.members.onReplaced = (index) => this.#begin("detach", () => this.#clearBehind(index));
+    volume.members.onLeft = (index) => this.#begin("detach", () => this.#clearBehind(index));
   }
 
   /**
@@ -87,7 +90,7 @@ export class Caretaker {
    */
   start(): void {
     if (this.#volume.readOnly !== undefined) return;
-    this.#begin("detach", () => restoreMinCopies(this.#volume));
+    this.#letReplacedGo(() => restoreMinCopies(this.#volume));
     for (let index = 0; index < COPIES_MAX; index++) {
       if ((this.#volume.members.leaving & (1 << index)) !== 0) this.#begin("detach", () => this.#clearBehind(index));
     }
@@ -204,6 +207,26 @@ export class Caretaker {
     } finally {
       this.#scrub = undefined;
     }
+  }
+
+  #membersChanged({ copyIndex, what, detail }: MemberEvent): void {
+    this.note(`copy ${copyIndex} ${what}: ${detail}`);
+    // Whether one that was replaced may go hangs on all the others.
+    if (this.#volume.members.replaced !== 0) this.#letReplacedGo();
+  }
+
+  /** Takes out copies whose places others have taken, after those before; what can't go now is tried again with the next change of members. */
+  #letReplacedGo(before: () => Promise<void> = () => Promise.resolve()): void {
+    const turn = this.#replacedGone.then(async () => {
+      await before();
+      for (let index = 0; index < COPIES_MAX; index++) {
+        if ((this.#volume.members.replaced & (1 << index)) === 0 || this.#closed) continue;
+        await beginDetach(this.#volume, index, "was replaced");
+        this.#begin("detach", () => this.#clearBehind(index));
+      }
+    });
+    this.#replacedGone = turn.catch(() => undefined);
+    this.#begin("detach", () => turn);
   }
 
   /** Clears what the tree says of a copy that leaves; then its index is free. */
