@@ -1,43 +1,14 @@
 #!/usr/bin/env node
-// The h2ts command. Each verb is in a file of src/cli, those that are much alike together.
+// The h2ts command: src/cli/program.ts has its verbs.
 
-import { Command, CommanderError } from "commander";
+import { CommanderError } from "commander";
 import { leave } from "./base/leave.ts";
 import { surviveOutputErrors } from "./base/output.ts";
 import { UsageError } from "./base/usage-error.ts";
-import { addDetach } from "./cli/detach.ts";
-import { addExport } from "./cli/export.ts";
 import { reportFailure, reportOutput } from "./cli/failure.ts";
-import { addMount } from "./cli/mount.ts";
-import { addOffline } from "./cli/offline.ts";
-import { addOnline } from "./cli/online.ts";
-import { addResolve } from "./cli/resolve.ts";
-import { addResume } from "./cli/resume.ts";
-import { addSelectMaster } from "./cli/select-master.ts";
-import { addStatus } from "./cli/status.ts";
-import { addSuspend } from "./cli/suspend.ts";
-import { addSync } from "./cli/sync.ts";
-import { addUmount } from "./cli/umount.ts";
-import { packageVersion } from "./cli/version.ts";
-import { addUpgrade } from "./cli/upgrade.ts";
-import { addWait } from "./cli/wait.ts";
-import { addMembers } from "./cli/attach.ts";
-import { addProperties } from "./cli/properties.ts";
-import { addScrub } from "./cli/scrub.ts";
+import { h2tsProgram } from "./cli/program.ts";
 
-const program = new Command("h2ts")
-  .description("Mount and look after h2ts volumes.")
-  .version(packageVersion(), "-V, --version")
-  .exitOverride()
-  .configureOutput({ writeErr: () => {} });
-// Each verb is made by the program, so that it inherits the settings above.
-const VERBS = [
-  ...[addMount, addUmount, addSync, addStatus],
-  ...[addMembers, addDetach, addScrub, addProperties],
-  ...[addOffline, addOnline, addSuspend, addResume, addSelectMaster, addWait],
-  ...[addResolve, addUpgrade, addExport],
-];
-for (const add of VERBS) add(program);
+const program = h2tsProgram();
 
 /** What was wrong with the words, and where to read on. */
 function usageLine(message: string, verb: string | undefined): string {

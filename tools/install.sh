@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Puts the commands where mount(8), fsck(8), fstab and people find them: links into this checkout. Run as root.
+# Puts the commands where mount(8), fsck(8), fstab and people find them, and their manual pages where man(1) does: links into this
+# checkout. Run as root.
 # With --remove the links go again.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-[ "$(id -u)" -eq 0 ] || die "run this as root: it makes links in /sbin and /usr/local/bin"
+[ "$(id -u)" -eq 0 ] || die "run this as root: it makes links in /sbin and /usr/local"
 links=(
   "/usr/local/bin/h2ts dist/src/cli.js"
   "/sbin/mkfs.h2ts dist/mkfs/main.js"
@@ -13,6 +14,7 @@ links=(
   "/sbin/mount.h2ts dist/src/cli/mount-helper.js"
   "/sbin/mount.fuse.h2ts dist/src/cli/mount-helper.js"
 )
+for page in man/*.[58]; do links+=("/usr/local/share/man/man${page##*.}/${page##*/} $page"); done
 if [ "${1:-}" = --remove ]; then
   for link in "${links[@]}"; do rm -f "${link% *}"; done
   exit
@@ -20,6 +22,7 @@ fi
 need_node
 need_build
 for link in "${links[@]}"; do
+  mkdir -p "$(dirname "${link% *}")"
   ln -sfn "$PWD/${link#* }" "${link% *}"
   say "${link% *}"
 done

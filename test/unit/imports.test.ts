@@ -6,7 +6,6 @@ import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-// The order of the list in docs/architecture.md.
 const FOLDERS = [
   ...["base", "format", "device", "nbd", "copies", "freemap", "tree", "log", "ops", "volume", "walk", "posix", "fuse"],
   ...["daemon", "cli"],
@@ -55,7 +54,18 @@ function reached(queue: string[], next: (file: string) => string[]): Set<string>
 
 const files = ["src", "mkfs", "fsck"].map((name) => join(ROOT, name)).flatMap(sourceFiles);
 
+/** The folders that the table of layers in docs/architecture.md names, in its order. */
+function layersInDocs(): string[] {
+  const [, layers = ""] = readFileSync(join(ROOT, "docs/architecture.md"), "utf8").split("\n## Layers\n");
+  const rows = layers.split("\n## ", 1)[0]?.matchAll(/^\| (`[^|]+) \|/gm) ?? [];
+  return [...rows].flatMap(([, names = ""]) => names.replaceAll("`", "").split(", "));
+}
+
 describe("imports", () => {
+  it("follow the list in docs/architecture.md", () => {
+    expect(layersInDocs()).toEqual(ORDER.filter((name) => name !== "bench"));
+  });
+
   it("finds files in every folder it judges", () => {
     expect(files.length).toBeGreaterThan(20);
     for (const file of files) expect(ORDER, file).toContain(folderOf(file));
