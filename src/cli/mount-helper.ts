@@ -10,7 +10,9 @@ import { messageOf } from "../base/thrown.ts";
 import { UsageError } from "../base/usage-error.ts";
 import { targetsOf } from "../copies/target-nodes.ts";
 import { MountExit } from "../daemon/messages.ts";
-import { allWords, parseMountOptions } from "../daemon/mount-options.ts";
+import { allWords } from "../daemon/mount-options.ts";
+import { mountOptionsHelp } from "../daemon/mount-options-text.ts";
+import { parseMountOptions } from "../daemon/parse-mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
 import { printWarnings, reportFailure, reportOutput } from "./failure.ts";
 import { prepareMount } from "./mount-preparation.ts";
@@ -66,7 +68,7 @@ function isOurs(namespace: string): boolean {
 
 async function main(): Promise<void> {
   if (process.argv.includes("-V") || process.argv.includes("--version")) return console.log(packageVersion());
-  if (process.argv.includes("--help")) return console.log(USAGE);
+  if (process.argv.includes("--help")) return console.log(`${USAGE}\n\n${mountOptionsHelp()}`);
   const { spec, directory, options: texts, dryRun, sloppy } = parseWords(process.argv.slice(2));
   const options = parseMountOptions(texts, sloppy);
   // mount(8) says all that the mount is to be.

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StatusReport } from "../../src/cli/status-report.ts";
 import { DaemonLog } from "../../src/daemon/daemon-log.ts";
 import { KeptDevices } from "../../src/daemon/kept-devices.ts";
-import { parseMountOptions } from "../../src/daemon/mount-options.ts";
+import { parseMountOptions } from "../../src/daemon/parse-mount-options.ts";
 import { createSharedMemory } from "../../src/daemon/shared-memory.ts";
 import { WorkerProcess } from "../../src/daemon/worker-process.ts";
 import { NONCE_BYTES } from "../../src/format/geometry.ts";
