@@ -123,7 +123,7 @@ export const METRICS: readonly Metric[] = [
   scrub(
     "gauge",
     "finished_timestamp_seconds",
-    "When the last scrub was complete; nothing before that",
+    "When the scrub was complete; nothing while it is not",
     ({ finishedSec }) => finishedSec,
   ),
 ];
