@@ -4,7 +4,7 @@ import { mkdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { parseByteSize } from "../src/base/byte-size.ts";
-import { CACHE_DEFAULT_BYTES } from "../src/daemon/mount-options.ts";
+import { CACHE_BYTES_DEFAULT } from "../src/volume/defaults.ts";
 import type { Cleanup } from "./cleanup.ts";
 import { MemoryWatch, idleCpu, untilAtRest } from "./memory.ts";
 import type { Options } from "./options.ts";
@@ -111,7 +111,7 @@ export class Bench {
 
   report(): string {
     const cacheText = /(?:^|,)cache=([^,]+)/.exec(this.#options.mountOptions)?.[1];
-    const cacheBytes = (cacheText === undefined ? undefined : parseByteSize(cacheText)) ?? CACHE_DEFAULT_BYTES;
+    const cacheBytes = (cacheText === undefined ? undefined : parseByteSize(cacheText)) ?? CACHE_BYTES_DEFAULT;
     const measured = { results: this.#results, memory: this.#memory, idle: this.#idle };
     const evidence = { scenarios: this.#scenarios, ...measured, cacheBytes };
     const report = { ...evidence, peers: this.#peers, absent: this.#absent, targets: judge(evidence) };

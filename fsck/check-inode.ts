@@ -28,9 +28,10 @@ import {
   inodeTimeSec,
   inodeUsedKib,
 } from "../src/format/inode.ts";
+import { Mode, isDirectory } from "../src/format/mode.ts";
 import { firstDirtyReserved } from "../src/format/structure.ts";
 import type { FindingName } from "./findings.ts";
-import { FileType, InodeRecord, isKnownType, S_IFMT } from "./inode-record.ts";
+import { InodeRecord, isKnownType } from "./inode-record.ts";
 
 /** Why an inode is refused: a finding, and the detail after "inode N: ". */
 export interface InodeFault {
@@ -83,11 +84,11 @@ function checkNumbers(v: DataView, sequence: number, fault: Fault): void {
   if (inodeSize(v) > FILE_SIZE_MAX) fault("inode-field", `size ${inodeSize(v)} is too large`);
   if (inodeGeneration(v) > sequence)
     fault("inode-field", `generation ${inodeGeneration(v)} is above the root's ${sequence}`);
-  const directory = (inodeMode(v) & S_IFMT) === FileType.DIRECTORY;
+  const directory = isDirectory(inodeMode(v));
   if (!directory && (inodeParent(v) !== 0 || inodeEntries(v) !== 0))
     fault("inode-field", "parent or entries of what is no directory");
-  const type = inodeMode(v) & S_IFMT;
-  if (type !== FileType.CHARACTER && type !== FileType.BLOCK && (inodeRdevMajor(v) !== 0 || inodeRdevMinor(v) !== 0)) {
+  const type = inodeMode(v) & Mode.TYPE;
+  if (type !== Mode.CHARACTER && type !== Mode.BLOCK && (inodeRdevMajor(v) !== 0 || inodeRdevMinor(v) !== 0)) {
     fault("inode-field", "a device number of what is no device");
   }
   for (const which of Object.values(InodeTime)) {
@@ -100,23 +101,23 @@ function checkNumbers(v: DataView, sequence: number, fault: Fault): void {
 
 /** Only blocks of data are cut off in steps. */
 export const mayBeTrimmed = (v: DataView): boolean =>
-  (inodeFlags(v) & InodeFlag.INLINE) === 0 && (inodeMode(v) & S_IFMT) !== FileType.DIRECTORY;
+  (inodeFlags(v) & InodeFlag.INLINE) === 0 && !isDirectory(inodeMode(v));
 
 function checkContent(v: DataView, fault: Fault): void {
   if ((inodeFlags(v) & InodeFlag.TRIM) !== 0 && !mayBeTrimmed(v))
     fault("inode-content", "to be trimmed, and has no blocks of data");
   const size = inodeSize(v);
   const inline = (inodeFlags(v) & InodeFlag.INLINE) !== 0;
-  const type = inodeMode(v) & S_IFMT;
+  const type = inodeMode(v) & Mode.TYPE;
   const content = new Uint8Array(v.buffer, v.byteOffset + INODE_CONTENT_OFFSET, INLINE_DATA_BYTES);
-  if (type === FileType.DIRECTORY) {
+  if (type === Mode.DIRECTORY) {
     if (inline) fault("inode-content", "a directory with inline data");
     return;
   }
-  if (type === FileType.SYMLINK) {
+  if (type === Mode.SYMLINK) {
     if (size < 1 || size > SYMLINK_MAX_BYTES) fault("symlink-target", `a target of ${size} bytes`);
     else if (inline && content.subarray(0, size).includes(0)) fault("symlink-target", "a NUL in the target");
-  } else if (type !== FileType.REGULAR && (size !== 0 || !isZero(content))) {
+  } else if (type !== Mode.REGULAR && (size !== 0 || !isZero(content))) {
     fault("inode-content", "content of what can have none");
     return;
   }

@@ -42,9 +42,10 @@ import {
   setInodeTime,
   setInodeUsedKib,
 } from "../src/format/inode.ts";
+import { Mode } from "../src/format/mode.ts";
 import { mayBeTrimmed } from "./check-inode.ts";
 import { clearReserved, readable } from "./fix-fields.ts";
-import { FileType, isKnownType, S_IFMT } from "./inode-record.ts";
+import { isKnownType } from "./inode-record.ts";
 
 /** A corrected copy of the inode block behind `found`, which has the magic of one. */
 export function fixedInode(found: DataView, ino: number, sequence: number): Uint8Array {
@@ -65,8 +66,8 @@ export function fixedInode(found: DataView, ino: number, sequence: number): Uint
 
 /** What the content says a file of unknown type is. */
 function guessedType(v: DataView): number {
-  if ((inodeFlags(v) & InodeFlag.INLINE) !== 0) return FileType.REGULAR;
-  return refType(v, INODE_CONTENT_OFFSET) === RefType.DIRENT ? FileType.DIRECTORY : FileType.REGULAR;
+  if ((inodeFlags(v) & InodeFlag.INLINE) !== 0) return Mode.REGULAR;
+  return refType(v, INODE_CONTENT_OFFSET) === RefType.DIRENT ? Mode.DIRECTORY : Mode.REGULAR;
 }
 
 function fixTimes(v: DataView): void {
@@ -77,12 +78,12 @@ function fixTimes(v: DataView): void {
 }
 
 function fixNumbers(v: DataView, sequence: number): void {
-  const type = inodeMode(v) & S_IFMT;
+  const type = inodeMode(v) & Mode.TYPE;
   if (!readable(() => inodeGeneration(v)) || inodeGeneration(v) > sequence) setInodeGeneration(v, sequence);
   if (!readable(() => inodeUsedKib(v))) setInodeUsedKib(v, 0);
-  if (type !== FileType.DIRECTORY || !readable(() => inodeEntries(v))) setInodeEntries(v, 0);
-  if (type !== FileType.DIRECTORY || !readable(() => inodeParent(v))) setInodeParent(v, 0);
-  if (type !== FileType.CHARACTER && type !== FileType.BLOCK) setInodeRdev(v, 0, 0);
+  if (type !== Mode.DIRECTORY || !readable(() => inodeEntries(v))) setInodeEntries(v, 0);
+  if (type !== Mode.DIRECTORY || !readable(() => inodeParent(v))) setInodeParent(v, 0);
+  if (type !== Mode.CHARACTER && type !== Mode.BLOCK) setInodeRdev(v, 0, 0);
   if (!readable(() => inodeSize(v)) || inodeSize(v) > FILE_SIZE_MAX) setInodeSize(v, sizeOfData(v));
 }
 
@@ -99,20 +100,20 @@ function sizeOfData(v: DataView): number {
 }
 
 function fixContent(bytes: Uint8Array, v: DataView): void {
-  const type = inodeMode(v) & S_IFMT;
+  const type = inodeMode(v) & Mode.TYPE;
   const inline = (inodeFlags(v) & InodeFlag.INLINE) !== 0;
-  if (type === FileType.REGULAR || type === FileType.SYMLINK) {
+  if (type === Mode.REGULAR || type === Mode.SYMLINK) {
     if (!inline) return;
     const content = bytes.subarray(INODE_CONTENT_OFFSET, INODE_CONTENT_OFFSET + INLINE_DATA_BYTES);
     let size = Math.min(inodeSize(v), INLINE_DATA_BYTES);
     // A target ends at its first NUL, whatever the size says; it can't be empty.
-    if (type === FileType.SYMLINK) size = content.includes(0) ? content.indexOf(0) : INLINE_DATA_BYTES;
+    if (type === Mode.SYMLINK) size = content.includes(0) ? content.indexOf(0) : INLINE_DATA_BYTES;
     setInodeSize(v, size);
     content.fill(0, size);
     return;
   }
-  if (type === FileType.DIRECTORY && !inline) return;
+  if (type === Mode.DIRECTORY && !inline) return;
   bytes.fill(0, INODE_CONTENT_OFFSET, INODE_CONTENT_OFFSET + BLOCKSET_BYTES);
   setInodeSize(v, 0);
-  setInodeFlags(v, type === FileType.DIRECTORY ? 0 : InodeFlag.INLINE);
+  setInodeFlags(v, type === Mode.DIRECTORY ? 0 : InodeFlag.INLINE);
 }

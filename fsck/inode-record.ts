@@ -1,21 +1,8 @@
 // What a check remembers of each inode: what the inode says of itself, and what was really found.
 
-/** Type bits of st_mode. */
-export const S_IFMT = 0o170000;
-export const FileType = {
-  FIFO: 0o010000,
-  CHARACTER: 0o020000,
-  DIRECTORY: 0o040000,
-  BLOCK: 0o060000,
-  REGULAR: 0o100000,
-  SYMLINK: 0o120000,
-  SOCKET: 0o140000,
-} as const;
-const KNOWN_TYPES: readonly number[] = Object.values(FileType);
+import { isDirectory, isFileType, isSymlink } from "../src/format/mode.ts";
 
-export function isKnownType(mode: number): boolean {
-  return mode <= 0o177777 && KNOWN_TYPES.includes(mode & S_IFMT);
-}
+export const isKnownType = (mode: number): boolean => mode <= 0o177777 && isFileType(mode);
 
 export class InodeRecord {
   readonly ino: number;
@@ -66,10 +53,10 @@ export class InodeRecord {
   }
 
   get isDirectory(): boolean {
-    return (this.mode & S_IFMT) === FileType.DIRECTORY;
+    return isDirectory(this.mode);
   }
 
   get isSymlink(): boolean {
-    return (this.mode & S_IFMT) === FileType.SYMLINK;
+    return isSymlink(this.mode);
   }
 }

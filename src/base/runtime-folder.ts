@@ -14,7 +14,7 @@ const uid = (): number => process.getuid?.() ?? 0;
 /** The folder of this user, for what this program keeps. */
 export function runtimeFolder(): string {
   if (uid() === 0) return "/run/h2ts";
-  const runtime = process.env.XDG_RUNTIME_DIR;
+  const { XDG_RUNTIME_DIR: runtime } = process.env;
   const elsewhere = `/tmp/h2ts-${uid()}`;
   // su leaves the variable as it was, and the folder of somebody else can't be written to.
   if (!runtime || !isFolderOf(`${runtime}/`, uid())) return elsewhere;

@@ -6,7 +6,9 @@ import { surviveOutputErrors } from "../base/output.ts";
 import { UsageError } from "../base/usage-error.ts";
 import { targetsOf } from "../copies/target-nodes.ts";
 import { MountExit } from "../daemon/messages.ts";
-import { allWords, parseMountOptions } from "../daemon/mount-options.ts";
+import { allWords } from "../daemon/mount-options.ts";
+import { mountOptionsHelp } from "../daemon/mount-options-text.ts";
+import { parseMountOptions } from "../daemon/parse-mount-options.ts";
 import { startDetached } from "../daemon/start-mount.ts";
 import { printWarnings, reportFailure, reportOutput } from "./failure.ts";
 import { HELP, parseHelperWords } from "./mount-helper-words.ts";
@@ -16,7 +18,7 @@ import { packageVersion } from "./version.ts";
 
 async function main(): Promise<void> {
   if (process.argv.includes("-V") || process.argv.includes("--version")) return console.log(packageVersion());
-  if (process.argv.includes("--help")) return console.log(HELP);
+  if (process.argv.includes("--help")) return console.log(`${HELP}\n\n${mountOptionsHelp()}`);
   const { spec, directory, options: texts, dryRun, sloppy } = parseHelperWords(process.argv.slice(2));
   const options = parseMountOptions(texts, sloppy);
   // mount(8) says all that the mount is to be.

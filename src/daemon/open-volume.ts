@@ -62,7 +62,7 @@ export async function openVolume(request: MountRequest, handed: OpenForMount): P
     policy: {
       timeoutMs: options.remoteTimeoutMs ?? deadlineMs,
       retryCount: options.remoteRetries,
-      ...(options.remoteConnections !== undefined && { connections: options.remoteConnections }),
+      connections: options.remoteConnections,
     },
     observer: (observed) => console.error(describeEvent(observed)),
   });

@@ -144,7 +144,8 @@ function hasPartition(head: Buffer): boolean {
 
 async function probeWithBlkid(path: string): Promise<string | undefined> {
   const { execFile } = await import("node:child_process");
-  const env = { ...process.env, PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin` };
+  const { PATH = "" } = process.env;
+  const env = { ...process.env, PATH: `${PATH}:/usr/sbin:/sbin` };
   const { code, out } = await new Promise<{ code: unknown; out: string }>((resolve) => {
     execFile("blkid", ["-p", "-o", "export", path], { encoding: "utf8", env }, (error, stdout) =>
       resolve({ code: error === null ? 0 : error.code, out: stdout }),

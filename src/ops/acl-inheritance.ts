@@ -1,9 +1,9 @@
 // What a new inode gets from its directory's default ACL: its mode, its access ACL, and for a directory the default ACL.
 
+import { isDirectory, isSymlink } from "../format/mode.ts";
 import type { Block } from "../tree/block.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { ACL_ACCESS, ACL_DEFAULT, formatAcl, inheritAcl, isPlain, parseAcl } from "./acl.ts";
-import { isDirectory, isSymlink } from "./mode.ts";
 import { type XattrMap, readXattrs, storeXattrs } from "./xattr-block.ts";
 
 export interface InheritedAccess {

@@ -2,7 +2,7 @@
 // permissions and id. What Linux does with them (posix_acl.c): validity, the mode they stand for, chmod, inheritance.
 
 import { FsError } from "../base/errno.ts";
-import { Mode } from "./mode.ts";
+import { Mode } from "../format/mode.ts";
 
 export const ACL_ACCESS = "system.posix_acl_access";
 export const ACL_DEFAULT = "system.posix_acl_default";

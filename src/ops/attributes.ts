@@ -10,10 +10,10 @@ import {
   setInodeTime,
   setInodeUid,
 } from "../format/inode.ts";
+import { Mode, isDirectory, isRegular, isSymlink } from "../format/mode.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import { clearPrivileges, setSize } from "./data.ts";
 import { attributesOf, editInode } from "./inodes.ts";
-import { Mode, isDirectory, isRegular, isSymlink } from "./mode.ts";
 import type { OperationResult, SetAttributesOperation } from "./operation.ts";
 import { applyModeToAcl } from "./xattrs.ts";
 

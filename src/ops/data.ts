@@ -21,7 +21,7 @@ import type { PfsState } from "../tree/pfs-state.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { FileData, blockSizeFor, extentFrom } from "./file-data.ts";
 import { editRegular, markOrphan, touchContent } from "./inodes.ts";
-import { withoutPrivileges } from "./mode.ts";
+import { withoutPrivileges } from "./privileges.ts";
 import {
   type ExtendOperation,
   NO_RESULT,

@@ -12,13 +12,13 @@ import {
   inodeUsedKib,
   setInodeUsedKib,
 } from "../format/inode.ts";
+import { isRegular } from "../format/mode.ts";
 import type { Block } from "../tree/block.ts";
 import { NoSpace } from "../tree/miss.ts";
 import type { Placement } from "../tree/narrow.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { treeEdit, treeInsert, treeRemove } from "../tree/tree-edit.ts";
 import { type Position, type Root, treeCeiling, treeFind, treeFloor } from "../tree/tree.ts";
-import { isRegular } from "./mode.ts";
 
 /** Where space is scarce, blocks get no smaller than this. */
 const SCARCE_BLOCK_BYTES = 4096;

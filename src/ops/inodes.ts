@@ -39,6 +39,7 @@ import {
   setInodeTime,
   setInodeUid,
 } from "../format/inode.ts";
+import { isDirectory, isRegular } from "../format/mode.ts";
 import {
   PFS_INODES_OFFSET,
   PFS_ORPHANS_OFFSET,
@@ -53,7 +54,6 @@ import type { PfsState } from "../tree/pfs-state.ts";
 import { neighboursAlong } from "../tree/read-ahead.ts";
 import { treeEdit, treeEditBlock, treeInsert, treeRemove } from "../tree/tree-edit.ts";
 import { type Root, treeCeiling, treeFind } from "../tree/tree.ts";
-import { isDirectory, isRegular } from "./mode.ts";
 import type { Attributes } from "./operation.ts";
 
 export function inodesRoot(pfs: Block): Root {

@@ -20,6 +20,7 @@ import {
   setInodeParent,
   setInodeRdev,
 } from "../format/inode.ts";
+import { Mode, isDirectory, isFileType, isSymlink } from "../format/mode.ts";
 import { ROOT_INO } from "../format/pfs.ts";
 import type { Block } from "../tree/block.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
@@ -35,7 +36,6 @@ import {
   touchInode,
   unmarkOrphan,
 } from "./inodes.ts";
-import { Mode, isDirectory, isFileType, isSymlink } from "./mode.ts";
 import {
   type CreateOperation,
   type LinkOperation,

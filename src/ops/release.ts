@@ -4,13 +4,13 @@
 
 import { FsError } from "../base/errno.ts";
 import { InodeFlag, inodeFlags, inodeMode, inodeNlink, inodeSize, setInodeFlags } from "../format/inode.ts";
+import { isDirectory } from "../format/mode.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import { treeCeiling } from "../tree/tree.ts";
 import { RELEASE_MAX_BLOCKS } from "./data.ts";
 import { entriesRoot } from "./directories.ts";
 import { FileData } from "./file-data.ts";
 import { editInode, findInode, removeInode, unmarkOrphan } from "./inodes.ts";
-import { isDirectory } from "./mode.ts";
 import { NO_RESULT, type OperationResult, type ReleaseOperation, type TrimOperation } from "./operation.ts";
 import { releaseXattrs } from "./xattr-block.ts";
 

@@ -4,11 +4,11 @@
 
 import { FsError } from "../base/errno.ts";
 import { inodeMode, setInodeParent } from "../format/inode.ts";
+import { isDirectory } from "../format/mode.ts";
 import type { Block } from "../tree/block.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import { type Entry, addEntry, checkName, findEntry, redirectEntry, removeEntry } from "./directories.ts";
 import { editInode, inodeOf, touchContent, touchInode } from "./inodes.ts";
-import { isDirectory } from "./mode.ts";
 import { adjustLinks, dropDirectory, dropName, editParent, parentOf } from "./names.ts";
 import { NO_RESULT, type OperationResult, type RenameOperation } from "./operation.ts";
 

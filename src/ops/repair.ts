@@ -35,6 +35,7 @@ import {
   setInodeUsedKib,
 } from "../format/inode.ts";
 import { BLOCKSET_REFS } from "../format/blockref.ts";
+import { isDirectory } from "../format/mode.ts";
 import { pfsInodeCount, ROOT_INO, setPfsInodeCount, setPfsNextIno } from "../format/pfs.ts";
 import type { Block } from "../tree/block.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
@@ -42,7 +43,6 @@ import { treeFloor } from "../tree/tree.ts";
 import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
 import { addEntry, entriesRoot, findEntry } from "./directories.ts";
 import { editInode, inodesRoot, markOrphan, unmarkOrphan } from "./inodes.ts";
-import { isDirectory } from "./mode.ts";
 import { makeRoot } from "./names.ts";
 import { type BlockPlace, relocate, replaceRun } from "./repair-trees.ts";
 

@@ -2,13 +2,13 @@
 
 import { FsError } from "../base/errno.ts";
 import { inodeMode, setInodeMode } from "../format/inode.ts";
+import { Mode, isDirectory, isRegular, isSymlink } from "../format/mode.ts";
 import type { Block } from "../tree/block.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { ACL_ACCESS, ACL_DEFAULT, aclWithMode, formatAcl, isPlain, modeWithAcl, parseAcl } from "./acl.ts";
 import { COPIES_XATTR, setCopies } from "./copies-property.ts";
 import { editInode, touchInode } from "./inodes.ts";
-import { Mode, isDirectory, isRegular, isSymlink } from "./mode.ts";
 import { NO_RESULT, type OperationResult, type RemoveXattrOperation, type SetXattrOperation } from "./operation.ts";
 import { copyXattrs, readXattrs, storeXattrs } from "./xattr-block.ts";
 

@@ -10,7 +10,7 @@ import { inodeMode, inodeNlink, inodeUid } from "../format/inode.ts";
 import { pfsNextIno } from "../format/pfs.ts";
 import { checkCopies, COPIES_XATTR, copiesValue } from "../ops/copies-property.ts";
 import { attributesOf, inodeOf } from "../ops/inodes.ts";
-import { Mode, isDirectory, isFileType, isSymlink } from "../ops/mode.ts";
+import { Mode, isDirectory, isFileType, isSymlink } from "../format/mode.ts";
 import { type CreateOperation, type Operation, type OperationResult, TrimPendingError } from "../ops/operation.ts";
 import { readXattrs } from "../ops/xattr-block.ts";
 import { checkXattrName } from "../ops/xattrs.ts";

@@ -7,7 +7,7 @@ import { inodeMode, inodeNlink, inodeParent } from "../format/inode.ts";
 import { FsError } from "../base/errno.ts";
 import { checkName, entriesRoot, entryName, findEntry, mayBeListed } from "../ops/directories.ts";
 import { attributesOf, directoryOf, findInode, inodeOf } from "../ops/inodes.ts";
-import { Mode, isDirectory } from "../ops/mode.ts";
+import { Mode, isDirectory } from "../format/mode.ts";
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";

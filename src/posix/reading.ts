@@ -6,7 +6,7 @@ import { DATA_WINDOW_BYTES } from "../format/geometry.ts";
 import { INODE_CONTENT_OFFSET, InodeFlag, inodeFlags, inodeMode, inodeSize } from "../format/inode.ts";
 import { ZEROS, dataRoot, extentFrom } from "../ops/file-data.ts";
 import { inodeOf } from "../ops/inodes.ts";
-import { isDirectory, isRegular, isSymlink } from "../ops/mode.ts";
+import { isDirectory, isRegular, isSymlink } from "../format/mode.ts";
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";

@@ -1,15 +1,13 @@
 // One block in memory. Its place on media is in the blockref that names it, not here.
 
 import { INODE_CONTENT_OFFSET, inodeMode } from "../format/inode.ts";
+import { isDirectory } from "../format/mode.ts";
 import { PFS_ORPHANS_OFFSET } from "../format/pfs.ts";
 import { BLOCKREF_BYTES, RefType } from "../format/blockref.ts";
 import type { BlockBuffer } from "./buffer-pool.ts";
 
 /** Kind of a block that no blockref names: the root image. */
 export const ROOT_IMAGE = 0;
-
-const S_IFMT = 0o170000;
-const S_IFDIR = 0o040000;
 
 export class Block {
   /** RefType of the ref that names it, or ROOT_IMAGE. */
@@ -59,7 +57,7 @@ export function itemTypeAt(holder: Block, at: number, rootSuperOffset: number): 
       return holder.itemType;
     case RefType.INODE:
       if (at < INODE_CONTENT_OFFSET) return RefType.XATTR;
-      return (inodeMode(holder.view) & S_IFMT) === S_IFDIR ? RefType.DIRENT : RefType.DATA;
+      return isDirectory(inodeMode(holder.view)) ? RefType.DIRENT : RefType.DATA;
     case RefType.PFS:
       return at < PFS_ORPHANS_OFFSET ? RefType.INODE : RefType.ORPHAN;
     default:

@@ -32,6 +32,7 @@ import { PfsState } from "../tree/pfs-state.ts";
 import { BlockStore } from "../tree/store.ts";
 import type { BlockRules } from "../tree/validate.ts";
 import { finishReleases, renewRings } from "./after-open.ts";
+import { CACHE_BYTES_DEFAULT } from "./defaults.ts";
 import { freemapFor } from "./freemap-trees.ts";
 import { IntentLog } from "./intent-log.ts";
 import { Members } from "./members.ts";
@@ -39,7 +40,7 @@ import { holdOlder, loadSummaries, type RebuiltFreemap, rebuildFreemaps } from "
 import { claimPending, findPending, newestTransaction, releasePending, replay } from "./replay.ts";
 import { rolledBackCopies } from "./rolled-back.ts";
 import { checkRootRefs, imageBlock, memberSizes, rulesFor } from "./root-image.ts";
-import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions, type VolumeParts } from "./volume.ts";
+import { Volume, type VolumeOptions, type VolumeParts } from "./volume.ts";
 
 export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   /** How long a heartbeat counts (I11). */

@@ -20,26 +20,25 @@ import type { Block } from "../tree/block.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { Committer } from "./committer.ts";
+import { CACHE_BYTES_DEFAULT, COMMIT_MS_DEFAULT } from "./defaults.ts";
 import type { IntentLog } from "./intent-log.ts";
 import type { Members } from "./members.ts";
 import { Engine } from "./engine.ts";
 
 export interface VolumeOptions {
   readonly clock: Clock;
-  /** Bytes of blocks kept in memory; default 256 MiB. */
+  /** Bytes of blocks kept in memory; CACHE_BYTES_DEFAULT unless given. */
   readonly cacheBytes?: number;
   readonly readOnly?: boolean;
   /** Why, when nobody asked for it. */
   readonly readOnlyReason?: string;
   /** For new epochs; the system's unless given. */
   readonly random?: Random;
-  /** Longest time between a change and the commit that makes it durable; default 5 s, 0 = only when asked. */
+  /** Longest time between a change and the commit that makes it durable; COMMIT_MS_DEFAULT unless given, 0 = only when asked. */
   readonly commitMs?: number;
 }
 
-export const CACHE_BYTES_DEFAULT = 256 * 1024 * 1024;
 export const CACHE_BYTES_MIN = 8 * 1024 * 1024;
-const COMMIT_MS_DEFAULT = 5000;
 
 export interface CopySpace {
   readonly index: number;

@@ -5,6 +5,7 @@
 import { BLOCKREF_BYTES, BLOCKSET_REFS, RefType, refKey, refLevel, refSizeBytes, refType } from "../format/blockref.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { INODE_CONTENT_OFFSET, INODE_XATTRS_OFFSET, InodeFlag, inodeFlags, inodeMode } from "../format/inode.ts";
+import { isDirectory } from "../format/mode.ts";
 import { PFS_INODES_OFFSET, PFS_ORPHANS_OFFSET } from "../format/pfs.ts";
 import { ROOT_SUPER_OFFSET, rootFreemapOffset } from "../format/root-block.ts";
 
@@ -78,9 +79,6 @@ export class WalkNode {
   }
 }
 
-const S_IFMT = 0o170000;
-const S_IFDIR = 0o040000;
-
 /** The trees that hang below an item whose block is behind `view`; none for most. */
 export function subtrees(node: WalkNode, view: DataView): WalkTree[] {
   const tree = (kind: TreeKind, at: number, refs: number): WalkTree => ({
@@ -97,7 +95,7 @@ export function subtrees(node: WalkNode, view: DataView): WalkTree[] {
   if (node.type !== RefType.INODE) return [];
   const trees = [tree("xattrs", INODE_XATTRS_OFFSET, 1)];
   if ((inodeFlags(view) & InodeFlag.INLINE) === 0) {
-    const kind = (inodeMode(view) & S_IFMT) === S_IFDIR ? "directory" : "data";
+    const kind = isDirectory(inodeMode(view)) ? "directory" : "data";
     trees.push(tree(kind, INODE_CONTENT_OFFSET, BLOCKSET_REFS));
   }
   return trees;

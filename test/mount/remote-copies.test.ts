@@ -1,9 +1,6 @@
 // A volume with a copy at home and one on a server of others: the server restarts in the middle of work, goes away for longer,
 // and comes back; nobody notices but the log and the status.
 
-import { once } from "node:events";
-import { get, type IncomingMessage } from "node:http";
-import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
   type ForeignServer,
@@ -17,6 +14,7 @@ import {
 } from "../nbd/foreign-servers.ts";
 import { mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, Work } from "./copies-place.ts";
+import { scrape } from "./scrape.ts";
 
 const MIB = 1024 * 1024;
 
@@ -38,12 +36,6 @@ afterEach(async () => {
 });
 
 const start = (): Promise<ForeignServer> => startNbdkit(away.path, ["file", `${away.path}/remote.img`]);
-
-/** What a program on this machine serves over HTTP. */
-async function page(port: number, path: string): Promise<string> {
-  const [response] = (await once(get({ port, path }), "response")) as [IncomingMessage];
-  return text(response);
-}
 
 /** Lines of the daemon's log that say this. */
 async function told(words: RegExp): Promise<number> {
@@ -76,8 +68,8 @@ describe.skipIf(mountsImpossible() !== undefined)("a copy on a server", () => {
     expect(report.out).toMatch(
       /remote, [\d.]+M\n +connected, by \S+undying.sock; round trip [\d.]+ ms\n.*[1-9]\d* reconnects\n/,
     );
-    const metrics = await page(metricsPort, "/metrics");
-    expect(metrics).toMatch(/^h2ts_node_reconnects\{copy="1",node="nbd\+unix:.*\} 3$/m);
+    const metrics = await scrape({ port: metricsPort });
+    expect(metrics).toMatch(/^h2ts_node_reconnects_total\{copy="1",node="0",target="nbd\+unix:.*"\} 3$/m);
     await place.h2ts("umount", place.mnt);
     await place.examine(work, [local, server.target]);
   });

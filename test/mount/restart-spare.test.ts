@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { StatusReport } from "../../src/cli/status-report.ts";
 import { DaemonLog } from "../../src/daemon/daemon-log.ts";
 import { KeptDevices } from "../../src/daemon/kept-devices.ts";
-import { parseMountOptions } from "../../src/daemon/mount-options.ts";
+import { parseMountOptions } from "../../src/daemon/parse-mount-options.ts";
 import { createSharedMemory } from "../../src/daemon/shared-memory.ts";
 import { WorkerProcess } from "../../src/daemon/worker-process.ts";
 import { NONCE_BYTES } from "../../src/format/geometry.ts";
@@ -22,7 +22,7 @@ beforeEach(() => {
 });
 afterEach(() => place.clear());
 
-type Daemon = Awaited<ReturnType<CopiesPlace["daemon"]>>;
+type DaemonWithSpare = Awaited<ReturnType<CopiesPlace["daemon"]>> & { readonly sparePid: number };
 
 async function mounted(): Promise<{ targets: string[]; work: Work }> {
   const targets = await place.mounted("32M");
@@ -31,9 +31,9 @@ async function mounted(): Promise<{ targets: string[]; work: Work }> {
   return { targets, work };
 }
 
-async function withSpare(): Promise<Required<Daemon>> {
+async function withSpare(): Promise<DaemonWithSpare> {
   await expect.poll(async () => (await place.daemon()).sparePid, { timeout: 20_000 }).toBeGreaterThan(0);
-  return (await place.daemon()) as Required<Daemon>;
+  return (await place.daemon()) as DaemonWithSpare;
 }
 
 /** What a process has open, apart from sockets, pipes and what Node needs. */

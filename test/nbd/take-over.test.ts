@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { MountRequest } from "../../src/daemon/messages.ts";
-import { parseMountOptions } from "../../src/daemon/mount-options.ts";
+import { parseMountOptions } from "../../src/daemon/parse-mount-options.ts";
 import { openVolume } from "../../src/daemon/open-volume.ts";
 import { JOURNAL_BYTES } from "../../src/log/journal.ts";
 import { type ForeignServer, imageIn, startExport, temporaryFolder } from "./foreign-servers.ts";

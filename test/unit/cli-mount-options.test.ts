@@ -1,8 +1,12 @@
-// The -o options: what is accepted, what is dropped, and how a mistake is named.
+// The -o options: what is accepted, what is dropped, how a mistake is named, and what people are told of them.
 
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { UsageError } from "../../src/base/usage-error.ts";
-import { parseMountOptions } from "../../src/daemon/mount-options.ts";
+import { MOUNT_OPTIONS } from "../../src/daemon/mount-options.ts";
+import { mountOptionsHelp, mountOptionsTable } from "../../src/daemon/mount-options-text.ts";
+import { parseMountOptions } from "../../src/daemon/parse-mount-options.ts";
 
 describe("mount options", () => {
   it("have safe defaults", () => {
@@ -11,6 +15,7 @@ describe("mount options", () => {
       commitSeconds: 5,
       deadlineMs: 5000,
       remoteRetries: 100,
+      remoteConnections: 1,
       degraded: false,
       resyncBytesPerSecond: 0,
       readOnly: false,
@@ -88,5 +93,29 @@ describe("mount options", () => {
 
   it("pass over unknown words when sloppy", () => {
     expect(parseMountOptions(["bogus"], true)).toEqual(parseMountOptions([]));
+  });
+
+  it("have the defaults that people are told of", () => {
+    const plain: Readonly<Record<string, unknown>> = parseMountOptions([]);
+    const told = MOUNT_OPTIONS.filter(
+      ({ field, unlessGiven }) => unlessGiven !== undefined && plain[field] !== undefined,
+    );
+    expect(told.length).toBeGreaterThan(8);
+    for (const { word, value, unlessGiven } of told) {
+      const item = value === undefined ? `${unlessGiven}` : `${word}=${unlessGiven}`;
+      expect(parseMountOptions([item]), item).toEqual(plain);
+    }
+  });
+
+  it("are all in the help, each in a line of its own that a screen has room for", () => {
+    const lines = mountOptionsHelp().split("\n");
+    for (const { word } of MOUNT_OPTIONS)
+      expect(lines.filter((line) => new RegExp(`^ +${word}\\b(?!-)`).test(line))).toHaveLength(1);
+    for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(120);
+  });
+
+  it("are in docs/operation.md as they are", () => {
+    const text = readFileSync(join(import.meta.dirname, "../../docs/operation.md"), "utf8");
+    expect(text).toContain(mountOptionsTable());
   });
 });

@@ -7,7 +7,8 @@ import { parseOptions as parseFsckOptions } from "../../fsck/options.ts";
 import { parseOptions as parseMkfsOptions } from "../../mkfs/options.ts";
 import { HELP as HELPER_HELP, HELPER_OPTIONS } from "../../src/cli/mount-helper-words.ts";
 import { h2tsProgram } from "../../src/cli/program.ts";
-import { MountOptions, parseMountOptions } from "../../src/daemon/mount-options.ts";
+import { MountOptions } from "../../src/daemon/mount-options.ts";
+import { parseMountOptions } from "../../src/daemon/parse-mount-options.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PAGES = readdirSync(join(ROOT, "man"));

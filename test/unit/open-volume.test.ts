@@ -12,7 +12,7 @@ import { SeededRandom } from "../../src/base/random.ts";
 import { formatUuid, randomUuid, type Uuid } from "../../src/base/uuid.ts";
 import { formatCopies } from "../../src/copies/layout.ts";
 import { openTargets } from "../../src/copies/targets.ts";
-import { parseMountOptions } from "../../src/daemon/mount-options.ts";
+import { parseMountOptions } from "../../src/daemon/parse-mount-options.ts";
 import { openVolume } from "../../src/daemon/open-volume.ts";
 import { DeviceError } from "../../src/device/device.ts";
 import { openNode } from "../../src/device/open.ts";

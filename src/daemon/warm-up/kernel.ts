@@ -22,7 +22,7 @@ import {
   SetattrIn,
   WriteIn,
 } from "../../fuse/kernel/structures.ts";
-import { Mode } from "../../ops/mode.ts";
+import { Mode } from "../../format/mode.ts";
 import type { FileSystemRequests } from "../../posix/requests.ts";
 import { PracticeChannel } from "./channel.ts";
 

@@ -18,6 +18,5 @@ export function layout<const Fields extends readonly (readonly [string, FieldTyp
     offsets[name] = at;
     at += typeof type === "number" ? type : WIDTH_BYTES[type];
   }
-  offsets.sizeBytes = at;
-  return Object.freeze(offsets) as Layout<Fields[number][0]>;
+  return Object.freeze({ ...offsets, sizeBytes: at }) as Layout<Fields[number][0]>;
 }

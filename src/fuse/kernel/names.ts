@@ -1,7 +1,7 @@
 // Operations on names: lookup, creation, links, removal, rename, and giving lookups back.
 
 import { after, type Eventually } from "../../base/eventually.ts";
-import { isDirectory } from "../../ops/mode.ts";
+import { isDirectory } from "../../format/mode.ts";
 import type { Attributes } from "../../posix/requests.ts";
 import { decodeDevice } from "../../base/device-number.ts";
 import { Opcode } from "./abi.ts";

@@ -17,7 +17,7 @@ export interface RemotePolicy {
 
 export const RETRY_COUNT_DEFAULT = 100;
 export const TIMEOUT_MS_DEFAULT = 5000;
-const CONNECTIONS_DEFAULT = 1;
+export const CONNECTIONS_DEFAULT = 1;
 /** A server of ours knows no more of one client. */
 export const CONNECTIONS_MAX = SLOT_MAX + 1;
 

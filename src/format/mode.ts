@@ -1,4 +1,4 @@
-// The bits of st_mode, and what happens to the setuid and setgid bits when a file changes hands or content.
+// The bits of st_mode, as inodes hold them.
 
 export const Mode = {
   TYPE: 0o170000,
@@ -35,15 +35,4 @@ export function isFileType(mode: number): boolean {
     default:
       return false;
   }
-}
-
-/**
- * The mode after a write, truncation or change of owner: setuid goes; setgid goes where the group may execute, which is FUSE's
- * rule (HANDLE_KILLPRIV_V2). Linux's own filesystems take it without that bit too, from who is not in the group: we are not
- * told. Directories keep both.
- */
-export function withoutPrivileges(mode: number): number {
-  if (isDirectory(mode)) return mode;
-  const cleared = mode & ~Mode.SETUID;
-  return (cleared & Mode.GROUP_EXECUTE) !== 0 ? cleared & ~Mode.SETGID : cleared;
 }
