@@ -86,7 +86,10 @@ function smallFile(directory: string, i: number): string {
   return join(directory, `d${Math.floor(i / SMALL_FILES_PER_FOLDER)}`, `file-${i}`);
 }
 
-/** Looks up `count` names that are not there, each another one, after half as many that are not counted: what a lookup takes in the long run. */
+/**
+ * Looks up `count` names that are not there, each another one, after half as many that are not counted: what a lookup takes in the long
+ * run.
+ */
 function lookUpMissing(directory: string, count: number): number {
   const unique = `${process.pid}-${Math.floor(performance.timeOrigin)}`;
   for (let i = 0; i < count / 2; i++) statSync(join(directory, `early-${unique}-${i}`), { throwIfNoEntry: false });

@@ -62,7 +62,10 @@ export async function checkVolume(copies: CopySet, options: CheckOptions = {}): 
   return list.close();
 }
 
-/** Everything that is wrong with the trees below `root`, one of those that a check of the volume met; what it says is a function of what it reads. */
+/**
+ * Everything that is wrong with the trees below `root`, one of those that a check of the volume met; what it says is a function of what it
+ * reads.
+ */
 export async function checkRootTrees(copies: CopySet, root: RingRoot): Promise<readonly Finding[]> {
   const list = new FindingList();
   await checkTrees(copies, root, list, {});

@@ -12,7 +12,10 @@ const ANSWER_MS = 5000;
 /** A worker answers from memory: one that takes this long hangs. */
 const WORKER_ANSWER_MS = 10_000;
 
-/** The volume mounted on `directory`, if it is named as in the mount table: known without a look at it, which its worker would have to answer. */
+/**
+ * The volume mounted on `directory`, if it is named as in the mount table: known without a look at it, which its worker would have to
+ * answer.
+ */
 export function volumeNamed(directory: string): MountedVolume | undefined {
   return mountedVolumeAt(resolve(directory));
 }

@@ -1,8 +1,8 @@
 // From open devices to copies: reads every node header, sorts the ranges they list into copies and rows, and refuses
 // what does not fit together. Whoever takes over from a process that had the volume mounted knows which one it is and must not fail
-// for a target it can do without: what does not fit is left out then. Invariants: I11 (devices are locked by now), I12 (headers are verified before use).
-// Whether a copy is missing or stale only the roots can tell: chooseRoot does that. Which of the copies on one device have left the volume
-// they tell as well (left-ranges.ts).
+// for a target it can do without: what does not fit is left out then. Invariants: I11 (devices are locked by now), I12 (headers are
+// verified before use). Whether a copy is missing or stale only the roots can tell: chooseRoot does that. Which of the copies on one device
+// have left the volume they tell as well (left-ranges.ts).
 
 import { SystemClock } from "../base/clock.ts";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";

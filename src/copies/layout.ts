@@ -40,7 +40,10 @@ export interface LayoutIdentity {
   readonly random: Random;
 }
 
-/** The header of every node of every target, in order; the first copy gets index `firstIndex`. Throws CopiesError for a target that can't be used. Pure. */
+/**
+ * The header of every node of every target, in order; the first copy gets index `firstIndex`. Throws CopiesError for a target that can't be
+ * used. Pure.
+ */
 export function planLayout(targets: readonly LayoutTarget[], identity: LayoutIdentity, firstIndex = 0): NodeHeader[][] {
   let copyIndex = firstIndex;
   return targets.map((target) => {

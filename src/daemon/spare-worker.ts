@@ -1,6 +1,7 @@
 // A worker in reserve: a process that has loaded its program and waits, so that programs on the mount do not wait for that when
-// the worker dies. It is handed nothing of the mount before (see hand-over.ts), and closes what it inherited (see kept-devices.ts). There is none where no worker can follow another one, nor
-// shortly after one began to serve: a mount that is short-lived, or whose workers die at once, costs no second process.
+// the worker dies. It is handed nothing of the mount before (see hand-over.ts), and closes what it inherited (see kept-devices.ts). There
+// is none where no worker can follow another one, nor shortly after one began to serve: a mount that is short-lived, or whose workers die
+// at once, costs no second process.
 
 import { settleDown } from "../base/idle-memory.ts";
 import type { WorkerProcess } from "./worker-process.ts";

@@ -11,7 +11,9 @@ import { tellParent } from "./tell-parent.ts";
 
 const now = (): Date => new Date();
 
-/** Calls `stop` at each signal that asks for the end. A hangup does so only to a process that has a terminal: to a daemon it says nothing. */
+/**
+ * Calls `stop` at each signal that asks for the end. A hangup does so only to a process that has a terminal: to a daemon it says nothing.
+ */
 function onSignal(stop: () => void): void {
   const hasTerminal = [0, 1, 2].some((fd) => isatty(fd));
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);

@@ -1,5 +1,5 @@
-// The few system calls Node has no function for, through koffi: flock, fallocate, posix_fadvise, sync_file_range, lseek, ioctl, statx. Loaded at the first use, so
-// that programs which open no device do not pay for it.
+// The few system calls Node has no function for, through koffi: flock, fallocate, posix_fadvise, sync_file_range, lseek, ioctl, statx.
+// Loaded at the first use, so that programs which open no device do not pay for it.
 
 import { constants, endianness } from "node:os";
 import { type Koffi, loadKoffi, type NativeFunction } from "../base/koffi.ts";

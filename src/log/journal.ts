@@ -1,8 +1,8 @@
 // The journal: the stream of records since the newest durable root, in a ring of memory. A record is in it before the
 // operation it describes is answered. The memory may be shared with a process that outlives this one: whoever comes after
 // us then goes on from here, after a look at which root is the newest on media.
-// Invariants: I4; I6 and I11 (a root is known by its sequence, its epoch and the random id of its log: others may have gone on from the same
-// root, in the same epoch, and given its number, too).
+// Invariants: I4; I6 and I11 (a root is known by its sequence, its epoch and the random id of its log: others may have gone on from the
+// same root, in the same epoch, and given its number, too).
 // Positions count the bytes of the stream from its beginning. Every number in the head is one aligned 8-byte store, so that a
 // process killed between any two of them leaves a head that still tells the truth.
 

@@ -31,8 +31,8 @@ const KNOWN_MODES: ReadonlySet<number> = new Set([
 ]);
 
 /**
- * fallocate(2). `keepPrivileges`: the file stays setuid and setgid, as it does for root. Under copy-on-write no space can be set aside for later overwrites: allocating checks that there is
- * room now and makes the file longer. Punching and zeroing free blocks.
+ * fallocate(2). `keepPrivileges`: the file stays setuid and setgid, as it does for root. Under copy-on-write no space can be set aside for
+ * later overwrites: allocating checks that there is room now and makes the file longer. Punching and zeroing free blocks.
  */
 export async function fallocate(
   context: RangeContext,

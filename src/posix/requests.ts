@@ -129,7 +129,8 @@ export interface FileSystemRequests {
   ): Eventually<number>;
   /**
    * Calls `emit` for entries after `cookie` (0 = from the start, "." and ".." first) until it returns false (that entry is then not
-   * taken) or the directory ends. An entry with attributes counts a lookup when it was taken; "." and ".." have none. May call `emit` again from the start of the list after a miss: `reset` is called before each run.
+   * taken) or the directory ends. An entry with attributes counts a lookup when it was taken; "." and ".." have none. May call `emit` again
+   * from the start of the list after a miss: `reset` is called before each run.
    */
   readDirectory(
     ino: number,

@@ -253,7 +253,10 @@ export class Members {
     if (cursorCopy(rootRevalidateCursor(view)) === copy.index) setRootRevalidateCursor(view, 0);
   }
 
-  /** Its device lost content: those on it that are out hear of that from nobody else. What is in use is told by its own flush, or dropped itself (I1). */
+  /**
+   * Its device lost content: those on it that are out hear of that from nobody else. What is in use is told by its own flush, or dropped
+   * itself (I1).
+   */
   #distrustDevice(copy: Copy): void {
     for (const one of onDeviceOf(copy, this.#copies)) if (!one.active) this.distrust(one);
   }

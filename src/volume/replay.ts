@@ -1,7 +1,8 @@
 // Replay: what was completed after the newest root, carried out again from its records, before anybody is served. A pure
 // function of root and records, committed as one (I4). The places that records name are claimed before anything is
 // allocated (trap 4); past what is known to be flushed each named block is verified on every copy, made good where it is
-// bad, and where no copy has it the log ends (trap 4a); where requests are sent again, only that record is left out, if nobody was answered. A volume that can only be read gets the same state, in memory.
+// bad, and where no copy has it the log ends (trap 4a); where requests are sent again, only that record is left out, if nobody was
+// answered. A volume that can only be read gets the same state, in memory.
 
 import { FsError } from "../base/errno.ts";
 import { formatUuid } from "../base/uuid.ts";

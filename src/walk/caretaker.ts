@@ -1,5 +1,6 @@
 // Looks after the copies of a mounted volume: takes back those that returned, has each revalidated where its state is
-// unknown (I6) and caught up, clears up behind a copy that joined, and attaches, replaces and detaches copies. Works beside requests; everything it does survives being stopped at any point (I8).
+// unknown (I6) and caught up, clears up behind a copy that joined, and attaches, replaces and detaches copies. Works beside requests;
+// everything it does survives being stopped at any point (I8).
 
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/thrown.ts";

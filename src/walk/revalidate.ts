@@ -1,8 +1,8 @@
 // Revalidation of a copy of unknown state (I6): every block the live tree has a pointer to it for is read from that copy
 // alone and held against its check code. What matches is kept; a pointer to anything else is cleared, so that the resync
 // brings the block anew, to a place that the copy's anchor does not name (I7). No byte of the copy is written here.
-// It keeps a cursor in the root (I8), which stays before what could not be reached; what was written to the copy since it came back needs no check.
-// Where only one node of the copy holds nothing, no block is read: pointers into its range are cleared, the others are kept.
+// It keeps a cursor in the root (I8), which stays before what could not be reached; what was written to the copy since it came back needs
+// no check. Where only one node of the copy holds nothing, no block is read: pointers into its range are cleared, the others are kept.
 
 import { type Copy } from "../copies/copy.ts";
 import type { LoneCopy } from "../copies/lone-copy.ts";

@@ -1,6 +1,6 @@
 // Power cuts while a copy is attached, replaced or detached (I1, I2, I4): each copy keeps its own choice of what was not
-// flushed, in every other state during recovery once more. The volume mounts by itself with all copies it knows, holds a state that was acknowledged or later, brings the
-// change to its end or never heard of it, and the checker finds nothing.
+// flushed, in every other state during recovery once more. The volume mounts by itself with all copies it knows, holds a state that was
+// acknowledged or later, brings the change to its end or never heard of it, and the checker finds nothing.
 
 import { describe, expect, it } from "vitest";
 import { bitCount } from "../../src/base/bits.ts";

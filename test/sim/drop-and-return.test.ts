@@ -1,5 +1,6 @@
 // A copy fails, the others go on, it returns and is caught up (I1, I2, I5–I8): the n-th write and flush of each copy, for every n
-// until the work is done; two copies at the same work each time, three at other work for each n. Afterwards everything is in sync, the checker finds nothing, and each copy alone holds everything.
+// until the work is done; two copies at the same work each time, three at other work for each n. Afterwards everything is in sync, the
+// checker finds nothing, and each copy alone holds everything.
 
 import { describe, expect, it } from "vitest";
 import { bitCount } from "../../src/base/bits.ts";

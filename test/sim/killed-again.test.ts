@@ -1,5 +1,6 @@
 // A process killed at the worst of moments, and whoever comes after it, too: what was answered is there or the mount refuses to go
-// on, nothing is done twice, and a copy that failed is not trusted again because nobody is left who remembers (I2, I4, traps 3, 4a, 4b, 4c, 6).
+// on, nothing is done twice, and a copy that failed is not trusted again because nobody is left who remembers (I2, I4, traps 3, 4a, 4b, 4c,
+// 6).
 
 import { describe, expect, it } from "vitest";
 import { formatUuid } from "../../src/base/uuid.ts";

@@ -46,7 +46,10 @@ class Life {
     return mount(this.#seed + 100 * this.#lives++, images, { ...options, ...handed }, this.#seed);
   }
 
-  /** Kills the process as it is, with whatever it was in the middle of, and starts another one; `others` are what it finds instead, null nothing. */
+  /**
+   * Kills the process as it is, with whatever it was in the middle of, and starts another one; `others` are what it finds instead, null
+   * nothing.
+   */
   async takeOver(killed: Mounted, others: readonly (PagedImage | null | undefined)[] = []): Promise<Mounted> {
     const images = killed.devices.map((device, copy) =>
       others[copy] === null ? undefined : (others[copy] ?? (device && copyOf(device.image))),
@@ -191,7 +194,9 @@ describe("a process killed", () => {
     },
   );
 
-  /** Copy 1 is taken out, both sides make that many commits of their own, and the process dies; what it left, and what there is elsewhere. */
+  /**
+   * Copy 1 is taken out, both sides make that many commits of their own, and the process dies; what it left, and what there is elsewhere.
+   */
   async function apart(ours: number, theirs: number) {
     const life = new Life(33);
     const mounted = await life.begin(await formatted(33, SIZES.slice(0, 2)));

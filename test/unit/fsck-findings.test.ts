@@ -6,7 +6,10 @@ import { RECIPES } from "../../fixtures/generate-corrupt.ts";
 import { FINDINGS, type FindingName, findingId } from "../../fsck/findings.ts";
 import { findingsTable } from "../../fsck/findings-table.ts";
 
-/** Kinds that no image alone can show: too few targets, silent ones, too many findings, errors met in use; and the log (test/sim/log.test.ts). */
+/**
+ * Kinds that no image alone can show: too few targets, silent ones, too many findings, errors met in use; and the log
+ * (test/sim/log.test.ts).
+ */
 const WITHOUT_FIXTURE: readonly FindingName[] = [
   "copy-absent",
   "copy-failed", // test/sim/fsck-hung.test.ts

@@ -32,7 +32,10 @@ const uv_close = libuv.func("void uv_close(void *handle, void *callback)") as (
 /** Handles libuv may still touch: memory it was given must stay where it is until its next turn after uv_close. */
 const handles = new Set<Uint8Array>();
 
-/** Wakes the event loop of the main thread, where a FUSE session must be served, whenever a descriptor is readable, and keeps the process alive until closed. */
+/**
+ * Wakes the event loop of the main thread, where a FUSE session must be served, whenever a descriptor is readable, and keeps the process
+ * alive until closed.
+ */
 export class Wakeup {
   readonly #handle = new Uint8Array(uv_handle_size(UV_POLL));
   #closed = false;

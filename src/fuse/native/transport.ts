@@ -36,7 +36,8 @@ async function load(): Promise<typeof Fuse> {
 /**
  * The mount options, in the place of the file system's name: fuse-native joins options by commas without escaping, and knows
  * none of these. big_writes: 128 KiB instead of 4 KiB per write. use_ino: our inode numbers, so hard links are seen as such.
- * nonempty: hide what the directory holds, as mount(8) does. attr_timeout=0: libfuse takes two names of one file for two files and would show one's attributes after a change by the other.
+ * nonempty: hide what the directory holds, as mount(8) does. attr_timeout=0: libfuse takes two names of one file for two files and would
+ * show one's attributes after a change by the other.
  */
 function fsname(mount: TransportMount): string {
   const words = (mount.options ?? []).filter((word) => LIBFUSE_WORDS.has(word));
