@@ -15,6 +15,9 @@
 // A copy whose first node is frozen is not beaten on. Before it is written to again its heartbeat must still be ours, and is
 // claimed once more.
 //
+// A copy that joins a volume in use, new or back again, is claimed as at a mount, before its ring is read (`admit`). What is found
+// there is a heartbeat of ours mostly, from before it was dropped; it may have been taken over since, so that its claim must settle.
+//
 // Devices that are locked locally (`exclusive`) can't be opened by anybody else, so nothing is written or waited for
 // there: a nonce that does not beat would protect nobody, and an idle disk may sleep.
 
@@ -49,10 +52,13 @@ export class Heartbeat {
   readonly #underWay = new Map<Copy, Promise<void>>();
   /** Whoever asks for one that is under way shares it. */
   readonly #renewals = new Map<Copy, Promise<void>>();
-  /** Copies to which a claim may have come too late: whoever has them now has to notice it first. */
-  readonly #doubtful = new Set<Copy>();
+  /** Indices of copies on which a heartbeat may land too late: whoever has them now has to notice it first. */
+  readonly #doubtful = new Set<number>();
+  /** Copies to be taken into the set, which are claimed already or just being so. */
+  readonly #joining = new Set<Copy>();
   #counter = 0;
   #timer: Timer | undefined;
+  #isClosing = false;
   #ended = false;
 
   private constructor(copies: CopySet, options: HeartbeatOptions) {
@@ -68,19 +74,47 @@ export class Heartbeat {
   static async claim(copies: CopySet, options: HeartbeatOptions): Promise<Heartbeat> {
     const heartbeat = new Heartbeat(copies, options);
     const shared = copies.copies.filter(({ device }) => !device.exclusive);
-    if (shared.length > 0) {
-      await heartbeat.#take(shared);
-      heartbeat.#schedule();
-    }
+    if (shared.length > 0) await heartbeat.#take(shared, true);
+    heartbeat.#schedule();
     return heartbeat;
   }
 
-  async #take(shared: readonly Copy[]): Promise<void> {
+  /**
+   * Makes sure that nobody else writes to a copy that is not in the set yet, and sees to it that this stays so. Rejects with CopiesError
+   * when another host uses it or the volume is being let go of, DeviceError when the copy fails. `dismiss` undoes it.
+   */
+  async admit(copy: Copy): Promise<void> {
+    if (copy.device.exclusive) return;
+    this.#joining.add(copy);
+    try {
+      await this.#take([copy], false);
+      if (copy.failure !== undefined) throw copy.failure;
+    } catch (error) {
+      this.#joining.delete(copy);
+      throw error;
+    }
+    // What it was before goes on no more.
+    for (const old of this.#claimed) if (old !== copy && old.index === copy.index) this.#claimed.delete(old);
+    this.#schedule();
+  }
+
+  /** A copy that was admitted is not taken: says that nobody has it, unless somebody else has. */
+  async dismiss(copy: Copy): Promise<void> {
+    if (this.#joining.delete(copy)) await this.#releaseInTime(copy);
+  }
+
+  /** No copy is admitted any more, which may take a lease: whoever waits for that is told soon. */
+  admitNoMore(): void {
+    this.#isClosing = true;
+  }
+
+  /** `mayGoOn`: where every heartbeat is ours, nobody else can have taken over meanwhile. */
+  async #take(shared: readonly Copy[], mayGoOn: boolean): Promise<void> {
     const settleMs = this.#leaseMs / SETTLES_PER_LEASE;
     const watched = await this.#look(shared);
     // A worker took the place of one that held the volume: whoever watches has not seen a whole lease pass.
-    const goesOn = watched.size > 0 && [...watched].every(([copy, found]) => this.#isOurs(copy, found));
-    if ([...watched].some(([copy, found]) => !isZero(found) && !this.#isOurs(copy, found))) {
+    const goesOn = mayGoOn && watched.size > 0 && [...watched].every(([copy, found]) => this.#isOurs(copy, found));
+    if ([...watched].some(([copy, found]) => !isZero(found) && !this.#isOursForSure(copy, found))) {
       for (let beat = 1; beat < BEATS_PER_LEASE; beat++) {
         await this.#wait(this.#leaseMs / BEATS_PER_LEASE);
         await this.#lookAgain(watched);
@@ -95,18 +129,35 @@ export class Heartbeat {
       throw new CopiesError("in-use", names, "too slow to make sure that no other host uses the volume; try again");
     };
     refuseLate();
+    this.#refuseWhileClosing(still.keys());
     this.#counter++;
-    await Promise.all([...still.keys()].map((copy) => this.#write(copy)));
+    // Whoever watches has to see it change, although another worker may have counted as far before.
+    while ([...still].some(([copy, found]) => equalBytes(this.#beatFor(copy), found))) this.#counter++;
+    const written = [...still.keys()];
+    for (const { index } of written) this.#doubtful.add(index);
+    await Promise.all(written.map((copy) => this.#write(copy)));
     refuseLate();
+    for (const { index, failure } of written) if (failure === undefined) this.#doubtful.delete(index);
     if (!goesOn) await this.#wait(settleMs);
-    for (const [copy, found] of await this.#look([...this.#claimed])) {
+    for (const [copy, found] of await this.#look(written.filter(({ failure }) => failure === undefined))) {
       if (!this.#isOurs(copy, found)) throw inUse(copy);
       copy.writableUntilMs = lookedMs + this.#leaseMs / 2;
+      this.#claimed.add(copy);
     }
+  }
+
+  /** Not so if one of ours may have covered that of a stranger who has not noticed yet. */
+  #isOursForSure(copy: Copy, found: Uint8Array): boolean {
+    return this.#isOurs(copy, found) && !this.#doubtful.has(copy.index);
+  }
+
+  #refuseWhileClosing(copies: Iterable<Copy>): void {
+    for (const copy of copies) if (this.#isClosing && this.#joining.has(copy)) throw lettingGo(copy);
   }
 
   /** What each copy holds, which must be what it held. Throws CopiesError when somebody else beats there. */
   async #lookAgain(watched: ReadonlyMap<Copy, Uint8Array>): Promise<Map<Copy, Uint8Array>> {
+    this.#refuseWhileClosing(watched.keys());
     const still = await this.#look([...watched.keys()].filter(({ failure }) => failure === undefined));
     for (const [copy, found] of still) {
       const before = watched.get(copy) as Uint8Array;
@@ -125,7 +176,8 @@ export class Heartbeat {
       done: this.#read(copy).then((bytes) => void (bytes !== undefined && found.set(copy, bytes))),
     }));
     const { clock, deadlineMs } = this.#copies;
-    await allWithinDeadline(clock, deadlineMs, "read", calls, () => this.#copies.copies.length > 1);
+    const isSpareable = (copy: Copy): boolean => this.#joining.has(copy) || this.#copies.copies.length > 1;
+    await allWithinDeadline(clock, deadlineMs, "read", calls, isSpareable);
     return new Map(found); // A late answer changes nothing any more.
   }
 
@@ -142,11 +194,12 @@ export class Heartbeat {
 
   /** Writes a beat; true when it was acknowledged. */
   async #write(copy: Copy): Promise<boolean> {
-    const bytes = encodeHeartbeat(this.#copies.volumeUuid, copy.uuid, this.nonce, this.#counter);
-    await this.#copies.writeAt([{ copy, offsetBytes: HEARTBEAT_OFFSET_BYTES, bytes }]);
-    if (copy.failure !== undefined) this.#claimed.delete(copy);
-    else this.#claimed.add(copy);
+    await this.#copies.writeAt([{ copy, offsetBytes: HEARTBEAT_OFFSET_BYTES, bytes: this.#beatFor(copy) }]);
     return copy.failure === undefined;
+  }
+
+  #beatFor(copy: Copy): Uint8Array {
+    return encodeHeartbeat(this.#copies.volumeUuid, copy.uuid, this.nonce, this.#counter);
   }
 
   #isOurs(copy: Copy, found: Uint8Array): boolean {
@@ -154,17 +207,23 @@ export class Heartbeat {
     return nonce !== undefined && equalBytes(nonce, this.nonce);
   }
 
+  /** Beats from now on, unless that is so already or there is nothing to beat on. */
   #schedule(): void {
+    if (this.#timer !== undefined || this.#ended || this.#claimed.size === 0) return;
     this.#timer = this.#copies.clock.after(this.#leaseMs / BEATS_PER_LEASE, () => {
+      this.#timer = undefined;
       this.#counter++;
       for (const copy of this.#claimed) this.#beatOn(copy);
-      if (!this.#ended && this.#claimed.size > 0) this.#schedule();
+      this.#schedule();
     });
   }
 
   #beatOn(copy: Copy): void {
-    if (copy.failure !== undefined || this.#copies.copy(copy.index) !== copy) {
+    const isInSet = this.#copies.copy(copy.index) === copy;
+    if (isInSet) this.#joining.delete(copy);
+    if (copy.failure !== undefined || (!isInSet && !this.#joining.has(copy))) {
       this.#claimed.delete(copy);
+      this.#joining.delete(copy);
     } else if (copy.holds(HEARTBEAT_OFFSET_BYTES, HEARTBEAT_BYTES)) {
       // Not before it is thawed.
     } else if (this.#underWay.has(copy)) {
@@ -181,7 +240,11 @@ export class Heartbeat {
     const startedMs = this.#nowMs;
     if (startedMs > copy.writableUntilMs) return this.#copies.giveUp(copy, silent(copy, "ESTALE"));
     if (!(await this.#stillOurs(copy))) return;
-    if (!(await this.#write(copy))) return;
+    if (!(await this.#write(copy))) {
+      this.#claimed.delete(copy);
+      this.#doubtful.add(copy.index);
+      return;
+    }
     // Its write may have been held for long: the copy was claimed anew before that was let through.
     copy.writableUntilMs = Math.max(copy.writableUntilMs, startedMs + this.#leaseMs / 2);
   }
@@ -217,16 +280,15 @@ export class Heartbeat {
     const beatMs = this.#leaseMs / BEATS_PER_LEASE;
     if (!this.#claimed.has(copy) || this.#nowMs < copy.writableUntilMs - beatMs) return;
     try {
-      if (this.#doubtful.delete(copy)) await this.#wait(this.#leaseMs);
+      if (this.#doubtful.delete(copy.index)) await this.#wait(this.#leaseMs);
       const lookedMs = this.#nowMs;
       if (!(await this.#holds(copy))) return this.#takenOver(copy);
       const settleMs = this.#leaseMs / SETTLES_PER_LEASE;
       copy.writableUntilMs = lookedMs + settleMs;
       this.#counter++;
-      const bytes = encodeHeartbeat(this.#copies.volumeUuid, copy.uuid, this.nonce, this.#counter);
-      await copy.device.write(HEARTBEAT_OFFSET_BYTES, [bytes]);
+      await copy.device.write(HEARTBEAT_OFFSET_BYTES, [this.#beatFor(copy)]);
       if (this.#nowMs > copy.writableUntilMs) {
-        this.#doubtful.add(copy);
+        this.#doubtful.add(copy.index);
         throw new CopiesError("busy", copy.name, "too slow to make sure that no other host uses it; try again");
       }
       await this.#wait(settleMs);
@@ -248,10 +310,14 @@ export class Heartbeat {
   /** Stops, and says that nobody has the volume mounted any more, unless somebody else has. */
   async release(): Promise<void> {
     this.#ended = true;
+    this.#isClosing = true;
     this.#timer?.cancel();
-    // A heartbeat left behind costs the next mount a lease, a copy that hangs would cost this one for ever.
-    const patience = this.#wait(this.#copies.deadlineMs);
-    await Promise.all([...this.#claimed].map((copy) => Promise.race([this.#releaseOn(copy), patience])));
+    await Promise.all([...this.#claimed].map((copy) => this.#releaseInTime(copy)));
+  }
+
+  /** A heartbeat left behind costs the next mount a lease, a copy that hangs would cost this one for ever. */
+  #releaseInTime(copy: Copy): Promise<void> {
+    return Promise.race([this.#releaseOn(copy), this.#wait(this.#copies.deadlineMs)]);
   }
 
   async #releaseOn(copy: Copy): Promise<void> {
@@ -272,6 +338,10 @@ export class Heartbeat {
 
 function inUse(copy: Copy): CopiesError {
   return new CopiesError("in-use", copy.name, "is in use by another host; unmount it there first");
+}
+
+function lettingGo(copy: Copy): CopiesError {
+  return new CopiesError("busy", copy.name, "the volume is being let go of; try again");
 }
 
 function silent(copy: Copy, code: "ETIMEDOUT" | "ESTALE"): DeviceError {

@@ -1,6 +1,6 @@
 // Opens a copy that comes back to a volume in use, and judges where it stands.
 // Invariants: I6 (only this volume's copy of that index is taken, and one that went another way never is), I11 (its devices
-// are locked where that is possible; one on a foreign server has no heartbeat before the next mount), I12.
+// are locked where that is possible; one on a foreign server is claimed by its heartbeat before its ring is read), I12.
 // A device that other copies in use lie on as well is open already: the copy goes on with it. One that is opened for one of several
 // copies is handed to the others, too: nobody could open it once more.
 
@@ -74,8 +74,8 @@ export const onDeviceOf = (copy: Copy, set: CopySet): readonly Copy[] => [
 
 /**
  * A fresh start for a copy whose devices stay open, or those `over` which it goes on: what it never flushed before is promised to
- * nobody any more (I2). Like any copy that comes back it has no heartbeat before the next mount; its devices still know how long the last
- * one lasts. It is not trusted if a device lost what it had flushed (I1, I6).
+ * nobody any more (I2). Like any copy that comes back it has to be claimed before anything is written to it (I11). It is not trusted if a
+ * device lost what it had flushed (I1, I6).
  */
 export function freshCopy(old: Copy, over: Pick<Copy, "device" | "targets" | "nodeUuids"> = old): Copy {
   const fresh = new Copy(old.index, old.uuid, over.device, over.targets, over.nodeUuids);
@@ -88,26 +88,13 @@ export function freshCopy(old: Copy, over: Pick<Copy, "device" | "targets" | "no
 
 /**
  * Reads the ring of a copy that came back and sets its standing towards `live`. Throws CopiesError for one that may not return,
- * DeviceError when it does not answer. `opened`: those whose devices were opened for that, which are closed when it throws.
+ * DeviceError when it does not answer.
  */
-export async function readReturning(
-  copy: Copy,
-  set: CopySet,
-  live: RingRoot,
-  opened: readonly Copy[] = [],
-): Promise<Ring> {
+export async function readReturning(copy: Copy, set: CopySet, live: RingRoot): Promise<Ring> {
   const limit = limitOf(set);
-  try {
-    const ring = await withinLimit(readRing({ copy, read: copy.read.bind(copy) }, set.volumeUuid), limit, () =>
-      silent(copy.name, limit),
-    );
-    judgeReturning(ring, live);
-    return ring;
-  } catch (error) {
-    await letGo(
-      opened.map(({ name, device }) => ({ name, devices: [device] })),
-      error,
-    );
-    throw error;
-  }
+  const ring = await withinLimit(readRing({ copy, read: copy.read.bind(copy) }, set.volumeUuid), limit, () =>
+    silent(copy.name, limit),
+  );
+  judgeReturning(ring, live);
+  return ring;
 }

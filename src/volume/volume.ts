@@ -281,6 +281,24 @@ export class Volume {
     this.copies.thaw(copy, nodes);
   }
 
+  /**
+   * To be called before a copy joins, and before its ring is read: nobody else writes to it from then on (I11). Rejects with CopiesError or
+   * DeviceError when that can't be made sure; this takes a lease if another host may have it, and no time for one that is locked here.
+   */
+  async admit(copy: Copy): Promise<void> {
+    await this.#heartbeat?.admit(copy);
+  }
+
+  /** A copy that was admitted does not join. Before its devices are closed. */
+  async dismiss(copy: Copy): Promise<void> {
+    await this.#heartbeat?.dismiss(copy);
+  }
+
+  /** Whoever waits for a copy to be admitted is told soon that it is not: the volume is about to be closed. */
+  admitNoMore(): void {
+    this.#heartbeat?.admitNoMore();
+  }
+
   /** Commits what is left and stops; the copies stay open. Rejects when something completed could not be made durable. */
   async close(): Promise<void> {
     this.#timer?.cancel();

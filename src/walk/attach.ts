@@ -37,7 +37,7 @@ export async function attach(volume: Volume, target: OpenTarget, options: Attach
   // Versions of roots that never were: the ones that whoever reads the ring with its first root alone will assume.
   const ring = emptyRing(copy, new Uint8Array(VERSION_BYTES), new Uint8Array(VERSION_BYTES));
   let isMember = false;
-  const joined = volume.changeMembers(() => {
+  const join = (): void => {
     // Another one may have got there first.
     if (freeIndex(volume, target.name) !== index) {
       throw new CopiesError("no-copy", target.name, "another copy was attached meanwhile; try again");
@@ -46,16 +46,22 @@ export async function attach(volume: Volume, target: OpenTarget, options: Attach
     volume.members.attach(copy, options.replaces);
     volume.rings.add(ring);
     isMember = true;
-  });
+  };
   try {
-    await joined;
+    await volume.admit(copy);
+    await volume.changeMembers(join);
     return copy;
   } catch (error) {
-    // Its headers say that it is a copy which the volume never had, or has elsewhere.
-    const nodes = copy.nodes.map(({ device }) => device);
-    if (!isMember) await disownPrepared(target.name, volume.copies.clock, nodes);
+    if (!isMember) await giveBack(volume, copy);
     throw error;
   }
+}
+
+/** What was prepared does not join. Its headers say that it is a copy which the volume never had, or has elsewhere. */
+async function giveBack(volume: Volume, copy: Copy): Promise<void> {
+  await volume.dismiss(copy);
+  const nodes = copy.nodes.map(({ device }) => device);
+  await disownPrepared(copy.name, volume.copies.clock, nodes);
 }
 
 /** The lowest index that no pointer in the tree can be about. */

@@ -2,6 +2,7 @@
 // devices are opened anew, it is judged (I6), and then caught up like one that was at hand at the mount (I7, I8).
 
 import { messageOf } from "../base/thrown.ts";
+import { letGo as letGoOfTargets } from "../copies/assemble.ts";
 import type { Copy } from "../copies/copy.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { CopiesError } from "../copies/errors.ts";
@@ -88,17 +89,40 @@ async function cameBack(
   const old = volume.copies.copy(index);
   const { copy: fresh, others, isOpened } = await reopened(volume, caretaker, index, options.target);
   const opened = isOpened ? [fresh, ...others] : [];
-  const ring = await readReturning(fresh, volume.copies, liveRoot(volume), opened);
-  try {
-    word.refuseOther(old);
-  } catch (error) {
-    for (const { name, device } of opened) abandonTarget({ name, devices: [device] });
+  const ring = await claimed(volume, fresh, { word, old }).catch(async (error: unknown) => {
+    const targets = opened.map(({ name, device }) => ({ name, devices: [device] }));
+    await letGoOfTargets(targets, error);
     throw error;
-  }
+  });
   // It goes on elsewhere than the others on its device.
   if (isOpened && old !== undefined && !old.released) abandonTarget({ name: old.name, devices: [old.device] });
   for (const other of others) handOver(volume, other);
   await rejoin(volume, caretaker, fresh, ring, options);
+}
+
+/** What a copy was when it was begun with, and that this is the last word on it. */
+interface Begun {
+  readonly word: LastWord;
+  readonly old: Copy | undefined;
+}
+
+/**
+ * Makes sure that `fresh`, which comes in the place of `old`, is nobody else's (I11), then judges it by its ring, which is returned. Throws
+ * CopiesError or DeviceError when it can't come back; then it is nobody's, and its devices are still open.
+ */
+export async function claimed(volume: Volume, fresh: Copy, { word, old }: Begun): Promise<Ring> {
+  const judge = (): Promise<Ring> => readReturning(fresh, volume.copies, liveRoot(volume));
+  try {
+    // One that may not come back is left as it is, for whoever goes on with it.
+    if (!fresh.device.exclusive) await judge();
+    await volume.admit(fresh);
+    const ring = await judge();
+    word.refuseOther(old);
+    return ring;
+  } catch (error) {
+    await volume.dismiss(fresh);
+    throw error;
+  }
 }
 
 /** The device of `copy` was opened for another one that lies on it. If it is out, it has that device from now on, and stays out. */
@@ -196,7 +220,7 @@ async function refuseAbsentNode(copy: Copy, set: CopySet): Promise<void> {
 }
 
 /** What the volume is now, as the root of a ring, to judge others by. */
-export function liveRoot(volume: Volume): RingRoot {
+function liveRoot(volume: Volume): RingRoot {
   const { bytes, view } = volume.rootImage;
   return { image: bytes, view, sequence: volume.sequence, version: rootVersion(view) };
 }

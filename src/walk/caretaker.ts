@@ -374,6 +374,7 @@ export class Caretaker {
   /** Stops all work after the step under way; it goes on by itself at the next mount. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#volume.admitNoMore();
     for (const walk of this.#walks) walk.stop();
     await this.settled();
   }

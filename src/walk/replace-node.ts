@@ -14,7 +14,7 @@ import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { writeHeaders } from "../copies/layout.ts";
 import { disown, disownPrepared, preparedInTime } from "../copies/new-copy.ts";
-import { freshCopy, readReturning } from "../copies/reopen.ts";
+import { freshCopy } from "../copies/reopen.ts";
 import type { Ring } from "../copies/ring.ts";
 import { rowRefusal } from "../copies/target-nodes.ts";
 import type { OpenTarget } from "../copies/targets.ts";
@@ -30,7 +30,7 @@ import { MemberFlag } from "../format/last-seen.ts";
 import { rootRevalidateCursor, setRootRevalidateCursor } from "../format/root-block.ts";
 import { rootMemberFlags, setRootMemberFlags, setRootRow } from "../format/root-members.ts";
 import type { Volume } from "../volume/volume.ts";
-import { inTurn, liveRoot, rejoin } from "./bring-back.ts";
+import { claimed, inTurn, rejoin } from "./bring-back.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { evacuateNode, type Leaving } from "./evacuate-node.ts";
 import { positionsOf } from "./freeze.ts";
@@ -122,11 +122,10 @@ async function exchanged(
   const others = [...old.nodes.keys()].filter((other) => other !== position);
   await inTime(old, old.still(others), volume.copies.clock);
   const fresh = composed(old, position, node, name, nodeUuids);
-  const ring = await readReturning(fresh, volume.copies, liveRoot(volume));
+  const ring = await claimed(volume, fresh, { word, old });
   // Only now: what it held may have been lost as late as in the last calls on it.
   const isTrusted = !old.untrusted && !(old.failure instanceof ContentLostError);
   if (isTrusted && fresh.standing === "stale") fresh.lostNode = position;
-  word.refuseOther(old);
   return { fresh, ring };
 }
 

@@ -4,9 +4,9 @@
 import { messageOf } from "../base/thrown.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
-import { freshCopy, readReturning } from "../copies/reopen.ts";
+import { freshCopy } from "../copies/reopen.ts";
 import type { Volume } from "../volume/volume.ts";
-import { liveRoot, rejoin } from "./bring-back.ts";
+import { claimed, rejoin } from "./bring-back.ts";
 import type { Caretaker } from "./caretaker.ts";
 import { LastWord } from "./meanwhile.ts";
 import { inTime } from "./take-out.ts";
@@ -37,7 +37,6 @@ async function goBack(volume: Volume, caretaker: Caretaker, old: Copy): Promise<
   await inTime(old, old.drained(), volume.copies.clock);
   const fresh = freshCopy(old);
   fresh.replacedNodes = old.replacedNodes;
-  const ring = await readReturning(fresh, volume.copies, liveRoot(volume));
-  word.refuseOther(old);
+  const ring = await claimed(volume, fresh, { word, old });
   await rejoin(volume, caretaker, fresh, ring, {});
 }
