@@ -1,9 +1,14 @@
 // Where inodes without a name come to: /lost+found, whatever else has that name or theirs. What is there already is not touched.
 import { expect, test } from "vitest";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
+import { refPointer } from "../../src/format/blockref.ts";
+import { KIB } from "../../src/format/geometry.ts";
+import { inodesRoot } from "../../src/ops/inodes.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
+import { treeFind } from "../../src/tree/tree.ts";
 import { openVolume } from "../../src/volume/open.ts";
 import { buildGoodImage } from "../../fixtures/corrupt/good-image.ts";
+import { COPY_START_BYTES } from "../../fixtures/corrupt/image-builder.ts";
 import { ImageEditor } from "../../fixtures/corrupt/image-editor.ts";
 import { memoryCopies, memoryDevices } from "../../fixtures/corrupt/memory-copies.ts";
 import { checkVolume } from "../../fsck/check.ts";
@@ -79,4 +84,27 @@ test("names that are taken in /lost+found are left to who has them", async () =>
   });
   expect(linesOf(after, "/lost+found/#8")).toHaveLength(1);
   expect(linesOf(after, "/lost+found/#8.2")).toHaveLength(1);
+});
+
+test("more of them than eight lists hold come there in one run", async () => {
+  const volume = new ImageEditor(good);
+  const opened = await openVolume(memoryCopies(volume, false), { clock, commitMs: 0 });
+  const fs = new FileSystem(opened, clock);
+  for (let i = 0; i < 12; i++) await fs.makeNode(4, name(`file${i}`), 0o100644, 0, 0, caller);
+  await fs.close();
+  await opened.forceCommit();
+  const pointers = await opened.view((state) => {
+    const found = treeFind(state.store, inodesRoot(state.pfs()), 4);
+    return [0, 1].map((copy) => (found === undefined ? 0 : refPointer(found.block.view, found.at, copy)));
+  });
+  await opened.close();
+  for (const { index, image } of volume.copies)
+    image.write(COPY_START_BYTES + (pointers[index] as number) * KIB, new Uint8Array(KIB).fill(0xa5));
+  const target = { copies: memoryCopies(volume, false), devices: memoryDevices(volume) };
+  const options = { force: true, clock, repair: "full", abandon: true, keptPerKind: 1 } as const;
+  const outcome = await fsckVolume(target, options);
+  const told = [...outcome.left, ...outcome.failures].map(({ message }) => message).join("\n");
+  expect([outcome.exitCode, told]).toEqual([1, ""]);
+  expect(outcome.rounds).toBeGreaterThan(8);
+  expect(await checkVolume(memoryCopies(volume))).toEqual([]);
 });
