@@ -131,7 +131,7 @@ function checkNames(inode: InodeRecord, inodes: ReadonlyMap<number, InodeRecord>
     return;
   }
   if (inode.isDirectory) {
-    if (!isAttached(inode, inodes) && reportsCycle(inode, inodes)) {
+    if (!isAttached(inode, inodes) && inode.namesCycle) {
       list.add("directory-cycle", `inode ${ino}: a directory that contains itself`, {
         ino,
         // Cut out of its circle it hangs from nothing, and the next look finds a place for it.
@@ -164,15 +164,18 @@ function checkRootDirectory(root: InodeRecord, list: FindingList): void {
   }
 }
 
-/** True when following directories upwards ends at the root. Every directory is settled once. */
+/** True when following directories upwards ends at the root. Every directory is settled once, and so is every cycle that is met. */
 function isAttached(inode: InodeRecord, inodes: ReadonlyMap<number, InodeRecord>): boolean {
   const path: InodeRecord[] = [];
   let here: InodeRecord | undefined = inode;
   let attached = false;
   while (here !== undefined) {
     if (here.ino === ROOT_INO) attached = true;
-    else if (here.attached !== undefined) attached = here.attached;
-    else {
+    else if (here.attached !== undefined) {
+      attached = here.attached;
+      const begin = path.indexOf(here);
+      if (begin >= 0) lowestOf(path.slice(begin)).namesCycle = true;
+    } else {
       path.push(here);
       // Until the walk ends, what was met counts as hanging from nothing: meeting it again is a cycle.
       here.attached = false;
@@ -185,15 +188,5 @@ function isAttached(inode: InodeRecord, inodes: ReadonlyMap<number, InodeRecord>
   return attached;
 }
 
-/** Of the directories in one cycle only the lowest number is reported; those that merely hang from it are not. */
-function reportsCycle(inode: InodeRecord, inodes: ReadonlyMap<number, InodeRecord>): boolean {
-  let lowest = inode.ino;
-  let here = inodes.get(inode.foundIn);
-  for (let steps = 0; here !== undefined && steps <= inodes.size; steps++) {
-    if (here.ino === inode.ino) return lowest === inode.ino;
-    lowest = Math.min(lowest, here.ino);
-    if (lowest < inode.ino && steps > 0 && here.foundIn === inode.ino) return false;
-    here = inodes.get(here.foundIn);
-  }
-  return false;
-}
+const lowestOf = (cycle: readonly InodeRecord[]): InodeRecord =>
+  cycle.reduce((lowest, inode) => (inode.ino < lowest.ino ? inode : lowest));

@@ -26,7 +26,7 @@ import {
   ROOT_PFS_ID,
 } from "../src/format/pfs.ts";
 import { firstDirtyReserved } from "../src/format/structure.ts";
-import { nodePlace, treeOwner, type WalkNode, type WalkTree } from "../src/walk/tree.ts";
+import { nodePlace, type TreeKind, treeOwner, type WalkNode, type WalkTree } from "../src/walk/tree.ts";
 import type { Fault, VerifyConsumer, VerifyRule } from "../src/walk/verify.ts";
 import { checkData, xattrFault } from "./check-data.ts";
 import { type Entry, HashNeighbours, keyFits, nameFault, printableName, readEntry } from "./check-entry.ts";
@@ -54,11 +54,20 @@ const LEAVES_A_GAP: ReadonlySet<VerifyRule> = new Set<VerifyRule>([
 /** Faults after which space on a copy may be in use although nothing was seen to use it. */
 const HIDES_SPACE: ReadonlySet<VerifyRule> = new Set<VerifyRule>(["pointer-range", "pointer-null", "block-unseen"]);
 
+/** Trees whose items have a block with nothing below it: where that lies is in the ref, whether it can be read or not. */
+const ENDS_IN_ITEMS: ReadonlySet<TreeKind> = new Set<TreeKind>(["data", "xattrs", "directory"]);
+
 /** A freemap leaf as it was found. */
 export interface FoundLeaf {
   readonly words: Uint32Array;
   readonly freeKib: number;
   readonly freeChunks: number;
+}
+
+/** Leaves that were not seen: first ≤ index < end. */
+export interface UnseenLeaves {
+  readonly first: number;
+  readonly end: number;
 }
 
 export class Content implements VerifyConsumer {
@@ -84,8 +93,8 @@ export class Content implements VerifyConsumer {
   entryGap = false;
   /** Places that several blockrefs name: nothing may be written over there. */
   readonly contested: { readonly copy: number; readonly kib: number; readonly sizeBytes: number }[] = [];
-  /** Copies whose freemap could not be read as a whole. */
-  readonly freemapGaps = new Set<number>();
+  /** Copies whose freemap could not be read as a whole, and what of it. */
+  readonly freemapGaps = new Map<number, UnseenLeaves[]>();
   readonly #list: FindingList;
   readonly #sequence: number;
   readonly #onProgress: ((bytes: number) => void) | undefined;
@@ -183,8 +192,9 @@ export class Content implements VerifyConsumer {
   }
 
   #noteGap(tree: WalkTree, node: WalkNode | undefined, isGivenUp = false): void {
-    // A lost freemap block hides a bitmap, and itself is all there is to be leaked.
-    if (tree.kind !== "freemap") {
+    // A lost freemap block hides a bitmap, and itself is all there is to be leaked; one of an item was claimed before it was read.
+    const isItem = node !== undefined && node.level === 0 && ENDS_IN_ITEMS.has(tree.kind);
+    if (tree.kind !== "freemap" && !isItem) {
       this.gap = true;
       if (!isGivenUp) this.openGap = true;
     }
@@ -205,13 +215,22 @@ export class Content implements VerifyConsumer {
       case "data":
       case "xattrs":
         // An unreadable data block still counts as used space; an indirect block hides what is below it.
-        if (node !== undefined && node.level === 0) this.#count(tree.owner, node.sizeBytes);
+        if (isItem) this.#count(tree.owner, node.sizeBytes);
         else this.#incomplete(tree.owner);
         return;
       case "freemap":
-        this.freemapGaps.add(tree.owner);
+        this.#noteUnseenLeaves(tree.owner, node);
         return;
     }
+  }
+
+  /** Without a node it is not known which. */
+  #noteUnseenLeaves(copy: number, node: WalkNode | undefined): void {
+    const first = node?.key ?? 0;
+    const end = node === undefined ? Infinity : node.level === 0 ? first + 1 : node.keyEnd;
+    const unseen = this.freemapGaps.get(copy);
+    if (unseen === undefined) this.freemapGaps.set(copy, [{ first, end }]);
+    else unseen.push({ first, end });
   }
 
   #incomplete(ino: number): void {

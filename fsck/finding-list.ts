@@ -46,6 +46,13 @@ export class FindingList {
     this.findings.push({ id: findingId(name), name, severity, repairable, message, ...place });
   }
 
+  /** Findings that were counted but not kept. */
+  get unlisted(): number {
+    let sum = 0;
+    for (const count of this.#counts.values()) sum += Math.max(0, count - this.#keptPerKind);
+    return sum;
+  }
+
   /** Says which kinds were cut short. */
   close(): readonly Finding[] {
     for (const [name, count] of [...this.#counts]) {

@@ -59,7 +59,10 @@ export interface FsckOutcome {
   readonly exitCode: number;
 }
 
-/** A repair can bring the next fault to light: an entry removed leaves a file without a name, and so on. */
+/**
+ * A repair can bring the next fault to light: an entry removed leaves a file without a name, and so on. Not counted are rounds after
+ * which less is left that found no room in the lists.
+ */
 const ROUNDS_MAX = 8;
 
 interface Checking {
@@ -69,6 +72,8 @@ interface Checking {
 
 interface Look {
   readonly findings: readonly Finding[];
+  /** How many there are beyond those. */
+  readonly unlisted: number;
   readonly checked: Checked | undefined;
 }
 
@@ -135,7 +140,8 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
   }
   if (repair !== undefined) {
     let before = "";
-    while (rounds < ROUNDS_MAX && repairable(look.findings, repair).length > 0) {
+    let counted = rounds;
+    while (counted < ROUNDS_MAX && repairable(look.findings, repair).length > 0) {
       // The same findings as before the last round: nothing was gained, nothing will be.
       const now = look.findings.map(({ message }) => message).join("\n");
       if (now === before) break;
@@ -144,8 +150,9 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
       failures = await repairVolume(contextOf(target, options), look.findings, look.checked, repair);
       rounds++;
       // More than were listed are repaired in passing: else a copy full of garbage took a check for every list.
-      const moreThanListed = look.findings.some(({ name }) => name === "truncated");
-      await lookAgain(moreThanListed ? contestedIn(look.checked) : undefined);
+      const { unlisted } = look;
+      await lookAgain(unlisted > 0 ? contestedIn(look.checked) : undefined);
+      if (look.unlisted >= unlisted) counted++;
     }
   }
   const left = [...look.findings, ...unseenSince(findings, look.findings)];
@@ -187,7 +194,8 @@ async function fullLook(
     ...(repairUnless && { repairUnless }),
     ...(options.abandon && { abandon: true }),
   });
-  return { findings: list.close(), checked };
+  const { unlisted } = list;
+  return { findings: list.close(), unlisted, checked };
 }
 
 function contextOf({ copies, headers }: Checking, { clock }: FsckOptions): RepairContext {

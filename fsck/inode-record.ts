@@ -31,6 +31,8 @@ export class InodeRecord {
   incomplete = false;
   /** Hangs from the root directory; decided at the end. */
   attached: boolean | undefined;
+  /** The lowest number in a cycle of directories, which is reported by it; those that merely hang from the cycle are not. */
+  namesCycle = false;
 
   constructor(
     ino: number,

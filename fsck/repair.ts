@@ -4,6 +4,7 @@
 
 import type { Clock } from "../src/base/clock.ts";
 import { FsError } from "../src/base/errno.ts";
+import type { Eventually } from "../src/base/eventually.ts";
 import { messageOf } from "../src/base/thrown.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
 import { readRings } from "../src/copies/ring.ts";
@@ -45,8 +46,6 @@ export interface RepairFailure {
   readonly finding: Finding | undefined;
   readonly message: string;
 }
-
-const LOST_AND_FOUND = new TextEncoder().encode("lost+found");
 
 /** Order in which operations on the tree are made: what is named must be sound before names and sums are. */
 const ACTION_ORDER: readonly RepairAction["kind"][] = [
@@ -261,23 +260,49 @@ async function apply(volume: Volume, action: RepairAction): Promise<void> {
   }
 }
 
-/** Gives an inode the name #NUMBER in lost+found, which is made when it is missing. */
+/** Gives an inode the name #NUMBER in lost+found, or #NUMBER.1 and so on where that is taken. */
 async function attachLost(volume: Volume, clock: Clock, ino: number): Promise<void> {
   const parent = await lostAndFound(volume, clock);
-  const name = new TextEncoder().encode(`#${ino}`);
+  let number = 0;
+  while ((await inodeNamed(volume, parent, nameOf(`#${ino}`, number))) !== undefined) number++;
+  const name = nameOf(`#${ino}`, number);
   await volume.apply({ op: "repair", action: { kind: "attach", ino, parent, name } });
 }
 
+/** The directory /lost+found, which is made when it is missing; /lost+found.1 and so on where that is no directory that can be read. */
 async function lostAndFound(volume: Volume, clock: Clock): Promise<number> {
-  const find = (): number | undefined | Promise<number | undefined> =>
-    volume.view((state) => findEntry(state.store, directoryOf(state, ROOT_INO), LOST_AND_FOUND)?.ino);
-  const there = await find();
-  if (there !== undefined) return there;
+  for (let number = 0; ; number++) {
+    const name = nameOf("lost+found", number);
+    const there = await inodeNamed(volume, ROOT_INO, name);
+    if (there === undefined) return makeDirectory(volume, clock, name);
+    if (await isUsableDirectory(volume, there)) return there;
+  }
+}
+
+/** `base`, or its numberth name where that is taken. */
+const nameOf = (base: string, number: number): Uint8Array =>
+  new TextEncoder().encode(number === 0 ? base : `${base}.${number}`);
+
+const inodeNamed = (volume: Volume, directory: number, name: Uint8Array): Eventually<number | undefined> =>
+  volume.view((state) => findEntry(state.store, directoryOf(state, directory), name)?.ino);
+
+/** False too for a directory that an entry names and no copy gives. */
+async function isUsableDirectory(volume: Volume, ino: number): Promise<boolean> {
+  try {
+    await volume.view((state) => directoryOf(state, ino));
+    return true;
+  } catch (error) {
+    if (!(error instanceof FsError)) throw error;
+    return false;
+  }
+}
+
+async function makeDirectory(volume: Volume, clock: Clock, name: Uint8Array): Promise<number> {
   const ino = await volume.view((state) => pfsNextIno(state.pfs().view));
   await volume.apply({
     op: "create",
     parent: ROOT_INO,
-    name: LOST_AND_FOUND,
+    name,
     ino,
     mode: 0o040700,
     umask: 0,

@@ -4,7 +4,7 @@ import { Command, CommanderError } from "commander";
 import { z } from "zod";
 import { parseByteSize } from "../src/base/byte-size.ts";
 import { UsageError } from "../src/base/usage-error.ts";
-import { parseUuid } from "../src/base/uuid.ts";
+import { isZero, parseUuid } from "../src/base/uuid.ts";
 import { CHECK_NAMES, type CheckType } from "../src/format/check.ts";
 import { COPIES_MAX } from "../src/format/geometry.ts";
 
@@ -20,6 +20,7 @@ const Options = z.object({
     .string()
     .refine((s) => parseUuid(s) !== undefined, "-U: not a UUID (write it as 8-4-4-4-12 hexadecimal digits)")
     .transform((s) => parseUuid(s))
+    .refine((uuid) => uuid === undefined || !isZero(uuid), "-U: the UUID of a volume is not zero")
     .optional(),
   size: z
     .string()

@@ -42,7 +42,7 @@ import type { PfsState } from "../tree/pfs-state.ts";
 import { treeFloor } from "../tree/tree.ts";
 import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
 import { addEntry, entriesRoot, findEntry } from "./directories.ts";
-import { editInode, inodesRoot, markOrphan, unmarkOrphan } from "./inodes.ts";
+import { directoryOf, editInode, inodesRoot, markOrphan, unmarkOrphan } from "./inodes.ts";
 import { makeRoot } from "./names.ts";
 import { type BlockPlace, relocate, replaceRun } from "./repair-trees.ts";
 
@@ -165,6 +165,8 @@ function dropInode(state: PfsState, ino: number): void {
 }
 
 function attach(state: PfsState, ino: number, parent: number, name: Uint8Array): void {
+  // Of anything else the content would be taken for entries.
+  directoryOf(state, parent);
   const directory = editInode(state, parent);
   if (findEntry(state.store, directory, name) !== undefined)
     throw new FsError("EEXIST", `directory ${parent} has that name`);

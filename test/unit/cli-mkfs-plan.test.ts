@@ -75,6 +75,8 @@ describe("options", () => {
     [["-n", "9", "a"], /^-n: takes a number from 1 to 8/],
     [["-n", "3", "a", "b"], /-n 3 goes with one TARGET/],
     [["-U", "123", "a"], /^-U: not a UUID/],
+    // No header may hold it: mkfs -f would have made nothing of what was there.
+    [["-U", "00000000-0000-0000-0000-000000000000", "a"], /^-U: the UUID of a volume is not zero/],
     [["-L", "x".repeat(64), "a"], /^-L: a label has at most 63 bytes/],
     [["-L", "a\nb", "a"], /^-L: a label has no control/],
     [["--check", "md5", "a"], /^--check: takes one of xxh64, crc32, sha256/],
