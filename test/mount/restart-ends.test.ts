@@ -150,13 +150,38 @@ await import(${JSON.stringify(WORKER)});
     // By the worker, and by its spare.
     await expect.poll(() => readFileSync(loaded, "utf8"), { timeout: 20_000 }).toBe("loaded\nloaded\n");
     writeFileSync(program, REFUSING);
-    expect(await upgrade(program)).toBe(`${program} does not serve; the version before goes on`);
+    expect(await upgrade(program)).toBe(`${program} does not serve (not this version); the version before goes on`);
     expect(place.log()).toMatch(/not this version[\s\S]*does not serve; the version before takes over again/);
     await work.run(4);
     await place.h2ts("upgrade", place.mnt);
     await place.h2ts("umount", place.mnt);
     await expectWhole(targets, work);
   });
+
+  it("goes on, and says why, when another version can't read what it is to begin with, or is not understood", async () => {
+    const { targets, work } = await mounted();
+    const program = place.path("program.mjs");
+    for (const [change, message] of [
+      ["name === 'message' && one.type === 'start' && (one.request.options.later = 1)", /"start".*options: .*"later"/],
+      ["name === 'opened' && delete one.volumeUuid", /"opened".*: volumeUuid: /],
+    ] as const) {
+      writeFileSync(
+        program,
+        `const change = (name, one) => ${change};
+const { emit, send } = process;
+process.emit = (name, one, ...rest) => (change(name, one), emit.call(process, name, one, ...rest));
+process.send = (one, ...rest) => (change(one.type, one), send.call(process, one, ...rest));
+await import(${JSON.stringify(WORKER)});
+`,
+      );
+      const refusal = await upgrade(program);
+      expect(refusal).toMatch(message);
+      expect(refusal).toMatch(/^[^\n]* does not serve \(.* makes no sense .*\); the version before goes on$/);
+    }
+    await work.run(4);
+    await place.h2ts("umount", place.mnt);
+    await expectWhole(targets, work);
+  }, 120_000);
 
   it("is taken down when no version serves, and whoever asked for the upgrade is told", async () => {
     const { targets } = await mounted();
