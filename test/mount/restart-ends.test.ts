@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ControlClient } from "../../src/daemon/control-client.ts";
 import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
 import { OwnMount } from "../../src/daemon/own-mount.ts";
-import { mountsImpossible } from "./cli-place.ts";
+import { isAlive, mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, isFree, killed, untilFree, Work } from "./copies-place.ts";
 
 let place: CopiesPlace;
@@ -117,6 +117,26 @@ await import(${JSON.stringify(WORKER)});
     await place.h2ts("umount", place.mnt);
     await expectWhole(targets, work);
   });
+
+  it("goes on without a hitch when a worker can't take requests any more: its process ends, and the next one has everything (I4)", async () => {
+    const loaded = `--import ${join(import.meta.dirname, "failing-loop.mjs")}`;
+    Object.assign(process.env, { NODE_OPTIONS: loaded, H2TS_FAILS: place.folder });
+    const { targets, work, workerPid } = await mounted().finally(() => {
+      for (const name of ["NODE_OPTIONS", "H2TS_FAILS"]) delete process.env[name];
+    });
+    work.start();
+    for (const times of [1, 2]) {
+      writeFileSync(place.path("fail"), "");
+      await place.restarted(times);
+    }
+    await work.stop();
+    expect(isAlive(workerPid)).toBe(false);
+    expect(place.log()).toMatch(
+      /the worker died \(exit code 32\): .*RangeError: Array buffer .*; another one takes over\n/,
+    );
+    await place.h2ts("umount", place.mnt);
+    await expectWhole(targets, work);
+  }, 120_000);
 
   it("is not given up for another version that does not come up: one that dies, one that says that it can't", async () => {
     const { targets, work, workerPid } = await mounted();
