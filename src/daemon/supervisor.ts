@@ -31,6 +31,8 @@ interface Trial {
   readonly programBefore: string;
   /** Runs that program as it was, even where the files of it are others by now. */
   readonly spareBefore: WorkerProcess | undefined;
+  /** Why it did not serve. */
+  refusal?: string;
 }
 
 export class Supervisor {
@@ -138,7 +140,7 @@ export class Supervisor {
         return this.#finish({ ...ending, error: `${ending.error ?? ""}; ${patience.tries} workers in a row died` });
       }
       if (ending.error !== undefined) this.#log.line(`${ending.error}; another one takes over`);
-      if (isTrialOver) this.#distrustUpgrade();
+      if (isTrialOver) this.#distrustUpgrade(ending.error);
       await sleep(waitMs);
       ended = this.#takeOver();
     }
@@ -150,8 +152,9 @@ export class Supervisor {
   }
 
   /** A new version that does not get to serve gives way to the one before. */
-  #distrustUpgrade(): void {
+  #distrustUpgrade(refusal: string): void {
     if (this.#trial === undefined) return;
+    this.#trial.refusal = refusal;
     this.#log.line(`${this.#program} does not serve; the version before takes over again`);
     this.#program = this.#trial.programBefore;
     void this.#spare.exchange(this.#trial.spareBefore)?.kill();
@@ -261,13 +264,13 @@ export class Supervisor {
       return `${program} does not come up (${refusal}); the version before goes on`;
     }
     const worker = await this.#served();
-    const trial = { from: worker, programBefore: this.#program, spareBefore: this.#spare.exchange(next) };
+    const trial: Trial = { from: worker, programBefore: this.#program, spareBefore: this.#spare.exchange(next) };
     this.#trial = trial;
     this.#program = program;
     worker.leave();
     await worker.ended;
     await this.#served();
-    if (this.#trial !== trial) return `${program} does not serve; the version before goes on`;
+    if (this.#trial !== trial) return `${program} does not serve (${trial.refusal}); the version before goes on`;
     this.#trial = undefined;
     await trial.spareBefore?.kill();
     return undefined;

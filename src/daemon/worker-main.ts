@@ -16,6 +16,7 @@ import { closeInherited, DeviceSender } from "./kept-devices.ts";
 import { MountExit, type MountRequest, WorkerOrder, type WorkerReport } from "./messages.ts";
 import { NoticeCourier } from "./notice-courier.ts";
 import { tellParent } from "./tell-parent.ts";
+import { unreadableOrder } from "./unreadable.ts";
 import { Worker } from "./worker.ts";
 
 /** The one descriptor that is inherited, after stdin, stdout, stderr and the channel. */
@@ -140,9 +141,17 @@ async function obey(order: WorkerOrder): Promise<void> {
   }
 }
 
+/** Of a supervisor of another version. Without the order to begin there is nothing to be done here. */
+async function refuse(message: unknown): Promise<void> {
+  const { line, instead } = unreadableOrder(message) ?? {};
+  console.error(`worker: ${line}`);
+  if (instead !== undefined) await report(instead);
+  if (instead?.type === "failed") await end(MountExit.SYSTEM);
+}
+
 process.on("message", (message) => {
   const order = WorkerOrder.safeParse(message);
-  if (!order.success) return console.error("worker: an order makes no sense");
+  if (!order.success) return void refuse(message);
   obey(order.data).catch(async (error: unknown) => {
     if ("id" in order.data) {
       return report({ type: "answer", id: order.data.id, error: messageOf(error) });

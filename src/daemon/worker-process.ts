@@ -11,6 +11,7 @@ import { MountExit, WorkerReport, type MountRequest, type VerbCall, type WorkerO
 import type { DaemonLog } from "./daemon-log.ts";
 import { WORKING_THREADS } from "./helper-threads.ts";
 import { MountError } from "./start-mount.ts";
+import { unreadableReport } from "./unreadable.ts";
 import type { VolumeReport } from "./volume-report.ts";
 
 /** Program of a worker of this installation. */
@@ -207,8 +208,20 @@ export class WorkerProcess {
 
   #take(message: unknown): void {
     const parsed = WorkerReport.safeParse(message);
-    if (!parsed.success) return this.#log.line("the worker sent a message that makes no sense");
-    const report = parsed.data;
+    if (!parsed.success) return this.#puzzleOver(message);
+    this.#note(parsed.data);
+  }
+
+  /** Of a worker of another version. One that can't be followed to where it serves is of no use. */
+  #puzzleOver(message: unknown): void {
+    const { line = "", instead } = unreadableReport(message) ?? {};
+    this.#log.line(line);
+    if (instead === undefined) return;
+    this.#note(instead);
+    if (instead.type === "failed") void this.kill();
+  }
+
+  #note(report: WorkerReport): void {
     if (report.type === "answer") {
       this.#answers.get(report.id)?.(report);
       this.#answers.delete(report.id);

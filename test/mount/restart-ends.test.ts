@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ControlClient } from "../../src/daemon/control-client.ts";
 import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
 import { OwnMount } from "../../src/daemon/own-mount.ts";
-import { mountsImpossible } from "./cli-place.ts";
+import { isAlive, mountsImpossible } from "./cli-place.ts";
 import { CopiesPlace, isFree, killed, untilFree, Work } from "./copies-place.ts";
 
 let place: CopiesPlace;
@@ -118,6 +118,26 @@ await import(${JSON.stringify(WORKER)});
     await expectWhole(targets, work);
   });
 
+  it("goes on without a hitch when a worker can't take requests any more: its process ends, and the next one has everything (I4)", async () => {
+    const loaded = `--import ${join(import.meta.dirname, "failing-loop.mjs")}`;
+    Object.assign(process.env, { NODE_OPTIONS: loaded, H2TS_FAILS: place.folder });
+    const { targets, work, workerPid } = await mounted().finally(() => {
+      for (const name of ["NODE_OPTIONS", "H2TS_FAILS"]) delete process.env[name];
+    });
+    work.start();
+    for (const times of [1, 2]) {
+      writeFileSync(place.path("fail"), "");
+      await place.restarted(times);
+    }
+    await work.stop();
+    expect(isAlive(workerPid)).toBe(false);
+    expect(place.log()).toMatch(
+      /the worker died \(exit code 32\): .*RangeError: Array buffer .*; another one takes over\n/,
+    );
+    await place.h2ts("umount", place.mnt);
+    await expectWhole(targets, work);
+  }, 120_000);
+
   it("is not given up for another version that does not come up: one that dies, one that says that it can't", async () => {
     const { targets, work, workerPid } = await mounted();
     const broken = place.path("broken.mjs");
@@ -150,13 +170,38 @@ await import(${JSON.stringify(WORKER)});
     // By the worker, and by its spare.
     await expect.poll(() => readFileSync(loaded, "utf8"), { timeout: 20_000 }).toBe("loaded\nloaded\n");
     writeFileSync(program, REFUSING);
-    expect(await upgrade(program)).toBe(`${program} does not serve; the version before goes on`);
+    expect(await upgrade(program)).toBe(`${program} does not serve (not this version); the version before goes on`);
     expect(place.log()).toMatch(/not this version[\s\S]*does not serve; the version before takes over again/);
     await work.run(4);
     await place.h2ts("upgrade", place.mnt);
     await place.h2ts("umount", place.mnt);
     await expectWhole(targets, work);
   });
+
+  it("goes on, and says why, when another version can't read what it is to begin with, or is not understood", async () => {
+    const { targets, work } = await mounted();
+    const program = place.path("program.mjs");
+    for (const [change, message] of [
+      ["name === 'message' && one.type === 'start' && (one.request.options.later = 1)", /"start".*options: .*"later"/],
+      ["name === 'opened' && delete one.volumeUuid", /"opened".*: volumeUuid: /],
+    ] as const) {
+      writeFileSync(
+        program,
+        `const change = (name, one) => ${change};
+const { emit, send } = process;
+process.emit = (name, one, ...rest) => (change(name, one), emit.call(process, name, one, ...rest));
+process.send = (one, ...rest) => (change(one.type, one), send.call(process, one, ...rest));
+await import(${JSON.stringify(WORKER)});
+`,
+      );
+      const refusal = await upgrade(program);
+      expect(refusal).toMatch(message);
+      expect(refusal).toMatch(/^[^\n]* does not serve \(.* makes no sense .*\); the version before goes on$/);
+    }
+    await work.run(4);
+    await place.h2ts("umount", place.mnt);
+    await expectWhole(targets, work);
+  }, 120_000);
 
   it("is taken down when no version serves, and whoever asked for the upgrade is told", async () => {
     const { targets } = await mounted();

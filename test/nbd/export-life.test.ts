@@ -2,6 +2,7 @@
 
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openDevice } from "../../src/nbd/open.ts";
 import { Command, Option, OptionReply } from "../../src/nbd/wire/constants.ts";
@@ -23,8 +24,8 @@ describe("h2ts export", () => {
   afterEach(() => place.dispose());
 
   const listen = (): string[] => ["--listen", `unix:${place.path("s")}`];
-  const opened = async (): Promise<ScriptedClient> => {
-    const client = new ScriptedClient(connect(place.path("s")));
+  const opened = async (socket = connect(place.path("s"))): Promise<ScriptedClient> => {
+    const client = new ScriptedClient(socket);
     await client.greet();
     await client.option(8);
     await client.go();
@@ -61,6 +62,47 @@ describe("h2ts export", () => {
     expect(await server.end()).toBe(1);
     expect(server.log.match(/not everything is durable.*/g)).toEqual([expect.stringMatching(/: x: .*deleted/)]);
     expect(server.log).toMatch(/export "x": not everything is durable[^]*ended\n$/);
+  });
+
+  /** A server of `x`, which lies on another server that takes no more requests, and of `y`. */
+  const hanging = async (...words: string[]) => {
+    const upstream = await place.serve("--listen", `unix:${place.path("up")}`, "x");
+    const remote = `x=nbd+unix:///x?socket=${place.path("up")}`;
+    const server = await place.serve(...listen(), "--nbd-timeout", "600000", ...words, remote, "y");
+    const socket = connect(place.path("s"));
+    const client = await opened(socket);
+    expect((await client.write(0, Buffer.from("before"))).error).toBe(0);
+    upstream.child.kill("SIGSTOP");
+    return { server, client, socket };
+  };
+
+  it("waits for what hangs when a signal asks for the end, and ends at once on a second one, be it another one", async () => {
+    const { server, client, socket } = await hanging();
+    client.send(Command.READ, 0, 4096);
+    const ended = server.end("SIGTERM");
+    await server.said(/SIGTERM: finishing what is under way/);
+    expect(await Promise.race([ended, sleep(300, "waits")])).toBe("waits");
+    server.child.kill("SIGINT");
+    await ended;
+    expect([server.child.exitCode, server.child.signalCode]).toEqual([null, "SIGINT"]);
+    expect(server.log).not.toMatch(/ended\n$/);
+    socket.destroy();
+    // What it had is free: the device, and the name of its socket.
+    expect(await (await place.serve(...listen(), "y")).end()).toBe(0);
+  });
+
+  it("has no more requests of a connection under way than --requests says, and reads no further ones (I12)", async () => {
+    const { client, socket } = await hanging("--requests", "2");
+    const block = Buffer.alloc(MIB, 7);
+    const taken = async (at: number): Promise<void> => {
+      client.send(Command.WRITE, at * MIB, MIB, 0, block);
+      // More than a socket has room for.
+      await new Promise((resolve) => socket.once("drain", resolve));
+    };
+    await taken(0);
+    await taken(1);
+    expect(await Promise.race([taken(2), sleep(500, "waits")])).toBe("waits");
+    socket.destroy();
   });
 
   /** An owner of the export, which is told the number of its lease. */

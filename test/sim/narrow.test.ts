@@ -180,6 +180,35 @@ describe("copies=K", () => {
     }
   });
 
+  it("has all places back that were set aside when what a copy alone holds could not be handed to another one (I3)", async () => {
+    const seed = 56_500;
+    const { work, mounted } = await begin(seed, 3);
+    for (let n = 0; n < 4; n++) await bulk(work, mounted.fs, `bulk${n}`, MIB);
+    const { volume, copies, caretaker, notes } = mounted;
+    const roomKib = async (): Promise<number> => {
+      for (let commits = 0; commits < 4; commits++) await volume.forceCommit();
+      return [0, 2].reduce((sum, copy) => sum + volume.store.freemaps[copy]!.wholeKib, 0);
+    };
+    const before = await roomKib();
+    const flush = copies.flush.bind(copies);
+    let written = false;
+    vi.spyOn(copies, "writeBlocks").mockImplementation(async (writes) => {
+      written = true;
+      await CopySet.prototype.writeBlocks.call(copies, writes);
+    });
+    vi.spyOn(copies, "flush").mockImplementation((...given) =>
+      written ? Promise.reject(new Error("what was handed over is not flushed")) : flush(...given),
+    );
+    await caretaker.detach(1);
+    await settle(mounted);
+    vi.restoreAllMocks();
+    expect(notes).toContain("what was handed over is not flushed");
+    // But for what commits moved.
+    expect(await roomKib()).toBeGreaterThan(before - 256);
+    await unmount(mounted);
+    await endsWell(seed, work, imagesOf(mounted.devices), 2);
+  });
+
   it("brings a copy that returns what it lost of two places (I8), so that any one copy may go", async () => {
     let lost = 0;
     for (let nth = 1; nth < 40; nth += 2) {

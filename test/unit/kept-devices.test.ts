@@ -27,15 +27,17 @@ afterEach(() => {
 
 const nameOf = (i: number): string => `file 2049:${100_000 + i}`;
 const named = (count: number) => Array.from({ length: count }, (_, i) => [nameOf(i), file] as const);
-/** How many descriptors this process has of the file. */
-const opened = (): number =>
-  readdirSync("/proc/self/fd").filter((fd) => {
+/** What the descriptors of this process are of. */
+const allOpen = (): string[] =>
+  readdirSync("/proc/self/fd").flatMap((fd) => {
     try {
-      return readlinkSync(`/proc/self/fd/${fd}`) === join(folder, "file");
+      return readlinkSync(`/proc/self/fd/${fd}`);
     } catch {
-      return false; // That of the listing itself.
+      return []; // That of the listing itself.
     }
-  }).length;
+  });
+/** How many it has of the file. */
+const opened = (): number => allOpen().filter((name) => name === join(folder, "file")).length;
 
 /** What has arrived by now; closes what came with it. */
 function arrivals(socket: number): string[] {
@@ -87,6 +89,18 @@ it("nothing is sent any more once a hand-over is closed", async () => {
   await sleep(50);
   expect(arrivals(theirs)).toEqual([]);
   closeSync(theirs);
+});
+
+it("a worker that is gone before it has all ends a hand-over, which leaves nothing open", async () => {
+  const sockets = (): number => allOpen().filter((name) => name.startsWith("socket:")).length;
+  const before = sockets();
+  const handOver = new HandOver();
+  const theirs = passedOn(handOver);
+  handOver.give(named(DEVICES));
+  arrivals(theirs);
+  expect(sockets()).toBe(before + 2);
+  closeSync(theirs);
+  await expect.poll(sockets).toBe(before);
 });
 
 it("the supervisor gets every device that a worker opens and closes, however late it reads", async () => {

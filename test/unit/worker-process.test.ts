@@ -1,10 +1,12 @@
-// A worker as its supervisor sees it: one that leaves, and one that can't be started.
+// A worker as its supervisor sees it: one that leaves, one that can't be started, and one of another version, which says what can't be
+// read and is told what it can't read itself.
 
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { DaemonLog } from "../../src/daemon/daemon-log.ts";
+import { unreadableOrder } from "../../src/daemon/unreadable.ts";
 import { WorkerProcess } from "../../src/daemon/worker-process.ts";
 
 let folder: string;
@@ -55,6 +57,48 @@ it("the last word of a worker counts, even if its process does not end, and it i
     expect(await worker.ended).toEqual({ error: undefined, goesOn: false, killed: false, unmounted: true });
     expect(worker.isGone).toBe(true);
     expect(await worker.ask({ type: "status" })).toEqual({ error: "the worker is gone" });
+  } finally {
+    await worker.kill();
+  }
+});
+
+it("an order that a worker can't read is answered where somebody waits, and said to be no good in one line", () => {
+  const instead = (message: unknown): unknown => unreadableOrder(message)?.instead;
+  expect(unreadableOrder({ type: "leave", later: 1 })).toBeUndefined();
+  const error = expect.stringMatching(
+    /^the supervisor's order "later" makes no sense to this version: type: [^\n]+$/,
+  ) as unknown;
+  expect(instead({ type: "later", id: 9 })).toEqual({ type: "answer", id: 9, error });
+  expect(instead({ type: "start", takeOver: true })).toMatchObject({
+    type: "failed",
+    message: expect.stringMatching(/"start" makes no sense to this version: request: [^\n]+$/) as unknown,
+  });
+  // Its id is that of a notice, not of a question.
+  for (const message of [{ type: "noticed", id: 9 }, { type: "later" }, { type: 7 }, "later", null])
+    expect(unreadableOrder(message)).toEqual({
+      line: expect.stringMatching(/makes no sense/) as unknown,
+      instead: undefined,
+    });
+});
+
+it("a report that can't be read is waited for no longer, and only where it is needed a reason to do without the worker", async () => {
+  writeFileSync(
+    program,
+    `process.send({ type: "targets", targets: [] });
+process.send({ type: "later" });
+process.on("message", ({ id }) => process.send(id ? { type: "answer", id, error: 7 } : { type: "opened", warnings: [] }));
+`,
+  );
+  const worker = new WorkerProcess(program, "none", log);
+  try {
+    const answer = await worker.ask({ type: "sync" });
+    expect(answer.error).toMatch(/^the worker's report "answer" makes no sense to this version: error: [^\n]+$/);
+    expect(worker.isGone).toBe(false);
+    const opened = worker.reach("opened");
+    worker.serve();
+    await expect(opened).rejects.toThrow(/"opened" makes no sense to this version: volumeUuid: /);
+    expect(await worker.ended).toMatchObject({ error: expect.stringMatching(/volumeUuid/) as unknown, goesOn: false });
+    expect(log.recent().filter((line) => /"(targets|later)" makes no sense/.test(line))).toHaveLength(2);
   } finally {
     await worker.kill();
   }
