@@ -22,7 +22,7 @@ import { allWords } from "./mount-options.ts";
 import { kernelWarnings, mountWarnings } from "./mount-warnings.ts";
 import { KernelClock } from "./kernel-clock.ts";
 import { JOURNAL_BYTES } from "../log/journal.ts";
-import { openVolume } from "./open-volume.ts";
+import { openForMount } from "./open-volume.ts";
 import { mountedVolumeAt, mountedVolumes } from "./mount-table.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { limitMemory } from "./system-calls.ts";
@@ -116,7 +116,7 @@ export class Worker {
     limitMemory(MEMORY_BASE_BYTES + 2 * request.options.cacheBytes);
     const { fuseFd, sendNotice, memoryFd, takeOver, volumeUuid, heartbeatNonce } = handed;
     const memory = memoryFd === undefined ? undefined : new SharedMemory(memoryFd, JOURNAL_BYTES);
-    const volume = await openVolume(request, {
+    const volume = await openForMount(request, {
       journal: memory?.journal ?? new Uint8Array(JOURNAL_BYTES),
       takeOver,
       volumeUuid,
