@@ -53,7 +53,7 @@ export async function evacuateNode(
   const name = `node ${copy.index}/${position}`;
   const holds = (blocks: number): string =>
     `${name} alone holds ${blocks} blocks of files written under copies=K (inodes ${shown(inodes)})`;
-  const refuse = (detail: string): CopiesError => new CopiesError("needed", copy.name, detail);
+  const refuse = (detail: string): CopiesError => new CopiesError("only-holder", copy.name, detail);
   if (noRoom > 0 && !abandon)
     throw refuse(
       `${holds(noRoom)} that have no room on other copies; make room or delete the files, then try again, or give them up with --abandon`,
