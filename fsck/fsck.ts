@@ -202,7 +202,7 @@ function contextOf({ copies, headers }: Checking, { clock }: FsckOptions): Repai
   return {
     copies,
     clock,
-    openVolume: (rescue) => openWritable(copies, { clock, commitMs: 0, isClaimed: true, ...rescue }),
+    openWritable: (rescue) => openWritable(copies, { clock, commitMs: 0, isClaimed: true, ...rescue }),
     rewriteHeaders: () => headers.rewrite(),
   };
 }

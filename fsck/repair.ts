@@ -36,7 +36,7 @@ export interface RepairContext {
   readonly copies: CopySet;
   readonly clock: Clock;
   /** Opens the volume, on parts made anew where those on media will not do. */
-  readonly openVolume: (rescue: Rescue) => Promise<Volume>;
+  readonly openWritable: (rescue: Rescue) => Promise<Volume>;
   /** Writes damaged node headers again. */
   readonly rewriteHeaders: () => Promise<void>;
 }
@@ -192,7 +192,7 @@ async function repairOnVolume(
     );
   }
   const { actions, pfsBlock } = plan(findings, checked);
-  const volume = await context.openVolume({
+  const volume = await context.openWritable({
     ...(rebuild && { rebuildFreemap: (copy: number) => rebuildFreemap(checked, copy) }),
     ...(pfsBlock && { pfsBlock }),
     ...(findings.some(({ repair }) => repair?.kind === "count") && { recount: true }),

@@ -40,26 +40,56 @@ export class FencedError extends Error {
   override readonly name = "FencedError";
 }
 
+/** What is wrong, for code that has to tell; people read the message. */
 export type CopiesErrorKind =
-  | "in-use"
+  // ---- with what the operator said
+  /** It means nothing, whatever the volume is like. */
   | "syntax"
+  /** There is no such copy in the volume, or it can't be meant. */
+  | "no-copy"
+  /** What is to be ended or gone on with was not begun: nothing is frozen, suspended or under way there. */
+  | "not-begun"
+  // ---- with a target
+  /** Another host uses it. */
+  | "in-use"
+  /** This system uses it, or it holds something that would be lost. */
+  | "occupied"
   | "foreign"
   | "empty"
   | "damaged-header"
   | "unsupported"
   | "twice"
+  /** It is of another volume, or does not fit the others. */
   | "mixed"
   | "missing-node"
   | "wrong-row"
   | "missing-copy"
-  | "needed"
-  | "busy"
   | "too-small"
   | "too-many"
   | "no-root"
   | "divergent"
-  | "no-copy"
-  | "too-few";
+  // ---- with doing that to a copy now
+  /** It takes too long, or something else is under way; another try may do. */
+  | "busy"
+  /** Too few copies in sync would be left without it. */
+  | "needed"
+  /** Too few copies would be left in the volume without it. */
+  | "too-few"
+  /** What it alone holds would be lost. */
+  | "only-holder"
+  /** Only a complete copy will do. */
+  | "not-in-sync"
+  /** It is being detached. */
+  | "leaving"
+  /** It, or a node of it, is frozen: that is to be resumed first. */
+  | "frozen"
+  /** A node of it is suspended: that is to be resumed first. */
+  | "suspended"
+  /** Its nodes can't be replaced one by one. */
+  | "not-replaceable"
+  // ---- with what was begun
+  /** It ended before it was done, or stopped. */
+  | "unfinished";
 
 /** Targets that do not make a volume that can be used. */
 export class CopiesError extends Error {

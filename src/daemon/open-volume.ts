@@ -15,7 +15,7 @@ import { DeviceError } from "../device/device.ts";
 import { Journal, JOURNAL_BYTES } from "../log/journal.ts";
 import { describeEvent } from "../nbd/client/events.ts";
 import { deviceOpener } from "../nbd/open.ts";
-import { openVolume as openOn } from "../volume/open.ts";
+import { openVolume } from "../volume/open.ts";
 import { CACHE_BYTES_MIN, type Volume } from "../volume/volume.ts";
 import { letGoOfOffline } from "../walk/take-out.ts";
 import { describeVolume } from "./describe-volume.ts";
@@ -35,7 +35,7 @@ const LACKING: ReadonlySet<CopiesErrorKind> = new Set([
   "mixed",
 ]);
 
-export interface OpenForMount {
+export interface OpenForMountOptions {
   /** JOURNAL_BYTES of memory; shared, if another process is to go on from it. */
   readonly journal: Uint8Array;
   /** It has what a process before us completed. */
@@ -49,7 +49,7 @@ export interface OpenForMount {
  * Opens the volume of a mount. Throws with one line that names what is wrong. Whoever takes over waits without end for devices
  * that do not answer, if their copies may be what is lacking: what programs were told is done may be in the journal only (I4).
  */
-export async function openVolume(request: MountRequest, handed: OpenForMount): Promise<Volume> {
+export async function openForMount(request: MountRequest, handed: OpenForMountOptions): Promise<Volume> {
   const { targets, options } = request;
   const { takeOver, volumeUuid, heartbeatNonce } = handed;
   const { readOnly, deadlineMs } = options;
@@ -121,10 +121,10 @@ async function letGoOfAllOffline({ copies }: Volume): Promise<void> {
 function openOnCopies(
   copies: CopySet,
   { options }: MountRequest,
-  { takeOver, heartbeatNonce }: OpenForMount,
+  { takeOver, heartbeatNonce }: OpenForMountOptions,
   { journal, clock }: { readonly journal: Journal; readonly clock: Clock },
 ): Promise<Volume> {
-  return openOn(copies, {
+  return openVolume(copies, {
     clock,
     degraded: options.degraded,
     ...masterRule(options.master, copies, takeOver),
@@ -192,7 +192,7 @@ export async function readVolumeReport(targets: readonly string[]): Promise<Volu
   const copies = await assemble(targets, { readOnly: true, lenient: true, openMs: OPEN_MS_DEFAULT });
   try {
     const options = { clock: new SystemClock(), cacheBytes: REPORT_CACHE_BYTES, readOnly: true, degraded: true };
-    return describeVolume(await openOn(copies, options));
+    return describeVolume(await openVolume(copies, options));
   } finally {
     await copies.close();
   }

@@ -4,7 +4,7 @@
 
 import { closeSync, ftruncateSync, readSync } from "node:fs";
 import koffi from "koffi";
-import { systemError } from "../fuse/kernel/system-error.ts";
+import { systemError } from "../base/system-error.ts";
 import type { Negotiated } from "../fuse/kernel/negotiation.ts";
 
 const PAGE_BYTES = 4096;

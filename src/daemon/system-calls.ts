@@ -1,7 +1,7 @@
 // System calls that Node does not offer and the daemon and its commands need.
 
 import koffi from "koffi";
-import { systemError } from "../fuse/kernel/system-error.ts";
+import { systemError } from "../base/system-error.ts";
 
 const libc = koffi.load(null);
 const syncfs = libc.func("int syncfs(int fd)") as (fd: number) => number;

@@ -18,6 +18,7 @@ import { NoticeCourier } from "./notice-courier.ts";
 import { tellParent } from "./tell-parent.ts";
 import { unreadableOrder } from "./unreadable.ts";
 import { Worker } from "./worker.ts";
+import type { Answer } from "./worker-process.ts";
 
 /** The one descriptor that is inherited, after stdin, stdout, stderr and the channel. */
 const HAND_OVER_FD = 4;
@@ -39,7 +40,7 @@ function end(exitCode: number): Promise<void> {
  * What the supervisor handed over; without a mount of the kernel, nothing. Undefined when less arrived than every worker needs: another
  * one may have better luck. A device that did not arrive counts as any other that can't be opened.
  */
-function handedOver({ options }: MountRequest) {
+function receiveAll({ options }: MountRequest) {
   const handed = receiveHanded(HAND_OVER_FD);
   const take = (name: string): number | undefined => {
     const fd = handed.get(name);
@@ -62,83 +63,91 @@ let courier: NoticeCourier | undefined;
 /** There may be programs that use the mount. */
 let serving = false;
 
+type Order<T extends WorkerOrder["type"]> = Extract<WorkerOrder, { readonly type: T }>;
+
 async function obey(order: WorkerOrder): Promise<void> {
   switch (order.type) {
-    case "start": {
-      clearTimeout(idle);
-      const handed = handedOver(order.request);
-      if (handed === undefined) {
-        console.error("worker: not every descriptor of the mount arrived");
-        return end(MountExit.SYSTEM);
-      }
-      const { fuseFd, memoryFd, keeperFd, held } = handed;
-      if (keeperFd !== undefined) {
-        devices = new DeviceSender(keeperFd, held, () => void report({ type: "devices" }));
-        keepDescriptors(devices);
-      }
-      if (fuseFd !== undefined) {
-        courier = new NoticeCourier(order.bringsNotices ? handNotice : undefined, sender(fuseFd));
-      }
-      worker = await Worker.open(order.request, {
-        fuseFd,
-        sendNotice: courier?.send,
-        memoryFd,
-        takeOver: order.takeOver,
-        volumeUuid: order.volumeUuid === undefined ? undefined : parseUuid(order.volumeUuid),
-        heartbeatNonce: order.heartbeatNonce === undefined ? undefined : Buffer.from(order.heartbeatNonce, "hex"),
-      });
-      devices?.settle();
-      worker.onTargets = (targets) => void report({ type: "targets", targets });
-      return report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
-    }
-    case "serve": {
-      serving = true;
-      const served = worker as Worker;
-      served.onSettled = () => void report({ type: "settled" });
-      const { ended, warnings } = await served.serve();
-      await report({ type: "serving", warnings });
-      // Not awaited: orders keep coming while the mount is served.
-      void ended.then(
-        async (error) => {
-          await report({ type: "ended", ...(error === undefined ? {} : { error }) });
-          await end(0);
-        },
-        // It can't go on, and the mount is there: another worker can.
-        (error: unknown) => {
-          console.error(`worker: ${traceOf(error)}`);
-          return end(MountExit.FAILURE);
-        },
-      );
-      return;
-    }
+    case "start":
+      return start(order);
+    case "serve":
+      return serve(worker as Worker);
     case "noticed":
       return courier?.brought(order.id, order.result);
     case "status":
-      return report({
-        type: "answer",
-        id: order.id,
-        ...(worker ? { volume: worker.status() } : { error: "not mounted" }),
-      });
+      return answer(order.id, worker ? { volume: worker.status() } : NOT_MOUNTED);
     case "sync": {
       const error = await worker?.sync().then(() => undefined, messageOf);
-      return report({ type: "answer", id: order.id, ...(error === undefined ? {} : { error }) });
+      return answer(order.id, error === undefined ? {} : { error });
     }
-    case "verb": {
-      const { verb, args, id } = order;
-      const answer = worker ? await worker.carryOut({ verb, args }) : { error: "not mounted" };
-      return report({ type: "answer", id, ...answer });
-    }
+    case "verb":
+      return answer(order.id, (await worker?.carryOut({ verb: order.verb, args: order.args })) ?? NOT_MOUNTED);
     case "leave":
-      try {
-        await worker?.leave();
-      } catch (error) {
-        // What is not committed is in the journal.
-        console.error(`worker: ${messageOf(error)}`);
-        return end(MountExit.FAILURE);
-      }
-      await report({ type: "left" });
-      return end(0);
+      return makeWay();
   }
+}
+
+const NOT_MOUNTED = { error: "not mounted" } as const;
+
+const answer = (id: number, given: Answer): Promise<void> => report({ type: "answer", id, ...given });
+
+/** Opens the volume, with what was handed over for that. */
+async function start(order: Order<"start">): Promise<void> {
+  clearTimeout(idle);
+  const handed = receiveAll(order.request);
+  if (handed === undefined) {
+    console.error("worker: not every descriptor of the mount arrived");
+    return end(MountExit.SYSTEM);
+  }
+  const { fuseFd, memoryFd, keeperFd, held } = handed;
+  if (keeperFd !== undefined) {
+    devices = new DeviceSender(keeperFd, held, () => void report({ type: "devices" }));
+    keepDescriptors(devices);
+  }
+  if (fuseFd !== undefined) courier = new NoticeCourier(order.bringsNotices ? handNotice : undefined, sender(fuseFd));
+  worker = await Worker.open(order.request, {
+    fuseFd,
+    sendNotice: courier?.send,
+    memoryFd,
+    takeOver: order.takeOver,
+    volumeUuid: order.volumeUuid === undefined ? undefined : parseUuid(order.volumeUuid),
+    heartbeatNonce: order.heartbeatNonce === undefined ? undefined : Buffer.from(order.heartbeatNonce, "hex"),
+  });
+  devices?.settle();
+  worker.onTargets = (targets) => void report({ type: "targets", targets });
+  await report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
+}
+
+/** Returns once the mount is live. When it is gone that is reported, and the process ends. */
+async function serve(served: Worker): Promise<void> {
+  serving = true;
+  served.onSettled = () => void report({ type: "settled" });
+  const { ended, warnings } = await served.serve();
+  await report({ type: "serving", warnings });
+  // Not awaited: orders keep coming while the mount is served.
+  void ended.then(
+    async (error) => {
+      await report({ type: "ended", ...(error === undefined ? {} : { error }) });
+      await end(0);
+    },
+    // It can't go on, and the mount is there: another worker can.
+    (error: unknown) => {
+      console.error(`worker: ${traceOf(error)}`);
+      return end(MountExit.FAILURE);
+    },
+  );
+}
+
+/** Commits and ends, for another worker to go on with the mount. */
+async function makeWay(): Promise<void> {
+  try {
+    await worker?.leave();
+  } catch (error) {
+    // What is not committed is in the journal.
+    console.error(`worker: ${messageOf(error)}`);
+    return end(MountExit.FAILURE);
+  }
+  await report({ type: "left" });
+  return end(0);
 }
 
 /** Of a supervisor of another version. Without the order to begin there is nothing to be done here. */

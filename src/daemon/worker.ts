@@ -22,7 +22,7 @@ import { allWords } from "./mount-options.ts";
 import { kernelWarnings, mountWarnings } from "./mount-warnings.ts";
 import { KernelClock } from "./kernel-clock.ts";
 import { JOURNAL_BYTES } from "../log/journal.ts";
-import { openVolume } from "./open-volume.ts";
+import { openForMount } from "./open-volume.ts";
 import { mountedVolumeAt, mountedVolumes } from "./mount-table.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { limitMemory } from "./system-calls.ts";
@@ -58,6 +58,14 @@ const FAULTS_LOGGED_MAX = 100;
 const MEMORY_BESIDE_CACHE_BYTES = 90 * 1024 * 1024;
 /** The kernel does not say that a volume is being unmounted, and waits then for what a frozen copy holds up. */
 const UNMOUNT_POLL_MS = 500;
+
+/** A live mount. */
+interface Served {
+  /** Resolves when it is gone; rejects when it is there and can't be served any more. */
+  readonly closed: Promise<void>;
+  /** What the kernel lacks. */
+  readonly warnings: string[];
+}
 
 export class Worker {
   readonly #request: MountRequest;
@@ -116,7 +124,7 @@ export class Worker {
     limitMemory(MEMORY_BASE_BYTES + 2 * request.options.cacheBytes);
     const { fuseFd, sendNotice, memoryFd, takeOver, volumeUuid, heartbeatNonce } = handed;
     const memory = memoryFd === undefined ? undefined : new SharedMemory(memoryFd, JOURNAL_BYTES);
-    const volume = await openVolume(request, {
+    const volume = await openForMount(request, {
       journal: memory?.journal ?? new Uint8Array(JOURNAL_BYTES),
       takeOver,
       volumeUuid,
@@ -141,10 +149,8 @@ export class Worker {
   async serve(): Promise<{ ended: Promise<string | undefined>; warnings: string[] }> {
     const clock = new KernelClock();
     const fs = new FileSystem(this.#volume, clock);
-    const memory = this.#memory;
-    const negotiated = memory?.negotiated;
     const notices = this.#notices;
-    if (negotiated !== undefined && notices !== undefined) {
+    if (this.#memory?.negotiated !== undefined && notices !== undefined) {
       await fs.takeOver(
         (ino) => notices.isHeld(ino),
         (line) => console.error(line),
@@ -156,37 +162,44 @@ export class Worker {
       this.#comeback.start();
     }
     await this.#serveMetrics();
-    const options = { onFault: (error: unknown) => this.requestFault(error) };
+    const served =
+      this.#fuseFd === undefined ? await this.#serveNative(fs) : await this.#serveKernel(this.#fuseFd, fs, clock);
+    const { closed, warnings } = served;
     const { directory, source } = this.#request;
-    const { allowOther } = this.#request.options;
-    let warnings: string[] = [];
-    let closed: Promise<void>;
-    if (this.#fuseFd !== undefined) {
-      const agreement = new Agreement(negotiated, memory);
-      const service = serveDevice(this.#fuseFd, fs, {
-        ...options,
-        ...(notices !== undefined && { notices }),
-        negotiated,
-        onNegotiated: agreement.reached,
-        onSettled: () => this.onSettled(),
-      });
-      this.#device = service;
-      closed = service.closed;
-      const agreed = await Promise.race([agreement.made, service.closed]);
-      if (agreed !== undefined && negotiated === undefined) warnings = kernelWarnings(agreed);
-      if (this.#request.options.warmUp && this.#volume.readOnly === undefined) this.#startWarmUp(service, clock);
-    } else {
-      // Loaded only when asked for: it needs libfuse 2 on the machine.
-      const { nativeTransport } = await import("../fuse/native/transport.ts");
-      const words = allWords(this.#request.options);
-      const mount = { source, directory, options: words, ...(allowOther === undefined ? {} : { allowOther }) };
-      const mounted = await nativeTransport.mount(mount, fs, options);
-      closed = mounted.closed;
-    }
     this.#deviceKey = mountedVolumeAt(directory, source)?.deviceKey;
     // A worker that leaves says so itself; the mount goes on.
     const forever = new Promise<never>(() => undefined);
     return { ended: closed.then(() => (this.#leaving ? forever : this.#finish(fs))), warnings };
+  }
+
+  /** The mount that the supervisor made and keeps, on which a worker before this one may have agreed with the kernel. */
+  async #serveKernel(fuseFd: number, fs: FileSystem, clock: Clock): Promise<Served> {
+    const negotiated = this.#memory?.negotiated;
+    const agreement = new Agreement(negotiated, this.#memory);
+    const service = serveDevice(fuseFd, fs, {
+      onFault: (error) => this.requestFault(error),
+      ...(this.#notices !== undefined && { notices: this.#notices }),
+      negotiated,
+      onNegotiated: agreement.reached,
+      onSettled: () => this.onSettled(),
+    });
+    this.#device = service;
+    const agreed = await Promise.race([agreement.made, service.closed]);
+    const isNew = agreed !== undefined && negotiated === undefined;
+    if (this.#request.options.warmUp && this.#volume.readOnly === undefined) this.#startWarmUp(service, clock);
+    return { closed: service.closed, warnings: isNew ? kernelWarnings(agreed) : [] };
+  }
+
+  /** A mount of this worker's own, which ends with it. */
+  async #serveNative(fs: FileSystem): Promise<Served> {
+    // Loaded only when asked for: it needs libfuse 2 on the machine.
+    const { nativeTransport } = await import("../fuse/native/transport.ts");
+    const { directory, source, options } = this.#request;
+    const { allowOther } = options;
+    const words = allWords(options);
+    const mount = { source, directory, options: words, ...(allowOther === undefined ? {} : { allowOther }) };
+    const { closed } = await nativeTransport.mount(mount, fs, { onFault: (error) => this.requestFault(error) });
+    return { closed, warnings: [] };
   }
 
   #startWarmUp({ usedAtMs }: DeviceService, clock: Clock): void {

@@ -1,4 +1,6 @@
-// The small interface both transports keep, so that the daemon and the mount tests need not know which one they use.
+// What both transports can do: mount and serve in one process, whatever the filesystem. Mount tests and benchmarks need no more,
+// and need not know which one they use. The daemon does: the kernel's mount is kept by its supervisor, and workers serve it one
+// after the other (serveDevice of kernel/transport.ts), where fuse-native mounts by itself and no other worker can follow.
 
 import type { FileSystemRequests } from "../posix/requests.ts";
 

@@ -7,7 +7,7 @@
 
 import { assert } from "../base/assert.ts";
 import { asError } from "../base/thrown.ts";
-import type { CopySet } from "../copies/copy-set.ts";
+import type { Copy, CopySet } from "../copies/copy-set.ts";
 import { ROOT_SLOTS } from "../format/geometry.ts";
 import { ROOT_BYTES, rootInSync, rootSequence, setRootCounters } from "../format/root-block.ts";
 import { setRootSequence } from "../format/root-history.ts";
@@ -29,6 +29,22 @@ export interface RootWriter {
 
 /** Most bytes handed to the copies in one call of a commit. */
 const BATCH_BYTES = 4 * 1024 * 1024;
+
+interface RootImage {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
+/** A sealed transaction: what its commit has to make durable. */
+interface SealedCommit {
+  readonly tid: number;
+  readonly writes: readonly PendingWrite[];
+  /** Early writes that were under way at the seal. */
+  readonly early: readonly Promise<void>[];
+  readonly image: RootImage;
+  /** Copies that are in sync by this root, and were not by the one before. */
+  readonly joining: readonly Copy[];
+}
 
 export class Committer {
   readonly #store: BlockStore;
@@ -203,64 +219,107 @@ export class Committer {
     await this.#copies.whenRead(this.#store.untilLoaded(() => intent.provide(this.#members.inSync)));
   }
 
-  /** True when everything sealed is durable on every copy in sync; false when a copy failed on the way. */
+  /**
+   * One try at a commit, in the order of I2. True when everything sealed is durable on every copy in sync; false when a copy failed on the
+   * way, or the log has no room for what was acknowledged since the seal: then it is to be begun again.
+   */
   async #attempt(): Promise<boolean> {
-    const store = this.#store;
-    const pinned: Block[] = [];
     this.#refuse();
+    const sealed = await this.#relocateAndSeal();
+    let durable = false;
+    try {
+      await this.#flushBlocks(sealed);
+      this.#refuse();
+      const isLogClosed = await this.#closeLog();
+      // Before sealed blocks may leave memory: what is on none of the copies left goes to another one.
+      if (this.#dropFailed() || !isLogClosed) return false;
+      // Once more: that may have taken a while, and from here on the root is on its way.
+      this.#refuse();
+      await this.#flushRoot(sealed);
+      durable = true;
+    } finally {
+      this.#release(sealed.writes, durable);
+    }
+    return this.#conclude(sealed);
+  }
+
+  /** What relocating leaves is sealed in the same step: an operation in between would change bitmaps once more. */
+  async #relocateAndSeal(): Promise<SealedCommit> {
+    const pinned: Block[] = [];
     try {
       for (;;) {
         this.#members.dropFailed();
         if (this.#relocated()) break;
-        await this.#copies.whenRead(store.load(pinned));
+        await this.#copies.whenRead(this.#store.load(pinned));
       }
     } finally {
-      store.unpin(pinned);
+      this.#store.unpin(pinned);
     }
-    // From here to the end of the seal nothing else runs.
+    return this.#seal();
+  }
+
+  /** Closes the open transaction and begins the next one. Synchronous, so that it is one moment for every operation. */
+  #seal(): SealedCommit {
+    const store = this.#store;
     this.#changed = false;
     fillLeaves(store, this.#rootImage);
     const { writes, owed } = sealAll(store, this.#rootImage);
     const joining = this.#members.joining(owed);
     this.#members.beginJoining(joining);
-    const tid = store.tid;
+    const { tid } = store;
     assert(tid > rootSequence(this.#rootImage.view), "a transaction id does not rise");
-    const image = this.#rootImage.bytes.slice();
-    const view = new DataView(image.buffer, image.byteOffset, ROOT_BYTES);
+    const image = this.#sealRoot(tid, joining);
+    store.tid = tid + 1;
+    return { tid, writes, early: [...this.#early], image, joining };
+  }
+
+  /** A copy of the root image as it goes to media: with the log that goes on from it, `joining` in sync, and the counters of copies. */
+  #sealRoot(tid: number, joining: readonly Copy[]): RootImage {
+    const bytes = this.#rootImage.bytes.slice();
+    const view = new DataView(bytes.buffer, bytes.byteOffset, ROOT_BYTES);
     setRootSequence(view, tid);
     this.#members.describeJoined(view, joining);
     for (const copy of this.#copies.copies)
       setRootCounters(view, copy.index, { ...copy.errors, repaired: copy.repaired });
     if (this.#intent === undefined) setRootLog(view, undefined, []);
     else this.#intent.sealed(view, rootInSync(view));
-    store.tid = tid + 1;
-    const early = [...this.#early];
-    let durable = false;
-    try {
-      await Promise.all([this.#write(writes), ...early]);
-      await this.#copies.flush();
-      this.#refuse();
-      const logged = this.#copies.failed.length > 0 || ((await this.#intent?.close()) ?? true);
-      // Before sealed blocks may leave memory: what is on none of the copies left goes to another one.
-      if (this.#copies.failed.length > 0) {
-        this.#members.dropFailed();
-        return false;
-      }
-      if (!logged) return false;
-      // Once more: that may have taken a while, and from here on the root is on its way.
-      this.#refuse();
-      for (const copy of this.#copies.active) copy.flushedTid = tid;
-      setRootSequence(this.#rootImage.view, tid);
-      this.#members.rootIssued(view);
-      await this.#roots.write(image);
-      await this.#copies.flush();
-      // A read or repair begun before some block was freed must be over before its place can be used again.
-      await this.#copies.whenRead(store.readsSettled());
-      durable = true;
-    } finally {
-      this.#release(writes, durable);
-    }
-    this.#members.rootDurable(view);
+    return { bytes, view };
+  }
+
+  /** All sealed blocks, and the early ones, are on media of every copy that has not failed. */
+  async #flushBlocks({ writes, early }: SealedCommit): Promise<void> {
+    await Promise.all([this.#write(writes), ...early]);
+    await this.#copies.flush();
+  }
+
+  /** Nobody is answered through the log from now on. False when the root must not be written; see IntentLog.close. */
+  async #closeLog(): Promise<boolean> {
+    // No root is written now: the log goes on until the commit was begun again.
+    if (this.#copies.failed.length > 0) return true;
+    return (await this.#intent?.close()) ?? true;
+  }
+
+  /** True when a copy failed, which is left behind then: the commit is to be begun again without it. Throws CopiesLostError. */
+  #dropFailed(): boolean {
+    if (this.#copies.failed.length === 0) return false;
+    this.#members.dropFailed();
+    return true;
+  }
+
+  /** The root is durable on every copy that has not failed; before the first write of it, that it is on its way is noted. */
+  async #flushRoot({ tid, image }: SealedCommit): Promise<void> {
+    for (const copy of this.#copies.active) copy.flushedTid = tid;
+    setRootSequence(this.#rootImage.view, tid);
+    this.#members.rootIssued(image.view);
+    await this.#roots.write(image.bytes);
+    await this.#copies.flush();
+    // A read or repair begun before some block was freed must be over before its place can be used again.
+    await this.#copies.whenRead(this.#store.readsSettled());
+  }
+
+  /** The root is durable where no copy failed, so what was freed is let go. False when one did: another commit follows, without it. */
+  #conclude({ tid, image, joining }: SealedCommit): boolean {
+    this.#members.rootDurable(image.view);
     this.#intent?.rootDurable();
     this.#letGo(tid);
     if (this.#copies.failed.length > 0) return false;

@@ -135,7 +135,7 @@ export class Members {
   selectMaster(copy: Copy): void {
     if ((this.inSync & copy.bit) === 0 || copy.failure !== undefined) {
       throw new CopiesError(
-        "needed",
+        "not-in-sync",
         copy.name,
         `copy ${copy.index} is not in sync; only a complete copy can be the master`,
       );

@@ -43,6 +43,11 @@ export interface PendingLog {
   readonly claimed: Place[];
 }
 
+/** As it was found: with the places of its segments, by copy. */
+interface FoundLog extends PendingLog {
+  readonly segments: readonly (readonly number[])[];
+}
+
 /**
  * What was completed after the root in `root`: by the journal of the process before us, or by the logs on media. Throws CopiesError
  * when the journal does not know this root, the one that it does being elsewhere; UnreadableError when acknowledged records can't be read.
@@ -51,7 +56,7 @@ export async function findPending(
   root: DataView,
   copies: CopySet,
   { journal, dropLost }: { readonly journal: Journal | undefined; readonly dropLost: boolean },
-): Promise<(PendingLog & { readonly segments: readonly (readonly number[])[] }) | undefined> {
+): Promise<FoundLog | undefined> {
   const inSync = copies.copies.filter(({ standing, failure }) => standing === "in-sync" && failure === undefined);
   const isLogOnly = journal?.hasRecords !== true;
   const found = await readLog(
@@ -109,11 +114,7 @@ export function newestTransaction({ records }: PendingLog, open: number): number
 }
 
 /** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use. */
-export async function claimPending(
-  pending: PendingLog & { readonly segments: readonly (readonly number[])[] },
-  store: BlockStore,
-  copies: CopySet,
-): Promise<void> {
+export async function claimPending(pending: FoundLog, store: BlockStore, copies: CopySet): Promise<void> {
   const { claimed } = pending;
   const places = [...placesIn(pending)].filter(
     ({ copy, kib, sizeKib }) =>
@@ -132,7 +133,7 @@ export async function claimPending(
   });
 }
 
-function* placesIn(pending: PendingLog & { readonly segments: readonly (readonly number[])[] }): Generator<Place> {
+function* placesIn(pending: FoundLog): Generator<Place> {
   for (const [copy, places] of pending.segments.entries())
     for (const kib of places) if (kib !== 0) yield { copy, kib, sizeKib: LOG_SEGMENT_KIB };
   for (const { early } of pending.records) {

@@ -96,7 +96,7 @@ async function cameBack(
   });
   // It goes on elsewhere than the others on its device.
   if (isOpened && old !== undefined && !old.released) abandonTarget({ name: old.name, devices: [old.device] });
-  for (const other of others) handOver(volume, other);
+  for (const other of others) takeOpenedDevice(volume, other);
   await rejoin(volume, caretaker, fresh, ring, options);
 }
 
@@ -126,7 +126,7 @@ export async function claimed(volume: Volume, fresh: Copy, { word, old }: Begun)
 }
 
 /** The device of `copy` was opened for another one that lies on it. If it is out, it has that device from now on, and stays out. */
-function handOver(volume: Volume, copy: Copy): void {
+function takeOpenedDevice(volume: Volume, copy: Copy): void {
   const { view } = volume.rootImage;
   const old = volume.copies.copy(copy.index);
   if (!isMember(view, copy.index, copy.uuid) || old?.released === false) {

@@ -21,7 +21,7 @@ import { treeCeiling } from "../tree/tree.ts";
 import { treeEdit, treeRemove } from "../tree/tree-edit.ts";
 import { freemapRoot } from "../volume/freemap-trees.ts";
 import type { Volume } from "../volume/volume.ts";
-import { type Brought, enterHeirs, handOver, handoverCost, isLastHolder, needsHeir } from "./handover.ts";
+import { type Brought, bringToHeirs, enterHeirs, heirCost, isLastHolder, needsHeir } from "./heirs.ts";
 import { letGoOfOffline } from "./take-out.ts";
 import { blockKey, type NamedBlock, namedBlock } from "./named-block.ts";
 import { type Place, Sweep } from "./sweep.ts";
@@ -147,7 +147,7 @@ export class Detach {
       const { next, cleared, heirless } = await this.#volume.maintain(() => this.#clear(sweep, from));
       this.cleared += cleared;
       // What was not met again names other copies by now, and maybe this one still: the step is made once more.
-      if (heirless.length === 0 || (await this.#handOver(sweep, from, heirless))) place = next;
+      if (heirless.length === 0 || (await this.#bringToHeirs(sweep, from, heirless))) place = next;
     }
     return sweep.lost === 0 && this.kept === 0;
   }
@@ -163,7 +163,7 @@ export class Detach {
       if (refUnplaced(view, at, bit) !== 0 && (refMissing(view, at) & bit) === 0) return 1;
       if (needsHeir(store, view, at, this.index)) {
         heirless.push(namedBlock(node.block, at));
-        return handoverCost(view, at);
+        return heirCost(view, at);
       }
       if (store.pointers.forget(node.writable(), at, this.index)) cleared++;
       // A change costs more than a look.
@@ -173,11 +173,11 @@ export class Detach {
   }
 
   /** False when not all of them were met again: another walk, or a program, has changed what their refs say. */
-  async #handOver(sweep: Sweep, from: Place, heirless: readonly NamedBlock[]): Promise<boolean> {
+  async #bringToHeirs(sweep: Sweep, from: Place, heirless: readonly NamedBlock[]): Promise<boolean> {
     const left = new Map(heirless.map((named) => [blockKey(named), named]));
     const enter = (brought: Brought): ReadonlySet<string> =>
       enterHeirs(this.#volume.store, sweep, from, STEP_REFS, brought, this.index);
-    const { entered } = await handOver(this.#volume, heirless, enter, { readsAll: false });
+    const { entered } = await bringToHeirs(this.#volume, heirless, enter, { readsAll: false });
     for (const key of entered) left.delete(key);
     this.cleared += heirless.length - left.size;
     const { met, blocks, inodes } = await this.#volume.maintain(() => this.#settle(sweep, from, left));

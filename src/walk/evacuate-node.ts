@@ -10,7 +10,7 @@ import { rootFeatures } from "../format/root-block.ts";
 import { isNarrow, placedOn } from "../tree/narrow.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { Caretaker } from "./caretaker.ts";
-import { type Brought, enterHeirs, handOver, handoverCost } from "./handover.ts";
+import { type Brought, bringToHeirs, enterHeirs, heirCost } from "./heirs.ts";
 import type { LiveNode } from "./live.ts";
 import { blockKey, type NamedBlock, namedBlock } from "./named-block.ts";
 import { type Place, Sweep } from "./sweep.ts";
@@ -53,7 +53,7 @@ export async function evacuateNode(
   const name = `node ${copy.index}/${position}`;
   const holds = (blocks: number): string =>
     `${name} alone holds ${blocks} blocks of files written under copies=K (inodes ${shown(inodes)})`;
-  const refuse = (detail: string): CopiesError => new CopiesError("needed", copy.name, detail);
+  const refuse = (detail: string): CopiesError => new CopiesError("only-holder", copy.name, detail);
   if (noRoom > 0 && !abandon)
     throw refuse(
       `${holds(noRoom)} that have no room on other copies; make room or delete the files, then try again, or give them up with --abandon`,
@@ -125,7 +125,7 @@ class Evacuation {
       const { index } = this.#copy;
       const enter = (brought: Brought): ReadonlySet<string> =>
         enterHeirs(this.#volume.store, this.#sweep, from, STEP_REFS, brought, index);
-      const { unread } = await handOver(this.#volume, blocks, enter, { readsAll: this.#readsAll });
+      const { unread } = await bringToHeirs(this.#volume, blocks, enter, { readsAll: this.#readsAll });
       for (const { key } of untried) tried.set(key, !unread.has(key));
     }
   }
@@ -143,7 +143,7 @@ class Evacuation {
       if (!this.#isOnlyHere(node, at)) return 1;
       const named = namedBlock(node.block, at);
       found.push({ key: blockKey(named), named, inode: this.#sweep.inode });
-      return handoverCost(node.block.view, at);
+      return heirCost(node.block.view, at);
     });
     return { next, found };
   }

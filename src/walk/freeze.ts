@@ -57,7 +57,11 @@ export async function thaw(volume: Volume, index: number, node?: number): Promis
   const copy = presentCopy(volume, index);
   const nodes = heldTogether(copy, node).filter((position) => copy.frozenNodes.includes(position));
   if (nodes.length === 0)
-    throw new CopiesError("needed", copy.name, `${node === undefined ? "it" : `node ${index}/${node}`} is not frozen`);
+    throw new CopiesError(
+      "not-begun",
+      copy.name,
+      `${node === undefined ? "it" : `node ${index}/${node}`} is not frozen`,
+    );
   try {
     await Promise.all(nodes.map((position) => connected(copy, position, volume.copies.clock)));
     await volume.thaw(copy, nodes);
@@ -93,7 +97,7 @@ function thawInTime(volume: Volume, copy: Copy, nodes: readonly number[]): Promi
 export function refuseFrozen(volume: Volume): void {
   const [copy] = volume.copies.frozen;
   if (copy === undefined) return;
-  throw new CopiesError("needed", copy.name, `copy ${copy.index} is frozen; h2ts resume DIR ${copy.index} first`);
+  throw new CopiesError("frozen", copy.name, `copy ${copy.index} is frozen; h2ts resume DIR ${copy.index} first`);
 }
 
 function presentCopy(volume: Volume, index: number): Copy {

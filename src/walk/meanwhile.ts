@@ -34,7 +34,7 @@ export function refuseLeaving({ members, copies }: Volume, index: number): void 
     throw new CopiesError("no-copy", name, `there is no copy ${index} (any more)`);
   if ((members.leaving & (1 << index)) === 0) return;
   throw new CopiesError(
-    "needed",
+    "leaving",
     name,
     `copy ${index} is being detached; when it has left, h2ts attach takes a medium anew`,
   );

@@ -134,14 +134,19 @@ function replaceable(volume: Volume, index: number, position: number): Copy {
   refuseLeaving(volume, index);
   const copy = volume.copies.copy(index);
   const instead = `h2ts replace DIR ${index} TARGET makes a new copy in its place`;
-  const refuse = (detail: string): CopiesError => new CopiesError("needed", copy?.name ?? `copy ${index}`, detail);
+  const name = copy?.name ?? `copy ${index}`;
+  const refuse = (detail: string): CopiesError => new CopiesError("not-replaceable", name, detail);
   if (copy === undefined || copy.released)
     throw refuse(`is not in use, so that its other nodes can't be gone on with; ${instead}`);
   positionsOf(copy, position);
   if (copy.nodes.length === 1) throw refuse(`copy ${index} is a single node; ${instead}`);
   const { standing, suspendedNode } = copy;
   if (suspendedNode !== undefined && suspendedNode !== position)
-    throw refuse(`node ${index}/${suspendedNode} is suspended; h2ts resume DIR ${index} first`);
+    throw new CopiesError(
+      "suspended",
+      name,
+      `node ${index}/${suspendedNode} is suspended; h2ts resume DIR ${index} first`,
+    );
   if (copy.active || standing === "faulted" || suspendedNode === position) return copy;
   throw refuse(`copy ${index} is ${standing}; ${instead}`);
 }

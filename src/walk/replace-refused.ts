@@ -24,7 +24,7 @@ export async function afterRefusal(volume: Volume, caretaker: Caretaker, old: Co
     await goBack(volume, caretaker, old);
     return error;
   } catch {
-    const kind = error instanceof CopiesError ? error.kind : "needed";
+    const kind = error instanceof CopiesError ? error.kind : "unfinished";
     const what = `copy ${index} is out of sync (h2ts online DIR ${index} brings it back), and its node was not replaced`;
     return new CopiesError(kind, name, `${what}: ${messageOf(error)}`);
   }

@@ -55,7 +55,7 @@ function refuseTakeOut(volume: Volume, index: number, node: number | undefined):
   const { suspendedNode } = copy;
   if (node !== undefined && suspendedNode !== undefined && suspendedNode !== node)
     throw new CopiesError(
-      "needed",
+      "suspended",
       copy.name,
       `node ${index}/${suspendedNode} is suspended already; suspend copy ${index} as a whole, or resume it first`,
     );

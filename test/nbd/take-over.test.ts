@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { MountRequest } from "../../src/daemon/messages.ts";
 import { parseMountOptions } from "../../src/daemon/parse-mount-options.ts";
-import { openVolume } from "../../src/daemon/open-volume.ts";
+import { openForMount } from "../../src/daemon/open-volume.ts";
 import { JOURNAL_BYTES } from "../../src/log/journal.ts";
 import { type ForeignServer, imageIn, startExport, temporaryFolder } from "./foreign-servers.ts";
 
@@ -32,12 +32,12 @@ afterEach(async () => {
 
 it("waits for the server of the only copy as long as a request would", async () => {
   const journal = new Uint8Array(JOURNAL_BYTES);
-  const before = await openVolume(request, { journal, takeOver: false, heartbeatNonce: NONCE });
+  const before = await openForMount(request, { journal, takeOver: false, heartbeatNonce: NONCE });
   await before.close();
   await before.copies.close();
   await server.stop();
-  await expect(openVolume(request, { journal, takeOver: false })).rejects.toMatchObject({ code: "ENOTCONN" });
-  const taken = openVolume(request, { journal, takeOver: true, heartbeatNonce: NONCE });
+  await expect(openForMount(request, { journal, takeOver: false })).rejects.toMatchObject({ code: "ENOTCONN" });
+  const taken = openForMount(request, { journal, takeOver: true, heartbeatNonce: NONCE });
   taken.catch(() => undefined);
   await new Promise((resolve) => setTimeout(resolve, OUTAGE_MS));
   server = await startExport(folder.path, image);

@@ -216,7 +216,7 @@ it("a replacement that fails when the copy is out of use already leaves it to be
     const { volume, caretaker, notes, devices } = mounted;
     const walk = caretaker.walk.bind(caretaker);
     const walked = vi.spyOn(caretaker, "walk").mockImplementationOnce(walk);
-    walked.mockRejectedValueOnce(new CopiesError("needed", "copy 1", "no room any more"));
+    walked.mockRejectedValueOnce(new CopiesError("only-holder", "copy 1", "no room any more"));
     if (!comesBack) vi.spyOn(caretaker, "takeBack").mockRejectedValueOnce(new Error("no anchor"));
     const first = newDevice();
     const told = comesBack

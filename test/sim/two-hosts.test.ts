@@ -111,11 +111,11 @@ async function compete(
 
 describe("hosts that want one volume", () => {
   it("never write both: when one has claimed it, no other issues a write, however it was stopped (I11)", async () => {
-    let [claims, takeovers, refusals] = [0, 0, 0];
+    let [claims, takeOvers, refusals] = [0, 0, 0];
     for (let seed = 1; seed <= 200; seed++) {
       const { world, claimed, refused } = await compete(seed, [0, 0, 20, 300, 300, 900][seed % 6] as number);
       claims += claimed.length;
-      takeovers += Math.max(0, claimed.length - 1);
+      takeOvers += Math.max(0, claimed.length - 1);
       refusals += refused;
       for (const { host, claimedMs } of claimed) {
         for (const other of claimed) {
@@ -127,7 +127,7 @@ describe("hosts that want one volume", () => {
     }
     // Otherwise nothing was tried.
     expect(claims).toBeGreaterThan(50);
-    expect(takeovers).toBeGreaterThan(5);
+    expect(takeOvers).toBeGreaterThan(5);
     expect(refusals).toBeGreaterThan(20);
   });
 });

@@ -4,9 +4,10 @@ import { ROOT_INO } from "../../src/format/pfs.ts";
 import { checkLinks } from "../../fsck/check-links.ts";
 import { Content } from "../../fsck/content.ts";
 import { FindingList } from "../../fsck/finding-list.ts";
-import { FileType, InodeRecord } from "../../fsck/inode-record.ts";
+import { Mode } from "../../src/format/mode.ts";
+import { InodeRecord } from "../../fsck/inode-record.ts";
 
-const DIRECTORY = FileType.DIRECTORY | 0o755;
+const DIRECTORY = Mode.DIRECTORY | 0o755;
 
 test("a cycle is told once, by its lowest number, whatever hangs from it, in steps that rise with the directories only", () => {
   const list = new FindingList();

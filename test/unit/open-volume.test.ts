@@ -13,7 +13,7 @@ import { formatUuid, randomUuid, type Uuid } from "../../src/base/uuid.ts";
 import { formatCopies } from "../../src/copies/layout.ts";
 import { openTargets } from "../../src/copies/targets.ts";
 import { parseMountOptions } from "../../src/daemon/parse-mount-options.ts";
-import { openVolume } from "../../src/daemon/open-volume.ts";
+import { openForMount } from "../../src/daemon/open-volume.ts";
 import { DeviceError } from "../../src/device/device.ts";
 import { openNode } from "../../src/device/open.ts";
 import { refPointer } from "../../src/format/blockref.ts";
@@ -91,7 +91,7 @@ class Mount {
     const options = parseMountOptions([`deadline=${DEADLINE_MS}`, ...this.#words]);
     const request = { source: "demo", targets: names.map(path), directory: "/none", options };
     const takeOver = this.#uuid !== undefined;
-    this.#volume = await openVolume(request, { journal: this.#journal, takeOver, volumeUuid: this.#uuid });
+    this.#volume = await openForMount(request, { journal: this.#journal, takeOver, volumeUuid: this.#uuid });
     this.#uuid = this.#volume.uuid;
     return this.#volume;
   }

@@ -53,9 +53,9 @@ async function refuseUsed({ devices }: OpenTarget, force: boolean): Promise<void
     const { name } = device;
     const stats = isRemoteTarget(name) ? undefined : await stat(name);
     const used = stats === undefined ? undefined : usedBySystem(await realpath(name), stats);
-    if (used !== undefined) throw new CopiesError("needed", name, `is ${used}; nothing was changed`);
+    if (used !== undefined) throw new CopiesError("occupied", name, `is ${used}; nothing was changed`);
     if (force) continue;
     const held = await (stats === undefined ? deviceSignature(device) : existingSignature(name, stats.isFile()));
-    if (held !== undefined) throw new CopiesError("needed", name, `holds ${withArticle(held)}; -f gives that up`);
+    if (held !== undefined) throw new CopiesError("occupied", name, `holds ${withArticle(held)}; -f gives that up`);
   }
 }

@@ -16,11 +16,11 @@ export const online = defineVerb(
     const here = volume.copies.copy(index);
     if (here !== undefined && here.frozenNodes.length > 0) {
       if (target === undefined) return thaw(volume, index, node);
-      throw new CopiesError("needed", here.name, `copy ${index} is frozen where it is; resume it without a TARGET`);
+      throw new CopiesError("frozen", here.name, `copy ${index} is frozen where it is; resume it without a TARGET`);
     }
     refuseFrozen(volume);
     if (node !== undefined && here?.suspendedNode !== node)
-      throw new CopiesError("needed", `copy '${copy}'`, `node ${node} of copy ${index} is not suspended`);
+      throw new CopiesError("not-begun", `copy '${copy}'`, `node ${node} of copy ${index} is not suspended`);
     await bringBack(volume, caretaker, index, { noAnchor: noAnchor ?? false, ...(target !== undefined && { target }) });
   },
   { whileFrozen: true },

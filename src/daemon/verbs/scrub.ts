@@ -14,7 +14,7 @@ export const scrub = defineVerb(
       return;
     }
     const under = caretaker.scrub;
-    if (under === undefined) throw new CopiesError("needed", `volume ${volume.title}`, "no scrub is under way");
+    if (under === undefined) throw new CopiesError("not-begun", `volume ${volume.title}`, "no scrub is under way");
     if (action === "pause") under.pause();
     else if (action === "resume") under.resume();
     else under.cancel();

@@ -32,7 +32,7 @@ async function untilInSync({ volume, caretaker }: VerbContext): Promise<void> {
     // What was wrong with it before it was being caught up is not what is wrong with it now.
     const reason = copy.standing === "syncing" ? undefined : copy.reason;
     const why = copy.noRoom ? WHY["no-room"] : (reason ?? WHY[end]);
-    throw new CopiesError("needed", copy.name, `copy ${copy.index} is not in sync: ${why}; see h2ts status`);
+    throw new CopiesError("unfinished", copy.name, `copy ${copy.index} is not in sync: ${why}; see h2ts status`);
   }
 }
 
@@ -48,7 +48,7 @@ async function untilDetached({ volume, caretaker }: VerbContext): Promise<void> 
   await caretaker.settled("detach");
   if (volume.members.leaving === 0) return;
   throw new CopiesError(
-    "needed",
+    "unfinished",
     `volume ${volume.title}`,
     "a copy could not leave; the notes of h2ts status -j say why",
   );
@@ -59,11 +59,11 @@ async function untilScrubbed({ volume, caretaker }: VerbContext): Promise<void> 
   const name = `volume ${volume.title}`;
   for (let scrub = caretaker.scrub; scrub !== undefined; scrub = caretaker.scrub) {
     if (scrub.isPaused)
-      throw new CopiesError("needed", name, "the scrub is paused; go on with h2ts scrub --resume DIR");
+      throw new CopiesError("unfinished", name, "the scrub is paused; go on with h2ts scrub --resume DIR");
     await Promise.race([caretaker.settled("scrub"), scrub.untilPaused()]);
   }
   const failing = caretaker.lastScrub === undefined ? undefined : failingOf(caretaker.lastScrub);
-  if (failing !== undefined) throw new CopiesError("needed", name, `${failing}; see h2ts status`);
+  if (failing !== undefined) throw new CopiesError("unfinished", name, `${failing}; see h2ts status`);
 }
 
 /** What is wrong with how the last scrub ended; undefined when every bad block was repaired. */

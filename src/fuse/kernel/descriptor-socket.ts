@@ -4,7 +4,7 @@
 import { endianness } from "node:os";
 import koffi from "koffi";
 import { assert } from "../../base/assert.ts";
-import { systemError } from "./system-error.ts";
+import { systemError } from "../../base/system-error.ts";
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;

@@ -3,11 +3,11 @@
 
 import { closeSync, constants, openSync, statSync, writeFileSync } from "node:fs";
 import koffi from "koffi";
+import { type SystemError, systemError } from "../../base/system-error.ts";
 import { Limit } from "./abi.ts";
 import { fusermount, fuserunmount } from "./fusermount.ts";
 import { fusermountWords, mountFlags, REMOUNT_FLAG } from "./mount-options.ts";
 import { FILESYSTEM_TYPE, mountAt, mountPointPath } from "./mountinfo.ts";
-import { type SystemError, systemError } from "./system-error.ts";
 
 const MNT_FORCE = 1;
 const MNT_DETACH = 2;

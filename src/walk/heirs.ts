@@ -36,9 +36,10 @@ export const isLastHolder = (view: DataView, at: number, index: number): boolean
   (placedOn(view, at) & ~(1 << index)) === 0;
 
 /** What looking at the block costs of a step's budget that is counted in refs: 1,024 of them are 8 MiB. */
-export const handoverCost = (view: DataView, at: number): number => Math.ceil(refSizeBytes(view, at) / (8 * KIB));
+export const heirCost = (view: DataView, at: number): number => Math.ceil(refSizeBytes(view, at) / (8 * KIB));
 
-export interface HandedOver {
+/** What became of the blocks that were to be brought. */
+export interface Outcome {
   /** Keys of the blocks that have a new place. */
   readonly entered: ReadonlySet<string>;
   /** Keys of those that no copy could read, as far as they were tried. */
@@ -49,12 +50,12 @@ export interface HandedOver {
  * Brings blocks to copies in sync that have none of them, and lets `enter` put the new places into the tree, in one operation, which
  * may be undone and made again. `readsAll`: those that have no room are tried to be read, too.
  */
-export async function handOver(
+export async function bringToHeirs(
   volume: Volume,
   blocks: readonly NamedBlock[],
   enter: (brought: Brought) => ReadonlySet<string>,
   { readsAll }: { readonly readsAll: boolean },
-): Promise<HandedOver> {
+): Promise<Outcome> {
   const { store, copies } = volume;
   const room = { freeKib: (copy: number): number => store.freemaps[copy]?.freeKib ?? 0 };
   const heirs = ({ holders }: NamedBlock): readonly number[] =>
