@@ -107,7 +107,7 @@ async function planNode(name: string, options: MkfsOptions, seen: Map<string, st
     if (options.sizeBytes === undefined) throw new RefusedError(`${name}: does not exist; give -s SIZE to create it`);
     return { path, sizeBytes: options.sizeBytes, kind: "new file", resize: false, overwrites: undefined };
   }
-  const used = usedBySystem(path, stat);
+  const used = await usedBySystem(path, stat);
   if (used !== undefined) throw new RefusedError(`${name}: is ${used}; nothing was changed`);
   const overwrites = await readSignature(name, stat.isFile());
   refuseHeld(name, overwrites, options.force);

@@ -9,7 +9,7 @@ import { coverOf, mountedVolumeAt } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { unmount } from "../fuse/kernel/mount.ts";
 import { mountedElsewhere } from "../fuse/kernel/mounted-elsewhere.ts";
-import { type MountEntry, mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
+import { type MountEntry, mountedFileSystems } from "../base/mounted-filesystems.ts";
 import { presence, volumeNamed } from "./daemon-of.ts";
 
 /** Most last commits are over by then. */

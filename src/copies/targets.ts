@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import { type TimeLimit, withinLimit } from "../base/time-limit.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
 import { Gate, ROW_CALLS_IN_FLIGHT_MAX } from "../device/gate.ts";
-import { deviceIdentity } from "../device/open.ts";
+import { deviceIdentity } from "../device/identity.ts";
 import { OpenError } from "../device/open-error.ts";
 import { type OpenDevice, openDevice } from "../nbd/open.ts";
 import { isRemoteTarget, parseRemoteTarget } from "../nbd/target.ts";

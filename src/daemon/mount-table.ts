@@ -1,6 +1,7 @@
 // Which h2ts volumes are mounted where, by whom, and under which device number: the name of a mount's control socket.
 
-import { FILESYSTEM_TYPE, type MountEntry, mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
+import { type MountEntry, mountedFileSystems } from "../base/mounted-filesystems.ts";
+import { FILESYSTEM_TYPE } from "../fuse/kernel/mountinfo.ts";
 
 export interface MountedVolume {
   /** "MAJ-MIN". */

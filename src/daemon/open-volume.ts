@@ -15,6 +15,8 @@ import { DeviceError } from "../device/device.ts";
 import { Journal, JOURNAL_BYTES } from "../log/journal.ts";
 import { describeEvent } from "../nbd/client/events.ts";
 import { deviceOpener } from "../nbd/open.ts";
+import { DEFAULT_LIMITS } from "../nbd/server/limits.ts";
+import { isRemoteTarget } from "../nbd/target.ts";
 import { openVolume } from "../volume/open.ts";
 import { CACHE_BYTES_MIN, type Volume } from "../volume/volume.ts";
 import { letGoOfOffline } from "../walk/take-out.ts";
@@ -24,6 +26,8 @@ import type { VolumeReport } from "./volume-report.ts";
 
 // umount(8) returns before the daemon has committed and let go of its images; who mounts next waits that long for them.
 const LOCK_WAIT_MS = 10_000;
+// A server keeps an export for a mount that broke off; it may take a moment longer to see that it did.
+const EXPORT_WAIT_MS = DEFAULT_LIMITS.leaseMs + 2000;
 const RETRY_MS = 100;
 const REPORT_CACHE_BYTES = 32 * 1024 * 1024;
 /** What the volume needs is on no copy at hand; or they went different ways, and its own root, which would tell, is not among theirs. */
@@ -182,7 +186,7 @@ async function assembleWhenThere(
 }
 
 function patienceMs(error: DeviceError, { awayMs, silentMs }: Patience): number {
-  if (error.operation === "lock") return LOCK_WAIT_MS;
+  if (error.operation === "lock") return isRemoteTarget(error.device) ? EXPORT_WAIT_MS : LOCK_WAIT_MS;
   if (error.code === "ENOTCONN") return awayMs;
   return isSilent(error) ? silentMs : 0;
 }

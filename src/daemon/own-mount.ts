@@ -3,7 +3,7 @@
 
 import { messageOf } from "../base/thrown.ts";
 import { abortAndUnmount, unmount } from "../fuse/kernel/mount.ts";
-import { mountedFileSystems } from "../fuse/kernel/mountinfo.ts";
+import { mountedFileSystems } from "../base/mounted-filesystems.ts";
 import { mountedVolumeAt } from "./mount-table.ts";
 import { MountError } from "./start-mount.ts";
 

@@ -45,7 +45,8 @@ export async function startDetached(request: MountRequest): Promise<readonly str
       const parsed = StartReport.safeParse(message);
       if (parsed.success) resolve(parsed.data);
     });
-    child.send(request);
+    // One that could not be started may have no channel.
+    if (child.pid !== undefined) child.send(request);
   });
   if (child.connected) child.disconnect();
   child.stderr?.destroy();

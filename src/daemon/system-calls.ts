@@ -5,10 +5,9 @@ import { systemError } from "../base/system-error.ts";
 
 const libc = koffi.load(null);
 const syncfs = libc.func("int syncfs(int fd)") as (fd: number) => number;
-const setrlimit = libc.func("int setrlimit(int resource, void *limits)") as (
-  resource: number,
-  limits: BigUint64Array,
-) => number;
+type LimitCall = (resource: number, limits: BigUint64Array) => number;
+const getrlimit = libc.func("int getrlimit(int resource, _Out_ void *limits)") as LimitCall;
+const setrlimit = libc.func("int setrlimit(int resource, void *limits)") as LimitCall;
 const setxattr = libc.func(
   "int setxattr(const char *path, const char *name, const void *value, size_t length, int flags)",
 ) as (path: string, name: string, value: Uint8Array, length: number, flags: number) => number;
@@ -24,9 +23,16 @@ export function syncFilesystem(fd: number): void {
   if (syncfs(fd) !== 0) throw systemError("syncfs");
 }
 
-/** setrlimit(2): this process can have at most this much memory of its own. Throws SystemError. */
+/**
+ * setrlimit(2): this process can have at most this much memory of its own, or less where it is limited to less already. What can't be
+ * limited goes without.
+ */
 export function limitMemory(bytes: number): void {
-  if (setrlimit(RLIMIT_DATA, BigUint64Array.of(BigInt(bytes), BigInt(bytes))) !== 0) throw systemError("setrlimit");
+  const limits = new BigUint64Array(2);
+  if (getrlimit(RLIMIT_DATA, limits) !== 0) return;
+  const [, hard = 0n] = limits;
+  const wanted = BigInt(bytes);
+  setrlimit(RLIMIT_DATA, limits.fill(wanted < hard ? wanted : hard));
 }
 
 /** setxattr(2), symbolic links followed. Throws SystemError. */

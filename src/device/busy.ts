@@ -1,10 +1,13 @@
 // Tells whether the system uses a device or an image right now: mounted, swapped to, or attached to a loop device.
 
 import { readdirSync, readFileSync, type Stats } from "node:fs";
+import { stat as statPath } from "node:fs/promises";
 import { deviceName } from "../base/device-number.ts";
+import { deviceIdentity } from "./identity.ts";
+import { otherNames } from "./other-names.ts";
 
 /** How `path` is in use, in words; undefined when it is not. `stat` is that of the file behind it. */
-export function usedBySystem(path: string, stat: Stats): string | undefined {
+export async function usedBySystem(path: string, stat: Stats): Promise<string | undefined> {
   if (stat.isBlockDevice()) {
     const number = deviceName(stat.rdev);
     const mount = lines("/proc/self/mountinfo").find((line) => line.split(" ")[2] === number);
@@ -20,13 +23,9 @@ function holders(number: string): string[] {
   return names(`/sys/dev/block/${number}/holders`);
 }
 
-function loopDeviceOf(path: string): string | undefined {
-  for (const name of names("/sys/block")) {
-    if (name.startsWith("loop") && lines(`/sys/block/${name}/loop/backing_file`)[0] === path) {
-      return `attached to /dev/${name}`;
-    }
-  }
-  return undefined;
+async function loopDeviceOf(path: string): Promise<string | undefined> {
+  const [loop] = await otherNames(path, deviceIdentity(await statPath(path, { bigint: true })));
+  return loop === undefined ? undefined : `attached to ${loop.path}`;
 }
 
 function lines(path: string): string[] {

@@ -7,8 +7,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { DeviceError, type DeviceOperation } from "./device.ts";
 import { FileNode } from "./file-node.ts";
+import { deviceIdentity, deviceIncarnation } from "./identity.ts";
 import { descriptorKeeper } from "./kept.ts";
 import { OpenError } from "./open-error.ts";
+import { type OtherName, otherNames } from "./other-names.ts";
 import { blockDeviceBytes, tryLock, unlock } from "./system-calls.ts";
 
 /** So long is waited for a descriptor kept by another process to be closed. */
@@ -27,17 +29,6 @@ export interface OpenNodeOptions {
   readonly writable: boolean;
   /** Nobody above caches what is read: the kernel is to keep what was written back. */
   readonly keepsCached?: boolean;
-}
-
-/** The same for two paths to one device. */
-export function deviceIdentity(stats: BigIntStats): string {
-  return stats.isBlockDevice() ? `block ${stats.rdev}` : `file ${stats.dev}:${stats.ino}`;
-}
-
-/** The same as long as the device is: a file made anew under the number of one that was deleted is another one. */
-function deviceIncarnation(stats: BigIntStats): string {
-  const identity = deviceIdentity(stats);
-  return stats.isBlockDevice() ? identity : `${identity}:${stats.birthtimeNs}`;
 }
 
 /** Opens and locks the device at `path`. Rejects with DeviceError; a lock held by another has the code EBUSY. */
@@ -89,10 +80,45 @@ async function openLocked(path: string, writable: boolean): Promise<number> {
     const refusal = await tryLock(fd, writable);
     if (refusal !== undefined)
       throw Object.assign(new Error(refusal), { code: refusal === "EAGAIN" ? "EBUSY" : refusal });
+    // Whoever opens it by another name at this moment looks for ours, which is locked: not both get it.
+    if (kept === undefined) await refuseOtherNames(path, identity, writable);
     return fd;
   } catch (error) {
     if (fd >= 0) await closeFile(fd);
     throw failure(path, (error as NodeJS.ErrnoException).code === "EBUSY" ? "lock" : "open", error);
+  }
+}
+
+/** A loop device, its partitions and the file that it lies on have locks of their own. Throws OpenError if another name is in use. */
+async function refuseOtherNames(path: string, identity: string, writable: boolean): Promise<void> {
+  for (const other of await otherNames(path, identity)) {
+    const refusal = await refusalOf(other, writable);
+    if (refusal !== undefined) throw new OpenError(path, "lock", "EBUSY", refusal);
+  }
+}
+
+/** Tries whether the device could be locked by this name. */
+async function refusalOf({ path, isBlock, isWithin }: OtherName, writable: boolean): Promise<string | undefined> {
+  const inUse = `already in use as ${path} (by a mount or another tool)`;
+  // The system knows a disk as used by what has a partition of it, which need not be where we are.
+  const exclusive = isBlock && isWithin && writable ? constants.O_EXCL : 0;
+  let fd: number;
+  try {
+    fd = await openFile(path, constants.O_RDONLY | constants.O_NONBLOCK | exclusive);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EBUSY") return inUse;
+    const isHidden = code === "EACCES" || code === "EPERM";
+    // Whoever was let to a device that lies on this one may use that, too.
+    return isHidden && isWithin && writable
+      ? `may be in use as ${path}, which can't be looked at (permission denied)`
+      : undefined;
+  }
+  try {
+    const refusal = await tryLock(fd, writable);
+    return refusal === "EAGAIN" || refusal === "EBUSY" ? inUse : undefined;
+  } finally {
+    await closeFile(fd);
   }
 }
 

@@ -117,7 +117,7 @@ export class Losses {
       part,
       lose: async () => {
         await this.#verb("detach", String(part.index));
-        await this.#verb("wait");
+        await this.#verb("wait", "-t", "detach");
         expect(await this.#state(part)).toBe(undefined);
       },
       regain: () => this.#place.h2ts("attach", "-f", this.#place.mnt, part.target),

@@ -8,8 +8,8 @@ import { mountsImpossible, type Outcome } from "./cli-place.ts";
 import { CopiesPlace, killed, Work } from "./copies-place.ts";
 
 const MIB = 1024 * 1024;
-/** Longer than a mount takes on a busy machine. */
-const LEASE_SECONDS = 12;
+/** Longer than a mount waits for it. */
+const LEASE_SECONDS = 30;
 
 let place: CopiesPlace;
 let local: string;

@@ -5,7 +5,7 @@ import { whyNotWritable } from "../../src/cli/remount.ts";
 import { obstacleTo } from "../../src/cli/umount.ts";
 import { whyNotUpgradable } from "../../src/cli/upgrade.ts";
 import { coverOf } from "../../src/daemon/mount-table.ts";
-import { parseMountInfo } from "../../src/fuse/kernel/mountinfo.ts";
+import { parseMountInfo } from "../../src/base/mounted-filesystems.ts";
 
 const VOLUME = "fuse.h2ts a.img rw,user_id=0";
 const table = (...lines: string[]) =>

@@ -8,7 +8,7 @@ import {
   mountFlags,
   wordsOfMount,
 } from "../../src/fuse/kernel/mount-options.ts";
-import { parseMountInfo } from "../../src/fuse/kernel/mountinfo.ts";
+import { parseMountInfo } from "../../src/base/mounted-filesystems.ts";
 import { mountSource } from "../../src/fuse/mount-source.ts";
 import { Wakefulness } from "../../src/fuse/kernel/wakefulness.ts";
 

@@ -16,6 +16,7 @@ import { parseMountOptions } from "../../src/daemon/parse-mount-options.ts";
 import { openForMount } from "../../src/daemon/open-volume.ts";
 import { DeviceError } from "../../src/device/device.ts";
 import { openNode } from "../../src/device/open.ts";
+import { OpenError } from "../../src/device/open-error.ts";
 import { refPointer } from "../../src/format/blockref.ts";
 import { CheckType } from "../../src/format/check.ts";
 import { KIB, NODE_HEADER_AREA_BYTES } from "../../src/format/geometry.ts";
@@ -34,6 +35,8 @@ const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** Devices that do not answer when they are opened, by the end of their names, until this resolves. */
 const silent = vi.hoisted(() => new Map<string, Promise<void>>());
+/** Exports by their targets: the file that one is, or why it is refused. */
+const exports = vi.hoisted(() => new Map<string, () => string>());
 vi.mock("../../src/nbd/open.ts", async (importOriginal) => {
   const original = await importOriginal<typeof import("../../src/nbd/open.ts")>();
   return {
@@ -41,6 +44,8 @@ vi.mock("../../src/nbd/open.ts", async (importOriginal) => {
     deviceOpener: (...given: Parameters<typeof original.deviceOpener>) => {
       const open = original.deviceOpener(...given);
       return async (...[name, options]: Parameters<typeof open>) => {
+        const server = exports.get(name);
+        if (server !== undefined) return open(server(), options);
         await silent.get(name.slice(name.lastIndexOf("/") + 1));
         return open(name, options);
       };
@@ -51,6 +56,7 @@ vi.mock("../../src/nbd/open.ts", async (importOriginal) => {
 let folder: string;
 beforeEach(() => {
   silent.clear();
+  exports.clear();
   folder = mkdtempSync(join(tmpdir(), "h2ts-open-"));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
@@ -439,4 +445,34 @@ it("a mount, other than a worker that takes over, refuses a target that does not
   await format(1, "a.img", "b.img");
   await format(2, "c.img");
   await expect(new Mount().worker("a.img", "b.img", "c.img")).rejects.toThrow(/c\.img: belongs to volume /);
+});
+
+describe("a mount", () => {
+  it("waits for an export that its server keeps for a mount that broke off, as long as one of ours does", async () => {
+    await format(1, "a.img");
+    let nowMs = performance.now();
+    const clock = vi.spyOn(performance, "now").mockImplementation(() => nowMs);
+    const target = "nbd://far/x";
+    const keptFor = (ms: number): void => {
+      const untilMs = nowMs + ms;
+      exports.set(target, () => {
+        if (nowMs >= untilMs) return path("a.img");
+        nowMs += 2000;
+        throw new OpenError(target, "lock", "EBUSY", "is kept");
+      });
+    };
+    const request = { source: "demo", targets: [target], directory: "/none", options: parseMountOptions([]) };
+    const open = (): Promise<Volume> =>
+      openVolume(request, { journal: new Uint8Array(JOURNAL_BYTES), takeOver: false, volumeUuid: undefined });
+    try {
+      keptFor(20_000);
+      const volume = await open();
+      await volume.close();
+      await volume.copies.close();
+      keptFor(Infinity);
+      await expect(open()).rejects.toThrow("is kept");
+    } finally {
+      clock.mockRestore();
+    }
+  });
 });

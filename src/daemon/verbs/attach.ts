@@ -52,7 +52,7 @@ async function refuseUsed({ devices }: OpenTarget, force: boolean): Promise<void
   for (const device of devices) {
     const { name } = device;
     const stats = isRemoteTarget(name) ? undefined : await stat(name);
-    const used = stats === undefined ? undefined : usedBySystem(await realpath(name), stats);
+    const used = stats === undefined ? undefined : await usedBySystem(await realpath(name), stats);
     if (used !== undefined) throw new CopiesError("occupied", name, `is ${used}; nothing was changed`);
     if (force) continue;
     const held = await (stats === undefined ? deviceSignature(device) : existingSignature(name, stats.isFile()));

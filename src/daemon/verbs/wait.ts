@@ -1,7 +1,11 @@
 // wait: answers once the activities named are over, each by itself, and says if one did not reach its end.
 
 import { z } from "zod";
+import type { Copy } from "../../copies/copy.ts";
 import { CopiesError } from "../../copies/errors.ts";
+import { COPIES_MAX } from "../../format/geometry.ts";
+import { MemberFlag } from "../../format/last-seen.ts";
+import { rootLastSeen, rootMemberFlags } from "../../format/root-members.ts";
 import type { CatchUp, ScrubEnd } from "../../walk/caretaker.ts";
 import { ACTIVITIES } from "../messages.ts";
 import { defineVerb, type VerbContext } from "../verb.ts";
@@ -24,16 +28,27 @@ export const wait = defineVerb(
 
 async function untilInSync({ volume, caretaker }: VerbContext): Promise<void> {
   await caretaker.settled("resync");
-  for (const copy of volume.copies.copies) {
-    const end = caretaker.catchUps.get(copy.index)?.end;
-    if (copy.standing === "in-sync" || copy.standing === "offline" || end === undefined) continue;
-    // On its way out: nobody waits for it to be in sync.
-    if (copy.standing === "leaving") continue;
-    // What was wrong with it before it was being caught up is not what is wrong with it now.
-    const reason = copy.standing === "syncing" ? undefined : copy.reason;
-    const why = copy.noRoom ? WHY["no-room"] : (reason ?? WHY[end]);
-    throw new CopiesError("unfinished", copy.name, `copy ${copy.index} is not in sync: ${why}; see h2ts status`);
+  const { view } = volume.rootImage;
+  for (let index = 0; index < COPIES_MAX; index++) {
+    const copy = volume.copies.copies.find((each) => each.index === index);
+    const isOut = (rootMemberFlags(view, index) & (MemberFlag.OFFLINE | MemberFlag.LEAVING)) !== 0;
+    // Taken out, or on its way out: nobody waits for it to be in sync.
+    if (copy === undefined ? isOut || rootLastSeen(view, index) === undefined : isExcused(copy)) continue;
+    const why = copy === undefined ? "it is missing" : lackOf(copy, caretaker.catchUps.get(index)?.end);
+    const name = copy?.name ?? `volume ${volume.title}`;
+    throw new CopiesError("unfinished", name, `copy ${index} is not in sync: ${why}; see h2ts status`);
   }
+}
+
+const isExcused = ({ standing, failure }: Copy): boolean =>
+  standing === "offline" || standing === "leaving" || (standing === "in-sync" && failure === undefined);
+
+/** What a copy at hand that is not in sync lacks; `end` is that of its last catch-up. */
+function lackOf({ standing, reason, failure, noRoom }: Copy, end: CatchUp["end"]): string {
+  if (noRoom) return WHY["no-room"];
+  // What was wrong with it before it was being caught up is not what is wrong with it now.
+  const before = failure?.message ?? (standing === "syncing" ? undefined : reason);
+  return before ?? (end === undefined ? "it is not being caught up" : WHY[end]);
 }
 
 const WHY: Record<NonNullable<CatchUp["end"]>, string> = {

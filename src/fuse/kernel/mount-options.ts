@@ -1,6 +1,6 @@
 // Generic mount option words (mount(8)) as the flags of mount(2). Words of h2ts itself and of fstab are dealt with before.
 
-import type { MountEntry } from "./mountinfo.ts";
+import type { MountEntry } from "../../base/mounted-filesystems.ts";
 
 const RDONLY = 1;
 const NOSUID = 2;

@@ -2,7 +2,7 @@
 // share (mount propagation) go together, so a second line in the mount table alone tells nothing.
 
 import { join, relative } from "node:path";
-import type { MountEntry } from "./mountinfo.ts";
+import type { MountEntry } from "../../base/mounted-filesystems.ts";
 
 /** The directories, as far as this process sees them, where the filesystem is still mounted once `entry` is not. */
 export function mountedElsewhere(entry: MountEntry, all: readonly MountEntry[]): string[] {

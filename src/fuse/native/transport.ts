@@ -2,10 +2,11 @@
 // It says nothing when a mount ends, so the mount table is looked at.
 
 import type Fuse from "fuse-native";
+import { mountedFileSystems } from "../../base/mounted-filesystems.ts";
 import { messageOf } from "../../base/thrown.ts";
 import type { FileSystemRequests } from "../../posix/requests.ts";
 import { isGenericMountOption } from "../kernel/mount-options.ts";
-import { mountAt, mountedFileSystems, mountPointPath } from "../kernel/mountinfo.ts";
+import { mountAt, mountPointPath } from "../kernel/mountinfo.ts";
 import { unmount } from "../kernel/mount.ts";
 import type { Mounted, ServeOptions, Transport, TransportMount } from "../transport.ts";
 import { nativeOperations } from "./operations.ts";
