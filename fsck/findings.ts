@@ -170,7 +170,7 @@ export const FINDINGS = Object.freeze({
   "log-lost": kind(19, "loss", "full", "operations that were acknowledged can't be read from the log of any copy"),
 
   "freemap-leaked": kind(90, "error", "safe", "space is marked as used that nothing refers to"),
-  "freemap-lost": kind(91, "error", "full", "space is marked as free although a block lies there"),
+  "freemap-lost": kind(91, "error", "safe", "space is marked as free although a block lies there"),
   "freemap-counts": kind(92, "error", "safe", "the free counts of a freemap leaf do not match its bits"),
   "freemap-range": kind(93, "error", "safe", "a freemap leaf beyond the end of its copy"),
 

@@ -12,14 +12,8 @@ import { type Checked, checkInto, checkLightly, type CheckOptions } from "./chec
 import { type Finding, FindingList, isClean } from "./finding-list.ts";
 import { Headers } from "./headers.ts";
 import { openWritable } from "./open-writable.ts";
-import {
-  contestedIn,
-  repairable,
-  type RepairContext,
-  type RepairFailure,
-  type RepairMode,
-  repairVolume,
-} from "./repair.ts";
+import { contestedIn, repairable, type RepairMode, repairVolume } from "./repair.ts";
+import type { RepairContext, RepairFailure } from "./repair-context.ts";
 import type { IsContested } from "./repairing-reader.ts";
 
 /** fsck(8)'s exit bits. */
@@ -119,20 +113,6 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
   let failures: RepairFailure[] = [];
   let rounds = 0;
   const { repair } = options;
-  // First of all, and by itself: what else is wrong is only told by the state that the log leads to.
-  if (repair !== undefined && repairable(look.findings, repair).some((finding) => finding.repair?.kind === "log")) {
-    const volume = await openWritable(target.copies, {
-      clock: options.clock,
-      commitMs: 0,
-      isClaimed: true,
-      dropLostLog: repair === "full",
-    });
-    // Also when there was nothing to carry out: the root still names what could not be read.
-    await volume.forceCommit();
-    await volume.close();
-    rounds++;
-    await lookAgain();
-  }
   if (repair !== undefined) {
     let before = "";
     while (rounds < ROUNDS_MAX && repairable(look.findings, repair).length > 0) {
@@ -148,13 +128,19 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
       await lookAgain(moreThanListed ? contestedIn(look.checked) : undefined);
     }
   }
-  const left = [...look.findings, ...unseenSince(findings, look.findings)];
+  const stuck = failures.find(({ finding }) => finding?.repair?.kind === "log")?.finding;
+  const left = [...look.findings, ...unseenSince(findings, look.findings)].map(
+    // Not a note any more: no mount would come up either.
+    (finding): Finding => (finding.message === stuck?.message ? { ...finding, severity: asError(finding) } : finding),
+  );
   for (const message of errorsIn(left)) met.delete(message);
   // Notes do not count: a log that was carried out is no error corrected, as little as for e2fsck.
   const corrected = rounds > 0 && met.size > 0;
   const exitCode = (corrected ? ExitBit.CORRECTED : 0) | (isClean(left) ? 0 : ExitBit.UNCORRECTED);
   return { light: false, findings, left, failures, rounds, exitCode };
 }
+
+const asError = ({ severity }: Finding): Finding["severity"] => (severity === "note" ? "error" : severity);
 
 const errorsIn = (findings: readonly Finding[]): string[] =>
   findings.filter(({ severity }) => severity !== "note").map(({ message }) => message);

@@ -78,21 +78,34 @@ export async function holdOlder(
   await Promise.all(store.freemaps.flatMap((freemap) => (freemap === undefined ? [] : [holdOn(freemap)])));
 }
 
-/** Fills all allocators from bitmaps computed elsewhere. */
-export function rebuildFreemaps(
+/** Bits to be held back on one copy. */
+interface Holding {
+  readonly freemap: Freemap;
+  readonly hold: Uint32Array;
+}
+
+/** Fills all allocators from bitmaps computed elsewhere; what is to be held back with them is left for `holdRebuilt`. */
+export function fillFreemaps(
   store: BlockStore,
   rootImage: Block,
   rebuild: (copyIndex: number) => RebuiltFreemap,
-): void {
+): readonly Holding[] {
   // The old trees are not trusted: the new ones start empty.
   for (let copy = 0; copy < COPIES_MAX; copy++) {
     const at = rootFreemapOffset(copy);
     rootImage.bytes.fill(0, at, at + BLOCKREF_BYTES);
   }
-  for (const freemap of store.freemaps) {
-    if (freemap === undefined) continue;
+  return store.freemaps.flatMap((freemap) => {
+    if (freemap === undefined) return [];
     const { words, hold } = rebuild(freemap.copy);
     freemap.fillFrom(words);
+    return [{ freemap, hold }];
+  });
+}
+
+/** Holds back what bitmaps computed elsewhere say, but for what a log has: its places are set aside before (trap 4). */
+export function holdRebuilt(rootImage: Block, holdings: readonly Holding[]): void {
+  for (const { freemap, hold } of holdings) {
     for (let index = 0; index * LEAF_WORDS < hold.length; index++) {
       const bits = hold.slice(index * LEAF_WORDS, (index + 1) * LEAF_WORDS);
       if (!bits.some((word) => word !== 0)) continue;
@@ -101,7 +114,7 @@ export function rebuildFreemaps(
         freemap,
         rootSequence(rootImage.view) + 1,
         index,
-        bits.map((word, i) => word & ~(leaf.words[i] as number)),
+        bits.map((word, i) => word & ~((leaf.words[i] as number) | (leaf.held?.[i] ?? 0))),
       );
     }
   }

@@ -35,7 +35,7 @@ import { finishReleases, renewRings } from "./after-open.ts";
 import { freemapFor } from "./freemap-trees.ts";
 import { IntentLog } from "./intent-log.ts";
 import { Members } from "./members.ts";
-import { holdOlder, loadSummaries, type RebuiltFreemap, rebuildFreemaps } from "./open-freemaps.ts";
+import { fillFreemaps, holdOlder, holdRebuilt, loadSummaries, type RebuiltFreemap } from "./open-freemaps.ts";
 import { claimPending, findPending, newestTransaction, releasePending, replay } from "./replay.ts";
 import { rolledBackCopies } from "./rolled-back.ts";
 import { checkRootRefs, imageBlock, memberSizes, rulesFor } from "./root-image.ts";
@@ -178,8 +178,10 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const freemaps = memberSizes(view).flatMap((sizeKib, index) =>
     sizeKib === 0 ? [] : [freemapFor(store, rootImage, index, sizeKib)],
   );
-  if (options.rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, options.rebuildFreemap);
-  else await Promise.all(freemaps.map((freemap) => loadSummaries(store, rootImage, freemap)));
+  const { rebuildFreemap } = options;
+  const holdings = rebuildFreemap === undefined ? [] : fillFreemaps(store, rootImage, rebuildFreemap);
+  if (rebuildFreemap === undefined)
+    await Promise.all(freemaps.map((freemap) => loadSummaries(store, rootImage, freemap)));
   // The last complete state of a copy that others went on from is what there is of it.
   const dropLost = options.dropLostLog === true || options.forcedMaster !== undefined;
   const pending = await findPending(view, copies, {
@@ -190,6 +192,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     store.tid = Math.max(store.tid, newestTransaction(pending, store.tid));
     await claimPending(pending, store, copies);
   }
+  holdRebuilt(rootImage, holdings);
   if (!readOnly) await holdOlder(store, rootImage, rules, chosen);
 
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
