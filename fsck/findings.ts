@@ -168,6 +168,12 @@ export const FINDINGS = Object.freeze({
 
   "log-pending": kind(18, "note", "safe", "completed operations wait in the log; the next mount carries them out"),
   "log-lost": kind(19, "loss", "full", "operations that were acknowledged can't be read from the log of any copy"),
+  "log-dropped": unrepaired(
+    39,
+    "loss",
+    "completed operations of the log could not be carried out and were given up",
+    "nothing brings them back",
+  ),
 
   "freemap-leaked": kind(90, "error", "safe", "space is marked as used that nothing refers to"),
   "freemap-lost": kind(91, "error", "safe", "space is marked as free although a block lies there"),

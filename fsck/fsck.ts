@@ -113,6 +113,8 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
   let failures: RepairFailure[] = [];
   let rounds = 0;
   const { repair } = options;
+  const losses = new FindingList();
+  const context = contextOf(target, options, losses);
   if (repair !== undefined) {
     let before = "";
     while (rounds < ROUNDS_MAX && repairable(look.findings, repair).length > 0) {
@@ -121,7 +123,7 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
       if (now === before) break;
       before = now;
       options.signal?.throwIfAborted();
-      failures = await repairVolume(contextOf(target, options), look.findings, look.checked, repair);
+      failures = await repairVolume(context, look.findings, look.checked, repair);
       rounds++;
       // More than were listed are repaired in passing: else a copy full of garbage took a check for every list.
       const moreThanListed = look.findings.some(({ name }) => name === "truncated");
@@ -129,7 +131,7 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
     }
   }
   const stuck = failures.find(({ finding }) => finding?.repair?.kind === "log")?.finding;
-  const left = [...look.findings, ...unseenSince(findings, look.findings)].map(
+  const left = [...look.findings, ...unseenSince(findings, look.findings), ...losses.findings].map(
     // Not a note any more: no mount would come up either.
     (finding): Finding => (finding.message === stuck?.message ? { ...finding, severity: asError(finding) } : finding),
   );
@@ -176,10 +178,16 @@ async function fullLook(
   return { findings: list.close(), checked };
 }
 
-function contextOf({ copies, headers }: Checking, { clock }: FsckOptions): RepairContext {
+function contextOf(
+  { copies, headers }: Checking,
+  { clock, abandon, repair }: FsckOptions,
+  losses: FindingList,
+): RepairContext {
   return {
     copies,
     clock,
+    abandon: abandon === true && repair === "full",
+    losses,
     openVolume: (rescue) => openWritable(copies, { clock, commitMs: 0, isClaimed: true, ...rescue }),
     rewriteHeaders: () => headers.rewrite(),
   };

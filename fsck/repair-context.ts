@@ -5,14 +5,21 @@ import type { CopySet } from "../src/copies/copy-set.ts";
 import type { OpenOptions } from "../src/volume/open.ts";
 import type { Volume } from "../src/volume/volume.ts";
 import type { Checked } from "./check.ts";
-import type { Finding } from "./finding-list.ts";
+import type { Finding, FindingList } from "./finding-list.ts";
 import type { Rescue } from "./rescue.ts";
+
+/** What becomes of the log of a volume that is opened. */
+type LogOptions = Pick<OpenOptions, "dropLostLog" | "abandonLog" | "onLogDropped" | "beforeReplay">;
 
 export interface RepairContext {
   readonly copies: CopySet;
   readonly clock: Clock;
   /** Opens the volume, on parts made anew where those on media will not do. */
-  readonly openVolume: (rescue: Rescue & Pick<OpenOptions, "dropLostLog">) => Promise<Volume>;
+  readonly openVolume: (rescue: Rescue & LogOptions) => Promise<Volume>;
+  /** What no copy can read, and what goes on from that, is given up. */
+  readonly abandon: boolean;
+  /** What a repair gave up for good. */
+  readonly losses: FindingList;
   /** Writes damaged node headers again. */
   readonly rewriteHeaders: () => Promise<void>;
 }

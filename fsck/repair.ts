@@ -74,9 +74,9 @@ export async function repairVolume(
   const [log] = ofKind("log");
   // First of all, and by itself: what else is wrong is only told by the state that the log leads to.
   if (log !== undefined && checked !== undefined) {
-    const failure = await carryOutLog(context, log, { wanted, found: findings, checked });
-    if (failure === undefined) return failures;
-    failures.push(failure);
+    const { isDone, failures: met } = await carryOutLog(context, log, { wanted, found: findings, checked });
+    failures.push(...met);
+    if (isDone) return failures;
   }
   for (const finding of ofKind("block")) {
     const repair = finding.repair as BlockRepair;

@@ -36,7 +36,7 @@ import { freemapFor } from "./freemap-trees.ts";
 import { IntentLog } from "./intent-log.ts";
 import { Members } from "./members.ts";
 import { fillFreemaps, holdOlder, holdRebuilt, loadSummaries, type RebuiltFreemap } from "./open-freemaps.ts";
-import { claimPending, findPending, newestTransaction, releasePending, replay } from "./replay.ts";
+import { claimPending, countOperations, findPending, newestTransaction, releasePending, replay } from "./replay.ts";
 import { rolledBackCopies } from "./rolled-back.ts";
 import { checkRootRefs, imageBlock, memberSizes, rulesFor } from "./root-image.ts";
 import { CACHE_BYTES_DEFAULT, Volume, type VolumeOptions, type VolumeParts } from "./volume.ts";
@@ -66,6 +66,12 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   readonly takeOver?: boolean;
   /** Goes on without acknowledged operations that no copy's log can give any more. */
   readonly dropLostLog?: boolean;
+  /** Ends the log before the first operation that can't be carried out; else the volume is not opened. */
+  readonly abandonLog?: boolean;
+  /** Told how many completed operations were given up, of how many that waited, and why. */
+  readonly onLogDropped?: (dropped: number, waiting: number, reason: string) => void;
+  /** Puts the tree in order before the log is carried out; one commit makes both durable. Not called for a volume that can only be read. */
+  readonly beforeReplay?: (volume: Volume) => Promise<void>;
   /** Writes damaged slots of the root rings anew at once. */
   readonly renewRings?: boolean;
   /** Told what the operator should know although the volume could be opened. */
@@ -184,13 +190,21 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
     await Promise.all(freemaps.map((freemap) => loadSummaries(store, rootImage, freemap)));
   // The last complete state of a copy that others went on from is what there is of it.
   const dropLost = options.dropLostLog === true || options.forcedMaster !== undefined;
-  const pending = await findPending(view, copies, {
+  const onDropped = options.onLogDropped ?? (() => undefined);
+  let pending = await findPending(view, copies, {
     journal: knowsNewest(options) ? options.journal : undefined,
     dropLost,
   });
   if (pending !== undefined) {
-    store.tid = Math.max(store.tid, newestTransaction(pending, store.tid));
-    await claimPending(pending, store, copies);
+    try {
+      store.tid = Math.max(store.tid, newestTransaction(pending, store.tid));
+      await claimPending(pending, store, copies);
+    } catch (error) {
+      if (!(error instanceof FsError) || options.abandonLog !== true) throw error;
+      const waiting = countOperations(pending);
+      onDropped(waiting, waiting, error.message);
+      pending = { ...pending, records: [] };
+    }
   }
   holdRebuilt(rootImage, holdings);
   if (!readOnly) await holdOlder(store, rootImage, rules, chosen);
@@ -220,8 +234,9 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const onResult = (requestId: number, result: OperationResult): void => volume.noteReplayed(requestId, result);
   const replayPending = async (): Promise<boolean> => {
     if (pending === undefined || pending.records.length === 0) return false;
-    const endsAtLoss = dropLost || (readOnly && options.degraded === true);
-    adopted = await replay(pending, { store, state, copies, readOnly, endsAtLoss, onResult });
+    const isForced = options.forcedMaster !== undefined || options.abandonLog === true;
+    const endsAtLoss = isForced || (readOnly && options.degraded === true);
+    adopted = await replay(pending, { store, state, copies, readOnly, endsAtLoss, onResult, onDropped });
     return true;
   };
   let adopted: ReadonlySet<string> = new Set();
@@ -267,7 +282,7 @@ async function beginWriting(
   volume: Volume,
   lost: number,
   failed: readonly Copy[],
-  { forcedMaster }: ChoosePolicy,
+  { forcedMaster, beforeReplay }: Pick<OpenOptions, "forcedMaster" | "beforeReplay">,
   { replayPending, resumeLog }: { readonly replayPending: () => Promise<boolean>; readonly resumeLog: () => boolean },
 ): Promise<boolean> {
   const forced = forcedMaster !== undefined;
@@ -280,6 +295,7 @@ async function beginWriting(
   const behind = volume.rings.rings.some(
     (ring) => ring.copy.standing === "in-sync" && ringRoots(ring)[0]?.sequence !== volume.sequence,
   );
+  await beforeReplay?.(volume);
   const replayed = await replayPending();
   await volume.provideLog();
   // A copy that failed on the way is dropped now: before, a commit would have held a part of the log and ended it (trap 6).

@@ -7,7 +7,8 @@ import { refPointer } from "../../src/format/blockref.ts";
 import { KIB } from "../../src/format/geometry.ts";
 import { rootFreemapOffset } from "../../src/format/root-block.ts";
 import { setInodeNlink } from "../../src/format/inode.ts";
-import { editInode } from "../../src/ops/inodes.ts";
+import { editInode, inodesRoot } from "../../src/ops/inodes.ts";
+import { treeFind } from "../../src/tree/tree.ts";
 import type { PfsState } from "../../src/tree/pfs-state.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
@@ -29,21 +30,25 @@ async function addFile({ fs }: SimulatedVolume, parent: number, text: string, si
   return ino;
 }
 
+const addFive = async (volume: SimulatedVolume): Promise<void> => {
+  for (let i = 0; i < 5; i++) await addFile(volume, ROOT, `acknowledged-${i}`, 70_000);
+};
+
 /**
- * A volume with files in its tree and others in its log, if `logged`; `spoil` changes the tree behind the back of everything, and all
+ * A volume with files in its tree, and in its log what `work` does; `spoil` changes the tree behind the back of everything, and all
  * check codes above are right.
  */
 async function scene(
   seed: number,
   spoil: (volume: SimulatedVolume) => Promise<unknown>,
-  { sizes = SIZES, logged = true }: { sizes?: readonly number[]; logged?: boolean } = {},
+  { sizes = SIZES, work = addFive }: { sizes?: readonly number[]; work?: typeof addFive } = {},
 ): Promise<Scene> {
   const real = await (await SimulatedVolume.format(seed, sizes)).remount();
   for (let i = 0; i < 30; i++) await addFile(real, ROOT, `old-${i}`, 1 + i * 3000);
   await real.volume.forceCommit();
   await spoil(real);
   await real.volume.forceCommit();
-  if (logged) for (let i = 0; i < 5; i++) await addFile(real, ROOT, `acknowledged-${i}`, 70_000);
+  await work(real);
   await real.fs.sync();
   return { cut: real.atRest(), wanted: await describeFileSystem(real.fs) };
 }
@@ -141,8 +146,80 @@ describe("a log that waits on a volume that is damaged", () => {
   });
 });
 
+/** Inode of the file old-0. */
+const OLD = 2;
+
+const spoilOld = ({ volume }: SimulatedVolume): Promise<void> =>
+  volume.maintain((state) => void (editInode(state, OLD).bytes[200] = 1));
+
+/** The record that comes first in the log goes on from the inode `OLD`. */
+async function changeOldAndAdd(real: SimulatedVolume): Promise<void> {
+  await real.fs.setAttributes(OLD, { mode: 0o600 });
+  await addFive(real);
+}
+
+/** First KiB of the block of `OLD` on each copy. */
+async function placesOfOld({ volume, devices }: SimulatedVolume): Promise<readonly number[]> {
+  return volume.view((state) => {
+    const { block, at } = treeFind(state.store, inodesRoot(state.pfs()), OLD)!;
+    return devices.map((_, copy) => refPointer(block.view, at, copy));
+  });
+}
+
+describe("a log that goes on from what is damaged", () => {
+  it("is carried out whole where that can be mended", async () => {
+    const at = await scene(311, spoilOld, { work: changeOldAndAdd });
+    await expect(at.cut.atRest().reopened()).rejects.toThrow(/reserved1 is not zero/);
+    const outcome = await fsck(at.cut, { repair: "full" });
+    expect(outcome.exitCode).toBe(1);
+    await isWhole(at);
+  });
+
+  it("goes on from link counts that are right: a file that has a name is not removed", async () => {
+    const twoNames = async (real: SimulatedVolume): Promise<void> => {
+      await real.fs.link(OLD, ROOT, name("second"), CALLER);
+      await real.volume.maintain((state) => setInodeNlink(editInode(state, OLD).view, 1));
+    };
+    const unlinkOne = async (real: SimulatedVolume): Promise<void> => {
+      await real.volume.maintain((state) => setInodeNlink(editInode(state, OLD).view, 2));
+      await real.fs.unlink(ROOT, name("old-0"), CALLER);
+    };
+    const at = await scene(312, twoNames, { work: unlinkOne });
+    expect((await fsck(at.cut, { repair: "safe" })).exitCode).toBe(1);
+    await isWhole(at);
+  });
+
+  it("stays while nobody says that it may be given up; then it is told how much of it went (-y --abandon)", async () => {
+    let places: readonly number[] = [];
+    const remember = async (real: SimulatedVolume): Promise<void> => {
+      places = await placesOfOld(real);
+      await changeOldAndAdd(real);
+    };
+    const { cut } = await scene(313, nothing, { work: remember });
+    for (const [copy, { image }] of cut.devices.entries())
+      image.write((places[copy] as number) * KIB, new Uint8Array(1024).fill(0xa5));
+    for (const repair of ["safe", "full"] as const) {
+      const kept = await fsck(cut, { repair });
+      expect(kept.exitCode).toBe(4);
+      expect(idsOf(kept.left).sort()).toEqual(["block-lost", "log-pending"]);
+      expect(kept.failures.map(({ message }) => message)).toEqual([
+        expect.stringMatching(/^the log can't be carried out: block of .* unreadable on every copy.*--abandon/),
+      ]);
+    }
+    for (const { calls } of cut.devices) expect(calls.write).toBe(0);
+    const outcome = await fsck(cut, { repair: "full", abandon: true });
+    expect(idsOf(outcome.left)).toEqual(["log-dropped"]);
+    expect(outcome.left[0]?.message).toMatch(/: 11 of 11 operations were given up: block of .* unreadable/);
+    expect(outcome.exitCode).toBe(5);
+    expect((await fsck(cut.atRest(), {})).exitCode).toBe(0);
+    const names = (await describeFileSystem((await cut.atRest().reopened()).fs)).map((line) => line.split(" ")[0]);
+    expect(names).toHaveLength(30);
+    expect(names).not.toContain("/old-0");
+  });
+});
+
 it("-p opens no volume on a bitmap that it found wrong", async () => {
-  const { cut, wanted } = await scene(304, loseBitsAndLinks, { logged: false });
+  const { cut, wanted } = await scene(304, loseBitsAndLinks, { work: nothing });
   const outcome = await fsck(cut, { repair: "safe" });
   expect(idsOf(outcome.findings)).toEqual(expect.arrayContaining(["freemap-lost", "link-count"]));
   expect(outcome.exitCode).toBe(1);
