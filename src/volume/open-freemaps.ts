@@ -24,20 +24,47 @@ export interface RebuiltFreemap {
   readonly hold: Uint32Array;
 }
 
-/** Reads what each leaf of a copy's bitmap has free; FsError EIO when its tree can't be right. */
+/** A bitmap that can't be read or breaks the rules: nothing can be written, but all can be read. */
+export class FreemapFault extends FsError {
+  constructor(copy: number, detail: string) {
+    super("EIO", `the freemap of copy ${copy} is damaged; run fsck.h2ts -y (${detail})`);
+  }
+}
+
+/** Runs `body`, which looks into the bitmap of `copy`; what keeps it from that becomes a FreemapFault. MISS is passed on. */
+export function lookingInto<T>(copy: number, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw error instanceof FsError && error.code === "EIO" ? new FreemapFault(copy, error.message) : error;
+  }
+}
+
+/** Reads what each leaf of a copy's bitmap has free; throws FreemapFault when that can't be. */
 export async function loadSummaries(store: BlockStore, rootImage: Block, freemap: Freemap): Promise<void> {
   const root = freemapRoot(rootImage, freemap.copy);
   const leaves = leafCount(freemap.sizeKib);
   let key = 0;
-  await store.untilLoaded(() => {
+  const load = (): void => {
     for (let ref = treeCeiling(store, root, key); ref !== undefined; ref = treeCeiling(store, root, key)) {
       const { view } = ref.block;
       const index = refKey(view, ref.at);
-      if (index >= leaves) throw new FsError("EIO", `the freemap of copy ${freemap.copy} is damaged; run fsck.h2ts -y`);
+      if (index >= leaves) throw new FreemapFault(freemap.copy, `it has a leaf ${index}`);
       freemap.setLeafSummary(index, refFreeKib(view, ref.at), refFreeChunks(view, ref.at));
       key = index + 1;
     }
-  });
+  };
+  await store.untilLoaded(() => lookingInto(freemap.copy, load));
+}
+
+/** As `loadSummaries`, of a volume that is only read: what can't be known to be free counts as used. */
+export async function loadSummariesIfAny(store: BlockStore, rootImage: Block, freemap: Freemap): Promise<void> {
+  try {
+    await loadSummaries(store, rootImage, freemap);
+  } catch (error) {
+    if (!(error instanceof FreemapFault)) throw error;
+    for (let index = 0; index < leafCount(freemap.sizeKib); index++) freemap.setLeafSummary(index, 0, 0);
+  }
 }
 
 /** Holds back what the older roots of any ring use and the newest has free. */
@@ -65,7 +92,7 @@ export async function holdOlder(
     const found = await Promise.all(chosen.olderImages.map((image) => usedBy(image, freemap.copy)));
     for (const bits of found) mergeBits(held, bits);
     for (const [index, bits] of held) {
-      const leaf = await store.untilLoaded(() => freemap.leaf(index));
+      const leaf = await store.untilLoaded(() => lookingInto(freemap.copy, () => freemap.leaf(index)));
       // What a log has was free for it to take: its places are held already. A bitmap that was computed is in no tree yet.
       holdBits(
         freemap,

@@ -35,7 +35,15 @@ import { finishReleases, renewRings } from "./after-open.ts";
 import { freemapFor } from "./freemap-trees.ts";
 import { IntentLog } from "./intent-log.ts";
 import { Members } from "./members.ts";
-import { fillFreemaps, holdOlder, holdRebuilt, loadSummaries, type RebuiltFreemap } from "./open-freemaps.ts";
+import {
+  fillFreemaps,
+  FreemapFault,
+  holdOlder,
+  holdRebuilt,
+  loadSummaries,
+  loadSummariesIfAny,
+  type RebuiltFreemap,
+} from "./open-freemaps.ts";
 import { claimPending, countOperations, findPending, newestTransaction, releasePending, replay } from "./replay.ts";
 import { rolledBackCopies } from "./rolled-back.ts";
 import { checkRootRefs, imageBlock, memberSizes, rulesFor } from "./root-image.ts";
@@ -91,7 +99,11 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
     ...(nonce === undefined ? {} : { nonce }),
   });
   try {
-    const volume = await openClaimed(copies, options, heartbeat);
+    const volume = await openClaimed(copies, options, heartbeat).catch((error: unknown) => {
+      // Nobody writes by a bitmap that can't be read. What a process before this one completed must not be forgotten for that.
+      if (!(error instanceof FreemapFault) || options.takeOver === true) throw error;
+      return openClaimed(copies, { ...options, readOnlyReason: error.message }, heartbeat);
+    });
     // It may have turned out that it can only be read.
     if (volume.readOnly !== undefined) await heartbeat.release();
     return volume;
@@ -169,7 +181,7 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
   if (verdict.kind === "refuse") throw new FsError("EINVAL", verdict.reason);
   const tooFew = tooFewCopies(view, chosen, options);
-  const readOnlyReason = verdict.kind === "read-only" ? verdict.reason : tooFew;
+  const readOnlyReason = verdict.kind === "read-only" ? verdict.reason : (tooFew ?? options.readOnlyReason);
   const readOnly = options.readOnly === true || readOnlyReason !== undefined;
   copies.repairs = repairs && !readOnly;
   const checkType = rootCheckType(view);
@@ -187,7 +199,9 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const { rebuildFreemap } = options;
   const holdings = rebuildFreemap === undefined ? [] : fillFreemaps(store, rootImage, rebuildFreemap);
   if (rebuildFreemap === undefined)
-    await Promise.all(freemaps.map((freemap) => loadSummaries(store, rootImage, freemap)));
+    await Promise.all(
+      freemaps.map((freemap) => (readOnly ? loadSummariesIfAny : loadSummaries)(store, rootImage, freemap)),
+    );
   // The last complete state of a copy that others went on from is what there is of it.
   const dropLost = options.dropLostLog === true || options.forcedMaster !== undefined;
   const onDropped = options.onLogDropped ?? (() => undefined);
@@ -198,7 +212,8 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   if (pending !== undefined) {
     try {
       store.tid = Math.max(store.tid, newestTransaction(pending, store.tid));
-      await claimPending(pending, store, copies);
+      // Nothing is carried out, and nothing written: no place need be set aside.
+      if (!readOnly || pending.records.length > 0) await claimPending(pending, store, copies);
     } catch (error) {
       if (!(error instanceof FsError) || options.abandonLog !== true) throw error;
       const waiting = countOperations(pending);

@@ -19,6 +19,7 @@ import { type Recorded, readRecords } from "../ops/record.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { EarlyBlock } from "../tree/early-block.ts";
 import type { BlockStore } from "../tree/store.ts";
+import { lookingInto } from "./open-freemaps.ts";
 
 /** A run of one copy. */
 interface Place {
@@ -111,7 +112,7 @@ export function newestTransaction({ records }: PendingLog, open: number): number
   throw new FsError("EIO", "the log names a transaction that never was; run fsck.h2ts");
 }
 
-/** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use. */
+/** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use, or its bitmap can't be read. */
 export async function claimPending(
   pending: PendingLog & { readonly segments: readonly (readonly number[])[] },
   store: BlockStore,
@@ -127,7 +128,7 @@ export async function claimPending(
     while (claimed.length < places.length) {
       const place = places[claimed.length] as Place;
       const { copy, kib, sizeKib } = place;
-      if (!store.freemap(copy).reserveAt(kib, sizeKib)) {
+      if (!lookingInto(copy, () => store.freemap(copy).reserveAt(kib, sizeKib))) {
         throw new FsError("EIO", `copy ${copy}: the log names KiB ${kib}, which is in use; run fsck.h2ts`);
       }
       claimed.push(place);

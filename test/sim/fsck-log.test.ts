@@ -225,3 +225,23 @@ it("-p opens no volume on a bitmap that it found wrong", async () => {
   expect(outcome.exitCode).toBe(1);
   await isWhole({ cut, wanted: wanted.map((line) => line.replace("links 7", "links 1")) });
 });
+
+it("a bitmap that can't be read keeps nobody from reading: a mount is read-only and says why; fsck sees it at a light look", async () => {
+  const at = await scene(305, nothing, { work: ({ volume }) => volume.close() });
+  await garbleFreemap(at.cut);
+  for (const options of [{}, { readOnly: true }]) {
+    const mounted = await at.cut.atRest().reopened(options);
+    expect(mounted.volume.readOnly).toMatch(
+      "readOnly" in options ? /^mounted read-only$/ : /^the freemap of copy 0 is damaged; run fsck.h2ts -y/,
+    );
+    expect(mounted.volume.failed).toBe(false);
+    expect(await describeFileSystem(mounted.fs)).toEqual(at.wanted);
+    expect(mounted.volume.statfs().copies[0]?.freeKib ?? 0).toBeGreaterThanOrEqual(0);
+  }
+  const looked = await fsck(at.cut, { force: false });
+  expect(looked.light).toBe(false);
+  expect(looked.exitCode).toBe(4);
+  expect((await fsck(at.cut, { force: false, repair: "safe" })).exitCode).toBe(1);
+  await isWhole(at);
+  expect((await at.cut.atRest().reopened()).volume.readOnly).toBeUndefined();
+});
