@@ -108,7 +108,7 @@ async function checkFromRings(copies: CopySet, list: FindingList, options: Check
 }
 
 /**
- * A quick look that suffices for a volume at rest: rings and their roots, the log, the PFS block and orphan marks on every
+ * A quick look that suffices for a volume at rest: rings and their roots, the log, the PFS block, orphan marks and bitmaps on every
  * copy, and whether more damage was met in use than was repaired.
  */
 export async function checkLightly(copies: CopySet, list: FindingList): Promise<void> {
@@ -145,10 +145,12 @@ async function checkLightlyFromRings(copies: CopySet, list: FindingList): Promis
   const shallow: VerifyConsumer = {
     fault: (fault) => content.fault(fault),
     repeated: (node) => content.repeated(node),
-    enter: (tree) => tree.kind === "orphans",
-    item: (node, block) => content.item(node, block),
+    enter: (tree) => tree.kind === "orphans" || tree.kind === "freemap",
+    // Of bitmaps only whether they can be read: without them a mount can't write.
+    item: (node, block) => node.tree.kind === "freemap" || content.item(node, block),
   };
-  await new Verifier(trusted(copies, newest), boundsOf(newest), shallow).walk([superRootTree(view)]);
+  const trees = [superRootTree(view), ...freemapTrees(view)];
+  await new Verifier(trusted(copies, newest), boundsOf(newest), shallow).walk(trees);
   for (const ino of content.marks) list.add("orphan-pending", `inode ${ino}: marked as an orphan`, { ino });
 }
 

@@ -168,9 +168,15 @@ export const FINDINGS = Object.freeze({
 
   "log-pending": kind(18, "note", "safe", "completed operations wait in the log; the next mount carries them out"),
   "log-lost": kind(19, "loss", "full", "operations that were acknowledged can't be read from the log of any copy"),
+  "log-dropped": unrepaired(
+    39,
+    "loss",
+    "completed operations of the log could not be carried out and were given up",
+    "nothing brings them back",
+  ),
 
   "freemap-leaked": kind(90, "error", "safe", "space is marked as used that nothing refers to"),
-  "freemap-lost": kind(91, "error", "full", "space is marked as free although a block lies there"),
+  "freemap-lost": kind(91, "error", "safe", "space is marked as free although a block lies there"),
   "freemap-counts": kind(92, "error", "safe", "the free counts of a freemap leaf do not match its bits"),
   "freemap-range": kind(93, "error", "safe", "a freemap leaf beyond the end of its copy"),
 

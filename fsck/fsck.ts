@@ -12,14 +12,8 @@ import { type Checked, checkInto, checkLightly, type CheckOptions } from "./chec
 import { type Finding, FindingList, isClean } from "./finding-list.ts";
 import { Headers } from "./headers.ts";
 import { openWritable } from "./open-writable.ts";
-import {
-  contestedIn,
-  repairable,
-  type RepairContext,
-  type RepairFailure,
-  type RepairMode,
-  repairVolume,
-} from "./repair.ts";
+import { contestedIn, repairable, type RepairMode, repairVolume } from "./repair.ts";
+import type { RepairContext, RepairFailure } from "./repair-context.ts";
 import type { IsContested } from "./repairing-reader.ts";
 
 /** fsck(8)'s exit bits. */
@@ -124,20 +118,8 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
   let failures: RepairFailure[] = [];
   let rounds = 0;
   const { repair } = options;
-  // First of all, and by itself: what else is wrong is only told by the state that the log leads to.
-  if (repair !== undefined && repairable(look.findings, repair).some((finding) => finding.repair?.kind === "log")) {
-    const volume = await openWritable(target.copies, {
-      clock: options.clock,
-      commitMs: 0,
-      isClaimed: true,
-      dropLostLog: repair === "full",
-    });
-    // Also when there was nothing to carry out: the root still names what could not be read.
-    await volume.forceCommit();
-    await volume.close();
-    rounds++;
-    await lookAgain();
-  }
+  const losses = new FindingList();
+  const context = contextOf(target, options, losses);
   if (repair !== undefined) {
     let before = "";
     let counted = rounds;
@@ -147,7 +129,7 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
       if (now === before) break;
       before = now;
       options.signal?.throwIfAborted();
-      failures = await repairVolume(contextOf(target, options), look.findings, look.checked, repair);
+      failures = await repairVolume(context, look.findings, look.checked, repair);
       rounds++;
       // More than were listed are repaired in passing: else a copy full of garbage took a check for every list.
       const { unlisted } = look;
@@ -155,13 +137,19 @@ async function fsckClaimed({ copies, devices }: FsckTarget, options: FsckOptions
       if (look.unlisted >= unlisted) counted++;
     }
   }
-  const left = [...look.findings, ...unseenSince(findings, look.findings)];
+  const stuck = failures.find(({ finding }) => finding?.repair?.kind === "log")?.finding;
+  const left = [...look.findings, ...unseenSince(findings, look.findings), ...losses.findings].map(
+    // Not a note any more: no mount would come up either.
+    (finding): Finding => (finding.message === stuck?.message ? { ...finding, severity: asError(finding) } : finding),
+  );
   for (const message of errorsIn(left)) met.delete(message);
   // Notes do not count: a log that was carried out is no error corrected, as little as for e2fsck.
   const corrected = rounds > 0 && met.size > 0;
   const exitCode = (corrected ? ExitBit.CORRECTED : 0) | (isClean(left) ? 0 : ExitBit.UNCORRECTED);
   return { light: false, findings, left, failures, rounds, exitCode };
 }
+
+const asError = ({ severity }: Finding): Finding["severity"] => (severity === "note" ? "error" : severity);
 
 const errorsIn = (findings: readonly Finding[]): string[] =>
   findings.filter(({ severity }) => severity !== "note").map(({ message }) => message);
@@ -198,10 +186,16 @@ async function fullLook(
   return { findings: list.close(), unlisted, checked };
 }
 
-function contextOf({ copies, headers }: Checking, { clock }: FsckOptions): RepairContext {
+function contextOf(
+  { copies, headers }: Checking,
+  { clock, abandon, repair }: FsckOptions,
+  losses: FindingList,
+): RepairContext {
   return {
     copies,
     clock,
+    abandon: abandon === true && repair === "full",
+    losses,
     openWritable: (rescue) => openWritable(copies, { clock, commitMs: 0, isClaimed: true, ...rescue }),
     rewriteHeaders: () => headers.rewrite(),
   };

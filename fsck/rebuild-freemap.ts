@@ -5,13 +5,8 @@
 
 import { FREEMAP_LEAF_KIB, leafCount, usableRange } from "../src/format/freemap.ts";
 import { LEAF_WORDS } from "../src/freemap/leaf.ts";
+import type { RebuiltFreemap } from "../src/volume/open-freemaps.ts";
 import type { Checked } from "./check.ts";
-
-/** Words of one copy's bitmap, as openVolume takes them. */
-export interface RebuiltFreemap {
-  readonly words: Uint32Array;
-  readonly hold: Uint32Array;
-}
 
 /** True when enough is known to compute the bitmap: no gap in the tree but what is given up, or some of an old bitmap to go by. */
 export function canRebuild(checked: Checked, copy: number): boolean {

@@ -1,5 +1,6 @@
-// Carries out repairs, safest first: blocks from another copy, then a volume opened on top (with fresh bitmaps where
-// they are wrong) for described operations on the tree, then commits that renew the rings, and then anchors are emptied. Every step
+// Carries out repairs. Where operations wait in the log that is all, on a volume opened on fresh bitmaps and a mended PFS block where
+// those on media are wrong. Else, safest first: blocks from another copy, then a volume opened in the same way for described
+// operations on the tree, then commits that renew the rings, and then anchors are emptied. Every step
 // obeys the order of commits (I2); a repair that fails leaves things as they were and is told. The caller checks again afterwards.
 
 import type { Clock } from "../src/base/clock.ts";
@@ -14,38 +15,17 @@ import { findEntry } from "../src/ops/directories.ts";
 import { directoryOf } from "../src/ops/inodes.ts";
 import type { RepairAction } from "../src/ops/repair.ts";
 import type { Volume } from "../src/volume/volume.ts";
-import type { Bruise } from "./bruise.ts";
+import { carryOutLog } from "./carry-out-log.ts";
 import type { Checked } from "./check.ts";
 import type { Finding } from "./finding-list.ts";
 import { FINDINGS } from "./findings.ts";
-import { canRebuild, rebuildFreemap, type RebuiltFreemap } from "./rebuild-freemap.ts";
 import type { IsContested } from "./repairing-reader.ts";
 import type { AnchorRepair, BlockRepair, PlacedBlock, Repair } from "./repair-plan.ts";
+import type { LookedAt, RepairContext, RepairFailure } from "./repair-context.ts";
+import { type PlannedAction, planRepair } from "./rescue.ts";
 
 /** safe: what -p does. full: all that can be done. */
 export type RepairMode = "safe" | "full";
-
-/** Parts a volume is opened on instead of those on media. */
-export interface Rescue {
-  readonly recount?: boolean;
-  readonly rebuildFreemap?: (copy: number) => RebuiltFreemap;
-  readonly pfsBlock?: Uint8Array;
-}
-
-export interface RepairContext {
-  readonly copies: CopySet;
-  readonly clock: Clock;
-  /** Opens the volume, on parts made anew where those on media will not do. */
-  readonly openWritable: (rescue: Rescue) => Promise<Volume>;
-  /** Writes damaged node headers again. */
-  readonly rewriteHeaders: () => Promise<void>;
-}
-
-/** One repair that did not work, in one line. */
-export interface RepairFailure {
-  readonly finding: Finding | undefined;
-  readonly message: string;
-}
 
 /** Order in which operations on the tree are made: what is named must be sound before names and sums are. */
 const ACTION_ORDER: readonly RepairAction["kind"][] = [
@@ -70,10 +50,16 @@ export function repairable(findings: readonly Finding[], mode: RepairMode): Find
   if (findings.some(({ name }) => name === "copy-failed")) return [];
   return findings.filter((finding) => {
     if (finding.repair === undefined) return false;
-    return mode === "full" || FINDINGS[finding.name].repair === "safe";
+    // Bitmaps computed from what is reachable lose nothing of it, whatever is wrong with those on media.
+    const isSafe = FINDINGS[finding.name].repair === "safe" || finding.repair.kind === "freemap";
+    return mode === "full" || isSafe;
   });
 }
 
+/**
+ * Throws, before anything is changed, when a log waits and the copies given may not be written to, and when they fail meanwhile: see
+ * `carryOutLog`.
+ */
 export async function repairVolume(
   context: RepairContext,
   findings: readonly Finding[],
@@ -84,6 +70,13 @@ export async function repairVolume(
   const wanted = repairable(findings, mode);
   const ofKind = <K extends Repair["kind"]>(kind: K): Finding[] => wanted.filter(({ repair }) => repair?.kind === kind);
   const isContested = contestedIn(checked);
+  const [log] = ofKind("log");
+  // First of all, and by itself: what else is wrong is only told by the state that the log leads to.
+  if (log !== undefined && checked !== undefined) {
+    const { isDone, failures: met } = await carryOutLog(context, log, { wanted, found: findings, checked });
+    failures.push(...met);
+    if (isDone) return failures;
+  }
   for (const finding of ofKind("block")) {
     const repair = finding.repair as BlockRepair;
     const { copy, pointers, sizeBytes } = repair;
@@ -92,15 +85,17 @@ export async function repairVolume(
   }
   await attempt(failures, undefined, () => context.copies.flush());
   if (ofKind("headers").length > 0) await attempt(failures, ofKind("headers")[0], context.rewriteHeaders);
+  // A root that is written now would end the log.
+  if (log !== undefined) return failures;
   const onVolume = wanted.filter(
-    ({ repair }) => repair === undefined || !["block", "headers", "log", "anchor"].includes(repair.kind),
+    ({ repair }) => repair === undefined || !["block", "headers", "anchor"].includes(repair.kind),
   );
   const isRenewed =
     onVolume.length === 0 ||
     checked === undefined ||
     (await attempt(failures, onVolume[0], async () => {
       await refuseFound(context.copies, onVolume);
-      await repairOnVolume(context, onVolume, checked, failures);
+      await repairOnVolume(context, { wanted: onVolume, found: findings, checked }, failures);
     }));
   // Last of all: until its ring was renewed, the anchor may be the only complete root that a copy has.
   if (!isRenewed) return failures;
@@ -179,56 +174,18 @@ async function emptyAnchor(copies: CopySet, index: number): Promise<void> {
 
 async function repairOnVolume(
   context: RepairContext,
-  findings: readonly Finding[],
-  checked: Checked,
+  { wanted, found, checked }: LookedAt,
   failures: RepairFailure[],
 ): Promise<void> {
-  const rebuild = findings.some(({ repair }) => repair?.kind === "freemap");
-  const blind = context.copies.copies.find(({ index }) => !canRebuild(checked, index));
-  if (rebuild && blind !== undefined) {
-    throw new FsError(
-      "EIO",
-      `the freemap of copy ${blind.index} and a part of the tree are lost: what is free can't be known`,
-    );
-  }
-  const { actions, pfsBlock } = plan(findings, checked);
-  const volume = await context.openWritable({
-    ...(rebuild && { rebuildFreemap: (copy: number) => rebuildFreemap(checked, copy) }),
-    ...(pfsBlock && { pfsBlock }),
-    ...(findings.some(({ repair }) => repair?.kind === "count") && { recount: true }),
-  });
+  const { rescue, actions } = planRepair(wanted, found, checked);
+  const volume = await context.openWritable(rescue);
   try {
-    await repairTree(volume, context.clock, findings, actions, failures);
+    await repairTree(volume, context.clock, wanted, actions, failures);
     // Three roots: every slot of every ring is written anew, and nothing held back stays so.
     for (let slot = 0; slot < ROOT_SLOTS; slot++) await volume.forceCommit();
   } finally {
     await volume.close();
   }
-}
-
-interface PlannedAction {
-  readonly finding: Finding;
-  readonly action: RepairAction;
-}
-
-/** Operations on the tree, each block mended once, and the PFS block without which the volume can't be opened. */
-function plan(
-  findings: readonly Finding[],
-  { bounds }: Checked,
-): { actions: PlannedAction[]; pfsBlock: Uint8Array | undefined } {
-  const actions: PlannedAction[] = [];
-  const mended = new Set<Bruise>();
-  let pfsBlock: Uint8Array | undefined;
-  for (const finding of findings) {
-    const { repair } = finding;
-    if (repair?.kind === "action") actions.push({ finding, action: repair.action });
-    if (repair?.kind !== "bruise" || mended.has(repair.bruise)) continue;
-    mended.add(repair.bruise);
-    const mending = repair.bruise.mend(bounds);
-    if (mending?.kind === "pfs-block") pfsBlock = mending.bytes;
-    else if (mending !== undefined) actions.push({ finding, action: mending });
-  }
-  return { actions, pfsBlock };
 }
 
 async function repairTree(

@@ -24,20 +24,47 @@ export interface RebuiltFreemap {
   readonly hold: Uint32Array;
 }
 
-/** Reads what each leaf of a copy's bitmap has free; FsError EIO when its tree can't be right. */
+/** A bitmap that can't be read or breaks the rules: nothing can be written, but all can be read. */
+export class FreemapFault extends FsError {
+  constructor(copy: number, detail: string) {
+    super("EIO", `the freemap of copy ${copy} is damaged; run fsck.h2ts -y (${detail})`);
+  }
+}
+
+/** Runs `body`, which looks into the bitmap of `copy`; what keeps it from that becomes a FreemapFault. MISS is passed on. */
+export function lookingInto<T>(copy: number, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw error instanceof FsError && error.code === "EIO" ? new FreemapFault(copy, error.message) : error;
+  }
+}
+
+/** Reads what each leaf of a copy's bitmap has free; throws FreemapFault when that can't be. */
 export async function loadSummaries(store: BlockStore, rootImage: Block, freemap: Freemap): Promise<void> {
   const root = freemapRoot(rootImage, freemap.copy);
   const leaves = leafCount(freemap.sizeKib);
   let key = 0;
-  await store.untilLoaded(() => {
+  const load = (): void => {
     for (let ref = treeCeiling(store, root, key); ref !== undefined; ref = treeCeiling(store, root, key)) {
       const { view } = ref.block;
       const index = refKey(view, ref.at);
-      if (index >= leaves) throw new FsError("EIO", `the freemap of copy ${freemap.copy} is damaged; run fsck.h2ts -y`);
+      if (index >= leaves) throw new FreemapFault(freemap.copy, `it has a leaf ${index}`);
       freemap.setLeafSummary(index, refFreeKib(view, ref.at), refFreeChunks(view, ref.at));
       key = index + 1;
     }
-  });
+  };
+  await store.untilLoaded(() => lookingInto(freemap.copy, load));
+}
+
+/** As `loadSummaries`, of a volume that is only read: what can't be known to be free counts as used. */
+export async function loadSummariesIfAny(store: BlockStore, rootImage: Block, freemap: Freemap): Promise<void> {
+  try {
+    await loadSummaries(store, rootImage, freemap);
+  } catch (error) {
+    if (!(error instanceof FreemapFault)) throw error;
+    for (let index = 0; index < leafCount(freemap.sizeKib); index++) freemap.setLeafSummary(index, 0, 0);
+  }
 }
 
 /** Holds back what the older roots of any ring use and the newest has free. */
@@ -65,7 +92,7 @@ export async function holdOlder(
     const found = await Promise.all(chosen.olderImages.map((image) => usedBy(image, freemap.copy)));
     for (const bits of found) mergeBits(held, bits);
     for (const [index, bits] of held) {
-      const leaf = await store.untilLoaded(() => freemap.leaf(index));
+      const leaf = await store.untilLoaded(() => lookingInto(freemap.copy, () => freemap.leaf(index)));
       // What a log has was free for it to take: its places are held already. A bitmap that was computed is in no tree yet.
       holdBits(
         freemap,
@@ -78,21 +105,34 @@ export async function holdOlder(
   await Promise.all(store.freemaps.flatMap((freemap) => (freemap === undefined ? [] : [holdOn(freemap)])));
 }
 
-/** Fills all allocators from bitmaps computed elsewhere. */
-export function rebuildFreemaps(
+/** Bits to be held back on one copy. */
+export interface Holding {
+  readonly freemap: Freemap;
+  readonly hold: Uint32Array;
+}
+
+/** Fills all allocators from bitmaps computed elsewhere; what is to be held back with them is left for `holdRebuilt`. */
+export function fillFreemaps(
   store: BlockStore,
   rootImage: Block,
   rebuild: (copyIndex: number) => RebuiltFreemap,
-): void {
+): readonly Holding[] {
   // The old trees are not trusted: the new ones start empty.
   for (let copy = 0; copy < COPIES_MAX; copy++) {
     const at = rootFreemapOffset(copy);
     rootImage.bytes.fill(0, at, at + BLOCKREF_BYTES);
   }
-  for (const freemap of store.freemaps) {
-    if (freemap === undefined) continue;
+  return store.freemaps.flatMap((freemap) => {
+    if (freemap === undefined) return [];
     const { words, hold } = rebuild(freemap.copy);
     freemap.fillFrom(words);
+    return [{ freemap, hold }];
+  });
+}
+
+/** Holds back what bitmaps computed elsewhere say, but for what a log has: its places are set aside before (trap 4). */
+export function holdRebuilt(rootImage: Block, holdings: readonly Holding[]): void {
+  for (const { freemap, hold } of holdings) {
     for (let index = 0; index * LEAF_WORDS < hold.length; index++) {
       const bits = hold.slice(index * LEAF_WORDS, (index + 1) * LEAF_WORDS);
       if (!bits.some((word) => word !== 0)) continue;
@@ -101,7 +141,7 @@ export function rebuildFreemaps(
         freemap,
         rootSequence(rootImage.view) + 1,
         index,
-        bits.map((word, i) => word & ~(leaf.words[i] as number)),
+        bits.map((word, i) => word & ~((leaf.words[i] as number) | (leaf.held?.[i] ?? 0))),
       );
     }
   }

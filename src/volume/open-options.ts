@@ -3,7 +3,7 @@
 import type { ChoosePolicy } from "../copies/choose-root.ts";
 import type { Journal } from "../log/journal.ts";
 import type { RebuiltFreemap } from "./open-freemaps.ts";
-import type { VolumeOptions } from "./volume.ts";
+import type { Volume, VolumeOptions } from "./volume.ts";
 
 export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   /** How long a heartbeat counts (I11). */
@@ -30,6 +30,12 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   readonly takeOver?: boolean;
   /** Goes on without acknowledged operations that no copy's log can give any more. */
   readonly dropLostLog?: boolean;
+  /** Ends the log before the first operation that can't be carried out; else the volume is not opened. */
+  readonly abandonLog?: boolean;
+  /** Told how many completed operations were given up, of how many that waited, and why. */
+  readonly onLogDropped?: (dropped: number, waiting: number, reason: string) => void;
+  /** Puts the tree in order before the log is carried out; one commit makes both durable. Not called for a volume that can only be read. */
+  readonly beforeReplay?: (volume: Volume) => Promise<void>;
   /** Writes damaged slots of the root rings anew at once. */
   readonly renewRings?: boolean;
   /** Told what the operator should know although the volume could be opened. */
@@ -47,3 +53,7 @@ export const hasRecords = ({ takeOver, journal }: OpenOptions): boolean =>
 /** The log may end where it is lost; of a copy that others went on from, its last complete state is what there is. */
 export const endsAtLostLog = ({ dropLostLog, forcedMaster }: OpenOptions): boolean =>
   dropLostLog === true || forcedMaster !== undefined;
+
+/** It may end, too, before an operation that can't be carried out. */
+export const endsAtLoss = ({ abandonLog, forcedMaster }: OpenOptions): boolean =>
+  abandonLog === true || forcedMaster !== undefined;

@@ -22,10 +22,26 @@ import { CACHE_BYTES_DEFAULT } from "./defaults.ts";
 import { freemapFor } from "./freemap-trees.ts";
 import { IntentLog } from "./intent-log.ts";
 import { Members } from "./members.ts";
-import { holdOlder, loadSummaries, rebuildFreemaps } from "./open-freemaps.ts";
-import { endsAtLostLog, hasRecords, knowsNewest, type OpenOptions } from "./open-options.ts";
+import {
+  fillFreemaps,
+  FreemapFault,
+  holdOlder,
+  type Holding,
+  holdRebuilt,
+  loadSummaries,
+  loadSummariesIfAny,
+} from "./open-freemaps.ts";
+import { endsAtLoss, endsAtLostLog, hasRecords, knowsNewest, type OpenOptions } from "./open-options.ts";
 import { findRoot, isFar, type OpeningRoot, termsOf } from "./opening-root.ts";
-import { claimPending, findPending, newestTransaction, type PendingLog, releasePending, replay } from "./replay.ts";
+import {
+  claimPending,
+  countOperations,
+  findPending,
+  newestTransaction,
+  type PendingLog,
+  releasePending,
+  replay,
+} from "./replay.ts";
 import { checkRootRefs, memberSizes } from "./root-image.ts";
 import { Volume, type VolumeOptions, type VolumeParts } from "./volume.ts";
 
@@ -44,7 +60,11 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
     ...(nonce === undefined ? {} : { nonce }),
   });
   try {
-    const volume = await openClaimed(copies, options, heartbeat);
+    const volume = await openClaimed(copies, options, heartbeat).catch((error: unknown) => {
+      // Nobody writes by a bitmap that can't be read. What a process before this one completed must not be forgotten for that.
+      if (!(error instanceof FreemapFault) || options.takeOver === true) throw error;
+      return openClaimed(copies, { ...options, readOnlyReason: error.message }, heartbeat);
+    });
     // It may have turned out that it can only be read.
     if (volume.readOnly !== undefined) await heartbeat.release();
     return volume;
@@ -62,8 +82,9 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const { readOnly, readOnlyReason, tooFew } = termsOf(root, options);
   copies.repairs = repairs && !readOnly;
   const store = storeAfter(root, copies, options);
-  await setUpFreemaps(store, root.image, options);
-  const pending = await claimLog(store, root.image.view, copies, options);
+  const holdings = await setUpFreemaps(store, root.image, options, readOnly);
+  const pending = await claimLog(store, root.image.view, copies, options, readOnly);
+  holdRebuilt(root.image, holdings);
   if (!readOnly) await holdOlder(store, root.image, root.rules, root.chosen);
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
 
@@ -94,13 +115,20 @@ function storeAfter({ image, chosen, rules }: OpeningRoot, copies: CopySet, opti
   return store;
 }
 
-/** One allocator for each copy that the root knows. */
-async function setUpFreemaps(store: BlockStore, rootImage: Block, { rebuildFreemap }: OpenOptions): Promise<void> {
+/** One allocator for each copy that the root knows. Returns what is to be held back once the log has what it names. Throws FreemapFault. */
+async function setUpFreemaps(
+  store: BlockStore,
+  rootImage: Block,
+  { rebuildFreemap }: OpenOptions,
+  readOnly: boolean,
+): Promise<readonly Holding[]> {
   const freemaps = memberSizes(rootImage.view).flatMap((sizeKib, index) =>
     sizeKib === 0 ? [] : [freemapFor(store, rootImage, index, sizeKib)],
   );
-  if (rebuildFreemap !== undefined) rebuildFreemaps(store, rootImage, rebuildFreemap);
-  else await Promise.all(freemaps.map((freemap) => loadSummaries(store, rootImage, freemap)));
+  if (rebuildFreemap !== undefined) return fillFreemaps(store, rootImage, rebuildFreemap);
+  const load = readOnly ? loadSummariesIfAny : loadSummaries;
+  await Promise.all(freemaps.map((freemap) => load(store, rootImage, freemap)));
+  return [];
 }
 
 /** What was completed after the root, with every place that it names set aside before anything is allocated (trap 4). */
@@ -109,12 +137,21 @@ async function claimLog(
   root: DataView,
   copies: CopySet,
   options: OpenOptions,
+  readOnly: boolean,
 ): Promise<PendingLog | undefined> {
   const journal = knowsNewest(options) ? options.journal : undefined;
   const pending = await findPending(root, copies, { journal, dropLost: endsAtLostLog(options) });
   if (pending === undefined) return undefined;
-  store.tid = Math.max(store.tid, newestTransaction(pending, store.tid));
-  await claimPending(pending, store, copies);
+  try {
+    store.tid = Math.max(store.tid, newestTransaction(pending, store.tid));
+    // Where nothing is carried out, and nothing written, no place need be set aside.
+    if (!readOnly || pending.records.length > 0) await claimPending(pending, store, copies);
+  } catch (error) {
+    if (!(error instanceof FsError) || options.abandonLog !== true) throw error;
+    const waiting = countOperations(pending);
+    options.onLogDropped?.(waiting, waiting, error.message);
+    return { ...pending, records: [] };
+  }
   return pending;
 }
 
@@ -156,8 +193,9 @@ async function replayPending(
     state,
     copies,
     readOnly,
-    endsAtLoss: endsAtLostLog(options) || (readOnly && options.degraded === true),
+    endsAtLoss: endsAtLoss(options) || (readOnly && options.degraded === true),
     onResult: (requestId, result) => volume.noteReplayed(requestId, result),
+    onDropped: options.onLogDropped ?? (() => undefined),
   });
 }
 
@@ -181,6 +219,7 @@ async function beginWriting(volume: Volume, { root, pending, intent }: Beginning
   const isAnyBehind = volume.rings.rings.some(
     (ring) => ring.copy.standing === "in-sync" && ringRoots(ring)[0]?.sequence !== volume.sequence,
   );
+  await options.beforeReplay?.(volume);
   const adopted = await replayPending(volume, pending, options, false);
   await volume.provideLog();
   // A copy that failed on the way is dropped now: before, a commit would have held a part of the log and ended it (trap 6).

@@ -52,7 +52,7 @@ export function termsOf({ image: { view }, chosen }: OpeningRoot, options: OpenO
   const verdict = mountability(rootFormatVersion(view), rootFeatures(view));
   if (verdict.kind === "refuse") throw new FsError("EINVAL", verdict.reason);
   const tooFew = tooFewCopies(view, chosen, options);
-  const readOnlyReason = verdict.kind === "read-only" ? verdict.reason : tooFew;
+  const readOnlyReason = verdict.kind === "read-only" ? verdict.reason : (tooFew ?? options.readOnlyReason);
   return { readOnly: options.readOnly === true || readOnlyReason !== undefined, readOnlyReason, tooFew };
 }
 

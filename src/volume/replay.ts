@@ -20,6 +20,7 @@ import { type Recorded, readRecords } from "../ops/record.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { EarlyBlock } from "../tree/early-block.ts";
 import type { BlockStore } from "../tree/store.ts";
+import { lookingInto } from "./open-freemaps.ts";
 
 /** A run of one copy. */
 interface Place {
@@ -39,6 +40,8 @@ export interface PendingLog {
   readonly waiting: ReadonlySet<number> | undefined;
   /** Bytes of its stream whose requests were answered. */
   readonly answeredBytes: number;
+  /** Bytes of its stream that were flushed on every copy, with what they name: whoever asked for that was told so. */
+  readonly flushedBytes: number;
   /** Places that are not to be given out before the replay is committed. */
   readonly claimed: Place[];
 }
@@ -81,6 +84,7 @@ export async function findPending(
       isEmpty: found.stream.length === 0 && !dropLost,
       waiting: undefined,
       answeredBytes: 0,
+      flushedBytes: found.sureBytes,
       segments,
       claimed: [],
     };
@@ -92,6 +96,7 @@ export async function findPending(
     isEmpty: false,
     waiting,
     answeredBytes,
+    flushedBytes: sureBytes,
     segments,
     claimed: [],
   };
@@ -113,7 +118,7 @@ export function newestTransaction({ records }: PendingLog, open: number): number
   throw new FsError("EIO", "the log names a transaction that never was; run fsck.h2ts");
 }
 
-/** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use. */
+/** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use, or its bitmap can't be read. */
 export async function claimPending(pending: FoundLog, store: BlockStore, copies: CopySet): Promise<void> {
   const { claimed } = pending;
   const places = [...placesIn(pending)].filter(
@@ -125,7 +130,7 @@ export async function claimPending(pending: FoundLog, store: BlockStore, copies:
     while (claimed.length < places.length) {
       const place = places[claimed.length] as Place;
       const { copy, kib, sizeKib } = place;
-      if (!store.freemap(copy).reserveAt(kib, sizeKib)) {
+      if (!lookingInto(copy, () => store.freemap(copy).reserveAt(kib, sizeKib))) {
         throw new FsError("EIO", `copy ${copy}: the log names KiB ${kib}, which is in use; run fsck.h2ts`);
       }
       claimed.push(place);
@@ -151,8 +156,7 @@ export function releasePending(pending: PendingLog, store: BlockStore, adopted: 
   }
 }
 
-const LOSS_ADVICE =
-  "the log goes on from it: give all copies, or have fsck.h2ts --resync --select-master go back to what one copy has";
+const LOSS_ADVICE = "the log goes on from it: give all copies, or run fsck.h2ts -y";
 
 const ANSWERED_ADVICE =
   "file data that a program was told is written can't be read from any copy at hand; unmount, and mount again with all copies";
@@ -167,8 +171,10 @@ export interface ReplayParts {
   readonly state: PfsState;
   readonly copies: CopySet;
   readonly readOnly: boolean;
-  /** The log ends before what would change file data that no copy at hand has (copies=K); else that is refused. */
+  /** The log ends before what takes a block that no copy at hand has, or does not fit the tree; else that is refused. */
   readonly endsAtLoss: boolean;
+  /** Told where that is: how many operations of how many are not carried out, and why. */
+  readonly onDropped: (dropped: number, waiting: number, reason: string) => void;
   /** Told of what each operation gave that belongs to a request of the kernel's. */
   readonly onResult: (requestId: number, result: OperationResult) => void;
 }
@@ -182,13 +188,20 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
   const adopted = new Set<string>();
   // What can't be written stays in memory.
   store.early.allowed = !parts.readOnly;
-  for (const record of pending.records) {
+  const drop = (from: number, reason: string): void => {
+    const [dropped, waiting] = [countOperations(pending, from), countOperations(pending)];
+    parts.onDropped(dropped, waiting, reason);
+  };
+  for (const [index, record] of pending.records.entries()) {
     const { operation, requestId, endBytes } = record;
     let { result } = record;
     if (operation !== undefined) {
       const early = await soundBlocks(record, pending, parts);
       if (early === undefined) {
-        if (pending.waiting === undefined) return adopted;
+        if (pending.waiting === undefined) {
+          if (endBytes <= pending.flushedBytes) drop(index, "no copy has the file data that it names");
+          return adopted;
+        }
         // Nobody was answered: the kernel asks again. What came after it may have been answered.
         if (pending.waiting.has(record.beginBytes)) continue;
         throw new UnreadableError(ANSWERED_ADVICE);
@@ -196,8 +209,11 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
       try {
         result = await carryOut(operation, early, parts, adopted);
       } catch (error) {
-        if (!(error instanceof FsError) || error.code !== "EIO") throw error;
-        if (parts.endsAtLoss) return adopted;
+        if (!(error instanceof FsError)) throw error;
+        if (parts.endsAtLoss) {
+          drop(index, error.message);
+          return adopted;
+        }
         throw error instanceof UnreadableError ? new UnreadableError(`${error.message}; ${LOSS_ADVICE}`) : error;
       }
     }
@@ -207,6 +223,11 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
     if (owed && result !== undefined) parts.onResult(requestId, result);
   }
   return adopted;
+}
+
+/** Completed operations among the records from `from` on. */
+export function countOperations({ records }: PendingLog, from = 0): number {
+  return records.slice(from).filter(({ operation }) => operation !== undefined).length;
 }
 
 async function carryOut(

@@ -21,6 +21,7 @@ const WITHOUT_FIXTURE: readonly FindingName[] = [
   "orphan-pending",
   "log-pending",
   "log-lost",
+  "log-dropped", // test/sim/fsck-log.test.ts
 ];
 
 test("numbers are given out once, ids have their stable form", () => {

@@ -25,7 +25,7 @@ import { ControlReply, ControlRequest, WorkerOrder, WorkerReport } from "../../s
 import { createSharedMemory, negotiatedIn, SharedMemory } from "../../src/daemon/shared-memory.ts";
 import { CopyState, ScanReport } from "../../src/daemon/volume-report.ts";
 import { WorkerProcess } from "../../src/daemon/worker-process.ts";
-import { deviceIdentity } from "../../src/device/open.ts";
+import { deviceIdentity } from "../../src/device/identity.ts";
 import { ROOT_BYTES } from "../../src/format/root-block.ts";
 import { beginRootEpoch, setRootSequence } from "../../src/format/root-history.ts";
 import { receiveDescriptor, sendDescriptor, socketPair } from "../../src/fuse/kernel/descriptor-socket.ts";

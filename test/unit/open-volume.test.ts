@@ -463,7 +463,7 @@ describe("a mount", () => {
     };
     const request = { source: "demo", targets: [target], directory: "/none", options: parseMountOptions([]) };
     const open = (): Promise<Volume> =>
-      openVolume(request, { journal: new Uint8Array(JOURNAL_BYTES), takeOver: false, volumeUuid: undefined });
+      openForMount(request, { journal: new Uint8Array(JOURNAL_BYTES), takeOver: false, volumeUuid: undefined });
     try {
       keptFor(20_000);
       const volume = await open();

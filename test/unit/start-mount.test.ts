@@ -2,7 +2,7 @@
 
 import { EventEmitter } from "node:events";
 import { expect, it, vi } from "vitest";
-import { parseMountOptions } from "../../src/daemon/mount-options.ts";
+import { parseMountOptions } from "../../src/daemon/parse-mount-options.ts";
 import { startDetached } from "../../src/daemon/start-mount.ts";
 
 // What spawn gives where there are too few descriptors: no streams, and no channel.
