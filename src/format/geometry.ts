@@ -42,8 +42,8 @@ export const INDIRECT_MAX_BYTES = 16384;
 /** Heights above the items: 128/2 refs per block at least half full reach far past 2^53 items at 12. */
 export const LEVEL_MAX = 15;
 
-/** Largest file: offsets must stay exact in a double. */
-export const FILE_SIZE_MAX = Number.MAX_SAFE_INTEGER - BLOCK_MAX_BYTES;
+/** Largest file: offsets must stay exact in a double. A multiple of a window, so that the last page can be full. */
+export const FILE_SIZE_MAX = 2 ** 53 - BLOCK_MAX_BYTES;
 export const NAME_MAX_BYTES = 255;
 /** Longest symlink target (PATH_MAX without its NUL). */
 export const SYMLINK_MAX_BYTES = 4095;

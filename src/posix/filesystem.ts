@@ -21,7 +21,7 @@ import { listDirectory, lookupName } from "./listing.ts";
 import { Lookups, type Use } from "./lookups.ts";
 import { type RangeContext, copyRange, fallocate } from "./ranges.ts";
 import { Moves } from "./moves.ts";
-import { joined, prefetch, readFile, readTarget, seekFile } from "./reading.ts";
+import { joined, prefetch, readFile, readTarget } from "./reading.ts";
 import { Releases } from "./releases.ts";
 import {
   type AttributeChange,
@@ -35,6 +35,7 @@ import {
   RenameFlag,
   XattrFlag,
 } from "./requests.ts";
+import { seekFile } from "./seeking.ts";
 import { ReadStreams } from "./streams.ts";
 
 /** What the filesystem needs of a volume. */
@@ -373,7 +374,7 @@ export class FileSystem implements FileSystemRequests {
   }
 
   seek(ino: number, offset: number, whence: number): Eventually<number> {
-    return this.#view((state) => seekFile(state, ino, offset, whence));
+    return seekFile((body) => this.#view(body), ino, offset, whence);
   }
 
   copyRange(

@@ -1,6 +1,7 @@
 // Requests on ranges of a file that may be too large for one operation: fallocate and copy_file_range, each carried out
-// as a chain of bounded operations.
+// as a chain of bounded operations. Between two of them other requests have their turn: an `await` of what is in memory gives none.
 
+import { setImmediate as turn } from "node:timers/promises";
 import { FsError } from "../base/errno.ts";
 import type { Timespec } from "../base/clock.ts";
 import type { Eventually } from "../base/eventually.ts";
@@ -62,6 +63,7 @@ async function requireRoom(context: RangeContext, ino: number, offset: number, e
     const { bytes, next } = await context.view((state) => allocated(state, ino, at, end));
     missingBytes -= bytes;
     at = next;
+    if (at < end) await turn();
   }
   if (missingBytes / KIB > context.freeKib()) throw new FsError("ENOSPC");
 }
@@ -77,6 +79,7 @@ async function punchRange(
     const time = context.now();
     const result: OperationResult = await context.apply({ op: "punch", ino, offset: at, end, time, keepPrivileges });
     at = result.resumeAt;
+    if (at !== undefined) await turn();
   }
 }
 
@@ -105,6 +108,7 @@ export async function copyRange(
       const length = await copyStep(context, ino, offset + copied, toIno, to, step, keepPrivileges);
       if (length === 0) break;
       copied += length;
+      if (copied < wanted) await turn();
     } catch (error) {
       if (copied === 0) throw error;
       // What was copied is to be told, or the kernel would not know how long the file is; the next call meets the error again.

@@ -1,4 +1,4 @@
-// What can be asked of the content of a file without changing it: reads, links' targets, data and holes, read-ahead.
+// What can be asked of the content of a file without changing it: reads, links' targets, what is allocated, read-ahead.
 // All run over the live state and may be run again; a read asks for all its blocks before it gives up on the first.
 
 import { FsError } from "../base/errno.ts";
@@ -10,9 +10,9 @@ import { isDirectory, isRegular, isSymlink } from "../format/mode.ts";
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
-import { Seek } from "./requests.ts";
 
-function regularOf(state: PfsState, ino: number): Block {
+/** The inode of a regular file; throws FsError EISDIR or EINVAL for any other. */
+export function regularOf(state: PfsState, ino: number): Block {
   const inode = inodeOf(state, ino);
   const mode = inodeMode(inode.view);
   if (isDirectory(mode)) throw new FsError("EISDIR");
@@ -108,25 +108,4 @@ export function joined(pieces: readonly Uint8Array[], room?: Uint8Array): Uint8A
     at += piece.length;
   }
   return bytes;
-}
-
-/** Next offset at or after `offset` that has data, or none: exact by blocks. ENXIO past the last. */
-export function seekFile(state: PfsState, ino: number, offset: number, whence: number): number {
-  const inode = regularOf(state, ino);
-  const size = inodeSize(inode.view);
-  if (whence !== Seek.DATA && whence !== Seek.HOLE) throw new FsError("EINVAL", `seek of unknown kind ${whence}`);
-  if (offset < 0 || offset >= size) throw new FsError("ENXIO");
-  if ((inodeFlags(inode.view) & InodeFlag.INLINE) !== 0) return whence === Seek.DATA ? offset : size;
-  const root = dataRoot(inode);
-  let at = offset;
-  for (;;) {
-    const extent = extentFrom(state.store, root, at);
-    if (whence === Seek.DATA) {
-      if (extent === undefined || extent.key >= size) throw new FsError("ENXIO");
-      return Math.max(offset, extent.key);
-    }
-    if (extent === undefined || extent.key > at) return Math.min(at, size);
-    at = extent.end;
-    if (at >= size) return size;
-  }
 }

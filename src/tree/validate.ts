@@ -28,7 +28,7 @@ import {
 import { isCheckType } from "../format/check.ts";
 import { NAME_BLOCK_BYTES } from "../format/dirent.ts";
 import { FREEMAP_LEAF_BYTES, usableRange } from "../format/freemap.ts";
-import { BLOCK_MAX_BYTES, COPIES_MAX, FILE_SIZE_MAX, INDIRECT_MAX_BYTES, LEVEL_MAX } from "../format/geometry.ts";
+import { COPIES_MAX, FILE_SIZE_MAX, INDIRECT_MAX_BYTES, LEVEL_MAX } from "../format/geometry.ts";
 import {
   INLINE_DATA_BYTES,
   INODE,
@@ -253,6 +253,6 @@ export class BlockRules {
       return;
     }
     const itemType = format === 4 ? RefType.DIRENT : RefType.DATA;
-    this.refs(view, INODE_CONTENT_OFFSET, BLOCKSET_REFS, itemType, undefined, 0, FILE_SIZE_MAX + BLOCK_MAX_BYTES);
+    this.refs(view, INODE_CONTENT_OFFSET, BLOCKSET_REFS, itemType, undefined, 0, Number.MAX_SAFE_INTEGER);
   }
 }

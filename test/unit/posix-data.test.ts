@@ -6,6 +6,7 @@ import { InodeFlag, inodeFlags } from "../../src/format/inode.ts";
 import { dataRoot, extentFrom } from "../../src/ops/file-data.ts";
 import { inodeOf } from "../../src/ops/inodes.ts";
 import { type Caller, FallocateMode, Seek } from "../../src/posix/requests.ts";
+import { servedDuring } from "../model/served-during.ts";
 import { MemoryVolume } from "../property/posix-volume.ts";
 import { refusal } from "./errno.ts";
 
@@ -136,6 +137,10 @@ describe("sizes", () => {
     await write(FILE_SIZE_MAX - 5, 5, 7);
     expect((await made.fs.getAttributes(ino)).size).toBe(FILE_SIZE_MAX);
     expect([...(await read(FILE_SIZE_MAX - 6, 100))]).toEqual([0, 7, 7, 7, 7, 7]);
+    // The kernel writes whole pages back, and the last one may be full.
+    await write(2 ** 53 - WINDOW - PAGE, PAGE, 8);
+    expect(await made.fs.seek(ino, FILE_SIZE_MAX - PAGE, Seek.HOLE)).toBe(2 ** 53 - WINDOW);
+    await made.fs.setAttributes(ino, { size: 2 ** 53 - WINDOW });
     await sound();
   });
 
@@ -293,6 +298,41 @@ describe("file capabilities", () => {
     expect(await get()).toBeDefined();
     await made.fs.write(ino, 0, filled(10), {});
     expect(await get()).toBeUndefined();
+  });
+});
+
+describe("a request on a range of many blocks, all in memory", () => {
+  const COUNT = 4500;
+  const END = COUNT * WINDOW;
+  const PARTS = Math.ceil(COUNT / 1024);
+  const attributes = (): unknown => made.fs.getAttributes(ino);
+  /** A block in each of COUNT windows. */
+  const scattered = async (): Promise<void> => {
+    for (let i = 0; i < COUNT; i++) await made.fs.write(ino, i * WINDOW, filled(1), {});
+  };
+
+  it.each([
+    ["punching", PUNCH],
+    ["zeroing", FallocateMode.ZERO_RANGE],
+  ])("serves others while %s it", async (_what, mode) => {
+    await scattered();
+    expect(await servedDuring(made.fs.fallocate(ino, 0, END, mode), attributes)).toBeGreaterThanOrEqual(PARTS - 1);
+    expect(await blocks()).toBe("");
+  });
+
+  it("serves others while looking for what it would need", async () => {
+    await scattered();
+    const outcome = refusal(() => made.fs.fallocate(ino, 0, END, 0));
+    expect(await servedDuring(outcome, attributes)).toBeGreaterThanOrEqual(PARTS - 1);
+    expect(await outcome).toBe("ENOSPC");
+  });
+
+  it("serves others while copying it", async () => {
+    await scattered();
+    const to = (await made.fs.makeNode(1, Buffer.from("to"), 0o100644, 0, 0, CALLER)).ino;
+    const copied = made.fs.copyRange(ino, 0, to, 0, 8 * 1024 * 1024);
+    expect(await servedDuring(copied, attributes)).toBeGreaterThan(7);
+    expect(await copied).toBe(8 * 1024 * 1024);
   });
 });
 
