@@ -60,11 +60,17 @@ export function checkInode(v: DataView, ino: number, sequence: number): { record
     checkNumbers(v, sequence, fault);
     checkContent(v, fault);
     const trim = (inodeFlags(v) & InodeFlag.TRIM) !== 0 && mayBeTrimmed(v);
-    const usedKib = inodeUsedKib(v);
-    return {
-      record: new InodeRecord(ino, mode, inodeNlink(v), inodeSize(v), usedKib, inodeEntries(v), inodeParent(v), trim),
-      faults,
-    };
+    const record = new InodeRecord({
+      ino,
+      mode,
+      nlink: inodeNlink(v),
+      size: inodeSize(v),
+      usedKib: inodeUsedKib(v),
+      entries: inodeEntries(v),
+      parent: inodeParent(v),
+      trim,
+    });
+    return { record, faults };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     fault("inode-field", error.message);

@@ -4,7 +4,22 @@ import { isDirectory, isFileType, isSymlink } from "../src/format/mode.ts";
 
 export const isKnownType = (mode: number): boolean => mode <= 0o177777 && isFileType(mode);
 
-export class InodeRecord {
+/** What an inode says of itself. */
+export interface InodeClaims {
+  readonly ino: number;
+  readonly mode: number;
+  readonly nlink: number;
+  /** Bytes. */
+  readonly size: number;
+  readonly usedKib: number;
+  /** Directory: number of entries, and the directory it is in. */
+  readonly entries: number;
+  readonly parent: number;
+  /** Blocks past its size wait to be released. */
+  readonly trim: boolean;
+}
+
+export class InodeRecord implements InodeClaims {
   readonly ino: number;
   readonly mode: number;
   readonly nlink: number;
@@ -12,7 +27,6 @@ export class InodeRecord {
   readonly usedKib: number;
   readonly entries: number;
   readonly parent: number;
-  /** Blocks past its size wait to be released. */
   readonly trim: boolean;
   /** KiB of data and xattr blocks met. */
   foundKib = 0;
@@ -34,24 +48,15 @@ export class InodeRecord {
   /** The lowest number in a cycle of directories, which is reported by it; those that merely hang from the cycle are not. */
   namesCycle = false;
 
-  constructor(
-    ino: number,
-    mode: number,
-    nlink: number,
-    size: number,
-    usedKib: number,
-    entries: number,
-    parent: number,
-    trim: boolean,
-  ) {
-    this.ino = ino;
-    this.mode = mode;
-    this.nlink = nlink;
-    this.size = size;
-    this.usedKib = usedKib;
-    this.entries = entries;
-    this.parent = parent;
-    this.trim = trim;
+  constructor(claims: InodeClaims) {
+    this.ino = claims.ino;
+    this.mode = claims.mode;
+    this.nlink = claims.nlink;
+    this.size = claims.size;
+    this.usedKib = claims.usedKib;
+    this.entries = claims.entries;
+    this.parent = claims.parent;
+    this.trim = claims.trim;
   }
 
   get isDirectory(): boolean {

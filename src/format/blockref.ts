@@ -120,6 +120,10 @@ export const refEntryInode = (v: DataView, at: number): number => readU64(v, at 
 export const refFreeKib = (v: DataView, at: number): number => v.getUint16(at + EMBEDDED, true);
 export const refFreeChunks = (v: DataView, at: number): number => v.getUint16(at + EMBEDDED + 2, true);
 
+/**
+ * What kind of block it names: RefType `type`, `level` above the items of its tree, 2^`sizeBits` bytes (0: no block), `checkType`.
+ * Plain numbers, as in all accessors here: every ref that is written passes through them.
+ */
 export function setRefHead(
   v: DataView,
   at: number,

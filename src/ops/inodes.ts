@@ -106,18 +106,23 @@ export function editRegular(state: PfsState, ino: number): Block {
   return block;
 }
 
+/** What every new inode is given. */
+export interface NewInode {
+  readonly ino: number;
+  /** The transaction that it counts as made in; undefined: the one open now. */
+  readonly generation: number | undefined;
+  /** With the type bits. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly nlink: number;
+  readonly time: Timespec;
+}
+
 /** A new inode without names and without content; the caller sets what else it needs. */
-export function createInode(
-  state: PfsState,
-  ino: number,
-  mode: number,
-  uid: number,
-  gid: number,
-  nlink: number,
-  time: Timespec,
-  generation = state.store.tid,
-): Block {
+export function createInode(state: PfsState, made: NewInode): Block {
   const { store } = state;
+  const { ino, mode, time } = made;
   const pfs = state.editPfs();
   assert(treeFind(store, inodesRoot(pfs), ino) === undefined, `inode number ${ino} is given out twice`);
   const place = treeInsert(store, inodesRoot(pfs), ino);
@@ -125,11 +130,11 @@ export function createInode(
   const v = inode.view;
   setInodeMagic(v);
   setInodeNumber(v, ino);
-  setInodeGeneration(v, generation);
+  setInodeGeneration(v, made.generation ?? store.tid);
   setInodeMode(v, mode);
-  setInodeUid(v, uid);
-  setInodeGid(v, gid);
-  setInodeNlink(v, nlink);
+  setInodeUid(v, made.uid);
+  setInodeGid(v, made.gid);
+  setInodeNlink(v, made.nlink);
   for (const which of Object.values(InodeTime)) setInodeTime(v, which, time);
   if (!isDirectory(mode)) setInodeFlags(v, InodeFlag.INLINE);
   setPfsNextIno(pfs.view, Math.max(pfsNextIno(pfs.view), ino + 1));

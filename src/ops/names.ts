@@ -90,7 +90,8 @@ export function dropDirectory(state: PfsState, ino: number, time: Timespec): voi
 
 export function makeRoot(state: PfsState, operation: RootOperation): OperationResult {
   const mode = Mode.DIRECTORY | (operation.mode & Mode.PERMISSIONS);
-  const root = createInode(state, ROOT_INO, mode, operation.uid, operation.gid, 2, operation.time);
+  const { uid, gid, time } = operation;
+  const root = createInode(state, { ino: ROOT_INO, generation: undefined, mode, uid, gid, nlink: 2, time });
   setInodeParent(root.view, ROOT_INO);
   return { attributes: attributesOf(root) };
 }
@@ -105,17 +106,15 @@ export function create(state: PfsState, operation: CreateOperation): OperationRe
   const directory = isDirectory(operation.mode);
   const { mode, access, defaults } = inheritAccess(state.store, parent, operation.mode, operation.umask);
   const setgidParent = (inodeMode(parent.view) & Mode.SETGID) !== 0;
-  const nlink = name === undefined ? 0 : directory ? 2 : 1;
-  const inode = createInode(
-    state,
+  const inode = createInode(state, {
     ino,
-    setgidParent && directory ? mode | Mode.SETGID : mode,
-    operation.uid,
-    setgidParent ? inodeGid(parent.view) : operation.gid,
-    nlink,
+    generation: operation.generation,
+    mode: setgidParent && directory ? mode | Mode.SETGID : mode,
+    uid: operation.uid,
+    gid: setgidParent ? inodeGid(parent.view) : operation.gid,
+    nlink: name === undefined ? 0 : directory ? 2 : 1,
     time,
-    operation.generation,
-  );
+  });
   setInodeRdev(inode.view, operation.rdevMajor, operation.rdevMinor);
   setInodeCopies(inode.view, inodeCopies(parent.view));
   setInodeCompression(inode.view, inodeCompression(parent.view));

@@ -385,7 +385,8 @@ export class FileSystem implements FileSystemRequests {
     lengthBytes: number,
     caller?: Caller,
   ): Promise<number> {
-    return copyRange(this.#ranges, ino, offset, toIno, toOffset, lengthBytes, keepsPrivileges(caller));
+    const keepPrivileges = keepsPrivileges(caller);
+    return copyRange(this.#ranges, { ino, offset, toIno, toOffset, lengthBytes, keepPrivileges });
   }
 
   // ---- directories

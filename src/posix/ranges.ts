@@ -83,16 +83,20 @@ async function punchRange(
   }
 }
 
+/** A part of one file to be copied to a place in another, or in the same. */
+export interface RangeCopy {
+  readonly ino: number;
+  readonly offset: number;
+  readonly toIno: number;
+  readonly toOffset: number;
+  readonly lengthBytes: number;
+  /** As for `fallocate`, of the file written to. */
+  readonly keepPrivileges: boolean;
+}
+
 /** copy_file_range(2): returns the bytes copied, fewer than asked at the end of the source or after 16 MiB. Keeps holes. */
-export async function copyRange(
-  context: RangeContext,
-  ino: number,
-  offset: number,
-  toIno: number,
-  toOffset: number,
-  lengthBytes: number,
-  keepPrivileges: boolean,
-): Promise<number> {
+export async function copyRange(context: RangeContext, range: RangeCopy): Promise<number> {
+  const { ino, offset, toIno, toOffset, lengthBytes } = range;
   if (offset < 0 || toOffset < 0 || lengthBytes < 0) throw new FsError("EINVAL");
   if (toOffset + lengthBytes > FILE_SIZE_MAX) throw new FsError("EFBIG");
   if (ino === toIno && offset < toOffset + lengthBytes && toOffset < offset + lengthBytes) {
@@ -103,9 +107,10 @@ export async function copyRange(
   while (copied < wanted) {
     // Steps end where the target's do, so that whole windows are written.
     const to = toOffset + copied;
-    const step = Math.min(wanted - copied, COPY_STEP_BYTES - (to % COPY_STEP_BYTES));
+    const stepBytes = Math.min(wanted - copied, COPY_STEP_BYTES - (to % COPY_STEP_BYTES));
+    const step = { ...range, offset: offset + copied, toOffset: to, lengthBytes: stepBytes };
     try {
-      const length = await copyStep(context, ino, offset + copied, toIno, to, step, keepPrivileges);
+      const length = await copyStep(context, step);
       if (length === 0) break;
       copied += length;
       if (copied < wanted) await turn();
@@ -118,18 +123,13 @@ export async function copyRange(
   return copied;
 }
 
-/** Copies what there is of `lengthBytes` bytes at `from`: data as data, and a part without any as a hole. Gives how much it was. */
+/** Copies what there is of the range: data as data, and a part without any as a hole. Gives how much it was. */
 async function copyStep(
   context: RangeContext,
-  ino: number,
-  from: number,
-  toIno: number,
-  to: number,
-  lengthBytes: number,
-  keepPrivileges: boolean,
+  { ino, offset, toIno, toOffset: to, lengthBytes, keepPrivileges }: RangeCopy,
 ): Promise<number> {
   const { hole, bytes } = await context.view((state) => {
-    const pieces = readFile(state, ino, from, lengthBytes);
+    const pieces = readFile(state, ino, offset, lengthBytes);
     const isHole = pieces.length > 0 && pieces.every((piece) => piece.buffer === ZEROS.buffer);
     return { hole: isHole, bytes: joined(pieces) };
   });

@@ -101,7 +101,8 @@ export class BlockRules {
   }
 
   /**
-   * Checks a run of `capacity` refs at byte `at` and returns how many are in use. `level` undefined: any one level.
+   * Checks a run of `capacity` refs at byte `at` and returns how many are in use. Those of level 0 are of `itemType`; `level` undefined:
+   * any one level. Keys rise from `key` on and stay below `keyEnd`. Plain numbers, since every block that is loaded passes here.
    * Throws CorruptBlockStructure naming the rule that is broken.
    */
   refs(
