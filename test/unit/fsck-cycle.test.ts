@@ -14,7 +14,8 @@ test("a cycle is told once, by its lowest number, whatever hangs from it, in ste
   const content = new Content(list, 1);
   content.pfs = { inodeCount: 0, nextIno: 10_000 };
   const add = (ino: number, foundIn: number): void => {
-    const record = new InodeRecord(ino, DIRECTORY, 2, 0, 0, 0, foundIn, false);
+    const claims = { ino, mode: DIRECTORY, nlink: 2, size: 0, usedKib: 0, entries: 0, parent: foundIn, trim: false };
+    const record = new InodeRecord(claims);
     record.names = ino === ROOT_INO ? 0 : 1;
     record.foundIn = foundIn;
     record.foundKey = ino;
