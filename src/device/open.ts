@@ -16,6 +16,8 @@ import { blockDeviceBytes, tryLock, unlock } from "./system-calls.ts";
 /** So long is waited for a descriptor kept by another process to be closed. */
 const RELEASE_TRIES = 40;
 const RELEASE_TRY_MS = 25;
+/** Whoever only looks whether a place is in use, as we do ourselves and udev does, has it for a moment. */
+const LOOK_TRIES = 10;
 
 const openFile = promisify(open);
 const closeFile = promisify(close);
@@ -92,8 +94,12 @@ async function openLocked(path: string, writable: boolean): Promise<number> {
 /** A loop device, its partitions and the file that it lies on have locks of their own. Throws OpenError if another name is in use. */
 async function refuseOtherNames(path: string, identity: string, writable: boolean): Promise<void> {
   for (const other of await otherNames(path, identity)) {
-    const refusal = await refusalOf(other, writable);
-    if (refusal !== undefined) throw new OpenError(path, "lock", "EBUSY", refusal);
+    for (let triesLeft = LOOK_TRIES; ; triesLeft--) {
+      const refusal = await refusalOf(other, writable);
+      if (refusal === undefined) break;
+      if (triesLeft === 0) throw new OpenError(path, "lock", "EBUSY", refusal);
+      await sleep(RELEASE_TRY_MS);
+    }
   }
 }
 

@@ -58,6 +58,14 @@ describe.skipIf(!hasLoops)("a place of several names", () => {
     await (await openNode(other, { writable: true })).close();
   }
 
+  it("are no hindrance to one another where they are different stretches of it, opened at once", async () => {
+    const [first, second] = [attach(image, "--sizelimit", `${4 * MIB}`), attach(image, "--offset", `${4 * MIB}`)];
+    for (let round = 0; round < 10; round++) {
+      const nodes = await Promise.all([first, second].map((path) => openNode(path, { writable: true })));
+      await Promise.all(nodes.map((node) => node.close()));
+    }
+  });
+
   it("is closed by any of them, and free again", async () => {
     const loop = attach(image);
     await closes(image, loop);
