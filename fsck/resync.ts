@@ -31,8 +31,14 @@ const PROGRESS_MS = 200;
 /** Throws DeviceError, CopiesError or FsError when the volume can't be opened or written. */
 export async function resyncVolume(copies: CopySet, options: ResyncOptions): Promise<ResyncOutcome> {
   const { clock, forcedMaster, signal } = options;
-  const volume = await openWritable(copies, { clock, ...(forcedMaster !== undefined && { forcedMaster }) });
   const notes: string[] = [];
+  const onLogDropped = (dropped: number, waiting: number, reason: string): void =>
+    void notes.push(`${dropped} of ${waiting} completed operations were given up: ${reason}`);
+  const volume = await openWritable(copies, {
+    clock,
+    onLogDropped,
+    ...(forcedMaster !== undefined && { forcedMaster }),
+  });
   const caretaker = new Caretaker(volume, { clock, onNote: (line) => notes.push(line) });
   const before = volume.members.inSync;
   const stop = (): void => void caretaker.close();

@@ -17,6 +17,15 @@ export const deadlineOf = ({ device }: Copy, deadlineMs: number): number =>
 export const waitedMs = (copy: Copy, startedMs: number, nowMs: number): number =>
   nowMs - Math.max(startedMs, copy.servingSinceMs);
 
+/** A timer that comes so late tells of a process that did not run meanwhile, stopped or starved. */
+const PAUSE_MS = 500;
+
+/**
+ * True when a timer that was due at `dueMs` comes after a pause. Answers that came meanwhile were not looked at yet, since timers come before
+ * them, so no copy is to blame: its deadline begins anew.
+ */
+export const wasPaused = (dueMs: number, nowMs: number): boolean => nowMs - dueMs > PAUSE_MS;
+
 /** One call under way on one copy. */
 export interface CallOnCopy {
   readonly copy: Copy;
@@ -51,15 +60,18 @@ export function allWithinDeadline(
       resolve();
     };
     const expireAfter = (delayMs: number, startedMs: number): void => {
-      timer = clock.after(delayMs, () => expire(startedMs));
+      const dueMs = clock.monotonicMs() + delayMs;
+      timer = clock.after(delayMs, () => {
+        const nowMs = clock.monotonicMs();
+        expire(wasPaused(dueMs, nowMs) ? nowMs : startedMs, nowMs);
+      });
     };
     const begin = (): void => {
       let leastMs = Infinity;
       for (const copy of pending) if (copy !== undefined) leastMs = Math.min(leastMs, deadlineOf(copy, deadlineMs));
       expireAfter(leastMs, clock.monotonicMs());
     };
-    const expire = (startedMs: number): void => {
-      const nowMs = clock.monotonicMs();
+    const expire = (startedMs: number, nowMs: number): void => {
       let leastMs = Infinity;
       for (const copy of new Set(pending)) {
         if (copy === undefined) continue;

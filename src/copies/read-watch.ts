@@ -5,7 +5,7 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { DeviceError } from "../device/device.ts";
 import { asDeviceError, type Copy } from "./copy.ts";
-import { deadlineOf, waitedMs } from "./deadline.ts";
+import { deadlineOf, waitedMs, wasPaused } from "./deadline.ts";
 
 export const HEDGE_MS = 50;
 /** A timer may fire a little before its time. */
@@ -141,22 +141,26 @@ export class ReadWatch {
   expireLater(copy: Copy): Timer {
     const deadlineMs = deadlineOf(copy, this.#deadlineMs());
     let sinceMs = this.#clock.monotonicMs();
+    let timer: Timer;
     let othersServed = (): boolean => true;
-    const look = (): void => {
+    const lookAfter = (delayMs: number): void => {
+      const dueMs = this.#clock.monotonicMs() + delayMs;
+      timer = this.#clock.after(delayMs, () => look(dueMs));
+    };
+    const look = (dueMs: number): void => {
       const nowMs = this.#clock.monotonicMs();
-      if (!othersServed()) sinceMs = nowMs;
+      if (!othersServed() || wasPaused(dueMs, nowMs)) sinceMs = nowMs;
       const leftMs = deadlineMs - waitedMs(copy, sinceMs, nowMs);
       if (leftMs > EARLY_MS) {
         othersServed = this.#parts.othersServe(copy);
         // Time enough for the others to answer, however little is left.
-        timer = this.#clock.after(Math.max(Math.min(leftMs, deadlineMs / 2), HEDGE_MS), look);
-        return;
+        return lookAfter(Math.max(Math.min(leftMs, deadlineMs / 2), HEDGE_MS));
       }
       copy.errors.read++;
       copy.fail(silent(copy, `within ${deadlineMs} ms`));
       this.#parts.onStalled();
     };
-    let timer = this.#clock.after(Math.min(HEDGE_MS, deadlineMs / 2), look);
+    lookAfter(Math.min(HEDGE_MS, deadlineMs / 2));
     return { cancel: () => timer.cancel() };
   }
 

@@ -28,6 +28,11 @@ export class SimulatedClock implements Clock {
     return { cancel: () => void this.#alarms.delete(alarm) };
   }
 
+  /** The process does not run for so long, stopped or starved: alarms due meanwhile go off when it does again, before anything else. */
+  pause(durationMs: number): void {
+    this.#nowMs += durationMs;
+  }
+
   /** Lets `durationMs` pass; alarms go off in the order they are due. Promise reactions run between them. */
   async advance(durationMs: number): Promise<void> {
     const untilMs = this.#nowMs + durationMs;
@@ -40,7 +45,7 @@ export class SimulatedClock implements Clock {
       }
       if (next === undefined) break;
       this.#alarms.delete(next);
-      this.#nowMs = next.dueMs;
+      this.#nowMs = Math.max(this.#nowMs, next.dueMs);
       next.action();
       await new Promise<void>((resolve) => setImmediate(resolve));
     }

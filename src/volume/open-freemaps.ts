@@ -2,6 +2,7 @@
 // trusted, and what older roots of any ring still name held back (I3).
 
 import { FsError } from "../base/errno.ts";
+import { UnreadableError } from "../copies/errors.ts";
 import type { ChosenRoot } from "../copies/choose-root.ts";
 import { BLOCKREF_BYTES, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
 import { leafCount } from "../format/freemap.ts";
@@ -24,10 +25,13 @@ export interface RebuiltFreemap {
   readonly hold: Uint32Array;
 }
 
-/** A bitmap that can't be read or breaks the rules: nothing can be written, but all can be read. */
-export class FreemapFault extends FsError {
+/**
+ * A bitmap that can't be read or breaks the rules: nothing can be written, but all can be read. A copy that does not answer just now may
+ * have it, so whoever takes over waits for that as for any block.
+ */
+export class FreemapFault extends UnreadableError {
   constructor(copy: number, detail: string) {
-    super("EIO", `the freemap of copy ${copy} is damaged; run fsck.h2ts -y (${detail})`);
+    super(`the freemap of copy ${copy} is damaged; run fsck.h2ts -y (${detail})`);
   }
 }
 

@@ -62,7 +62,7 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
   try {
     const volume = await openClaimed(copies, options, heartbeat).catch((error: unknown) => {
       // Nobody writes by a bitmap that can't be read. What a process before this one completed must not be forgotten for that.
-      if (!(error instanceof FreemapFault) || options.takeOver === true) throw error;
+      if (!(error instanceof FreemapFault) || hasRecords(options)) throw error;
       return openClaimed(copies, { ...options, readOnlyReason: error.message }, heartbeat);
     });
     // It may have turned out that it can only be read.
