@@ -89,18 +89,21 @@ export class Heartbeat {
     try {
       await this.#take([copy], false);
       if (copy.failure !== undefined) throw copy.failure;
+      this.#refuseWhileClosing([copy]);
     } catch (error) {
-      this.#joining.delete(copy);
+      await this.dismiss(copy);
       throw error;
     }
     // What it was before goes on no more.
-    for (const old of this.#claimed) if (old !== copy && old.index === copy.index) this.#claimed.delete(old);
+    for (const old of this.#claimed) if (old !== copy && equalBytes(old.uuid, copy.uuid)) this.#claimed.delete(old);
     this.#schedule();
   }
 
   /** A copy that was admitted is not taken: says that nobody has it, unless somebody else has. */
   async dismiss(copy: Copy): Promise<void> {
-    if (this.#joining.delete(copy)) await this.#releaseInTime(copy);
+    if (!this.#joining.delete(copy)) return;
+    await this.#releaseInTime(copy);
+    this.#claimed.delete(copy);
   }
 
   /** No copy is admitted any more, which may take a lease: whoever waits for that is told soon. */

@@ -86,6 +86,7 @@ export function joinSync(view: DataView, joining: number, sequence: number): voi
     setRootJoined(view, index, sequence);
   }
   setRootInSync(view, rootInSync(view) | joining);
-  recountMembers(view);
-  setRootMinCopies(view, Math.min(rootMinCopies(view), bitCount(rootInSync(view))));
+  const going = replacedBy(view, rootInSync(view));
+  setRootCopyCount(view, bitCount(stayingMembers(view)), minCopiesWithout(view, going));
+  setRootMinCopies(view, Math.min(rootMinCopies(view), bitCount(rootInSync(view) & ~going)));
 }

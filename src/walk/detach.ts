@@ -52,8 +52,9 @@ export async function beginDetach(volume: Volume, index: number, reason = "is be
 /** How many copies are needed once more, after a detach that was interrupted before its copy left. */
 export async function restoreMinCopies(volume: Volume): Promise<void> {
   const { members, rootImage } = volume;
-  const wanted = minCopiesWithout(rootImage.view, 0);
-  if (members.minCopies >= wanted || bitCount(members.inSync) < wanted) return;
+  const { replaced } = members;
+  const wanted = minCopiesWithout(rootImage.view, replaced);
+  if (members.minCopies >= wanted || bitCount(members.inSync & ~replaced) < wanted) return;
   await volume.changeMembers(() => members.changeMinCopies(wanted));
 }
 
@@ -64,7 +65,10 @@ function refuseDetach(volume: Volume, index: number): number {
   const bit = 1 << index;
   if ((stayingMembers(view) & bit) === 0) throw new CopiesError("no-copy", name, "is no copy of the volume");
   const left = bitCount(volume.members.inSync & ~bit);
-  const needed = minCopiesWithout(view, bit);
+  const isReplaced = (volume.members.replaced & bit) !== 0;
+  const withoutIt = minCopiesWithout(view, bit);
+  // Whoever took its place counts for it: with that no more are needed than before.
+  const needed = isReplaced ? Math.min(withoutIt, volume.members.minCopies) : withoutIt;
   if (left < Math.max(1, needed)) {
     throw new CopiesError(
       "too-few",

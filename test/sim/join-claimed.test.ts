@@ -297,6 +297,45 @@ describe("a copy that joins", () => {
   });
 });
 
+describe("two changes at once", () => {
+  it("an attach that is refused leaves the heartbeat of the copy that got its index alone", async () => {
+    const far = await twoCopies();
+    const host = await far.mount("a", BOTH);
+    const attach = (): Promise<Copy> => {
+      const at = far.provide(20 * MIB);
+      const attached = host.caretaker.attach({ name: nameOf(at), devices: [far.open("a", at)] });
+      attached.catch(() => undefined);
+      return attached;
+    };
+    const one = attach();
+    await far.pass(SETTLE_MS / 2);
+    const two = attach();
+    const ends = await far.done(Promise.allSettled([one, two]));
+    expect(ends.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
+    await far.done(host.caretaker.settled());
+    await far.pass(LEASE_MS_DEFAULT);
+    await far.done(host.volume.forceCommit());
+    expect(host.copies.copy(2)?.failure).toBeUndefined();
+    expect(host.volume.members.inSync).toBe(0b111);
+    await far.unmount(host);
+  });
+
+  it("an unmount ends an attach that waits for its claim: no root is written after it, and no heartbeat stays", async () => {
+    const far = await twoCopies();
+    const host = await far.mount("a", BOTH);
+    const at = far.provide(20 * MIB);
+    const attached = host.caretaker.attach({ name: nameOf(at), devices: [far.open("a", at)] });
+    attached.catch(() => undefined);
+    await far.pass((SETTLE_MS * 3) / 4);
+    await far.unmount(host);
+    const { sequence } = host.volume;
+    const [end] = await far.done(Promise.allSettled([attached]));
+    expect(end.status).toBe("rejected");
+    expect(host.volume.sequence).toBe(sequence);
+    expect([0, 1, at].map((device) => isZero(far.beatOn(device)))).toEqual([true, true, true]);
+  });
+});
+
 /** A host has copy 0 and admits copy 1 while another one, which sees that alone, claims it. */
 async function race(seed: number, delayMsMax: number): Promise<{ admitted: boolean; claimed: boolean; both: number }> {
   const clock = new SimulatedClock();

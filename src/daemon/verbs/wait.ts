@@ -61,7 +61,7 @@ const WHY: Record<NonNullable<CatchUp["end"]>, string> = {
 
 async function untilDetached({ volume, caretaker }: VerbContext): Promise<void> {
   await caretaker.settled("detach");
-  if (volume.members.leaving === 0) return;
+  if ((volume.members.leaving | volume.members.replaced) === 0) return;
   throw new CopiesError(
     "unfinished",
     `volume ${volume.title}`,
