@@ -28,7 +28,7 @@ import { cursorCopy } from "../format/revalidate-cursor.ts";
 import { rowOf } from "../format/copy-row.ts";
 import { MemberFlag } from "../format/last-seen.ts";
 import { rootRevalidateCursor, setRootRevalidateCursor } from "../format/root-block.ts";
-import { rootMemberFlags, setRootMemberFlags, setRootRow } from "../format/root-members.ts";
+import { rootLastSeen, rootMemberFlags, setRootMemberFlags, setRootRow } from "../format/root-members.ts";
 import type { Volume } from "../volume/volume.ts";
 import { claimed, inTurn, rejoin } from "./bring-back.ts";
 import type { Caretaker } from "./caretaker.ts";
@@ -62,6 +62,7 @@ export function replaceNode(
     volume.members.refuseIfNeeded(old);
     const leaving = { copy: old, position, hasFailed: () => hasFailed(old, position), abandon };
     await evacuateNode(volume, caretaker, leaving);
+    await noteRow(volume, word, old);
     const nodeUuid = randomUuid(random);
     const preparing = prepareNode(volume, old, position, device, nodeUuid);
     const node = await preparedInTime(target.name, volume.copies.clock, preparing);
@@ -202,10 +203,22 @@ async function prepareNode(
   return node;
 }
 
-/** The copy is out of use, and with any other nodes than these nobody takes it for what it is. Between two commits. */
-function leave({ members, rootImage: { view } }: Volume, copy: Copy): void {
+/**
+ * With any other nodes than these nobody takes the copy for what it is: durable before another device says of itself that it is one of
+ * them. Until a node of a copy was replaced no root says that.
+ */
+async function noteRow(volume: Volume, word: LastWord, copy: Copy): Promise<void> {
+  const { view } = volume.rootImage;
+  if (rootLastSeen(view, copy.index)?.row !== undefined) return;
+  await volume.changeMembers(() => {
+    word.refuseOther(copy);
+    setRootRow(view, copy.index, rowOf(copy.nodeUuids));
+  });
+}
+
+/** The copy is out of use. Between two commits. */
+function leave({ members }: Volume, copy: Copy): void {
   members.refuseIfNeeded(copy);
-  setRootRow(view, copy.index, rowOf(copy.nodeUuids));
   // Not offline: what it holds alone is still read from it, and brought to others.
   if (copy.active) members.drop(copy, "faulted", "one of its nodes is being replaced");
 }

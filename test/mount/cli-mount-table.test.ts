@@ -120,19 +120,26 @@ describe.skipIf(usersImpossible())("an ordinary user", () => {
     if (!wasThere) rmSync(withoutLogin, { recursive: true, force: true });
   });
 
-  it("mounts with what fusermount3 can do, and uses the mount from another environment", async () => {
+  /** A namespace in which the user may mount, with these settings of fuse.conf; gives the words to enter it with. */
+  async function namespace(settings = ""): Promise<{ readonly inside: string[]; readonly pid: number }> {
+    writeFileSync(place.path("fuse.conf"), settings);
     // The device of this machine may be root's alone.
     mkdirSync(place.path("dev"));
     const pid = await hold(
       `set -e; mount -t tmpfs none ${place.path("dev")}; mknod -m 666 ${place.path("dev/fuse")} c 10 229
-       mount --bind ${place.path("dev/fuse")} /dev/fuse`,
+       mount --bind ${place.path("dev/fuse")} /dev/fuse
+       mount --bind ${place.path("fuse.conf")} /etc/fuse.conf`,
     );
+    return { inside: ["nsenter", "-t", String(pid), "-m"], pid };
+  }
+
+  it("mounts with what fusermount3 can do, and uses the mount from another environment", async () => {
+    const { inside, pid } = await namespace();
     const [mnt, image, runtime] = [place.mountPoint(), place.path("a.img"), place.path("run")];
     mkdirSync(runtime);
     for (const path of [place.folder, mnt, runtime]) chownSync(path, uid, uid);
     mkdirSync(place.path("closed"));
     chmodSync(place.path("closed"), 0o700);
-    const inside = ["nsenter", "-t", String(pid), "-m"];
     const atLogin = [...inside, ...asUser, "env", `XDG_RUNTIME_DIR=${runtime}`];
     place.within = [...inside, ...asUser, "env", "-u", "XDG_RUNTIME_DIR"];
     await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", image);
@@ -148,5 +155,43 @@ describe.skipIf(usersImpossible())("an ordinary user", () => {
     expect((await place.succeeds("h2ts", "status", mnt)).out).toMatch(/state: ONLINE/);
     place.within = atLogin;
     await place.succeeds("h2ts", "umount", mnt);
+  });
+
+  it("lets others in where fuse.conf allows that, and mounts nothing where it does not", async () => {
+    const { inside, pid } = await namespace("# nothing\n");
+    const [mnt, image] = [place.mountPoint(), place.path("a.img")];
+    chmodSync(place.folder, 0o755);
+    for (const path of [place.folder, mnt]) chownSync(path, uid, uid);
+    place.within = [...inside, ...asUser, "env", "-u", "XDG_RUNTIME_DIR"];
+    await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", image);
+    const mountLine = (): string | undefined =>
+      readFileSync(`/proc/${pid}/mountinfo`, "utf8")
+        .split("\n")
+        .find((line) => line.includes(` ${mnt} `));
+    expect(await place.run("h2ts", "mount", "-o", "allow_other", image, mnt)).toEqual({
+      code: 2,
+      out: "",
+      err: expect.stringMatching(/^h2ts: [^\n]*allow_other[^\n]*user_allow_other[^\n]*fuse\.conf\n$/) as unknown,
+    });
+    expect(mountLine()).toBeUndefined();
+
+    writeFileSync(place.path("fuse.conf"), "user_allow_other\n");
+    const file = join(mnt, "file");
+    const as = (user: number, script: string): string => {
+      const words = [...inside.slice(1), "setpriv", `--reuid=${user}`, `--regid=${user}`, "--clear-groups"];
+      return spawnSync("nsenter", [...words, "sh", "-c", script], { encoding: "utf8" }).stdout;
+    };
+    const others = uid + 1;
+    for (const [options, seen] of [
+      ["nowarmup", ""],
+      ["allow_other", "for all\n"],
+    ] as const) {
+      await place.succeeds("h2ts", "mount", "-o", options, image, mnt);
+      as(uid, `umask 022; echo for all > ${file}; echo for one > ${file}.own; chmod 600 ${file}.own`);
+      expect(mountLine()?.includes("allow_other")).toBe(options === "allow_other");
+      expect(as(others, `cat ${file} ${file}.own 2>/dev/null`)).toBe(seen);
+      expect(as(uid, `cat ${file} ${file}.own`)).toBe("for all\nfor one\n");
+      await place.succeeds("h2ts", "umount", mnt);
+    }
   });
 });

@@ -94,4 +94,30 @@ describe.skipIf(mountsImpossible() !== undefined)("two copies written apart from
     await place.h2ts("umount", place.mnt);
     await place.examine(kept, both);
   });
+
+  it("with several copies on one of the images are given up one after the other", async () => {
+    const [a, b] = place.images("a", "b");
+    await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", "-n", "2", a);
+    await place.h2ts("mount", a, place.mnt);
+    const given = new Work(place.mnt, 23);
+    await given.run(8);
+    await place.h2ts("attach", "-w", "-s", "32M", place.mnt, b);
+    await place.h2ts("umount", place.mnt);
+    const kept = given.fork(24);
+    await workAlone(a, given, 5);
+    await workAlone(b, kept, 5);
+
+    const text = (await place.run("h2ts", "resolve", a, b)).out;
+    expect(text).toMatch(/^Copy 0 and copy 2 went different ways after .*\nCopy 1 and copy 2 went different ways/m);
+    await place.h2ts("resolve", "--keep", "2", "--discard", "0", a, b);
+    expect((await parted()).map(({ copies }) => copies)).toEqual([[1, 2]]);
+    await refused(["mount", a, b, place.mnt], 32, /went another way/);
+    await place.h2ts("resolve", "--keep", "2", "--discard", "1", a, b);
+    await place.succeeds("h2ts", "mount", a, b, place.mnt);
+    await kept.verify();
+    await place.h2ts("wait", "-t", "resync", place.mnt);
+    expect(await place.states()).toEqual(["ONLINE", "ONLINE", "ONLINE"]);
+    await place.h2ts("umount", place.mnt);
+    await place.succeeds("fsck.h2ts", "-n", "-f", a, b);
+  });
 });

@@ -5,10 +5,8 @@
 import { expect, it } from "vitest";
 import { fsckVolume } from "../../fsck/fsck.ts";
 import { SeededRandom } from "../../src/base/random.ts";
-import { randomUuid } from "../../src/base/uuid.ts";
 import { assembleCopies } from "../../src/copies/assemble.ts";
 import type { Copy } from "../../src/copies/copy.ts";
-import { formatCopies } from "../../src/copies/layout.ts";
 import { readNodeHeader } from "../../src/copies/read-header.ts";
 import { ContentLostError, DeviceError } from "../../src/device/device.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
@@ -16,60 +14,16 @@ import type { Range } from "../../src/device/range.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { CrashPoint, SimulatedDisk } from "../../src/device/simulated-disk.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
-import { CheckType } from "../../src/format/check.ts";
 import { refIsBare } from "../../src/format/blockref.ts";
 import { KIB, NODE_HEADER_AREA_BYTES, NODE_HEADER_BACKUP_BYTES, RING_AREA_KIB } from "../../src/format/geometry.ts";
 import { NODE_HEADER_BYTES } from "../../src/format/node-header.ts";
 import { rootFreemapOffset } from "../../src/format/root-block.ts";
-import { formatVolume } from "../../src/volume/format-volume.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { runStep } from "../model/workload.ts";
-import { type Mounted, mountOn, targetOf, unmount } from "./copies-scene.ts";
-
-const SEED = 47;
-const DISK_BYTES = 50 * MIB;
-const OTHER_BYTES = 25 * MIB;
-
-/** Images of a disk with copies 0 and 1, and of another one with copy 2. */
-async function formatted(): Promise<PagedImage[]> {
-  const random = new SeededRandom(SEED);
-  const devices = [new SimulatedDevice("disk", DISK_BYTES), new SimulatedDevice("other", OTHER_BYTES)] as const;
-  const volumeUuid = randomUuid(random);
-  const targets = [
-    { ...targetOf(devices[0]), copies: 2 },
-    { ...targetOf(devices[1]), copies: 1 },
-  ];
-  const copies = await formatCopies(targets, { volumeUuid, label: "shared", random });
-  const clock = new SimulatedClock();
-  const given = { volumeUuid, label: "shared", checkType: CheckType.XXH64, random, clock, uid: 0, gid: 0, commitMs: 0 };
-  const volume = await formatVolume(copies, given);
-  await volume.close();
-  return devices.map(({ image }) => image);
-}
-
-interface SharedMount extends Mounted {
-  readonly devices: readonly SimulatedDevice[];
-}
-
-/** A mount of devices over these images that goes on as long as one copy is in sync. */
-async function mounted(
-  images: readonly PagedImage[],
-  options = {},
-  disk?: SimulatedDisk,
-  seed = SEED,
-): Promise<SharedMount> {
-  const devices = images.map((image, i) => {
-    const own = i === 0 && disk !== undefined ? { image, disk } : { image };
-    return new SimulatedDevice(["disk", "other", "third"][i] as string, image.sizeBytes, own);
-  });
-  const copies = await assembleCopies(devices.map(targetOf), { clock: new SimulatedClock() });
-  const mount = await mountOn(seed, devices, copies, options);
-  await mount.caretaker.settled();
-  await mount.volume.changeMembers(() => mount.volume.members.changeMinCopies(1));
-  return { ...mount, devices };
-}
+import { type Mounted, targetOf, unmount } from "./copies-scene.ts";
+import { COPY_BYTES, formatted, mounted, SEED } from "./shared-device-scene.ts";
 
 /** What opens `device` for a copy that comes back. */
 const opens = (mount: Mounted, device: SimulatedDevice): void =>
@@ -136,7 +90,7 @@ it("a header that still lists a copy that left, by an index that is another's no
   const mount = await mounted(images);
   await write(mount, "file");
   await detached(mount, 0);
-  const third = new SimulatedDevice("third", OTHER_BYTES);
+  const third = new SimulatedDevice("third", COPY_BYTES);
   const random = new SeededRandom(SEED);
   await mount.caretaker.attach(targetOf(third), { random });
   await mount.caretaker.settled();
@@ -164,7 +118,7 @@ it("a header that still lists a copy that left, by an index that is another's no
   ]);
   const { left, after } = await fsck(all, "safe");
   expect(left).toEqual([]);
-  expect(await listed(new SimulatedDevice("disk", DISK_BYTES, { image: after[0] as PagedImage }))).toEqual([1]);
+  expect(await listed(new SimulatedDevice("disk", 2 * COPY_BYTES, { image: after[0] as PagedImage }))).toEqual([1]);
 });
 
 it("a copy that failed, and left with its ring as it was, is left out as well", async () => {
@@ -199,9 +153,9 @@ it("histories that parted: a copy that left by one of them only is neither left 
   expect(set.copies.map(({ index }) => index)).toEqual([0, 1, 2]);
   await expect(mounted(parted)).rejects.toThrow(/went another way/);
   const repaired = await fsck(parted, "safe").catch(() => ({ after: parted }));
-  expect(await listed(new SimulatedDevice("disk", DISK_BYTES, { image: repaired.after[0] as PagedImage }))).toEqual([
-    0, 1,
-  ]);
+  expect(await listed(new SimulatedDevice("disk", 2 * COPY_BYTES, { image: repaired.after[0] as PagedImage }))).toEqual(
+    [0, 1],
+  );
   for (const forcedMaster of [0, 1, 2]) {
     const forced = await mounted(
       parted.map((image) => image.fork()),
@@ -245,7 +199,7 @@ it("a device that was not here comes back with each of its copies", async () => 
   const images = await formatted();
   const mount = await mounted(images.slice(1), { degraded: true });
   await write(mount, "file");
-  const device = new SimulatedDevice("disk", DISK_BYTES, { image: images[0] as PagedImage });
+  const device = new SimulatedDevice("disk", 2 * COPY_BYTES, { image: images[0] as PagedImage });
   opens(mount, device);
   await bringBack(mount.volume, mount.caretaker, 0, { target: "disk" });
   expect(mount.copies.copy(1)?.standing).toBe("faulted");
@@ -444,7 +398,7 @@ it("a range whose device is opened for another copy while its own one is forgott
   const images = await formatted();
   const mount = await mounted(images.slice(1), { degraded: true });
   const { volume, caretaker, copies } = mount;
-  const device = new SimulatedDevice("disk", DISK_BYTES, { image: images[0] as PagedImage });
+  const device = new SimulatedDevice("disk", 2 * COPY_BYTES, { image: images[0] as PagedImage });
   let closes = 0;
   const close = device.close.bind(device);
   device.close = () => (closes++, close());
