@@ -4,7 +4,11 @@ import { Order } from "./test/order.ts";
 
 const NOT_ORDINARY = ["test/acceptance/**", "test/sim/endless/**"];
 /** Tests that put modules of their own in place of ours: of built code they see only the surface. */
-const REPLACING = ["test/crash/seeded-log-bugs.test.ts", "test/unit/open-volume.test.ts"];
+const REPLACING = [
+  "test/crash/seeded-log-bugs.test.ts",
+  "test/unit/open-volume.test.ts",
+  "test/unit/start-mount.test.ts",
+];
 
 const ALL = ["test/**/*.test.ts"];
 
