@@ -17,7 +17,8 @@ need_node
 need_modules
 export SIM_MINUTES=$minutes SIM_SEED=$seed
 program=dist/sim/crashes.mjs
-npx rolldown test/sim/endless/crashes.ts --file "$program" --format esm --platform node --sourcemap --external koffi,fuse-native,vitest --logLevel warn
+npx rolldown test/sim/endless/crashes.ts --file "$program" --no-codeSplitting --format esm --platform node --sourcemap \
+  --external koffi,fuse-native,vitest --logLevel warn
 
 # Room for young objects: what a state leaves behind is gone before it is moved.
 parts=() status=0
