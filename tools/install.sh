@@ -5,7 +5,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-[ "$(id -u)" -eq 0 ] || die "run this as root: it makes links in /sbin and /usr/local"
+need_root "makes links in /sbin and /usr/local"
 links=(
   "/usr/local/bin/h2ts dist/src/cli.js"
   "/sbin/mkfs.h2ts dist/mkfs/main.js"

@@ -35,14 +35,23 @@ need_packages() {
     >&2 </dev/null || die "apt-get could not install ${missing[*]}"
 }
 
-# The packages of the lockfile, and dist/ built from the sources.
-need_build() {
+# The npm packages of the lockfile.
+need_modules() {
   if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
     say "installing the packages of package-lock.json"
     npm ci --ignore-scripts --no-audit --no-fund >&2 </dev/null || die "npm ci failed"
   fi
+}
+
+# dist/ built from the sources.
+need_build() {
+  need_modules
   say "building"
   npm run --silent build >&2 </dev/null || die "the build failed"
+}
+
+need_root() {
+  [ "$(id -u)" -eq 0 ] || die "run this as root: it $1"
 }
 
 need_fuse() {

@@ -30,7 +30,7 @@ export class Scrub {
   #paused: Promise<void> | undefined;
   /** Those who want to know when it is paused. */
   readonly #onPause: (() => void)[] = [];
-  /** Since when it runs; undefined while it is paused. */
+  /** Since when it runs; undefined while it is paused, and when it is over. */
   #sinceMs: number | undefined;
   #ranMs = 0;
   readonly #bytesBefore: number;
@@ -62,10 +62,14 @@ export class Scrub {
   pause(): void {
     if (this.#paused !== undefined) return;
     this.#paused = new Promise((resolve) => (this.#resume = resolve));
-    this.#ranMs = this.speed.ms;
-    this.#sinceMs = undefined;
+    this.#stopClock();
     this.#pace.hurry(this);
     for (const told of this.#onPause.splice(0)) told();
+  }
+
+  #stopClock(): void {
+    this.#ranMs = this.speed.ms;
+    this.#sinceMs = undefined;
   }
 
   resume(): void {
@@ -99,6 +103,14 @@ export class Scrub {
 
   /** Resolves with true when every block was looked at. */
   async run(): Promise<boolean> {
+    try {
+      return await this.#lookAtAll();
+    } finally {
+      this.#stopClock();
+    }
+  }
+
+  async #lookAtAll(): Promise<boolean> {
     const cursor = rootScrubCursor(this.#volume.rootImage.view);
     let place: Place | undefined = inodePlace(cursor > SCRUB_CURSOR_START ? cursor : 0);
     await this.#keep(Math.max(cursor, SCRUB_CURSOR_START));

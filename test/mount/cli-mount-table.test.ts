@@ -1,6 +1,6 @@
 // Mounts as the rest of the system sees them: bound elsewhere, hidden, held by another mount namespace, made by ordinary users.
 
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
   chmodSync,
   chownSync,
@@ -15,44 +15,24 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { mountedVolumes } from "../../src/daemon/mount-table.ts";
 import { DIST, mountsImpossible, Place } from "./cli-place.ts";
+import { MountNamespace } from "./mount-namespace.ts";
 
 /** One that every system has: fusermount3 wants a name. */
 const USER = "nobody";
 
 let place: Place;
-let holder: ChildProcess | undefined;
+let held: MountNamespace | undefined;
 beforeEach(() => {
   place = new Place();
 });
 afterEach(async () => {
-  await release();
+  await held?.release();
+  held = undefined;
   place.clear();
 });
 
 const system = (command: string, ...words: string[]): void =>
   expect(spawnSync(command, words), `${command} ${words.join(" ")}`).toMatchObject({ status: 0 });
-
-/**
- * Starts a process that holds a mount namespace of its own, in which a script was run before. Of FUSE mounts it has those of this
- * test only: others, of tests beside this one, would wait for it when they are unmounted.
- */
-function hold(script: string): Promise<number> {
-  const others = `awk '/ - fuse/ {print $5}' /proc/self/mountinfo | grep -v '^${place.folder}/' | xargs -r umount -lc`;
-  const words = ["-m", "--propagation", "private", "sh", "-c", `${others}\n${script}\necho ready; exec sleep 600`];
-  const child = spawn("unshare", words, { stdio: ["ignore", "pipe", "inherit"] });
-  holder = child;
-  return new Promise((resolve) => child.stdout.once("data", () => resolve(child.pid ?? 0)));
-}
-
-/** Ends it, and with it the namespace. */
-async function release(): Promise<void> {
-  const child = holder;
-  holder = undefined;
-  if (child === undefined) return;
-  const ended = new Promise((resolve) => child.once("close", resolve));
-  child.kill("SIGKILL");
-  await ended;
-}
 
 describe.skipIf(mountsImpossible() !== undefined)("a mount", () => {
   it("is one volume however often it is bound, and unmounted when nothing else would be left of it", async () => {
@@ -93,12 +73,12 @@ describe.skipIf(mountsImpossible() !== undefined)("a mount", () => {
     const mnt = place.mountPoint();
     await place.succeeds("mkfs.h2ts", "-q", "-s", "64M", place.path("a.img"));
     await place.succeeds("h2ts", "mount", place.path("a.img"), mnt);
-    await hold("");
+    held = await MountNamespace.hold(place.folder, "");
     const umount = spawn(process.execPath, [join(DIST, "src/cli.js"), "umount", mnt]);
     const ended = new Promise((resolve) => umount.once("close", resolve));
     const said = await new Promise<string>((resolve) => umount.stderr.once("data", (chunk) => resolve(String(chunk))));
     expect(said).toMatch(/^h2ts: .*mnt: unmounted; waiting .*another mount namespace .* ' 0:\d+ '[^\n]*\n$/);
-    await release();
+    await held.release();
     expect(await ended).toBe(0);
   });
 });
@@ -120,17 +100,18 @@ describe.skipIf(usersImpossible())("an ordinary user", () => {
     if (!wasThere) rmSync(withoutLogin, { recursive: true, force: true });
   });
 
-  /** A namespace in which the user may mount, with these settings of fuse.conf; gives the words to enter it with. */
-  async function namespace(settings = ""): Promise<{ readonly inside: string[]; readonly pid: number }> {
+  /** A namespace in which the user may mount, with these settings of fuse.conf; unless told otherwise none. */
+  async function namespace(settings = ""): Promise<MountNamespace> {
     writeFileSync(place.path("fuse.conf"), settings);
     // The device of this machine may be root's alone.
     mkdirSync(place.path("dev"));
-    const pid = await hold(
+    held = await MountNamespace.hold(
+      place.folder,
       `set -e; mount -t tmpfs none ${place.path("dev")}; mknod -m 666 ${place.path("dev/fuse")} c 10 229
        mount --bind ${place.path("dev/fuse")} /dev/fuse
        mount --bind ${place.path("fuse.conf")} /etc/fuse.conf`,
     );
-    return { inside: ["nsenter", "-t", String(pid), "-m"], pid };
+    return held;
   }
 
   it("mounts with what fusermount3 can do, and uses the mount from another environment", async () => {
