@@ -93,9 +93,16 @@ const MIRROR_TID = offsetOf(BLOCKREF, "mirrorTid");
 export const REF_CHECK_OFFSET = offsetOf(BLOCKREF, "check");
 const POINTERS = offsetOf(BLOCKREF, "pointers");
 const EMBEDDED = offsetOf(BLOCKREF, "embedded");
+/** Where check code and pointers end, relative to the ref. */
+export const REF_EMBEDDED_OFFSET = EMBEDDED;
 
 // Every accessor takes the view of the block that holds the ref and the byte offset of the ref in it.
 
+/** Type, methods, level and size in one: all that a ref says of how its block is read, for comparing. */
+export const refHeadWord = (v: DataView, at: number): number => v.getInt32(at + TYPE, true);
+/** 32 bits of the check code, for comparing. */
+export const refCheckWord = (v: DataView, at: number, index: number): number =>
+  v.getInt32(at + REF_CHECK_OFFSET + index * 4, true);
 export const refType = (v: DataView, at: number): number => v.getUint8(at + TYPE);
 export const refCheckType = (v: DataView, at: number): number => v.getUint8(at + METHODS) & 0x0f;
 export const refCompression = (v: DataView, at: number): number => v.getUint8(at + METHODS) >>> 4;

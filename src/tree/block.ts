@@ -37,6 +37,10 @@ export class Block {
   createdIn = 0;
   /** Key in the cache: first pointer and its copy. */
   cacheKey = -1;
+  /** What the ref said by which it was read or last sealed (named-by.ts). */
+  refHead = 0;
+  checkLow = 0;
+  checkHigh = 0;
 
   constructor(type: number, buffer: BlockBuffer) {
     this.type = type;

@@ -2,6 +2,7 @@
 // `load`, which reads everything queued in one go, verifies it (I5) and holds it to the rules of its type (I12).
 // Requests for a block that is already on its way share one read. Nobody waits for the reads of others, and blocks that do not
 // lie on the same copies are read by themselves: one that no copy can give now holds up none that others can (I9).
+// Where two refs name one place, whoever wants the second waits for the read of the first, finds that it is not his, and asks again.
 
 import { FsError } from "../base/errno.ts";
 import { asError } from "../base/thrown.ts";
@@ -25,6 +26,7 @@ import { COPIES_MAX } from "../format/geometry.ts";
 import { Block, ROOT_IMAGE } from "./block.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import { LostBlock } from "./lost-block.ts";
+import { noteRef, noteSame } from "./named-by.ts";
 import type { BlockExpectation, BlockRules } from "./validate.ts";
 
 /** Reads and verifies; `error` is set on those that no copy could give. Implemented by src/copies. */
@@ -62,8 +64,8 @@ export class Loader {
   readonly #underWay = new Map<number, Load>();
   /** Those under way that were wanted since the last `load`. */
   readonly #awaited: Load[] = [];
-  /** Blocks that no copy could give when they were last read. */
-  readonly #lost = new Set<number>();
+  /** Blocks that no copy could give when they were last read: the beginning of their check codes, by key. */
+  readonly #lost = new Map<number, number>();
   readonly #held = new Set<Promise<void>>();
 
   constructor(source: BlockSource, rules: BlockRules, pool: BufferPool) {
@@ -129,6 +131,7 @@ export class Loader {
     const block = new Block(type, this.#pool.take(sizeBytes));
     block.itemType = itemType;
     block.cacheKey = key;
+    noteRef(block, view, at);
     this.#queue.set(key, {
       key,
       block,
@@ -200,16 +203,16 @@ export class Loader {
       if (load.read.target !== load.block.bytes) load.block = blockOver(load.read.target, load.block);
       const error = load.read.error ?? this.#broken(load);
       if (error === undefined) {
-        this.#lost.delete(load.key);
+        if (this.#lost.get(load.key) === load.block.checkLow) this.#lost.delete(load.key);
         arrived(load.block);
       } else {
         // A read that was given up may still be on its way into it.
         this.#pool.writeOff(load.block);
-        this.#lost.add(load.key);
+        this.#lost.set(load.key, load.block.checkLow);
         const message = `${load.name}: ${error.message}`;
         // What breaks the rules is what its parent remembers, and the same on every copy.
         const loss = load.read.error === undefined ? new FsError("EIO", message) : new UnreadableError(message);
-        load.lost = new LostBlock(load.block.type, load.key, loss);
+        load.lost = new LostBlock(load.block, load.expected.key, loss);
         lost(load.lost);
       }
     }
@@ -234,6 +237,7 @@ function blockOver(bytes: Uint8Array, abandoned: Block): Block {
   const block = new Block(abandoned.type, { bytes, view });
   block.itemType = abandoned.itemType;
   block.cacheKey = abandoned.cacheKey;
+  noteSame(block, abandoned);
   return block;
 }
 

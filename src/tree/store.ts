@@ -34,6 +34,7 @@ import { ChangeSet } from "./change-set.ts";
 import { CopyPointers } from "./copy-pointers.ts";
 import { EarlyWrites } from "./early-writes.ts";
 import { cacheKeyOf } from "./loader.ts";
+import { isNamedBy, noteRef } from "./named-by.ts";
 import { isNarrow, type Placement, placementOf } from "./narrow.ts";
 import type { PendingWrite } from "./pending-write.ts";
 import { Placing } from "./placing.ts";
@@ -149,7 +150,8 @@ export class BlockStore extends VerifiedBlocks {
     for (const { block, wasDirty } of this.#changes.displaced) {
       if (block.createdIn === this.#serial) continue;
       block.dirty = wasDirty;
-      this.cache.add(block.cacheKey, block);
+      // One that was not there, since another is known by its place, is found beside it.
+      if (!this.cache.has(block.cacheKey)) this.cache.add(block.cacheKey, block);
     }
     for (const { from, to } of this.#changes.rekeyed.reverse()) this.cache.rekey(to, from);
     for (const { copy, kib, sizeKib } of this.#changes.allocated) this.freemap(copy).freeNow(kib, sizeKib);
@@ -309,7 +311,7 @@ export class BlockStore extends VerifiedBlocks {
   release(holder: Block, at: number): void {
     if (refSizeBytes(holder.view, at) === 0) return;
     this.touch(holder);
-    this.#drop(holder.view, at, this.cache.get(cacheKeyOf(holder.view, at)));
+    this.#drop(holder.view, at, this.peek(holder, at));
     setRefFlags(holder.view, at, refFlags(holder.view, at) & ~RefFlag.DIRTY);
   }
 
@@ -348,6 +350,7 @@ export class BlockStore extends VerifiedBlocks {
     setRefMissing(holder.view, at, this.#owed(holder.view, at) | owedBelow);
     writeCheck(this.checkType, block.bytes, holder.view, at + REF_CHECK_OFFSET);
     setRefFlags(holder.view, at, refFlags(holder.view, at) & ~RefFlag.DIRTY);
+    noteRef(block, holder.view, at);
     block.dirty = false;
     block.writing++;
     this.#countDirty(block, -1);
@@ -391,8 +394,10 @@ export class BlockStore extends VerifiedBlocks {
   rekey(before: number, holder: Block, at: number): void {
     const after = cacheKeyOf(holder.view, at);
     if (after === before) return;
+    this.#rekeyedIn = this.tid;
+    const block = this.cache.get(before);
+    if (block === undefined || !isNamedBy(block, holder, at)) return;
     this.cache.rekey(before, after);
     if (this.#open) this.#changes.rekeyed.push({ from: before, to: after });
-    this.#rekeyedIn = this.tid;
   }
 }

@@ -1,5 +1,6 @@
 // Blocks read into memory, for synchronous code: what is here is returned, what is not is queued and MISS thrown, and the
-// engine calls `load` before it tries again. Only what was verified (I5) and holds to the rules of its type (I12) gets here.
+// engine calls `load` before it tries again. Only what was verified (I5) and holds to the rules of its type (I12) gets here,
+// and nobody gets it but by the ref that it was verified with.
 
 import { ROOT_SUPER_OFFSET } from "../format/root-block.ts";
 import { type Block, itemTypeAt } from "./block.ts";
@@ -8,6 +9,7 @@ import { BlockCache } from "./cache.ts";
 import { type BlockSource, Loader, cacheKeyOf } from "./loader.ts";
 import { LostBlock } from "./lost-block.ts";
 import { MISS } from "./miss.ts";
+import { isLostOf, isNamedBy } from "./named-by.ts";
 import type { BlockRules } from "./validate.ts";
 
 export interface VerifiedBlocksOptions {
@@ -24,8 +26,11 @@ export class VerifiedBlocks {
   readonly pool: BufferPool;
   protected readonly cache: BlockCache;
   protected readonly loader: Loader;
-  /** Those that somebody is waiting with, by key. */
-  readonly #lost = new Map<number, LostBlock>();
+  /**
+   * By key, newest first: what somebody waits with and the cache has not: blocks that no copy could give, and those whose place
+   * the cache knows another block by, since two refs name it.
+   */
+  readonly #aside = new Map<number, Block[]>();
   readonly #wantedLeaves: (() => void)[] = [];
 
   constructor({ source, rules, cacheBytes }: VerifiedBlocksOptions) {
@@ -50,16 +55,21 @@ export class VerifiedBlocks {
   want(holder: Block, at: number): Block | undefined {
     const key = cacheKeyOf(holder.view, at);
     const block = this.cache.get(key);
-    if (block !== undefined) return block;
-    const lost = this.#lost.get(key);
-    if (lost !== undefined) throw lost.error;
+    if (block !== undefined && isNamedBy(block, holder, at)) return block;
+    const aside = this.#asideOf(key, holder, at);
+    if (aside instanceof LostBlock) throw aside.error;
+    if (aside !== undefined) return aside;
     this.loader.queue(key, holder, at, itemTypeAt(holder, at, ROOT_SUPER_OFFSET), true);
     return undefined;
   }
 
   /** The block named there if it is in memory. */
   peek(holder: Block, at: number): Block | undefined {
-    return this.cache.get(cacheKeyOf(holder.view, at));
+    const key = cacheKeyOf(holder.view, at);
+    const block = this.cache.get(key);
+    if (block !== undefined && isNamedBy(block, holder, at)) return block;
+    const aside = this.#asideOf(key, holder, at);
+    return aside instanceof LostBlock ? undefined : aside;
   }
 
   /** Queues a block that will be wanted soon. */
@@ -110,20 +120,20 @@ export class VerifiedBlocks {
       (block) => {
         pin(block);
         // Meanwhile an operation may have freed the block; nobody will ask for its place, and it is evicted in time.
-        if (this.cache.has(block.cacheKey)) return;
+        if (this.cache.has(block.cacheKey)) return this.#setAside(block);
         this.cache.add(block.cacheKey, block);
         this.cache.trim();
       },
       (block) => {
         pin(block);
-        this.#lost.set(block.cacheKey, block);
+        this.#setAside(block);
       },
     );
   }
 
   /** Another block has the place that this is the key of, or none has: what is known of the one before counts no more. */
   protected forget(key: number): void {
-    if (this.#lost.size > 0) this.#lost.delete(key);
+    if (this.#aside.size > 0) this.#aside.delete(key);
     this.loader.forget(key);
   }
 
@@ -147,15 +157,31 @@ export class VerifiedBlocks {
   unpin(pinned: Block[]): void {
     for (const block of pinned) {
       if (--block.pins > 0) continue;
-      if (block instanceof LostBlock) this.#forgetLost(block);
-      // Displaced while it was pinned: nobody else will give its buffer back.
-      else if (!this.cache.holds(block)) this.cache.recycle(block);
+      if (this.#aside.size > 0) this.#forgetAside(block);
+      if (block instanceof LostBlock) continue;
+      // Displaced or aside while it was pinned: nobody else will give its buffer back.
+      if (!this.cache.holds(block)) this.cache.recycle(block);
     }
     pinned.length = 0;
   }
 
-  #forgetLost(block: LostBlock): void {
-    if (this.#lost.get(block.cacheKey) === block) this.#lost.delete(block.cacheKey);
+  #asideOf(key: number, holder: Block, at: number): Block | undefined {
+    if (this.#aside.size === 0) return undefined;
+    return this.#aside
+      .get(key)
+      ?.find((block) => (block instanceof LostBlock ? isLostOf(block, holder, at) : isNamedBy(block, holder, at)));
+  }
+
+  #setAside(block: Block): void {
+    const aside = this.#aside.get(block.cacheKey);
+    if (aside === undefined) this.#aside.set(block.cacheKey, [block]);
+    else if (!aside.includes(block)) aside.unshift(block);
+  }
+
+  #forgetAside(block: Block): void {
+    const left = this.#aside.get(block.cacheKey)?.filter((other) => other !== block);
+    if (left?.length === 0) this.#aside.delete(block.cacheKey);
+    else if (left !== undefined) this.#aside.set(block.cacheKey, left);
   }
 
   /** The places of blocks in the live tree are not used again before `work`, begun just now, is over. */

@@ -19,6 +19,7 @@ import { ROOT_SUPER_OFFSET, rootFreemapOffset } from "../format/root-block.ts";
 import { type Block, itemTypeAt } from "../tree/block.ts";
 import { BufferPool } from "../tree/buffer-pool.ts";
 import { type BlockSource, cacheKeyOf, Loader } from "../tree/loader.ts";
+import { isNamedBy } from "../tree/named-by.ts";
 import { holdsRefs, refRuns } from "../tree/runs.ts";
 import type { BlockRules } from "../tree/validate.ts";
 
@@ -127,7 +128,9 @@ async function walk(
       () => undefined,
     );
     for (const named of batch) {
-      const block = arrived.get(cacheKeyOf(named.holder.view, named.at));
+      const read = arrived.get(cacheKeyOf(named.holder.view, named.at));
+      // Another ref of the batch may name the same place; what is there is the block of one of them at most.
+      const block = read !== undefined && isNamedBy(read, named.holder, named.at) ? read : undefined;
       if (!visit(named, block)) return false;
       if (block !== undefined && holdsRefs(block.type)) pending.push(...refsIn(block).filter(wanted));
     }

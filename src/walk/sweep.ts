@@ -5,13 +5,21 @@
 // Invariant I12: a block that no copy can give is passed by and counted, with all below it.
 
 import { FsError } from "../base/errno.ts";
-import { BLOCKREF_BYTES, refIsBare, refKey, refLevel, RefType, refType } from "../format/blockref.ts";
+import {
+  BLOCKREF_BYTES,
+  REF_CHECK_OFFSET,
+  REF_EMBEDDED_OFFSET,
+  refIsBare,
+  refKey,
+  refLevel,
+  RefType,
+  refType,
+} from "../format/blockref.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { type Block, ROOT_IMAGE } from "../tree/block.ts";
 import { ROOT_PFS_ID } from "../format/pfs.ts";
 import { holdsRefs, type RefRun, refRuns } from "../tree/runs.ts";
 import type { BlockStore } from "../tree/store.ts";
-import { cacheKeyOf } from "../tree/loader.ts";
 import { LiveNode } from "./live.ts";
 
 interface Step {
@@ -59,7 +67,8 @@ export class Sweep {
   lost = 0;
   readonly #store: BlockStore;
   readonly #rootImage: Block;
-  readonly #lostKeys = new Set<number>();
+  /** Their refs, each by all that tells what it names. */
+  readonly #lostRefs = new Set<string>();
   #visit: Visit = () => 0;
   #budget = 0;
   #from: Place = [];
@@ -138,20 +147,23 @@ export class Sweep {
 
   #child(node: LiveNode, at: number): LiveNode | undefined {
     this.#want(node.block, at);
-    return this.#lostKeys.has(cacheKeyOf(node.block.view, at)) ? undefined : node.child(at);
+    return this.#isLost(node.block, at) ? undefined : node.child(at);
   }
 
   /** Asks for the block named there, unless it is known that nobody can give it. */
   #want(block: Block, at: number): void {
-    const key = cacheKeyOf(block.view, at);
-    if (this.#lostKeys.has(key)) return;
+    if (this.#isLost(block, at)) return;
     try {
       this.#store.want(block, at);
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
-      this.#lostKeys.add(key);
+      this.#lostRefs.add(nameOf(block, at));
       this.lost++;
     }
+  }
+
+  #isLost(block: Block, at: number): boolean {
+    return this.#lostRefs.size > 0 && this.#lostRefs.has(nameOf(block, at));
   }
 
   /** Asks for the blocks that will be entered soon all at once, so that they are read together. */
@@ -165,6 +177,12 @@ export class Sweep {
       left--;
     }
   }
+}
+
+/** A ref's key, check code and pointers: two refs to one place may differ in whether the block there is theirs. */
+function nameOf({ bytes, view }: Block, at: number): string {
+  const named = bytes.subarray(at + REF_CHECK_OFFSET, at + REF_EMBEDDED_OFFSET);
+  return `${refKey(view, at)} ${Buffer.from(named.buffer, named.byteOffset, named.length).toString("latin1")}`;
 }
 
 /** True when all at or below the ref lies before `start`. */
