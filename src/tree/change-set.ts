@@ -20,13 +20,19 @@ export interface Allocation {
   readonly sizeKib: number;
 }
 
+export interface Displaced {
+  readonly block: Block;
+  readonly wasDirty: boolean;
+  readonly wasCached: boolean;
+}
+
 export class ChangeSet {
   readonly #pool: BufferPool;
   readonly #preImages: PreImage[] = objectList();
   /** Blocks that came into the cache. */
   readonly created: Block[] = objectList();
-  /** Blocks that left the cache. */
-  readonly displaced: { readonly block: Block; readonly wasDirty: boolean }[] = objectList();
+  /** Blocks that no ref names any more; they left the cache, unless it knew another block by their place. */
+  readonly displaced: Displaced[] = objectList();
   /** Blocks that got another key in the cache, because the first place they are named by changed. */
   readonly rekeyed: { readonly from: number; readonly to: number }[] = objectList();
   readonly allocated: Allocation[] = objectList();

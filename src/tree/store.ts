@@ -147,11 +147,11 @@ export class BlockStore extends VerifiedBlocks {
       this.cache.remove(block);
       this.cache.recycle(block);
     }
-    for (const { block, wasDirty } of this.#changes.displaced) {
+    for (const { block, wasDirty, wasCached } of this.#changes.displaced) {
       if (block.createdIn === this.#serial) continue;
       block.dirty = wasDirty;
-      // One that was not there, since another is known by its place, is found beside it.
-      if (!this.cache.has(block.cacheKey)) this.cache.add(block.cacheKey, block);
+      // Where two refs name one place the other block may have been the one in the cache.
+      if (wasCached) this.cache.add(block.cacheKey, block);
     }
     for (const { from, to } of this.#changes.rekeyed.reverse()) this.cache.rekey(to, from);
     for (const { copy, kib, sizeKib } of this.#changes.allocated) this.freemap(copy).freeNow(kib, sizeKib);
@@ -330,7 +330,7 @@ export class BlockStore extends VerifiedBlocks {
       else this.freemap(copy).freeLater(kib, sizeKib);
     }
     if (block === undefined) return this.forget(cacheKeyOf(view, at));
-    this.#changes.displaced.push({ block, wasDirty: block.dirty });
+    this.#changes.displaced.push({ block, wasDirty: block.dirty, wasCached: this.cache.holds(block) });
     if (block.dirty) this.#countDirty(block, -1);
     block.dirty = false;
     this.cache.remove(block);

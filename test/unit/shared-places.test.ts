@@ -8,6 +8,12 @@ import { memoryCopies } from "../../fixtures/corrupt/memory-copies.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { REF_CHECK_OFFSET, REF_EMBEDDED_OFFSET, refPointer, setRefPointer } from "../../src/format/blockref.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
+import { Claim } from "../../src/freemap/freemap.ts";
+import { dataRoot } from "../../src/ops/file-data.ts";
+import { inodesRoot } from "../../src/ops/inodes.ts";
+import type { Block } from "../../src/tree/block.ts";
+import { MISS } from "../../src/tree/miss.ts";
+import { type Position, treeFind } from "../../src/tree/tree.ts";
 import { openVolume } from "../../src/volume/open.ts";
 import type { Volume } from "../../src/volume/volume.ts";
 import { refusal } from "./errno.ts";
@@ -109,6 +115,57 @@ describe("two refs to one place on one copy, each good on the other", () => {
     await opened.fs.write(SPARSE, 2 * WINDOW, new Uint8Array(10).fill(0xee), {});
     expect(await read(opened, 2)).toBe("ee".repeat(10) + (good[1] as string).slice(20));
     expect(await read(opened, 0)).toBe(good[0]);
+  });
+});
+
+describe("a dirty block at a place that a stale ref names, too", () => {
+  /** The ref of a window in the live tree; all above it is in memory. */
+  const live = ({ volume }: Opened, index: number): Promise<Position> =>
+    Promise.resolve(
+      volume.view((state) => {
+        const { store } = state;
+        const inode = treeFind(store, inodesRoot(state.pfs()), SPARSE) as Position;
+        return treeFind(store, dataRoot(store.block(inode.block, inode.at)), index * WINDOW) as Position;
+      }),
+    );
+  const change = ({ fs }: Opened): Promise<number> =>
+    Promise.resolve(fs.write(SPARSE, 0, new Uint8Array(10).fill(0xee), {}));
+
+  it.each([[[2, 0]], [[0, 2]]])("is there after an operation is undone that let go of windows %j", async (order) => {
+    // Where the change of window 0 will lie: the same in each run.
+    const scout = await open(false);
+    await change(scout);
+    const there = await live(scout, 0);
+    const stale = window(2);
+    setRefPointer(stale.block.view, stale.at, 0, refPointer(there.block.view, there.at, 0));
+    image.save(stale.block);
+
+    const opened = await open(false);
+    await change(opened);
+    const { store } = opened.volume;
+    const refs = new Map([
+      [0, await live(opened, 0)],
+      [2, await live(opened, 2)],
+    ]);
+    const [changed, aside] = [refs.get(0), refs.get(2)] as [Position, Position];
+    const dirty = store.peek(changed.block, changed.at) as Block;
+    const pinned: Block[] = [];
+    while (store.want(aside.block, aside.at) === undefined) await store.load(pinned);
+    expect(dirty.dirty).toBe(true);
+    expect(store.peek(aside.block, aside.at)?.cacheKey).toBe(dirty.cacheKey);
+    expect(() =>
+      store.attempt(Claim.DELETING, () => {
+        for (const index of order) {
+          const { block, at } = refs.get(index) as Position;
+          store.release(block, at);
+        }
+        throw MISS;
+      }),
+    ).toThrow();
+    store.unpin(pinned);
+    expect(store.peek(changed.block, changed.at)).toBe(dirty);
+    expect((await read(opened, 0)).slice(0, 20)).toBe("ee".repeat(10));
+    await opened.volume.forceCommit();
   });
 });
 
