@@ -103,6 +103,9 @@ export const SetattrFlag = {
   KILL_SUIDGID: 1 << 11,
 } as const;
 
+/** `getattr_flags`: a program does something with an open file. */
+export const GETATTR_FH = 1 << 0;
+
 export const WriteFlag = { CACHE: 1 << 0, KILL_SUIDGID: 1 << 2 } as const;
 
 /** `setxattr_flags` of SETXATTR when SETXATTR_EXT was negotiated. */

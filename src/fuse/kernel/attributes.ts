@@ -3,11 +3,12 @@
 import type { Timespec } from "../../base/clock.ts";
 import { writeU64 } from "../../base/integers.ts";
 import type { AttributeChange, Attributes, FileSystemStatistics } from "../../posix/requests.ts";
-import { Opcode, SetattrFlag } from "./abi.ts";
-import { type Operation, operation } from "./operation.ts";
+import type { Eventually } from "../../base/eventually.ts";
+import { GETATTR_FH, Opcode, SetattrFlag } from "./abi.ts";
+import { type Operation, type OperationContext, operation } from "./operation.ts";
 import type { Reply } from "./reply.ts";
 import type { Request } from "./request.ts";
-import { SetattrIn, StatfsOut } from "./structures.ts";
+import { GetattrIn, SetattrIn, StatfsOut } from "./structures.ts";
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -32,6 +33,12 @@ export function attributeChange(request: Request): AttributeChange {
   return change;
 }
 
+function getAttributes({ fs, writeBackErrors }: OperationContext, request: Request): Eventually<Attributes> {
+  // With writes kept by the kernel only a write(2) that it is about to take asks so.
+  if ((request.u32(GetattrIn.getattrFlags) & GETATTR_FH) !== 0) writeBackErrors.beforeWrite(request.nodeid);
+  return fs.getAttributes(request.nodeid);
+}
+
 function encodeStatistics(reply: Reply, statistics: FileSystemStatistics): number {
   const { view, body } = reply;
   reply.zero(StatfsOut.sizeBytes);
@@ -50,8 +57,8 @@ export const ATTRIBUTE_OPERATIONS: ReadonlyMap<number, Operation> = new Map<numb
   [
     Opcode.GETATTR,
     operation<Attributes>({
-      bodyBytes: 0,
-      run: ({ fs }, request) => fs.getAttributes(request.nodeid),
+      bodyBytes: GetattrIn.sizeBytes,
+      run: getAttributes,
       encode: (reply, attributes) => reply.attributes(attributes),
     }),
   ],

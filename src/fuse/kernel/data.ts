@@ -22,14 +22,25 @@ function encodeRead(reply: Reply, result: ReadResult, request: Request): number 
   return result.lengthBytes;
 }
 
-function write({ fs }: OperationContext, request: Request): Eventually<number> {
+function write({ fs, writeBackErrors }: OperationContext, request: Request): Eventually<number> {
   const data = request.data(WriteIn.sizeBytes, request.u32(WriteIn.size));
   const flags = request.u32(WriteIn.writeFlags);
-  // Also with O_APPEND: the kernel alone knows where a file ends of which it has pages that were not written back.
-  return fs.write(request.nodeid, request.u64(WriteIn.offset, "EFBIG"), data, {
-    killPrivileges: (flags & WriteFlag.KILL_SUIDGID) !== 0,
-    cached: (flags & WriteFlag.CACHE) !== 0,
-  });
+  const cached = (flags & WriteFlag.CACHE) !== 0;
+  const ino = request.nodeid;
+  const refused = (error: unknown): never => {
+    if (cached) writeBackErrors.failed(ino, error);
+    throw error;
+  };
+  try {
+    // Also with O_APPEND: the kernel alone knows where a file ends of which it has pages that were not written back.
+    const written = fs.write(ino, request.u64(WriteIn.offset, "EFBIG"), data, {
+      killPrivileges: (flags & WriteFlag.KILL_SUIDGID) !== 0,
+      cached,
+    });
+    return written instanceof Promise ? written.catch(refused) : written;
+  } catch (error) {
+    return refused(error);
+  }
 }
 
 function copyRange({ fs }: OperationContext, request: Request): Eventually<number> {
@@ -45,7 +56,9 @@ function copyRange({ fs }: OperationContext, request: Request): Eventually<numbe
 }
 
 /** Of the root folder: the barrier for the whole volume. */
-function synchronize({ fs }: OperationContext, request: Request): Promise<void> {
+function synchronize({ fs, writeBackErrors }: OperationContext, request: Request): Promise<void> {
+  // The kernel tells whoever called it what went wrong before.
+  writeBackErrors.settled(request.nodeid);
   return request.nodeid === ROOT_INO ? fs.sync() : fs.syncFile(request.nodeid);
 }
 

@@ -47,6 +47,11 @@ export class Notices {
     await this.#queue(invalidation(ino, ALL_PAGES));
   }
 
+  /** What the kernel knows of the attributes of an inode holds no more; resolves when it knows that. Never resolves after `close`. */
+  async attributesChanged(ino: number): Promise<void> {
+    await this.#queue(invalidation(ino, NO_PAGES));
+  }
+
   /** Whether the kernel holds an inode of this number. Never resolves after `close`. */
   async isHeld(ino: number): Promise<boolean> {
     return (await this.#queue(invalidation(ino, NO_PAGES))) !== -Errno.ENOENT;

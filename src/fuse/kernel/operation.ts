@@ -7,6 +7,7 @@ import type { ListingHabit } from "./listing-habit.ts";
 import type { Negotiated } from "./negotiation.ts";
 import type { Reply } from "./reply.ts";
 import type { Request } from "./request.ts";
+import type { WriteBackErrors } from "./write-back-errors.ts";
 
 /** What an operation may use of the session it runs in. */
 export interface OperationContext {
@@ -15,6 +16,8 @@ export interface OperationContext {
   negotiated: Negotiated | undefined;
   /** Which attributes listings get. */
   readonly habit: ListingHabit;
+  /** What programs have to be told of write-back. */
+  readonly writeBackErrors: WriteBackErrors;
 }
 
 export interface Operation<T = unknown> {

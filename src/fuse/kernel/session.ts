@@ -15,6 +15,7 @@ import type { Operation, OperationContext } from "./operation.ts";
 import { OPERATIONS } from "./operations.ts";
 import { Reply } from "./reply.ts";
 import { Request } from "./request.ts";
+import { WriteBackErrors } from "./write-back-errors.ts";
 
 /** Requests being carried out together at most; each holds a buffer. The kernel rarely sends more than a dozen (Limit.maxBackground). */
 export const REQUESTS_IN_FLIGHT = 64;
@@ -38,6 +39,7 @@ export interface SessionOptions {
 export class Session implements OperationContext {
   readonly fs: FileSystemRequests;
   readonly habit = new ListingHabit();
+  readonly writeBackErrors: WriteBackErrors;
   #negotiated: Negotiated | undefined;
   readonly #onNegotiated: (agreed: Negotiated) => void;
   readonly #channel: Channel;
@@ -64,6 +66,7 @@ export class Session implements OperationContext {
     this.#onNegotiated = options.onNegotiated ?? (() => undefined);
     this.#negotiated = options.negotiated;
     this.#notices = options.notices;
+    this.writeBackErrors = new WriteBackErrors(fs, options.notices);
     this.#onSettled = options.onSettled ?? (() => undefined);
   }
 

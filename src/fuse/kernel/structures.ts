@@ -219,6 +219,12 @@ export const ReadIn = layout([
   ["padding", "u32"],
 ]);
 
+export const GetattrIn = layout([
+  ["getattrFlags", "u32"],
+  ["dummy", "u32"],
+  ["fh", "u64"],
+]);
+
 export const WriteIn = layout([
   ["fh", "u64"],
   ["offset", "u64"],
