@@ -93,8 +93,6 @@ const MIRROR_TID = offsetOf(BLOCKREF, "mirrorTid");
 export const REF_CHECK_OFFSET = offsetOf(BLOCKREF, "check");
 const POINTERS = offsetOf(BLOCKREF, "pointers");
 const EMBEDDED = offsetOf(BLOCKREF, "embedded");
-/** Where check code and pointers end, relative to the ref. */
-export const REF_EMBEDDED_OFFSET = EMBEDDED;
 
 // Every accessor takes the view of the block that holds the ref and the byte offset of the ref in it.
 

@@ -5,21 +5,14 @@
 // Invariant I12: a block that no copy can give is passed by and counted, with all below it.
 
 import { FsError } from "../base/errno.ts";
-import {
-  BLOCKREF_BYTES,
-  REF_CHECK_OFFSET,
-  REF_EMBEDDED_OFFSET,
-  refIsBare,
-  refKey,
-  refLevel,
-  RefType,
-  refType,
-} from "../format/blockref.ts";
+import { BLOCKREF_BYTES, REF_CHECK_OFFSET, refIsBare, refKey, refLevel, RefType, refType } from "../format/blockref.ts";
+import { CHECK_BYTES_MAX } from "../format/check.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { type Block, ROOT_IMAGE } from "../tree/block.ts";
 import { ROOT_PFS_ID } from "../format/pfs.ts";
 import { holdsRefs, type RefRun, refRuns } from "../tree/runs.ts";
 import type { BlockStore } from "../tree/store.ts";
+import { cacheKeyOf } from "../tree/loader.ts";
 import { LiveNode } from "./live.ts";
 
 interface Step {
@@ -179,10 +172,10 @@ export class Sweep {
   }
 }
 
-/** A ref's key, check code and pointers: two refs to one place may differ in whether the block there is theirs. */
+/** Place, key and check code: two refs to one place may differ in whether the block there is theirs. Other pointers may be cleared meanwhile. */
 function nameOf({ bytes, view }: Block, at: number): string {
-  const named = bytes.subarray(at + REF_CHECK_OFFSET, at + REF_EMBEDDED_OFFSET);
-  return `${refKey(view, at)} ${Buffer.from(named.buffer, named.byteOffset, named.length).toString("latin1")}`;
+  const check = bytes.subarray(at + REF_CHECK_OFFSET, at + REF_CHECK_OFFSET + CHECK_BYTES_MAX);
+  return `${cacheKeyOf(view, at)} ${refKey(view, at)} ${Buffer.from(check.buffer, check.byteOffset, check.length).toString("latin1")}`;
 }
 
 /** True when all at or below the ref lies before `start`. */

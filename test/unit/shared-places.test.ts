@@ -6,8 +6,9 @@ import { buildGoodImage } from "../../fixtures/corrupt/good-image.ts";
 import { type EditedRef, ImageEditor } from "../../fixtures/corrupt/image-editor.ts";
 import { memoryCopies } from "../../fixtures/corrupt/memory-copies.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
-import { REF_CHECK_OFFSET, REF_EMBEDDED_OFFSET, refPointer, setRefPointer } from "../../src/format/blockref.ts";
+import { REF_CHECK_OFFSET, refPointer, setRefPointer } from "../../src/format/blockref.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
+import { CHECK_BYTES_MAX } from "../../src/format/check.ts";
 import { Claim } from "../../src/freemap/freemap.ts";
 import { dataRoot } from "../../src/ops/file-data.ts";
 import { inodesRoot } from "../../src/ops/inodes.ts";
@@ -60,9 +61,9 @@ function point(ref: EditedRef, to: EditedRef, copies: readonly number[]): void {
 
 /** Lets a ref name the block of another: its place and its check code. */
 function nameAlike(ref: EditedRef, other: EditedRef): void {
-  const named = other.block.bytes.slice(other.at + REF_CHECK_OFFSET, other.at + REF_EMBEDDED_OFFSET);
-  ref.block.bytes.set(named, ref.at + REF_CHECK_OFFSET);
-  image.save(ref.block);
+  const check = other.block.bytes.slice(other.at + REF_CHECK_OFFSET, other.at + REF_CHECK_OFFSET + CHECK_BYTES_MAX);
+  ref.block.bytes.set(check, ref.at + REF_CHECK_OFFSET);
+  point(ref, other, [0, 1]);
 }
 
 describe("a stale ref to a place that another block has by now", () => {
