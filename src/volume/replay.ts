@@ -20,7 +20,7 @@ import { type Recorded, readRecords } from "../ops/record.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { EarlyBlock } from "../tree/early-block.ts";
 import type { BlockStore } from "../tree/store.ts";
-import { lookingInto } from "./open-freemaps.ts";
+import { FreemapFault } from "./freemap-fault.ts";
 
 /** A run of one copy. */
 interface Place {
@@ -130,7 +130,7 @@ export async function claimPending(pending: FoundLog, store: BlockStore, copies:
     while (claimed.length < places.length) {
       const place = places[claimed.length] as Place;
       const { copy, kib, sizeKib } = place;
-      if (!lookingInto(copy, () => store.freemap(copy).reserveAt(kib, sizeKib))) {
+      if (!store.freemap(copy).reserveAt(kib, sizeKib)) {
         throw new FsError("EIO", `copy ${copy}: the log names KiB ${kib}, which is in use; run fsck.h2ts`);
       }
       claimed.push(place);
@@ -181,7 +181,7 @@ export interface ReplayParts {
 
 /**
  * Carries the records out; returns the places that refs name now. Throws UnreadableError when that takes a block that no copy at
- * hand has, FsError when a record does not fit the root.
+ * hand has, FsError when a record does not fit the root, NoSpace and FreemapFault when nothing is wrong with it.
  */
 export async function replay(pending: PendingLog, parts: ReplayParts): Promise<ReadonlySet<string>> {
   const { store } = parts;
@@ -209,7 +209,8 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
       try {
         result = await carryOut(operation, early, parts, adopted);
       } catch (error) {
-        if (!(error instanceof FsError)) throw error;
+        // Nothing is wrong with the log then.
+        if (!(error instanceof FsError) || error instanceof FreemapFault) throw error;
         if (parts.endsAtLoss) {
           drop(index, error.message);
           return adopted;

@@ -8,10 +8,10 @@ import { KIB } from "../../src/format/geometry.ts";
 import { rootFreemapOffset } from "../../src/format/root-block.ts";
 import { setInodeNlink } from "../../src/format/inode.ts";
 import { editInode, inodesRoot } from "../../src/ops/inodes.ts";
-import { freemapRoot } from "../../src/volume/freemap-trees.ts";
 import { treeFind } from "../../src/tree/tree.ts";
 import type { PfsState } from "../../src/tree/pfs-state.ts";
 import { describeFileSystem } from "../model/digest.ts";
+import { placesOfLeaf } from "../model/freemap-places.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
 
 const SIZES = [24 * MIB, 24 * MIB];
@@ -221,14 +221,6 @@ describe("a log that goes on from what is damaged", () => {
 
 /** Large enough for three leaves of a bitmap. */
 const LARGE = [80 * MIB];
-
-/** Places of a leaf of copy 0's bitmap, on each copy. */
-async function placesOfLeaf({ volume, devices }: SimulatedVolume, index: number): Promise<readonly number[]> {
-  return volume.view(({ store }) => {
-    const { block, at } = treeFind(store, freemapRoot(volume.rootImage, 0), index)!;
-    return devices.map((_, copy) => refPointer(block.view, at, copy));
-  });
-}
 
 describe("a block that can't be read for a while, above others, where the bitmap is lost that says where these are (I3)", () => {
   /** The block of the first file's inode; the leaf with the file's data is garbled. */
