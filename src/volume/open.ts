@@ -39,6 +39,7 @@ import {
   claimPending,
   countOperations,
   findPending,
+  headIsClaimed,
   newestTransaction,
   type PendingLog,
   releasePending,
@@ -242,7 +243,8 @@ async function beginWriting(volume: Volume, { root, pending, intent }: Beginning
   await volume.provideLog();
   // A copy that failed on the way is dropped now: before, a commit would have held a part of the log and ended it (trap 6).
   const mustCommit = begunAnew || isAnyBehind || adopted !== undefined || volume.copies.failed.length > 0;
-  const resumed = !mustCommit && pending?.isEmpty === true && intent?.resume(volume.rootImage.view) === true;
+  const mayResume = !mustCommit && pending?.isEmpty === true && headIsClaimed(pending, volume.rootImage.view);
+  const resumed = mayResume && intent?.resume(volume.rootImage.view) === true;
   volume.allowCommits();
   if (mustCommit || (volume.isLogged && !resumed)) await volume.forceCommit();
   store.logged = intent !== undefined;
