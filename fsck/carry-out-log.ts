@@ -1,7 +1,8 @@
 // The first step of a repair where operations wait in the log. A volume is opened on what a check computed, wherever the parts on media
 // are wrong; what breaks the rules in the tree is mended in memory; then the log is carried out on that, and one commit makes both
 // durable. Until then root and log are as they were (I4). What of the log can't be carried out is given up only when it is asked for,
-// when all that can be mended is, and when a second try ends at the same place: for a while only a block may not have been read.
+// when all that can be mended is, and when a second try ends at the same place: for a while only a block may not have been read. For the same
+// reason the log is written to no place below a block that is to be given up (I3), unless that is given up by the same commit.
 
 import { FsError } from "../src/base/errno.ts";
 import { messageOf } from "../src/base/thrown.ts";
@@ -12,7 +13,8 @@ import { repair, type RepairAction } from "../src/ops/repair.ts";
 import type { Volume } from "../src/volume/volume.ts";
 import type { Finding } from "./finding-list.ts";
 import type { LookedAt, RepairContext, RepairFailure } from "./repair-context.ts";
-import { planRepair, type RepairPlan } from "./rescue.ts";
+import { refuseFound } from "./read-again.ts";
+import { mustGiveUp, planRepair, type RepairPlan } from "./rescue.ts";
 
 /**
  * What is mended below the log, in this order: blocks that operations could not read, and sums that they go on from. The rest, names
@@ -60,12 +62,19 @@ async function attempt(
   let volume: Volume;
   let dropped: string | undefined;
   try {
-    const plan = planRepair(withoutGivenUp(wanted), found, checked);
+    const givesUp = mustGiveUp(wanted, checked);
+    if (givesUp) await refuseFound(context.copies, wanted);
+    const plan = givesUp
+      ? planRepair(wanted, found, checked, "free")
+      : planRepair(withoutGivenUp(wanted), found, checked, "in-use");
     volume = await context.openWritable({
       ...plan.rescue,
       dropLostLog: log.name === "log-lost",
       abandonLog: abandonAt !== undefined,
-      beforeReplay: (opened) => mend(opened, plan, failures),
+      beforeReplay: async (opened) => {
+        const isMended = await mend(opened, plan, failures);
+        if (givesUp && !isMended) throw new Error("what is to be given up could not be: what is free can't be known");
+      },
       onLogDropped: (count, waiting, reason) => {
         const isSame = abandonAt === undefined || abandonAt.includes(reason);
         if (!isSame) throw new Error(`${reason}, and before it was another thing: nothing is given up; check again`);
@@ -101,11 +110,12 @@ function withoutGivenUp(wanted: readonly Finding[]): Finding[] {
   });
 }
 
-async function mend({ store, state }: Volume, { actions }: RepairPlan, failures: RepairFailure[]): Promise<void> {
+/** True when nothing of it failed, or had to wait. */
+async function mend({ store, state }: Volume, { actions }: RepairPlan, failures: RepairFailure[]): Promise<boolean> {
   for (const kind of MENDED_FIRST) {
     for (const { finding, action } of actions) {
       if (action.kind !== kind) continue;
-      if (store.dirtyBytes > MENDED_BYTES_MAX) return;
+      if (store.dirtyBytes > MENDED_BYTES_MAX) return false;
       try {
         await store.untilLoaded(() => store.attempt(Claim.COMMIT, () => repair(state, action)));
       } catch (error) {
@@ -113,6 +123,7 @@ async function mend({ store, state }: Volume, { actions }: RepairPlan, failures:
       }
     }
   }
+  return failures.length === 0;
 }
 
 function isOperational(error: unknown): boolean {

@@ -8,16 +8,22 @@ import { LEAF_WORDS } from "../src/freemap/leaf.ts";
 import type { RebuiltFreemap } from "../src/volume/open-freemaps.ts";
 import type { Checked } from "./check.ts";
 
-/** True when enough is known to compute the bitmap: no gap in the tree but what is given up, or some of an old bitmap to go by. */
-export function canRebuild(checked: Checked, copy: number): boolean {
+/**
+ * What lies below a block that is to be given up: free only where the commit that writes the bitmap gives it up, too. As long as the tree
+ * names the block a later look may be able to read it, and all below (I3).
+ */
+export type BelowGivenUp = "free" | "in-use";
+
+/** True when enough is known to compute the bitmap: no gap in the tree, or some of an old bitmap to go by. */
+export function canRebuild(checked: Checked, copy: number, belowGivenUp: BelowGivenUp): boolean {
   const leaves = leafCount(checked.bounds.copyKib[copy] ?? 0);
-  for (let index = 0; index < leaves; index++) if (!mayBeUsed(checked, copy, index)) return true;
+  for (let index = 0; index < leaves; index++) if (!mayBeUsed(checked, copy, index, belowGivenUp)) return true;
   return leaves === 0;
 }
 
 /** Something that could not be followed may lie anywhere in the leaf, and its old bitmap is lost. */
-function mayBeUsed({ content }: Checked, copy: number, index: number): boolean {
-  if (!content.openGap) return false;
+function mayBeUsed({ content }: Checked, copy: number, index: number, belowGivenUp: BelowGivenUp): boolean {
+  if (!(belowGivenUp === "free" ? content.openGap : content.gap)) return false;
   return (content.freemapGaps.get(copy) ?? []).some(({ first, end }) => first <= index && index < end);
 }
 
@@ -29,7 +35,7 @@ function allUsed(copyKib: number, index: number): Uint32Array {
   return new Uint32Array(LEAF_WORDS).fill(0xffffffff, wordAt(startKib), wordAt(endKib));
 }
 
-export function rebuildFreemap(checked: Checked, copy: number): RebuiltFreemap {
+export function rebuildFreemap(checked: Checked, copy: number, belowGivenUp: BelowGivenUp): RebuiltFreemap {
   const copyKib = checked.bounds.copyKib[copy] ?? 0;
   const leaves = leafCount(copyKib);
   const words = new Uint32Array(leaves * LEAF_WORDS);
@@ -38,7 +44,9 @@ export function rebuildFreemap(checked: Checked, copy: number): RebuiltFreemap {
   for (let index = 0; index < leaves; index++) {
     const reached = checked.filesOnly[copy]?.leaf(index);
     const everything = checked.claims[copy]?.leaf(index);
-    const marked = mayBeUsed(checked, copy, index) ? allUsed(copyKib, index) : content.leaves[copy]?.get(index)?.words;
+    const marked = mayBeUsed(checked, copy, index, belowGivenUp)
+      ? allUsed(copyKib, index)
+      : content.leaves[copy]?.get(index)?.words;
     const base = index * LEAF_WORDS;
     for (let word = 0; word < LEAF_WORDS; word++) {
       const used = (reached?.[word] ?? 0) | (content.gap ? (marked?.[word] ?? 0) : 0);

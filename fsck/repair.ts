@@ -20,7 +20,8 @@ import type { Checked } from "./check.ts";
 import type { Finding } from "./finding-list.ts";
 import { FINDINGS } from "./findings.ts";
 import type { IsContested } from "./repairing-reader.ts";
-import type { AnchorRepair, BlockRepair, PlacedBlock, Repair } from "./repair-plan.ts";
+import { readBlock, refuseFound } from "./read-again.ts";
+import type { AnchorRepair, BlockRepair, Repair } from "./repair-plan.ts";
 import type { LookedAt, RepairContext, RepairFailure } from "./repair-context.ts";
 import { type PlannedAction, planRepair } from "./rescue.ts";
 
@@ -128,30 +129,6 @@ export function contestedIn(checked: Checked | undefined): IsContested {
   };
 }
 
-/**
- * Throws FsError when a copy gives a block after all that is to be given up: it could only not be read for a while. Everything is
- * looked at again then.
- */
-async function refuseFound(copies: CopySet, findings: readonly Finding[]): Promise<void> {
-  for (const { message, repair } of findings) {
-    if (repair?.kind !== "bruise" || repair.givesUp === undefined) continue;
-    const isFound = await readBlock(copies, repair.givesUp).then(
-      () => true,
-      () => false,
-    );
-    if (isFound) throw new FsError("EAGAIN", `${message}, and now one does: nothing is given up; check again`);
-  }
-}
-
-/** The bytes of a block, from any copy that has them. Throws what is wrong with it when none does. */
-async function readBlock(copies: CopySet, block: PlacedBlock): Promise<Uint8Array> {
-  const { pointers, checkType, check, metadata, sizeBytes } = block;
-  const request = { pointers, checkType, check, metadata, target: new Uint8Array(sizeBytes) };
-  await copies.whenRead(copies.readBlocks([request]));
-  if ("error" in request) throw request.error as Error;
-  return request.target;
-}
-
 /** Writes a block over its bad duplicate, from a copy where it verifies, and reads it back (I5). */
 async function repairBlock(copies: CopySet, repair: BlockRepair): Promise<void> {
   const read = (pointers: readonly number[]): Promise<Uint8Array> => readBlock(copies, { ...repair, pointers });
@@ -177,7 +154,7 @@ async function repairOnVolume(
   { wanted, found, checked }: LookedAt,
   failures: RepairFailure[],
 ): Promise<void> {
-  const { rescue, actions } = planRepair(wanted, found, checked);
+  const { rescue, actions } = planRepair(wanted, found, checked, "free");
   const volume = await context.openWritable(rescue);
   try {
     await repairTree(volume, context.clock, wanted, actions, failures);

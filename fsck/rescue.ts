@@ -9,7 +9,7 @@ import type { OpenOptions } from "../src/volume/open.ts";
 import type { Bruise } from "./bruise.ts";
 import type { Checked } from "./check.ts";
 import type { Finding } from "./finding-list.ts";
-import { canRebuild, rebuildFreemap } from "./rebuild-freemap.ts";
+import { type BelowGivenUp, canRebuild, rebuildFreemap } from "./rebuild-freemap.ts";
 
 /** Parts a volume is opened on instead of those on media. */
 export type Rescue = Pick<OpenOptions, "recount" | "rebuildFreemap" | "pfsBlock">;
@@ -25,17 +25,30 @@ export interface RepairPlan {
   readonly actions: readonly PlannedAction[];
 }
 
+/** The bitmaps are to be computed anew, and can't be unless what `wanted` gives up is given up by the same commit. */
+export function mustGiveUp(wanted: readonly Finding[], checked: Checked): boolean {
+  return rebuildsFreemaps(wanted) && blindCopy(checked, "in-use") !== undefined;
+}
+
+const rebuildsFreemaps = (wanted: readonly Finding[]): boolean =>
+  wanted.some(({ repair }) => repair?.kind === "freemap");
+
 /**
  * What puts the findings `wanted` right, out of all `found`. Throws FsError when the volume can't be opened without harm: what is free
  * can't be known, or places that two blockrefs name stay as they are.
  */
-export function planRepair(wanted: readonly Finding[], found: readonly Finding[], checked: Checked): RepairPlan {
+export function planRepair(
+  wanted: readonly Finding[],
+  found: readonly Finding[],
+  checked: Checked,
+  belowGivenUp: BelowGivenUp,
+): RepairPlan {
   const shared = found.find((finding) => finding.name === "block-shared" && !wanted.includes(finding));
   if (shared !== undefined) {
     throw new FsError("EIO", `${shared.message}: nothing is written to the tree while that is so`);
   }
-  const rebuild = wanted.some(({ repair }) => repair?.kind === "freemap");
-  const blind = rebuild ? blindCopy(checked) : undefined;
+  const rebuild = rebuildsFreemaps(wanted);
+  const blind = rebuild ? blindCopy(checked, belowGivenUp) : undefined;
   if (blind !== undefined) {
     throw new FsError(
       "EIO",
@@ -44,7 +57,7 @@ export function planRepair(wanted: readonly Finding[], found: readonly Finding[]
   }
   const { actions, pfsBlock } = plan(wanted, checked);
   const rescue = {
-    ...(rebuild && { rebuildFreemap: (copy: number) => rebuildFreemap(checked, copy) }),
+    ...(rebuild && { rebuildFreemap: (copy: number) => rebuildFreemap(checked, copy, belowGivenUp) }),
     ...(pfsBlock && { pfsBlock }),
     ...(wanted.some(({ repair }) => repair?.kind === "count") && { recount: true }),
   };
@@ -52,9 +65,9 @@ export function planRepair(wanted: readonly Finding[], found: readonly Finding[]
 }
 
 /** A copy of the volume, here or not, whose bitmap can't be computed. */
-function blindCopy(checked: Checked): number | undefined {
+function blindCopy(checked: Checked, belowGivenUp: BelowGivenUp): number | undefined {
   for (let copy = 0; copy < COPIES_MAX; copy++) {
-    if ((checked.bounds.copyKib[copy] ?? 0) > 0 && !canRebuild(checked, copy)) return copy;
+    if ((checked.bounds.copyKib[copy] ?? 0) > 0 && !canRebuild(checked, copy, belowGivenUp)) return copy;
   }
   return undefined;
 }

@@ -6,6 +6,7 @@
 import type { Clock } from "../src/base/clock.ts";
 import type { CopySet } from "../src/copies/copy-set.ts";
 import { KIB } from "../src/format/geometry.ts";
+import { logDroppedLine } from "../src/volume/log-dropped.ts";
 import type { Volume } from "../src/volume/volume.ts";
 import { Caretaker } from "../src/walk/caretaker.ts";
 import { ExitBit } from "./fsck.ts";
@@ -33,7 +34,7 @@ export async function resyncVolume(copies: CopySet, options: ResyncOptions): Pro
   const { clock, forcedMaster, signal } = options;
   const notes: string[] = [];
   const onLogDropped = (dropped: number, waiting: number, reason: string): void =>
-    void notes.push(`${dropped} of ${waiting} completed operations were given up: ${reason}`);
+    void notes.push(logDroppedLine(dropped, waiting, reason));
   const volume = await openWritable(copies, {
     clock,
     onLogDropped,

@@ -17,6 +17,7 @@ import { describeEvent } from "../nbd/client/events.ts";
 import { deviceOpener } from "../nbd/open.ts";
 import { DEFAULT_LIMITS } from "../nbd/server/limits.ts";
 import { isRemoteTarget } from "../nbd/target.ts";
+import { logDroppedLine } from "../volume/log-dropped.ts";
 import { openVolume } from "../volume/open.ts";
 import { CACHE_BYTES_MIN, type Volume } from "../volume/volume.ts";
 import { letGoOfOffline } from "../walk/take-out.ts";
@@ -47,6 +48,8 @@ export interface OpenForMountOptions {
   /** The volume that it had. */
   readonly volumeUuid?: Uuid | undefined;
   readonly heartbeatNonce?: Uint8Array;
+  /** Told, in a line, of completed operations that the volume was opened without. */
+  readonly onLogDropped?: (line: string) => void;
 }
 
 /**
@@ -125,7 +128,7 @@ async function letGoOfAllOffline({ copies }: Volume): Promise<void> {
 function openOnCopies(
   copies: CopySet,
   { options }: MountRequest,
-  { takeOver, heartbeatNonce }: OpenForMountOptions,
+  { takeOver, heartbeatNonce, onLogDropped }: OpenForMountOptions,
   { journal, clock }: { readonly journal: Journal; readonly clock: Clock },
 ): Promise<Volume> {
   return openVolume(copies, {
@@ -140,6 +143,11 @@ function openOnCopies(
     journal,
     takeOver,
     onNote: (line) => console.error(line),
+    onLogDropped: (dropped, waiting, reason) => {
+      const line = logDroppedLine(dropped, waiting, reason);
+      console.error(line);
+      onLogDropped?.(line);
+    },
     ...(heartbeatNonce !== undefined && { heartbeatNonce }),
   });
 }

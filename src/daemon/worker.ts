@@ -71,6 +71,8 @@ export class Worker {
   readonly #request: MountRequest;
   readonly #fuseFd: number | undefined;
   readonly #memory: SharedMemory | undefined;
+  /** What the volume was opened without, a line each. */
+  readonly #lost: readonly string[];
   readonly #volume: Volume;
   readonly #caretaker: Caretaker;
   readonly #comeback: Comeback;
@@ -96,7 +98,9 @@ export class Worker {
     sendNotice: Send | undefined,
     memory: SharedMemory | undefined,
     volume: Volume,
+    lost: readonly string[],
   ) {
+    this.#lost = lost;
     this.#request = request;
     this.#memory = memory;
     this.#fuseFd = fuseFd;
@@ -124,13 +128,15 @@ export class Worker {
     limitMemory(MEMORY_BASE_BYTES + 2 * request.options.cacheBytes);
     const { fuseFd, sendNotice, memoryFd, takeOver, volumeUuid, heartbeatNonce } = handed;
     const memory = memoryFd === undefined ? undefined : new SharedMemory(memoryFd, JOURNAL_BYTES);
+    const lost = new Set<string>();
     const volume = await openForMount(request, {
       journal: memory?.journal ?? new Uint8Array(JOURNAL_BYTES),
       takeOver,
       volumeUuid,
       ...(heartbeatNonce !== undefined && { heartbeatNonce }),
+      onLogDropped: (line) => void lost.add(line),
     });
-    return new Worker(request, fuseFd, sendNotice, memory, volume);
+    return new Worker(request, fuseFd, sendNotice, memory, volume, [...lost]);
   }
 
   get volumeUuid(): string {
@@ -139,7 +145,7 @@ export class Worker {
 
   /** What the operator should know of a mount that succeeded. */
   warnings(): string[] {
-    return mountWarnings(this.status(), this.#volume.copies.absent);
+    return [...this.#lost, ...mountWarnings(this.status(), this.#volume.copies.absent)];
   }
 
   /**

@@ -27,8 +27,11 @@ interface Extent {
   readonly sizeKib: number;
 }
 
+/** Stands for a leaf that can't be read, where nothing is ever written by it: all in it counts as used. */
+export const LOST_LEAF: unique symbol = Symbol("a bitmap leaf that can't be read");
+
 /** Gives the on-media words of a leaf, or undefined when it is not in the tree (all free); may throw MISS. */
-export type LeafSource = (index: number) => Uint32Array | undefined;
+export type LeafSource = (index: number) => Uint32Array | typeof LOST_LEAF | undefined;
 
 const CHUNK_KIB = BLOCK_MAX_KIB;
 /** Longest aligned run in a chunk that is not wholly free. */
@@ -125,7 +128,9 @@ export class Freemap {
     const known = this.#leaves.get(index);
     if (known !== undefined) return known;
     const words = this.#source(index) ?? new Uint32Array(LEAF_WORDS);
-    const leaf = this.#adopt(new Leaf(index, words));
+    const isLost = words === LOST_LEAF;
+    const leaf = this.#adopt(new Leaf(index, isLost ? new Uint32Array(LEAF_WORDS).fill(0xffffffff) : words));
+    leaf.lost = isLost;
     // What its ref says of it counts no more once it is here (I12).
     const { kib, chunks } = freeOf(leaf);
     this.#count(index, kib - (this.#freeKib[index] as number), chunks - (this.#freeChunks[index] as number));
@@ -371,14 +376,16 @@ export class Freemap {
 
   /**
    * Sets aside a run that a log names (trap 4). May throw MISS before anything changed. False when something else has it, in
-   * which case nothing changed either.
+   * which case nothing changed either. In a lost leaf nothing else can be given it.
    */
   reserveAt(kib: number, sizeKib: number): boolean {
     const leaf = this.leaf(Math.floor(kib / FREEMAP_LEAF_KIB));
     const at = kib % FREEMAP_LEAF_KIB;
-    if (leaf.freeIn(at, sizeKib) !== sizeKib) return false;
-    if (leaf.chunkIsFree(at)) this.#count(leaf.index, 0, -1);
-    this.#count(leaf.index, -sizeKib, 0);
+    if (!leaf.lost) {
+      if (leaf.freeIn(at, sizeKib) !== sizeKib) return false;
+      if (leaf.chunkIsFree(at)) this.#count(leaf.index, 0, -1);
+      this.#count(leaf.index, -sizeKib, 0);
+    }
     leaf.hold(at, sizeKib);
     leaf.heldRuns++;
     this.#reservedKib += sizeKib;

@@ -20,6 +20,8 @@ export class Leaf {
   changed = false;
   /** The transaction that already gave it a new place; it moves once in each. */
   relocatedIn = 0;
+  /** Nobody could read what it marks: nothing is given out of it. Never of a volume that is written. */
+  lost = false;
   /** Runs held until a root is overwritten; such a leaf stays in memory. */
   heldRuns = 0;
 

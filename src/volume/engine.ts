@@ -15,6 +15,7 @@ import type { Block } from "../tree/block.ts";
 import { MISS, NoSpace } from "../tree/miss.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { Committer } from "./committer.ts";
+import { FreemapFault } from "./freemap-fault.ts";
 import type { IntentLog } from "./intent-log.ts";
 
 const FORCED_COMMITS_MAX = 3;
@@ -239,10 +240,11 @@ export class Engine {
     }
   }
 
-  /** Turns what went wrong into an errno; an assertion means that we are wrong, and ends writing. */
+  /** Turns what went wrong into an errno. What ends writing: an assertion, which means that we are wrong, and a bitmap that can't be read. */
   #asFsError(error: unknown): Error {
     // Who comes next is not to wait for what was asked for here (I9).
     if (this.#state.store.hasQueuedLoads) this.#readAhead();
+    if (error instanceof FreemapFault) this.#onBroken(error);
     if (error instanceof FsError) return error;
     if (error instanceof NoSpace) return new FsError("ENOSPC");
     if (error instanceof AssertionError || error instanceof TypeError || error instanceof RangeError) {

@@ -6,18 +6,22 @@ import { assert } from "../base/assert.ts";
 import { RefType, refKey, setRefFreeSpace } from "../format/blockref.ts";
 import { FREEMAP_LEAF_BYTES } from "../format/freemap.ts";
 import { rootFreemapOffset } from "../format/root-block.ts";
-import { Claim, Freemap } from "../freemap/freemap.ts";
+import { Claim, Freemap, LOST_LEAF } from "../freemap/freemap.ts";
 import type { Leaf } from "../freemap/leaf.ts";
 import type { Block } from "../tree/block.ts";
 import { MISS } from "../tree/miss.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { type Root, treeFind } from "../tree/tree.ts";
 import { treeEdit, treeInsert } from "../tree/tree-edit.ts";
+import { FreemapFault, lookingInto } from "./freemap-fault.ts";
 
 /** Root of the freemap tree of one copy in a root image. */
 export function freemapRoot(rootImage: Block, copy: number): Root {
   return { block: rootImage, at: rootFreemapOffset(copy), refs: 1 };
 }
+
+/** What becomes of a leaf that can't be read: it is a fault for who needs it, or, where nothing is ever written, counts as used. */
+export type LostLeaves = "fault" | "used";
 
 /** The words of leaf `index` as the root image names them; undefined when it is all free. May throw MISS. */
 export function readLeafWords(store: BlockStore, root: Root, index: number): Uint32Array | undefined {
@@ -30,13 +34,37 @@ export function readLeafWords(store: BlockStore, root: Root, index: number): Uin
 
 /**
  * The allocator of one copy, entered into the store. A leaf is never looked up by the operation that needs it: the tree may
- * be the very one that operation is changing.
+ * be the very one that operation is changing. One that can't be read is a FreemapFault, for whoever needs it: others that load blocks
+ * meanwhile are not told.
  */
-export function freemapFor(store: BlockStore, rootImage: Block, index: number, sizeKib: number): Freemap {
+export function freemapFor(
+  store: BlockStore,
+  rootImage: Block,
+  { index, sizeKib }: { readonly index: number; readonly sizeKib: number },
+  lostLeaves: LostLeaves = "fault",
+): Freemap {
   const root = freemapRoot(rootImage, index);
+  const faults = new Map<number, FreemapFault>();
+  const read = (leaf: number): Uint32Array | typeof LOST_LEAF | undefined => {
+    try {
+      return lookingInto(index, () => readLeafWords(store, root, leaf));
+    } catch (error) {
+      if (error instanceof FreemapFault && lostLeaves === "used") return LOST_LEAF;
+      throw error;
+    }
+  };
   const freemap: Freemap = new Freemap(index, sizeKib, (leaf) => {
-    if (!store.inOperation) return readLeafWords(store, root, leaf);
-    store.wantLeaf(() => void freemap.leaf(leaf));
+    const fault = faults.get(leaf);
+    if (fault !== undefined) throw fault;
+    if (!store.inOperation) return read(leaf);
+    store.wantLeaf(() => {
+      try {
+        freemap.leaf(leaf);
+      } catch (error) {
+        if (!(error instanceof FreemapFault)) throw error;
+        faults.set(leaf, error);
+      }
+    });
     throw MISS;
   });
   store.freemaps[index] = freemap;

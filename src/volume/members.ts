@@ -284,7 +284,7 @@ export class Members {
     recountMembers(view);
     setRootMinCopies(view, minCopies);
     this.#store.rules.setCopySize(index, copy.sizeKib);
-    freemapFor(this.#store, this.#rootImage, index, copy.sizeKib);
+    freemapFor(this.#store, this.#rootImage, { index, sizeKib: copy.sizeKib });
     this.#copies.add(copy);
     copy.flushedTid = this.#store.tid - 1;
     copy.standing = "syncing";

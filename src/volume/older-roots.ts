@@ -9,12 +9,16 @@ import { LEAF_WORDS } from "../freemap/leaf.ts";
 import type { Block } from "../tree/block.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { type Position, type Root, treeCeiling, treeFind } from "../tree/tree.ts";
+import { lookingInto } from "./freemap-fault.ts";
 import { freemapRoot, readLeafWords } from "./freemap-trees.ts";
 
 /** Leaves looked at at once: what they take must fit beside everything else, however large the volume is. */
 const STEP_LEAVES = 32;
 
-/** Leaves of one freemap in which `older` uses something that `newest` does not: leaf index to those bits. */
+/**
+ * Leaves of one freemap in which `older` uses something that `newest` does not: leaf index to those bits. Throws FreemapFault when it is
+ * the newest's that can't be read.
+ */
 export async function usedOnlyByOlder(
   store: BlockStore,
   newest: Block,
@@ -26,10 +30,10 @@ export async function usedOnlyByOlder(
   const now = freemapRoot(newest, copy);
   for (let key: number | undefined = 0; key !== undefined; ) {
     const from: number = key;
-    const { changed, next } = await store.untilLoaded(() => changedLeaves(store, before, now, from));
+    const { changed, next } = await store.untilLoaded(() => changedLeaves(store, copy, before, now, from));
     for (const index of changed) {
       const bits = await store.untilLoaded(() => {
-        const words = readLeafWords(store, now, index);
+        const words = lookingInto(copy, () => readLeafWords(store, now, index));
         const used = readLeafWords(store, before, index) as Uint32Array;
         return words === undefined ? used : used.map((word, i) => word & ~(words[i] as number));
       });
@@ -46,6 +50,7 @@ export async function usedOnlyByOlder(
  */
 function changedLeaves(
   store: BlockStore,
+  copy: number,
   before: Root,
   now: Root,
   key: number,
@@ -56,7 +61,7 @@ function changedLeaves(
     const then = treeCeiling(store, before, next);
     if (then === undefined) return { changed, next: undefined };
     const index = refKey(then.block.view, then.at);
-    const since = treeFind(store, now, index);
+    const since = lookingInto(copy, () => treeFind(store, now, index));
     if (since === undefined || !samePlace(then, since)) {
       changed.push(index);
       store.prefetch(then.block, then.at);

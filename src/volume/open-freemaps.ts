@@ -1,8 +1,6 @@
 // The allocators of a volume that is opened: their summaries read from the freemap trees, or filled anew where those are not
 // trusted, and what older roots of any ring still name held back (I3).
 
-import { FsError } from "../base/errno.ts";
-import { UnreadableError } from "../copies/errors.ts";
 import type { ChosenRoot } from "../copies/choose-root.ts";
 import { BLOCKREF_BYTES, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
 import { leafCount } from "../format/freemap.ts";
@@ -14,6 +12,7 @@ import type { Block } from "../tree/block.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { treeCeiling } from "../tree/tree.ts";
 import type { BlockRules } from "../tree/validate.ts";
+import { FreemapFault, lookingInto } from "./freemap-fault.ts";
 import { freemapRoot } from "./freemap-trees.ts";
 import { holdBits, mergeBits, usedOnlyByOlder } from "./older-roots.ts";
 import { checkRootRefs, imageBlock } from "./root-image.ts";
@@ -23,25 +22,6 @@ export interface RebuiltFreemap {
   readonly words: Uint32Array;
   /** What must not be used before three commits went by. */
   readonly hold: Uint32Array;
-}
-
-/**
- * A bitmap that can't be read or breaks the rules: nothing can be written, but all can be read. A copy that does not answer just now may
- * have it, so whoever takes over waits for that as for any block.
- */
-export class FreemapFault extends UnreadableError {
-  constructor(copy: number, detail: string) {
-    super(`the freemap of copy ${copy} is damaged; run fsck.h2ts -y (${detail})`);
-  }
-}
-
-/** Runs `body`, which looks into the bitmap of `copy`; what keeps it from that becomes a FreemapFault. MISS is passed on. */
-export function lookingInto<T>(copy: number, body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    throw error instanceof FsError && error.code === "EIO" ? new FreemapFault(copy, error.message) : error;
-  }
 }
 
 /** Reads what each leaf of a copy's bitmap has free; throws FreemapFault when that can't be. */
@@ -86,8 +66,8 @@ export async function holdOlder(
       checkRootRefs(rules, older);
       return await usedOnlyByOlder(store, rootImage, older, copy);
     } catch (error) {
-      // An older root whose freemap can't be read is no root anybody could fall back to: it holds nothing.
-      if (!(error instanceof Error)) throw error;
+      // An older root whose freemap can't be read is no root anybody could fall back to: it holds nothing. Not so where it is the newest's.
+      if (!(error instanceof Error) || error instanceof FreemapFault) throw error;
       return new Map();
     }
   };
@@ -96,7 +76,7 @@ export async function holdOlder(
     const found = await Promise.all(chosen.olderImages.map((image) => usedBy(image, freemap.copy)));
     for (const bits of found) mergeBits(held, bits);
     for (const [index, bits] of held) {
-      const leaf = await store.untilLoaded(() => lookingInto(freemap.copy, () => freemap.leaf(index)));
+      const leaf = await store.untilLoaded(() => freemap.leaf(index));
       // What a log has was free for it to take: its places are held already. A bitmap that was computed is in no tree yet.
       holdBits(
         freemap,

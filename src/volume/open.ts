@@ -4,6 +4,7 @@
 
 import { FsError } from "../base/errno.ts";
 import { SystemRandom } from "../base/random.ts";
+import { asError } from "../base/thrown.ts";
 import type { CopySet } from "../copies/copy-set.ts";
 import { CopiesLostError } from "../copies/errors.ts";
 import { Heartbeat } from "../copies/heartbeat.ts";
@@ -14,17 +15,18 @@ import { ROOT_SUPER_OFFSET, rootCheckType, rootSequence } from "../format/root-b
 import { Claim } from "../freemap/freemap.ts";
 import type { Journal } from "../log/journal.ts";
 import type { Block } from "../tree/block.ts";
+import { NoSpace } from "../tree/miss.ts";
 import { PfsState } from "../tree/pfs-state.ts";
 import { BlockStore } from "../tree/store.ts";
 import type { BlockRules } from "../tree/validate.ts";
 import { finishReleases, renewRings } from "./after-open.ts";
 import { CACHE_BYTES_DEFAULT } from "./defaults.ts";
+import { FreemapFault } from "./freemap-fault.ts";
 import { freemapFor } from "./freemap-trees.ts";
 import { IntentLog } from "./intent-log.ts";
 import { Members } from "./members.ts";
 import {
   fillFreemaps,
-  FreemapFault,
   holdOlder,
   type Holding,
   holdRebuilt,
@@ -37,6 +39,7 @@ import {
   claimPending,
   countOperations,
   findPending,
+  headIsClaimed,
   newestTransaction,
   type PendingLog,
   releasePending,
@@ -63,7 +66,10 @@ export async function openVolume(copies: CopySet, options: OpenOptions): Promise
     const volume = await openClaimed(copies, options, heartbeat).catch((error: unknown) => {
       // Nobody writes by a bitmap that can't be read. What a process before this one completed must not be forgotten for that.
       if (!(error instanceof FreemapFault) || hasRecords(options)) throw error;
-      return openClaimed(copies, { ...options, readOnlyReason: error.message }, heartbeat);
+      return openClaimed(copies, { ...options, readOnlyReason: error.message }, heartbeat).catch((second: unknown) => {
+        // The log needs room, in memory, that is known to be free.
+        throw second instanceof FsError && second.code === "ENOSPC" ? error : second;
+      });
     });
     // It may have turned out that it can only be read.
     if (volume.readOnly !== undefined) await heartbeat.release();
@@ -97,8 +103,15 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   );
   // What the process before us completed can't be made durable: nobody may be told that it is.
   if (tooFew !== undefined && hasRecords(options)) volume.failWith(new CopiesLostError(tooFew));
-  if (readOnly) await replayPending(volume, pending, options, readOnly);
-  else await beginWriting(volume, { root, pending, intent }, options);
+  try {
+    if (readOnly) await replayPending(volume, pending, options, readOnly);
+    else await beginWriting(volume, { root, pending, intent }, options);
+  } catch (error) {
+    // Somebody may open it anew, to read it only: no commit of this one must come after that.
+    volume.failWith(asError(error));
+    copies.repairs = repairs;
+    throw error;
+  }
   return volume;
 }
 
@@ -123,7 +136,7 @@ async function setUpFreemaps(
   readOnly: boolean,
 ): Promise<readonly Holding[]> {
   const freemaps = memberSizes(rootImage.view).flatMap((sizeKib, index) =>
-    sizeKib === 0 ? [] : [freemapFor(store, rootImage, index, sizeKib)],
+    sizeKib === 0 ? [] : [freemapFor(store, rootImage, { index, sizeKib }, readOnly ? "used" : "fault")],
   );
   if (rebuildFreemap !== undefined) return fillFreemaps(store, rootImage, rebuildFreemap);
   const load = readOnly ? loadSummariesIfAny : loadSummaries;
@@ -188,15 +201,21 @@ async function replayPending(
 ): Promise<ReadonlySet<string> | undefined> {
   if (pending === undefined || pending.records.length === 0) return undefined;
   const { store, state, copies } = volume;
-  return replay(pending, {
-    store,
-    state,
-    copies,
-    readOnly,
-    endsAtLoss: endsAtLoss(options) || (readOnly && options.degraded === true),
-    onResult: (requestId, result) => volume.noteReplayed(requestId, result),
-    onDropped: options.onLogDropped ?? (() => undefined),
-  });
+  try {
+    return await replay(pending, {
+      store,
+      state,
+      copies,
+      readOnly,
+      endsAtLoss: endsAtLoss(options) || (readOnly && options.degraded === true),
+      onResult: (requestId, result) => volume.noteReplayed(requestId, result),
+      onDropped: options.onLogDropped ?? (() => undefined),
+    });
+  } catch (error) {
+    if (!(error instanceof NoSpace)) throw error;
+    // What was lost of a bitmap counts as used.
+    throw new FsError("ENOSPC", "there is no room that is known to be free to carry out the log; run fsck.h2ts -y");
+  }
 }
 
 /** What an opening has found by the time that it begins to write. */
@@ -224,7 +243,8 @@ async function beginWriting(volume: Volume, { root, pending, intent }: Beginning
   await volume.provideLog();
   // A copy that failed on the way is dropped now: before, a commit would have held a part of the log and ended it (trap 6).
   const mustCommit = begunAnew || isAnyBehind || adopted !== undefined || volume.copies.failed.length > 0;
-  const resumed = !mustCommit && pending?.isEmpty === true && intent?.resume(volume.rootImage.view) === true;
+  const mayResume = !mustCommit && pending?.isEmpty === true && headIsClaimed(pending, volume.rootImage.view);
+  const resumed = mayResume && intent?.resume(volume.rootImage.view) === true;
   volume.allowCommits();
   if (mustCommit || (volume.isLogged && !resumed)) await volume.forceCommit();
   store.logged = intent !== undefined;

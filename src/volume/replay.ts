@@ -10,7 +10,8 @@ import type { BlockRead, Copy, CopySet } from "../copies/copy-set.ts";
 import { CopiesError, UnreadableError } from "../copies/errors.ts";
 import { DATA_WINDOW_BYTES, KIB } from "../format/geometry.ts";
 import { LOG_SEGMENT_KIB } from "../format/log-frame.ts";
-import { rootSequence } from "../format/root-block.ts";
+import { rootInSync, rootSequence } from "../format/root-block.ts";
+import { rootLogHead } from "../format/root-log.ts";
 import { Claim } from "../freemap/freemap.ts";
 import type { Journal } from "../log/journal.ts";
 import { readLog } from "../log/read-log.ts";
@@ -20,7 +21,7 @@ import { type Recorded, readRecords } from "../ops/record.ts";
 import type { PfsState } from "../tree/pfs-state.ts";
 import type { EarlyBlock } from "../tree/early-block.ts";
 import type { BlockStore } from "../tree/store.ts";
-import { lookingInto } from "./open-freemaps.ts";
+import { FreemapFault } from "./freemap-fault.ts";
 
 /** A run of one copy. */
 interface Place {
@@ -118,7 +119,10 @@ export function newestTransaction({ records }: PendingLog, open: number): number
   throw new FsError("EIO", "the log names a transaction that never was; run fsck.h2ts");
 }
 
-/** Sets aside every place that the log has or names, on the copies at hand. Throws FsError EIO when one is in use, or its bitmap can't be read. */
+/**
+ * Sets aside every place that the log has or names, on the copies at hand. Throws FreemapFault when a bitmap can't be read, and FsError EIO
+ * when a place is in use; of a log without operations such a place is left, and the log is not gone on with (`headIsClaimed`).
+ */
 export async function claimPending(pending: FoundLog, store: BlockStore, copies: CopySet): Promise<void> {
   const { claimed } = pending;
   const places = [...placesIn(pending)].filter(
@@ -126,16 +130,24 @@ export async function claimPending(pending: FoundLog, store: BlockStore, copies:
       store.freemaps[copy] !== undefined && copies.copy(copy)?.placeRefusal(kib, sizeKib * KIB) === undefined,
   );
   // Goes on after a miss with the place that lacked its bitmap leaf.
+  let next = 0;
   await store.untilLoaded(() => {
-    while (claimed.length < places.length) {
-      const place = places[claimed.length] as Place;
+    for (; next < places.length; next++) {
+      const place = places[next] as Place;
       const { copy, kib, sizeKib } = place;
-      if (!lookingInto(copy, () => store.freemap(copy).reserveAt(kib, sizeKib))) {
+      if (store.freemap(copy).reserveAt(kib, sizeKib)) claimed.push(place);
+      else if (pending.records.length > 0)
         throw new FsError("EIO", `copy ${copy}: the log names KiB ${kib}, which is in use; run fsck.h2ts`);
-      }
-      claimed.push(place);
     }
   });
+}
+
+/** True when the first segment of the log that `root` names is set aside on every copy in sync: anything else is never written to (I12). */
+export function headIsClaimed({ claimed }: PendingLog, root: DataView): boolean {
+  const inSync = rootInSync(root);
+  return rootLogHead(root).every(
+    (kib, copy) => (inSync & (1 << copy)) === 0 || claimed.some((place) => place.copy === copy && place.kib === kib),
+  );
 }
 
 function* placesIn(pending: FoundLog): Generator<Place> {
@@ -181,7 +193,7 @@ export interface ReplayParts {
 
 /**
  * Carries the records out; returns the places that refs name now. Throws UnreadableError when that takes a block that no copy at
- * hand has, FsError when a record does not fit the root.
+ * hand has, FsError when a record does not fit the root, NoSpace and FreemapFault when nothing is wrong with it.
  */
 export async function replay(pending: PendingLog, parts: ReplayParts): Promise<ReadonlySet<string>> {
   const { store } = parts;
@@ -209,7 +221,8 @@ export async function replay(pending: PendingLog, parts: ReplayParts): Promise<R
       try {
         result = await carryOut(operation, early, parts, adopted);
       } catch (error) {
-        if (!(error instanceof FsError)) throw error;
+        // Nothing is wrong with the log then.
+        if (!(error instanceof FsError) || error instanceof FreemapFault) throw error;
         if (parts.endsAtLoss) {
           drop(index, error.message);
           return adopted;

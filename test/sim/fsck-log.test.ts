@@ -11,6 +11,7 @@ import { editInode, inodesRoot } from "../../src/ops/inodes.ts";
 import { treeFind } from "../../src/tree/tree.ts";
 import type { PfsState } from "../../src/tree/pfs-state.ts";
 import { describeFileSystem } from "../model/digest.ts";
+import { placesOfLeaf } from "../model/freemap-places.ts";
 import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
 
 const SIZES = [24 * MIB, 24 * MIB];
@@ -215,6 +216,78 @@ describe("a log that goes on from what is damaged", () => {
     const names = (await describeFileSystem((await cut.atRest().reopened()).fs)).map((line) => line.split(" ")[0]);
     expect(names).toHaveLength(30);
     expect(names).not.toContain("/old-0");
+  });
+});
+
+/** Large enough for three leaves of a bitmap. */
+const LARGE = [80 * MIB];
+
+describe("a block that can't be read for a while, above others, where the bitmap is lost that says where these are (I3)", () => {
+  /** The block of the first file's inode; the leaf with the file's data is garbled. */
+  async function hidden(sizes: readonly number[], leaf: number): Promise<Scene & { readonly kib: number }> {
+    let [old, lost]: (readonly number[])[] = [[], []];
+    const grow = async ({ fs }: SimulatedVolume): Promise<void> => {
+      await fs.write(OLD, 0, new Uint8Array(30_000).fill(7), {});
+    };
+    const work = async (real: SimulatedVolume): Promise<void> => {
+      [old, lost] = [await placesOfOld(real), await placesOfLeaf(real, leaf)];
+      // No whole window of data: what the log has of it is given a place when it is carried out.
+      for (let i = 0; i < 6; i++) await addFile(real, ROOT, `acknowledged-${i}`, 30_000);
+    };
+    const at = await scene(321, grow, { sizes, work });
+    at.cut.devices[0]!.image.write((lost![0] as number) * KIB + 100, new Uint8Array(50).fill(0x5a));
+    return { ...at, kib: old![0] as number };
+  }
+
+  /** A repair with `--abandon`, in which the block can be read again when the `looks`-th look begins. */
+  async function abandoned(
+    { cut, kib }: { cut: SimulatedVolume; kib: number },
+    looks: number,
+    whileAt: "rings" | "links",
+  ) {
+    const [device] = cut.devices as [SimulatedVolume["devices"][number]];
+    device.fail({
+      operation: "read",
+      nth: 1,
+      permanent: true,
+      atByte: kib * KIB,
+      effect: { kind: "error", code: "EIO" },
+    });
+    let begun = 0;
+    const onProgress = (phase: string): void => {
+      if (phase === whileAt && ++begun === looks) device.faults.clear();
+    };
+    const outcome = await fsck(cut, { repair: "full", abandon: true, onProgress });
+    expect(idsOf(outcome.findings)).toEqual(expect.arrayContaining(["log-pending", "block-lost"]));
+    return outcome;
+  }
+
+  it.each([
+    ["a part of the bitmap", LARGE, 1, 2, "rings"],
+    ["a part of the bitmap, and the block is back at once", LARGE, 1, 1, "links"],
+  ] as const)("is not written over below when the log is carried out (%s)", async (_, sizes, leaf, looks, phase) => {
+    const at = await hidden(sizes, leaf);
+    const outcome = await abandoned(at, looks, phase);
+    expect(outcome.failures).toEqual([]);
+    await isWhole(at);
+  });
+
+  it("keeps the log where no bitmap is left to go by, once it can be read again", async () => {
+    const at = await hidden(SIZES.slice(1), 0);
+    const outcome = await abandoned(at, 1, "links");
+    expect(outcome.failures).toEqual([]);
+    expect(outcome.exitCode).toBe(1);
+    await isWhole(at);
+  });
+
+  it("is given up with all below where no bitmap is left to go by and it stays so", async () => {
+    const at = await hidden(SIZES.slice(1), 0);
+    const outcome = await abandoned(at, Infinity, "rings");
+    expect(outcome.failures).toEqual([]);
+    expect(outcome.exitCode).toBe(1);
+    at.cut.devices[0]!.faults.clear();
+    const wanted = at.wanted.filter((line) => !line.startsWith("/old-0/ "));
+    await isWhole({ cut: at.cut, wanted });
   });
 });
 

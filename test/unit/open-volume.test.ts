@@ -22,7 +22,9 @@ import { CheckType } from "../../src/format/check.ts";
 import { KIB, NODE_HEADER_AREA_BYTES } from "../../src/format/geometry.ts";
 import { ROOT_SUPER_OFFSET } from "../../src/format/root-block.ts";
 import { Journal, JOURNAL_BYTES } from "../../src/log/journal.ts";
+import { inodesRoot } from "../../src/ops/inodes.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
+import { treeFind } from "../../src/tree/tree.ts";
 import { formatVolume } from "../../src/volume/format-volume.ts";
 import type { Volume } from "../../src/volume/volume.ts";
 
@@ -475,4 +477,34 @@ describe("a mount", () => {
       clock.mockRestore();
     }
   });
+});
+
+it("operations of the log that a mount shows the volume without are told (I4): nobody may take it for whole", async () => {
+  await format(91, "a.img");
+  const mount = new Mount();
+  const volume = await mount.worker("a.img");
+  const fs = new FileSystem(volume, volume.copies.clock);
+  const { ino } = await fs.makeNode(ROOT, bytesOf("old"), 0o100644, 0, 0, CALLER);
+  await volume.forceCommit();
+  const kib = await volume.view((state) => {
+    const { block, at } = treeFind(state.store, inodesRoot(state.pfs()), ino)!;
+    return refPointer(block.view, at, 0);
+  });
+  await fs.setAttributes(ino, { mode: 0o600 });
+  await fs.sync();
+  await mount.die();
+  const image = await open(path("a.img"), "r+");
+  await image.write(new Uint8Array(1024).fill(0xa5), 0, 1024, NODE_HEADER_AREA_BYTES + kib * KIB);
+  await image.close();
+  const lines: string[] = [];
+  const options = parseMountOptions(["ro", "degraded"]);
+  const reader = await openForMount(
+    { source: "demo", targets: [path("a.img")], directory: "/none", options },
+    { journal: new Uint8Array(JOURNAL_BYTES), takeOver: false, onLogDropped: (line) => lines.push(line) },
+  );
+  await reader.close();
+  await reader.copies.close();
+  expect(lines).toEqual([
+    expect.stringMatching(/^1 of 1 completed operations in the log were given up: block of .*unreadable/),
+  ]);
 });
