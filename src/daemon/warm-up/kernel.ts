@@ -31,8 +31,8 @@ export const CONTENT_BYTES_MAX = 128 * 1024;
 /** What precedes it, and names: less than that. */
 const HEAD_BYTES_MAX = 4096;
 const UMASK = 0o022;
-/** GETATTR and FSYNC have a structure of so many bytes, of which nothing is read. */
-const IGNORED_BYTES = 16;
+/** Bytes of the structures of GETATTR (by no file: its flags are 0) and of FSYNC, of which nothing is read. */
+const ZERO_BYTES = 16;
 const LISTING_BYTES = 4096;
 
 /** Every request rejects, with AssertionError, when it is answered otherwise than it should be. */
@@ -93,8 +93,8 @@ export class PracticeKernel {
   }
 
   getAttributes(node: number): Promise<void> {
-    this.#structure(IGNORED_BYTES);
-    return this.#ask(Opcode.GETATTR, node, IGNORED_BYTES);
+    this.#structure(ZERO_BYTES);
+    return this.#ask(Opcode.GETATTR, node, ZERO_BYTES);
   }
 
   /** Sets the times of a file as the kernel does after a write: here to those it has. */
@@ -137,8 +137,8 @@ export class PracticeKernel {
   }
 
   fsync(node: number): Promise<void> {
-    this.#structure(IGNORED_BYTES);
-    return this.#ask(Opcode.FSYNC, node, IGNORED_BYTES);
+    this.#structure(ZERO_BYTES);
+    return this.#ask(Opcode.FSYNC, node, ZERO_BYTES);
   }
 
   // ---- what messages are made of
