@@ -54,8 +54,14 @@ export class Heartbeat {
   readonly #renewals = new Map<Copy, Promise<void>>();
   /** Indices of copies on which a heartbeat may land too late: whoever has them now has to notice it first. */
   readonly #doubtful = new Set<number>();
+  /** Whoever gives a copy free while that is under way shares it: what the first one leaves there is nobody's. */
+  readonly #releases = new Map<Copy, Promise<void>>();
   /** Copies to be taken into the set, which are claimed already or just being so. */
   readonly #joining = new Set<Copy>();
+  /** Each resolves when one of them is claimed, or was given free. */
+  readonly #admissions = new Set<Promise<unknown>>();
+  /** Told when the volume is let go of. */
+  readonly #onClosing = new Set<() => void>();
   #counter = 0;
   #timer: Timer | undefined;
   #isClosing = false;
@@ -85,17 +91,25 @@ export class Heartbeat {
    */
   async admit(copy: Copy): Promise<void> {
     if (copy.device.exclusive) return;
+    const admission = this.#admit(copy);
+    const over = admission.catch(() => undefined);
+    this.#admissions.add(over);
+    void over.then(() => this.#admissions.delete(over));
+    await admission;
+  }
+
+  async #admit(copy: Copy): Promise<void> {
     this.#joining.add(copy);
     try {
       await this.#take([copy], false);
+      // What it was before goes on no more, also where this is not taken either: it would find what that leaves there.
+      for (const old of this.#claimed) if (old !== copy && equalBytes(old.uuid, copy.uuid)) this.#claimed.delete(old);
       if (copy.failure !== undefined) throw copy.failure;
       this.#refuseWhileClosing([copy]);
     } catch (error) {
       await this.dismiss(copy);
       throw error;
     }
-    // What it was before goes on no more.
-    for (const old of this.#claimed) if (old !== copy && equalBytes(old.uuid, copy.uuid)) this.#claimed.delete(old);
     this.#schedule();
   }
 
@@ -109,6 +123,7 @@ export class Heartbeat {
   /** No copy is admitted any more, which may take a lease: whoever waits for that is told soon. */
   admitNoMore(): void {
     this.#isClosing = true;
+    for (const tell of this.#onClosing) tell();
   }
 
   /** `mayGoOn`: where every heartbeat is ours, nobody else can have taken over meanwhile. */
@@ -119,10 +134,10 @@ export class Heartbeat {
     const goesOn = mayGoOn && watched.size > 0 && [...watched].every(([copy, found]) => this.#isOurs(copy, found));
     if ([...watched].some(([copy, found]) => !isZero(found) && !this.#isOursForSure(copy, found))) {
       for (let beat = 1; beat < BEATS_PER_LEASE; beat++) {
-        await this.#wait(this.#leaseMs / BEATS_PER_LEASE);
+        await this.#waitToWatch(shared);
         await this.#lookAgain(watched);
       }
-      await this.#wait(this.#leaseMs / BEATS_PER_LEASE);
+      await this.#waitToWatch(shared);
     }
     const lookedMs = this.#nowMs;
     const still = await this.#lookAgain(watched);
@@ -147,6 +162,21 @@ export class Heartbeat {
       copy.writableUntilMs = lookedMs + this.#leaseMs / 2;
       this.#claimed.add(copy);
     }
+  }
+
+  /** As long as a beat may take; for copies that join no longer than the volume is kept. */
+  #waitToWatch(copies: readonly Copy[]): Promise<void> {
+    const joins = copies.some((copy) => this.#joining.has(copy));
+    if (joins && this.#isClosing) return Promise.resolve();
+    return new Promise((resolve) => {
+      const over = (): void => {
+        timer.cancel();
+        this.#onClosing.delete(over);
+        resolve();
+      };
+      const timer = this.#copies.clock.after(this.#leaseMs / BEATS_PER_LEASE, over);
+      if (joins) this.#onClosing.add(over);
+    });
   }
 
   /** Not so if one of ours may have covered that of a stranger who has not noticed yet. */
@@ -313,18 +343,35 @@ export class Heartbeat {
   /** Stops, and says that nobody has the volume mounted any more, unless somebody else has. */
   async release(): Promise<void> {
     this.#ended = true;
-    this.#isClosing = true;
     this.#timer?.cancel();
+    this.admitNoMore();
+    if (this.#admissions.size > 0) {
+      // What just settles is given free by whoever claims it, or is claimed by then.
+      const settleMs = this.#leaseMs / SETTLES_PER_LEASE;
+      await Promise.race([Promise.all(this.#admissions), this.#wait(settleMs + this.#copies.deadlineMs)]);
+    }
     await Promise.all([...this.#claimed].map((copy) => this.#releaseInTime(copy)));
   }
 
   /** A heartbeat left behind costs the next mount a lease, a copy that hangs would cost this one for ever. */
   #releaseInTime(copy: Copy): Promise<void> {
-    return Promise.race([this.#releaseOn(copy), this.#wait(this.#copies.deadlineMs)]);
+    let release = this.#releases.get(copy);
+    if (release === undefined) {
+      release = this.#releaseOn(copy).finally(() => {
+        this.#releases.delete(copy);
+        this.#claimed.delete(copy);
+      });
+      this.#releases.set(copy, release);
+    }
+    return Promise.race([release, this.#wait(this.#copies.deadlineMs)]);
   }
 
   async #releaseOn(copy: Copy): Promise<void> {
-    await this.#underWay.get(copy);
+    // Those of what it was before would land on what is written here, too.
+    const beats = [...this.#underWay].filter(
+      ([other]) => other === copy || (equalBytes(other.uuid, copy.uuid) && other.failure === undefined),
+    );
+    await Promise.all(beats.map(([, beat]) => beat));
     if (copy.failure !== undefined || this.#copies.fenced !== undefined || !(await this.#stillOurs(copy))) return;
     const bytes = new Uint8Array(HEARTBEAT_BYTES);
     await this.#copies.writeAt([{ copy, offsetBytes: HEARTBEAT_OFFSET_BYTES, bytes }]);
