@@ -31,9 +31,9 @@ import { asDeviceError, type Copy } from "./copy.ts";
 import type { CopySet } from "./copy-set.ts";
 import { allWithinDeadline } from "./deadline.ts";
 import { CopiesError } from "./errors.ts";
+import { BEATS_PER_LEASE, inUse, LEASE_MS_DEFAULT, refuseInUse, type WatchOptions } from "./in-use.ts";
+import type { OpenTarget } from "./targets.ts";
 
-export const LEASE_MS_DEFAULT = 20_000;
-const BEATS_PER_LEASE = 4;
 const SETTLES_PER_LEASE = 10;
 
 export interface HeartbeatOptions {
@@ -120,6 +120,18 @@ export class Heartbeat {
     this.#claimed.delete(copy);
   }
 
+  /**
+   * Rejects with CopiesError when another host uses one of the open devices of a target that is to be given to a copy of ours, or the volume
+   * is being let go of; DeviceError when one can't be read. `inTime` bounds each look at them.
+   */
+  async refuseInUse({ name, devices }: OpenTarget, inTime: WatchOptions["inTime"]): Promise<void> {
+    const wait = async (): Promise<void> => {
+      await this.#waitToWatch(true);
+      if (this.#isClosing) throw lettingGo({ name });
+    };
+    await refuseInUse(devices, { leaseMs: this.#leaseMs, wait, ...(inTime && { inTime }) });
+  }
+
   /** No copy is admitted any more, which may take a lease: whoever waits for that is told soon. */
   admitNoMore(): void {
     this.#isClosing = true;
@@ -133,11 +145,12 @@ export class Heartbeat {
     // A worker took the place of one that held the volume: whoever watches has not seen a whole lease pass.
     const goesOn = mayGoOn && watched.size > 0 && [...watched].every(([copy, found]) => this.#isOurs(copy, found));
     if ([...watched].some(([copy, found]) => !isZero(found) && !this.#isOursForSure(copy, found))) {
+      const joins = shared.some((copy) => this.#joining.has(copy));
       for (let beat = 1; beat < BEATS_PER_LEASE; beat++) {
-        await this.#waitToWatch(shared);
+        await this.#waitToWatch(joins);
         await this.#lookAgain(watched);
       }
-      await this.#waitToWatch(shared);
+      await this.#waitToWatch(joins);
     }
     const lookedMs = this.#nowMs;
     const still = await this.#lookAgain(watched);
@@ -158,15 +171,14 @@ export class Heartbeat {
     for (const { index, failure } of written) if (failure === undefined) this.#doubtful.delete(index);
     if (!goesOn) await this.#wait(settleMs);
     for (const [copy, found] of await this.#look(written.filter(({ failure }) => failure === undefined))) {
-      if (!this.#isOurs(copy, found)) throw inUse(copy);
+      if (!this.#isOurs(copy, found)) throw inUse(copy.name);
       copy.writableUntilMs = lookedMs + this.#leaseMs / 2;
       this.#claimed.add(copy);
     }
   }
 
-  /** As long as a beat may take; for copies that join no longer than the volume is kept. */
-  #waitToWatch(copies: readonly Copy[]): Promise<void> {
-    const joins = copies.some((copy) => this.#joining.has(copy));
+  /** As long as a beat may take; for what joins no longer than the volume is kept. */
+  #waitToWatch(joins: boolean): Promise<void> {
     if (joins && this.#isClosing) return Promise.resolve();
     return new Promise((resolve) => {
       const over = (): void => {
@@ -196,7 +208,7 @@ export class Heartbeat {
       const before = watched.get(copy) as Uint8Array;
       // One of ours that landed late may hide how a stranger goes on.
       const isFree = isZero(before) || this.#isOurs(copy, before);
-      if (!equalBytes(found, before) && !(isFree && this.#isOurs(copy, found))) throw inUse(copy);
+      if (!equalBytes(found, before) && !(isFree && this.#isOurs(copy, found))) throw inUse(copy.name);
     }
     return still;
   }
@@ -386,12 +398,8 @@ export class Heartbeat {
   }
 }
 
-function inUse(copy: Copy): CopiesError {
-  return new CopiesError("in-use", copy.name, "is in use by another host; unmount it there first");
-}
-
-function lettingGo(copy: Copy): CopiesError {
-  return new CopiesError("busy", copy.name, "the volume is being let go of; try again");
+function lettingGo({ name }: { readonly name: string }): CopiesError {
+  return new CopiesError("busy", name, "the volume is being let go of; try again");
 }
 
 function silent(copy: Copy, code: "ETIMEDOUT" | "ESTALE"): DeviceError {

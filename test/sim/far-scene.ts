@@ -6,7 +6,7 @@ import { SeededRandom } from "../../src/base/random.ts";
 import { isZero } from "../../src/base/uuid.ts";
 import { assembleCopies } from "../../src/copies/assemble.ts";
 import type { CopySet } from "../../src/copies/copy-set.ts";
-import { LEASE_MS_DEFAULT } from "../../src/copies/heartbeat.ts";
+import { LEASE_MS_DEFAULT } from "../../src/copies/in-use.ts";
 import { type BlockDevice, DeviceError, type DeviceOperation } from "../../src/device/device.ts";
 import type { PagedImage } from "../../src/device/paged-image.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
