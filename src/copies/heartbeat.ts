@@ -29,7 +29,7 @@ import { NONCE_BYTES } from "../format/geometry.ts";
 import { encodeHeartbeat, HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES, heartbeatNonce } from "../format/heartbeat.ts";
 import { asDeviceError, type Copy } from "./copy.ts";
 import type { CopySet } from "./copy-set.ts";
-import { allWithinDeadline } from "./deadline.ts";
+import { allWithinDeadline, wasPaused } from "./deadline.ts";
 import { CopiesError } from "./errors.ts";
 import { BEATS_PER_LEASE, inUse, LEASE_MS_DEFAULT, refuseInUse, type WatchOptions } from "./in-use.ts";
 import type { OpenTarget } from "./targets.ts";
@@ -255,23 +255,31 @@ export class Heartbeat {
   /** Beats from now on, unless that is so already or there is nothing to beat on. */
   #schedule(): void {
     if (this.#timer !== undefined || this.#ended || this.#claimed.size === 0) return;
-    this.#timer = this.#copies.clock.after(this.#leaseMs / BEATS_PER_LEASE, () => {
+    const beatMs = this.#leaseMs / BEATS_PER_LEASE;
+    const dueMs = this.#nowMs + beatMs;
+    this.#timer = this.#copies.clock.after(beatMs, () => {
       this.#timer = undefined;
       this.#counter++;
-      for (const copy of this.#claimed) this.#beatOn(copy);
+      const isLate = wasPaused(dueMs, this.#nowMs);
+      for (const copy of this.#claimed) this.#beatOn(copy, isLate);
       this.#schedule();
     });
   }
 
-  #beatOn(copy: Copy): void {
+  /** `isLate`: nobody has looked yet what was answered meanwhile. */
+  #beatOn(copy: Copy, isLate: boolean): void {
+    if (this.#releases.has(copy)) return;
     const isInSet = this.#copies.copy(copy.index) === copy;
+    const before = this.#underWay.get(copy);
     if (isInSet) this.#joining.delete(copy);
     if (copy.failure !== undefined || (!isInSet && !this.#joining.has(copy))) {
       this.#claimed.delete(copy);
       this.#joining.delete(copy);
     } else if (copy.holds(HEARTBEAT_OFFSET_BYTES, HEARTBEAT_BYTES)) {
       // Not before it is thawed.
-    } else if (this.#underWay.has(copy)) {
+    } else if (before !== undefined && isLate) {
+      void before.then(() => this.#goOnBeating(copy));
+    } else if (before !== undefined) {
       // The one before is not over. The last copy is waited for, until its lease ends.
       if (this.#copies.active.length > 1) this.#copies.giveUp(copy, silent(copy, "ETIMEDOUT"));
     } else {
@@ -279,6 +287,13 @@ export class Heartbeat {
       this.#underWay.set(copy, beat);
       void beat.then(() => this.#underWay.delete(copy));
     }
+  }
+
+  /** The beat that was under way after a pause is over: another one at once, or the lease ends before the next is due. */
+  #goOnBeating(copy: Copy): void {
+    if (this.#ended || !this.#claimed.has(copy) || this.#underWay.has(copy)) return;
+    this.#counter++;
+    this.#beatOn(copy, false);
   }
 
   async #beat(copy: Copy): Promise<void> {
