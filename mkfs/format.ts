@@ -1,11 +1,13 @@
 // Carries a plan out: creates or sizes the image files, clears what other programs would recognise, writes the node
 // headers and the empty volume. Every existing target is locked, and looked at once more, before the first byte of any changes, and
-// stays locked until all is done (I11). When something fails, files made here are removed again.
+// stays locked until all is done; one that can't be locked is refused where another host has it mounted (I11). When something fails, files made here are removed again.
 
 import { rmSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { SystemClock } from "../src/base/clock.ts";
 import type { Random } from "../src/base/random.ts";
 import type { Uuid } from "../src/base/uuid.ts";
+import { refuseInUse } from "../src/copies/in-use.ts";
 import { formatCopies } from "../src/copies/layout.ts";
 import { closeTargets, type OpenTarget, openTargets } from "../src/copies/targets.ts";
 import type { BlockDevice } from "../src/device/device.ts";
@@ -38,6 +40,10 @@ export async function format(
     try {
       const existing = existingIn(plan, opened);
       for (const { node, device } of existing) if (!options.force) await refuseHeldNow(node, device);
+      await refuseInUse(
+        existing.map(({ device }) => device),
+        { wait: (durationMs) => sleep(durationMs) },
+      );
       for (const { node, device } of existing)
         if (node.resize && device instanceof FileNode) await device.resize(node.sizeBytes);
       for (const { device } of existing) await clearEnds(device);

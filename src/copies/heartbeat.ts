@@ -29,11 +29,11 @@ import { NONCE_BYTES } from "../format/geometry.ts";
 import { encodeHeartbeat, HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES, heartbeatNonce } from "../format/heartbeat.ts";
 import { asDeviceError, type Copy } from "./copy.ts";
 import type { CopySet } from "./copy-set.ts";
-import { allWithinDeadline } from "./deadline.ts";
+import { allWithinDeadline, wasPaused } from "./deadline.ts";
 import { CopiesError } from "./errors.ts";
+import { BEATS_PER_LEASE, inUse, LEASE_MS_DEFAULT, refuseInUse, type WatchOptions } from "./in-use.ts";
+import type { OpenTarget } from "./targets.ts";
 
-export const LEASE_MS_DEFAULT = 20_000;
-const BEATS_PER_LEASE = 4;
 const SETTLES_PER_LEASE = 10;
 
 export interface HeartbeatOptions {
@@ -54,8 +54,14 @@ export class Heartbeat {
   readonly #renewals = new Map<Copy, Promise<void>>();
   /** Indices of copies on which a heartbeat may land too late: whoever has them now has to notice it first. */
   readonly #doubtful = new Set<number>();
+  /** Whoever gives a copy free while that is under way shares it: what the first one leaves there is nobody's. */
+  readonly #releases = new Map<Copy, Promise<void>>();
   /** Copies to be taken into the set, which are claimed already or just being so. */
   readonly #joining = new Set<Copy>();
+  /** Each resolves when one of them is claimed, or was given free. */
+  readonly #admissions = new Set<Promise<unknown>>();
+  /** Told when the volume is let go of. */
+  readonly #onClosing = new Set<() => void>();
   #counter = 0;
   #timer: Timer | undefined;
   #isClosing = false;
@@ -85,17 +91,25 @@ export class Heartbeat {
    */
   async admit(copy: Copy): Promise<void> {
     if (copy.device.exclusive) return;
+    const admission = this.#admit(copy);
+    const over = admission.catch(() => undefined);
+    this.#admissions.add(over);
+    void over.then(() => this.#admissions.delete(over));
+    await admission;
+  }
+
+  async #admit(copy: Copy): Promise<void> {
     this.#joining.add(copy);
     try {
       await this.#take([copy], false);
+      // What it was before goes on no more, also where this is not taken either: it would find what that leaves there.
+      for (const old of this.#claimed) if (old !== copy && equalBytes(old.uuid, copy.uuid)) this.#claimed.delete(old);
       if (copy.failure !== undefined) throw copy.failure;
       this.#refuseWhileClosing([copy]);
     } catch (error) {
       await this.dismiss(copy);
       throw error;
     }
-    // What it was before goes on no more.
-    for (const old of this.#claimed) if (old !== copy && equalBytes(old.uuid, copy.uuid)) this.#claimed.delete(old);
     this.#schedule();
   }
 
@@ -106,9 +120,22 @@ export class Heartbeat {
     this.#claimed.delete(copy);
   }
 
+  /**
+   * Rejects with CopiesError when another host uses one of the open devices of a target that is to be given to a copy of ours, or the volume
+   * is being let go of; DeviceError when one can't be read. `inTime` bounds each look at them.
+   */
+  async refuseInUse({ name, devices }: OpenTarget, inTime: WatchOptions["inTime"]): Promise<void> {
+    const wait = async (): Promise<void> => {
+      await this.#waitToWatch(true);
+      if (this.#isClosing) throw lettingGo({ name });
+    };
+    await refuseInUse(devices, { leaseMs: this.#leaseMs, wait, ...(inTime && { inTime }) });
+  }
+
   /** No copy is admitted any more, which may take a lease: whoever waits for that is told soon. */
   admitNoMore(): void {
     this.#isClosing = true;
+    for (const tell of this.#onClosing) tell();
   }
 
   /** `mayGoOn`: where every heartbeat is ours, nobody else can have taken over meanwhile. */
@@ -118,11 +145,12 @@ export class Heartbeat {
     // A worker took the place of one that held the volume: whoever watches has not seen a whole lease pass.
     const goesOn = mayGoOn && watched.size > 0 && [...watched].every(([copy, found]) => this.#isOurs(copy, found));
     if ([...watched].some(([copy, found]) => !isZero(found) && !this.#isOursForSure(copy, found))) {
+      const joins = shared.some((copy) => this.#joining.has(copy));
       for (let beat = 1; beat < BEATS_PER_LEASE; beat++) {
-        await this.#wait(this.#leaseMs / BEATS_PER_LEASE);
+        await this.#waitToWatch(joins);
         await this.#lookAgain(watched);
       }
-      await this.#wait(this.#leaseMs / BEATS_PER_LEASE);
+      await this.#waitToWatch(joins);
     }
     const lookedMs = this.#nowMs;
     const still = await this.#lookAgain(watched);
@@ -143,10 +171,24 @@ export class Heartbeat {
     for (const { index, failure } of written) if (failure === undefined) this.#doubtful.delete(index);
     if (!goesOn) await this.#wait(settleMs);
     for (const [copy, found] of await this.#look(written.filter(({ failure }) => failure === undefined))) {
-      if (!this.#isOurs(copy, found)) throw inUse(copy);
+      if (!this.#isOurs(copy, found)) throw inUse(copy.name);
       copy.writableUntilMs = lookedMs + this.#leaseMs / 2;
       this.#claimed.add(copy);
     }
+  }
+
+  /** As long as a beat may take; for what joins no longer than the volume is kept. */
+  #waitToWatch(joins: boolean): Promise<void> {
+    if (joins && this.#isClosing) return Promise.resolve();
+    return new Promise((resolve) => {
+      const over = (): void => {
+        timer.cancel();
+        this.#onClosing.delete(over);
+        resolve();
+      };
+      const timer = this.#copies.clock.after(this.#leaseMs / BEATS_PER_LEASE, over);
+      if (joins) this.#onClosing.add(over);
+    });
   }
 
   /** Not so if one of ours may have covered that of a stranger who has not noticed yet. */
@@ -166,7 +208,7 @@ export class Heartbeat {
       const before = watched.get(copy) as Uint8Array;
       // One of ours that landed late may hide how a stranger goes on.
       const isFree = isZero(before) || this.#isOurs(copy, before);
-      if (!equalBytes(found, before) && !(isFree && this.#isOurs(copy, found))) throw inUse(copy);
+      if (!equalBytes(found, before) && !(isFree && this.#isOurs(copy, found))) throw inUse(copy.name);
     }
     return still;
   }
@@ -213,23 +255,31 @@ export class Heartbeat {
   /** Beats from now on, unless that is so already or there is nothing to beat on. */
   #schedule(): void {
     if (this.#timer !== undefined || this.#ended || this.#claimed.size === 0) return;
-    this.#timer = this.#copies.clock.after(this.#leaseMs / BEATS_PER_LEASE, () => {
+    const beatMs = this.#leaseMs / BEATS_PER_LEASE;
+    const dueMs = this.#nowMs + beatMs;
+    this.#timer = this.#copies.clock.after(beatMs, () => {
       this.#timer = undefined;
       this.#counter++;
-      for (const copy of this.#claimed) this.#beatOn(copy);
+      const isLate = wasPaused(dueMs, this.#nowMs);
+      for (const copy of this.#claimed) this.#beatOn(copy, isLate);
       this.#schedule();
     });
   }
 
-  #beatOn(copy: Copy): void {
+  /** `isLate`: nobody has looked yet what was answered meanwhile. */
+  #beatOn(copy: Copy, isLate: boolean): void {
+    if (this.#releases.has(copy)) return;
     const isInSet = this.#copies.copy(copy.index) === copy;
+    const before = this.#underWay.get(copy);
     if (isInSet) this.#joining.delete(copy);
     if (copy.failure !== undefined || (!isInSet && !this.#joining.has(copy))) {
       this.#claimed.delete(copy);
       this.#joining.delete(copy);
     } else if (copy.holds(HEARTBEAT_OFFSET_BYTES, HEARTBEAT_BYTES)) {
       // Not before it is thawed.
-    } else if (this.#underWay.has(copy)) {
+    } else if (before !== undefined && isLate) {
+      void before.then(() => this.#goOnBeating(copy));
+    } else if (before !== undefined) {
       // The one before is not over. The last copy is waited for, until its lease ends.
       if (this.#copies.active.length > 1) this.#copies.giveUp(copy, silent(copy, "ETIMEDOUT"));
     } else {
@@ -237,6 +287,13 @@ export class Heartbeat {
       this.#underWay.set(copy, beat);
       void beat.then(() => this.#underWay.delete(copy));
     }
+  }
+
+  /** The beat that was under way after a pause is over: another one at once, or the lease ends before the next is due. */
+  #goOnBeating(copy: Copy): void {
+    if (this.#ended || !this.#claimed.has(copy) || this.#underWay.has(copy)) return;
+    this.#counter++;
+    this.#beatOn(copy, false);
   }
 
   async #beat(copy: Copy): Promise<void> {
@@ -313,18 +370,35 @@ export class Heartbeat {
   /** Stops, and says that nobody has the volume mounted any more, unless somebody else has. */
   async release(): Promise<void> {
     this.#ended = true;
-    this.#isClosing = true;
     this.#timer?.cancel();
+    this.admitNoMore();
+    if (this.#admissions.size > 0) {
+      // What just settles is given free by whoever claims it, or is claimed by then.
+      const settleMs = this.#leaseMs / SETTLES_PER_LEASE;
+      await Promise.race([Promise.all(this.#admissions), this.#wait(settleMs + this.#copies.deadlineMs)]);
+    }
     await Promise.all([...this.#claimed].map((copy) => this.#releaseInTime(copy)));
   }
 
   /** A heartbeat left behind costs the next mount a lease, a copy that hangs would cost this one for ever. */
   #releaseInTime(copy: Copy): Promise<void> {
-    return Promise.race([this.#releaseOn(copy), this.#wait(this.#copies.deadlineMs)]);
+    let release = this.#releases.get(copy);
+    if (release === undefined) {
+      release = this.#releaseOn(copy).finally(() => {
+        this.#releases.delete(copy);
+        this.#claimed.delete(copy);
+      });
+      this.#releases.set(copy, release);
+    }
+    return Promise.race([release, this.#wait(this.#copies.deadlineMs)]);
   }
 
   async #releaseOn(copy: Copy): Promise<void> {
-    await this.#underWay.get(copy);
+    // Those of what it was before would land on what is written here, too.
+    const beats = [...this.#underWay].filter(
+      ([other]) => other === copy || (equalBytes(other.uuid, copy.uuid) && other.failure === undefined),
+    );
+    await Promise.all(beats.map(([, beat]) => beat));
     if (copy.failure !== undefined || this.#copies.fenced !== undefined || !(await this.#stillOurs(copy))) return;
     const bytes = new Uint8Array(HEARTBEAT_BYTES);
     await this.#copies.writeAt([{ copy, offsetBytes: HEARTBEAT_OFFSET_BYTES, bytes }]);
@@ -339,12 +413,8 @@ export class Heartbeat {
   }
 }
 
-function inUse(copy: Copy): CopiesError {
-  return new CopiesError("in-use", copy.name, "is in use by another host; unmount it there first");
-}
-
-function lettingGo(copy: Copy): CopiesError {
-  return new CopiesError("busy", copy.name, "the volume is being let go of; try again");
+function lettingGo({ name }: { readonly name: string }): CopiesError {
+  return new CopiesError("busy", name, "the volume is being let go of; try again");
 }
 
 function silent(copy: Copy, code: "ETIMEDOUT" | "ESTALE"): DeviceError {

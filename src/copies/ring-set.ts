@@ -13,7 +13,7 @@ import { sealRoot } from "../format/root-seal.ts";
 import { VERSION_BYTES } from "../format/version-chain.ts";
 import type { Copy } from "./copy.ts";
 import type { CopySet } from "./copy-set.ts";
-import { nextVersion, type Ring, type RingRoot, readRing } from "./ring-slots.ts";
+import { nextVersion, type Ring, type RingRoot, readRing, ringRoots } from "./ring-slots.ts";
 
 export class RingSet {
   readonly copies: CopySet;
@@ -158,9 +158,23 @@ function ringOffsets(copy: Copy): number[] {
   return Array.from({ length: ANCHOR_SLOT + 1 }, (_, slot) => slotOffsets(slot, copy.sizeKib * KIB)).flat();
 }
 
-/** Wipes the ring of one copy and its anchor, durably: it holds no state of the volume any more. A failure is on the copy. */
-export async function wipeRing(copy: Copy): Promise<void> {
-  for (const offsetBytes of ringOffsets(copy)) await copy.write(offsetBytes, [new Uint8Array(ROOT_BYTES)]);
+/**
+ * Wipes the ring of one copy and its anchor, durably: it holds no state of the volume any more. A failure is on the copy. `ring`: what is
+ * on it, where it may hold roots of this copy. The newest goes last: it says who has to be there, of which those before it know nothing.
+ */
+export async function wipeRing(copy: Copy, ring?: Ring): Promise<void> {
+  const [newest] = ring === undefined ? [] : ringRoots(ring);
+  const slot = newest === undefined ? -1 : (ring?.slots.indexOf(newest) ?? -1);
+  const last: readonly number[] = slot < 0 ? [] : slotOffsets(slot, copy.sizeKib * KIB);
+  await wipe(
+    copy,
+    ringOffsets(copy).filter((offsetBytes) => !last.includes(offsetBytes)),
+  );
+  if (last.length > 0) await wipe(copy, last);
+}
+
+async function wipe(copy: Copy, offsets: readonly number[]): Promise<void> {
+  for (const offsetBytes of offsets) await copy.write(offsetBytes, [new Uint8Array(ROOT_BYTES)]);
   await copy.flush();
 }
 

@@ -1,7 +1,7 @@
 // Two copies went different ways and the operator chose (I6): what is only on the one discarded is given up for good. Its
 // ring and anchor are wiped, so that it holds no state of the volume any more; at the next mount it is a blank copy, which is
 // revalidated and caught up. Nothing is wiped before the other is known to hold the whole volume by itself, and nobody else
-// writes to either meanwhile (I11). Cut short, it has left the copy divergent, or with a state that both had: run it again.
+// writes to either meanwhile (I11). Cut short, it has left the copy divergent: run it again.
 
 import { SystemRandom } from "../base/random.ts";
 import { equalBytes } from "../base/uuid.ts";
@@ -25,7 +25,13 @@ export async function resolveCopies(copies: CopySet, keep: number, discard: numb
     const lost = ringOf(rings, discard);
     refuseResolving(ringOf(rings, keep), lost);
     const { clock, deadlineMs } = copies;
-    await allWithinDeadline(clock, deadlineMs, "write", [{ copy: lost.copy, done: wipeRing(lost.copy) }], () => true);
+    await allWithinDeadline(
+      clock,
+      deadlineMs,
+      "write",
+      [{ copy: lost.copy, done: wipeRing(lost.copy, lost) }],
+      () => true,
+    );
     if (lost.copy.failure !== undefined) throw lost.copy.failure;
   } finally {
     await heartbeat.release();

@@ -10,7 +10,9 @@ import { messageOf } from "../base/thrown.ts";
 import { type Uuid, formatUuid } from "../base/uuid.ts";
 import type { Copy, CopySet } from "../copies/copy-set.ts";
 import type { Heartbeat } from "../copies/heartbeat.ts";
+import { preparedInTime } from "../copies/new-copy.ts";
 import type { RingSet } from "../copies/ring.ts";
+import type { OpenTarget } from "../copies/targets.ts";
 import { rootCounters, rootLabel, rootSequence, rootVolumeUuid } from "../format/root-block.ts";
 import { RING_AREA_KIB } from "../format/geometry.ts";
 import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../format/heartbeat.ts";
@@ -287,6 +289,14 @@ export class Volume {
    */
   async admit(copy: Copy): Promise<void> {
     await this.#heartbeat?.admit(copy);
+  }
+
+  /**
+   * To be called before anything is written to a target that becomes a copy, or a node of one. Rejects with CopiesError when another host
+   * uses a device of it (I11), which takes a lease where a heartbeat was left behind; DeviceError when one can't be read.
+   */
+  async refuseInUse(target: OpenTarget): Promise<void> {
+    await this.#heartbeat?.refuseInUse(target, (look) => preparedInTime(target.name, this.copies.clock, look));
   }
 
   /** A copy that was admitted does not join. Before its devices are closed. */

@@ -28,6 +28,7 @@ export interface AttachOptions {
  * CopiesError or DeviceError, or FsError EROFS before anything was written.
  */
 export async function attach(volume: Volume, target: OpenTarget, options: AttachOptions = {}): Promise<Copy> {
+  await volume.refuseInUse(target);
   volume.refuseReadOnly();
   const random = options.random ?? new SystemRandom();
   const index = freeIndex(volume, target.name);

@@ -112,7 +112,10 @@ export class Detach {
       await volume.forceCommit();
     }
     const known = volume.copies.copy(this.index);
-    if (known !== undefined && known.failure === undefined) await this.#forOneDeadline(known, "write", wipeRing(known));
+    if (known !== undefined && known.failure === undefined) {
+      const ring = volume.rings.ring(this.index);
+      await this.#forOneDeadline(known, "write", wipeRing(known, ring));
+    }
     let copy: Copy | undefined;
     await volume.changeMembers(() => {
       // Its device may have been opened for another copy until now.

@@ -56,6 +56,7 @@ export function replaceNode(
   const { index, position, abandon = false } = which;
   const word = new LastWord(volume, index);
   const work = async (): Promise<void> => {
+    await volume.refuseInUse(target);
     volume.refuseReadOnly();
     const old = replaceable(volume, index, position);
     const device = fitting(old, position, target);

@@ -103,6 +103,9 @@ describe.skipIf(mountsImpossible() !== undefined)("an export of others", () => {
     const elsewhere = await mountElsewhere();
     expect(elsewhere).toMatchObject({ code: 32, out: "" });
     expect(elsewhere.err).toMatch(/is in use by another host; unmount it there first/);
+    const formatted = await place.run("mkfs.h2ts", "-q", "-f", other());
+    expect(formatted).toMatchObject({ code: 1, out: "" });
+    expect(formatted.err).toMatch(/is in use by another host; unmount it there first/);
     await unharmed(work);
     await work.stop();
     await place.h2ts("sync", place.mnt);

@@ -4,7 +4,7 @@
 import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import { assembleCopies } from "../../src/copies/assemble.ts";
-import { LEASE_MS_DEFAULT } from "../../src/copies/heartbeat.ts";
+import { LEASE_MS_DEFAULT } from "../../src/copies/in-use.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { NODE_HEADER_AREA_BYTES } from "../../src/format/geometry.ts";

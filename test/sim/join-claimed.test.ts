@@ -6,148 +6,28 @@ import { SeededRandom } from "../../src/base/random.ts";
 import { isZero, randomUuid } from "../../src/base/uuid.ts";
 import { assembleCopies } from "../../src/copies/assemble.ts";
 import { Copy, CopySet } from "../../src/copies/copy-set.ts";
-import { Heartbeat, LEASE_MS_DEFAULT } from "../../src/copies/heartbeat.ts";
-import { type BlockDevice, DeviceError, type DeviceOperation } from "../../src/device/device.ts";
-import type { PagedImage } from "../../src/device/paged-image.ts";
+import { Heartbeat } from "../../src/copies/heartbeat.ts";
+import { LEASE_MS_DEFAULT } from "../../src/copies/in-use.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { NODE_HEADER_AREA_BYTES } from "../../src/format/geometry.ts";
-import {
-  encodeHeartbeat,
-  HEARTBEAT_BYTES,
-  HEARTBEAT_OFFSET_BYTES,
-  heartbeatNonce,
-} from "../../src/format/heartbeat.ts";
-import { openVolume } from "../../src/volume/open.ts";
-import type { Volume } from "../../src/volume/volume.ts";
+import { encodeHeartbeat, HEARTBEAT_OFFSET_BYTES, heartbeatNonce } from "../../src/format/heartbeat.ts";
 import { bringBack } from "../../src/walk/bring-back.ts";
-import { Caretaker } from "../../src/walk/caretaker.ts";
 import { replaceNode } from "../../src/walk/replace-node.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
 import { MIB } from "../model/simulated-volume.ts";
 import { formattedRows } from "./copies-scene.ts";
+import { Far, type FarMount, LONG_MS, nameOf, SETTLE_MS } from "./far-scene.ts";
 import { Host, Network } from "./hosts.ts";
 import { within } from "./virtual-time.ts";
 
 const SEED = 9100;
-const LONG_MS = 10 * LEASE_MS_DEFAULT;
-const SETTLE_MS = LEASE_MS_DEFAULT / 10;
 
-/** Remote names: no file is looked for, which would take real time. */
-const NAME = "nbd://far/";
-const nameOf = (index: number): string => `${NAME}${index}`;
-
-interface Mounted {
-  readonly copies: CopySet;
-  readonly volume: Volume;
-  readonly caretaker: Caretaker;
-}
-
-/** Images on servers of others, which several hosts reach. */
-class Far {
-  readonly clock = new SimulatedClock();
-  readonly network = new Network(this.clock, new SeededRandom(SEED), 5);
-  readonly #devices: SimulatedDevice[] = [];
-  readonly #hosts: Host[] = [];
-  /** Ends the connections of the first host to a device. */
-  readonly #cuts: (() => void)[] = [];
-
-  constructor(images: readonly (PagedImage | undefined)[]) {
-    for (const image of images) this.provide(image!.sizeBytes, image);
-  }
-
-  /** One more device; where it is. */
-  provide(sizeBytes: number, image?: PagedImage): number {
-    const index = this.#devices.length;
-    return this.#devices.push(new SimulatedDevice(nameOf(index), sizeBytes, image && { image })) - 1;
-  }
-
-  #host(name: string): Host {
-    const known = this.#hosts.find((host) => host.name === name);
-    if (known !== undefined) return known;
-    const host = new Host(name, this.clock);
-    this.#hosts.push(host);
-    return host;
-  }
-
-  open(name: string, index: number): BlockDevice {
-    const device = this.network.attach(this.#host(name), this.#devices[index]!);
-    let isCut = false;
-    if (name === "a") this.#cuts[index] = () => (isCut = true);
-    const unlessCut = (operation: DeviceOperation, call: () => Promise<void>): Promise<void> =>
-      isCut ? Promise.reject(new DeviceError(device.name, operation, 0, "ENOTCONN")) : call();
-    return {
-      ...device,
-      read: (...given) => unlessCut("read", () => device.read(...given)),
-      write: (...given) => unlessCut("write", () => device.write(...given)),
-      flush: () => unlessCut("flush", () => device.flush()),
-    };
-  }
-
-  /** `rows`: the nodes of each copy. */
-  async mount(name: string, rows: readonly (readonly number[])[]): Promise<Mounted> {
-    const { clock } = this.#host(name);
-    const targets = rows.map((row) => ({
-      name: row.map(nameOf).join("+"),
-      devices: row.map((index) => this.open(name, index)),
-    }));
-    const copies = await within(this.clock, LONG_MS, assembleCopies(targets, { clock }));
-    const open = (node: string): Promise<BlockDevice> =>
-      Promise.resolve(this.open(name, Number(node.slice(NAME.length))));
-    Object.assign(copies, { open });
-    const random = new SeededRandom(name.charCodeAt(0));
-    const options = { clock, random, cacheBytes: 8 * MIB, commitMs: 0, degraded: true };
-    const volume = await within(this.clock, LONG_MS, openVolume(copies, options));
-    const caretaker = new Caretaker(volume, { clock });
-    caretaker.start();
-    await within(this.clock, LONG_MS, caretaker.settled());
-    return { copies, volume, caretaker };
-  }
-
-  async pass(durationMs: number): Promise<void> {
-    for (let passedMs = 0; passedMs < durationMs; passedMs += 100) await this.clock.advance(100);
-  }
-
-  done<T>(work: Promise<T>): Promise<T> {
-    return within(this.clock, LONG_MS, work);
-  }
-
-  /** The server of a copy is away until the copy was dropped. */
-  async outage({ copies, volume }: Mounted, index: number): Promise<void> {
-    this.#cuts[index]!();
-    await this.pass(LEASE_MS_DEFAULT / 2);
-    await this.done(volume.forceCommit());
-    expect(copies.copy(index)?.standing).toBe("faulted");
-  }
-
-  async unmount({ volume, caretaker }: Mounted): Promise<void> {
-    await this.done(caretaker.close());
-    await this.done(volume.close());
-  }
-
-  beatOn(index: number): Uint8Array {
-    const bytes = new Uint8Array(HEARTBEAT_BYTES);
-    this.#devices[index]!.image.read(NODE_HEADER_AREA_BYTES + HEARTBEAT_OFFSET_BYTES, bytes);
-    return bytes;
-  }
-
-  putBeat(index: number, bytes: Uint8Array): void {
-    this.#devices[index]!.image.write(NODE_HEADER_AREA_BYTES + HEARTBEAT_OFFSET_BYTES, bytes);
-  }
-
-  async beats(index: number): Promise<boolean> {
-    const before = this.beatOn(index);
-    await this.pass(LEASE_MS_DEFAULT / 2);
-    const after = this.beatOn(index);
-    return !isZero(after) && Buffer.compare(before, after) !== 0;
-  }
-}
-
-const twoCopies = async (): Promise<Far> => new Far(await formattedRows(SEED, [[18 * MIB], [20 * MIB]]));
+const twoCopies = async (): Promise<Far> => new Far(await formattedRows(SEED, [[18 * MIB], [20 * MIB]]), SEED);
 const BOTH = [[0], [1]];
 
 /** Longer than the rest of a lease, so that nothing goes on by what was claimed before. */
-async function holds(far: Far, { copies, volume }: Mounted, indices: readonly number[]): Promise<void> {
+async function holds(far: Far, { copies, volume }: FarMount, indices: readonly number[]): Promise<void> {
   await far.pass(2 * LEASE_MS_DEFAULT);
   await far.done(volume.forceCommit());
   for (const index of indices) {
@@ -210,7 +90,7 @@ describe("a copy that joins", () => {
   });
 
   it("is guarded when its first node was replaced", async () => {
-    const far = new Far(await formattedRows(SEED, [[18 * MIB], [18 * MIB, 18 * MIB]]));
+    const far = new Far(await formattedRows(SEED, [[18 * MIB], [18 * MIB, 18 * MIB]]), SEED);
     const a = await far.mount("a", [[0], [1, 2]]);
     const target = { name: nameOf(3), devices: [far.open("a", far.provide(18 * MIB))] };
     await far.done(replaceNode(a.volume, a.caretaker, { index: 1, position: 0 }, target));
