@@ -86,6 +86,26 @@ describe("status", () => {
     expect(text).toMatch(/note: copy 2: EIO/);
   });
 
+  it.each(["FAULTED", "MISSING"] as const)(
+    "says of a copy on servers that is %s that it comes back by itself",
+    (state) => {
+      const away = copy(1, { state, targets: ["a.img+nbd://host/b"] });
+      const byItself =
+        /action: See to its server. It is asked for again by itself; 'h2ts online \/mnt 1' does so at once/;
+      expect(statusText(report([copy(0), away]))).toMatch(byItself);
+      expect(statusText(report([copy(0), away, copy(2, { state })]))).not.toMatch(/by itself/);
+      const { mount: _, ...atRest } = report([copy(0), away]);
+      expect(statusText(atRest)).not.toMatch(/by itself/);
+    },
+  );
+
+  it("names what reads every block: a scrub of a mounted volume, fsck of one at rest", () => {
+    const bad = report([copy(0), copy(1, { errors: { read: 0, write: 0, checksum: 3 } })]);
+    expect(statusText(bad)).toMatch(/'h2ts scrub \/mnt' reads every block/);
+    const { mount: _, ...atRest } = bad;
+    expect(statusText(atRest)).toMatch(/'fsck.h2ts -n -f' reads every block/);
+  });
+
   it("tells how a resync goes, and how long it will take", () => {
     const scan = {
       activity: "resync",
