@@ -6,6 +6,7 @@ import { ControlClient } from "../daemon/control-client.ts";
 import type { ControlReply, DaemonReport } from "../daemon/messages.ts";
 import { type MountedVolume, mountedVolumeAt } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
+import { deathOf, isDead } from "./dead-mount.ts";
 import { resolveDirectory } from "./mount-preparation.ts";
 
 const ANSWER_MS = 5000;
@@ -30,7 +31,10 @@ export function volumeOn(directory: string): MountedVolume {
 /** A connection to the daemon of a mount, which answers just now. Throws {@link MountError}. */
 export async function daemonOf(mount: MountedVolume): Promise<ControlClient> {
   const client = await ControlClient.connect(mount.deviceKey, mount.owner);
-  if (!client) throw new MountError(`${mount.directory}: its daemon can't be reached (is it another user's?)`);
+  if (!client) {
+    const reason = (await isDead(mount)) ? deathOf(mount) : "its daemon can't be reached (is it another user's?)";
+    throw new MountError(`${mount.directory}: ${reason}`);
+  }
   await presence(client, mount);
   return client;
 }

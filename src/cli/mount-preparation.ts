@@ -8,13 +8,14 @@ import { nodesInUse, nodesOf, rowRefusal } from "../copies/target-nodes.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { MountRequest } from "../daemon/messages.ts";
 import type { MountOptions } from "../daemon/mount-options.ts";
-import { type MountedVolume, mountedVolumes } from "../daemon/mount-table.ts";
+import { type MountedVolume, mountedVolumeAt, mountedVolumes } from "../daemon/mount-table.ts";
 import { refuseOccupied } from "../daemon/own-mount.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { mountsByItself } from "../fuse/kernel/mount.ts";
 import { fusermountWords } from "../fuse/kernel/mount-options.ts";
 import { mountSource, SOURCE_BYTES_MAX } from "../fuse/mount-source.ts";
 import { isRemoteTarget, parseRemoteTarget } from "../nbd/target.ts";
+import { deathOf, isDead } from "./dead-mount.ts";
 
 const PING_MS = 5000;
 
@@ -52,7 +53,9 @@ export function resolveDirectory(directory: string, ifMissing = "give the one of
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "ENOENT") throw new MountError(`${directory}: the mount point does not exist; ${ifMissing}`);
     if (code === "ENOTCONN")
-      throw new MountError(`${directory}: a daemon that died is still mounted here; umount it first`);
+      throw new MountError(
+        `${directory}: the daemon of what is mounted here is dead; 'h2ts umount ${directory}' first`,
+      );
     throw new MountError(`${directory}: ${message}`);
   }
 }
@@ -110,6 +113,8 @@ export async function prepareMount(
 ): Promise<MountRequest> {
   refuseForUsers(options);
   // Before the folder is looked at: a mount that is just beginning there would not answer yet.
+  const occupant = mountedVolumeAt(resolve(directory));
+  if (occupant && (await isDead(occupant))) throw new MountError(`${directory}: ${deathOf(occupant)}`);
   refuseOccupied(resolve(directory), directory);
   const point = resolveDirectory(directory, "create it with mkdir");
   const resolved = targets.map(resolveTarget);

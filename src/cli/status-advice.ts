@@ -1,6 +1,7 @@
 // What is wrong with a volume and what to do about it: the worst thing only, in two sentences.
 
 import type { CopyReport, CopyState } from "../daemon/volume-report.ts";
+import { isRemoteTarget, splitRow } from "../nbd/target.ts";
 import type { StatusReport } from "./status-report.ts";
 
 export interface Advice {
@@ -14,7 +15,11 @@ interface CopyAdvice {
   readonly status: string;
   /** COPY stands for the index, DIR for the mount point. */
   readonly action: string;
+  /** The same where each such copy is on servers, which the daemon asks again by itself. */
+  readonly remoteAction?: string;
 }
+
+const ASKED_AGAIN = "See to its server. It is asked for again by itself; 'h2ts online DIR COPY' does so at once.";
 
 /** Worst first. */
 const COPIES: readonly CopyAdvice[] = [
@@ -33,6 +38,7 @@ const COPIES: readonly CopyAdvice[] = [
     state: "FAULTED",
     status: "was dropped after an error; the volume goes on without it.",
     action: "See to its medium, then 'h2ts online DIR COPY'. What it lacks is brought to it.",
+    remoteAction: ASKED_AGAIN,
   },
   {
     state: "NO-ROOM",
@@ -43,6 +49,7 @@ const COPIES: readonly CopyAdvice[] = [
     state: "MISSING",
     status: "is missing; the volume goes on without it.",
     action: "Attach its medium, then 'h2ts online DIR COPY', with its TARGET if that is a new one.",
+    remoteAction: ASKED_AGAIN,
   },
   {
     state: "BLANK",
@@ -86,9 +93,13 @@ export function advice(report: StatusReport): Advice | undefined {
       action: "Run 'fsck.h2ts -n' on the unmounted volume to see what is lost, and restore those files from a backup.",
     };
   }
-  for (const { state, status, action } of COPIES) {
-    const concerned = report.copies.filter((copy) => copy.state === state).map(({ index }) => index);
-    if (concerned.length === 0) continue;
+  for (const { state, status, action: local, remoteAction } of COPIES) {
+    const copies = report.copies.filter((copy) => copy.state === state);
+    if (copies.length === 0) continue;
+    const concerned = copies.map(({ index }) => index);
+    // Nobody asks for the copies of a volume that is not mounted.
+    const comeBack = report.mount !== undefined && copies.every(isOnServers);
+    const action = comeBack ? (remoteAction ?? local) : local;
     return {
       status: `${concerned.length === 1 ? "Copy" : "Copies"} ${concerned.join(", ")} ${status}`,
       action: action
@@ -100,12 +111,16 @@ export function advice(report: StatusReport): Advice | undefined {
   if (bad.length > 0) {
     return {
       status: `${bad.join(", ")} returned wrong bytes or errors; another copy served them, so no data is lost.`,
-      action:
-        "Watch the medium and replace it if the counts rise; 'fsck.h2ts -n' on the unmounted volume reads every block.",
+      action: `Watch the medium and replace it if the counts rise; ${readsAll(report)} reads every block.`,
     };
   }
   if (report.reason !== undefined) return { status: report.reason, action: "Nothing needs to be done." };
   return undefined;
 }
+
+const readsAll = ({ mount }: StatusReport): string =>
+  mount === undefined ? "'fsck.h2ts -n -f'" : `'h2ts scrub ${mount.directory}'`;
+
+const isOnServers = ({ targets }: CopyReport): boolean => targets.flatMap(splitRow).some(isRemoteTarget);
 
 const sum = (errors: CopyReport["errors"]): number => errors.read + errors.write + errors.checksum;

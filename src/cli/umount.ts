@@ -10,12 +10,15 @@ import { MountError } from "../daemon/start-mount.ts";
 import { unmount } from "../fuse/kernel/mount.ts";
 import { mountedElsewhere } from "../fuse/kernel/mounted-elsewhere.ts";
 import { type MountEntry, mountedFileSystems } from "../base/mounted-filesystems.ts";
+import { isDead } from "./dead-mount.ts";
 import { presence, volumeNamed } from "./daemon-of.ts";
 
 /** Most last commits are over by then. */
 const NOTICE_MS = 10_000;
 const EXIT_WAIT_MS = 5000;
 const EXIT_POLL_MS = 5;
+/** The next mount starts from the last commit and the log. */
+const DIED = "its daemon had died: what fsync did not acknowledge may be lost; mount it again, fsck is not needed";
 
 export function addUmount(program: Command): void {
   program
@@ -36,6 +39,7 @@ async function umount(directory: string): Promise<void> {
   if (obstacle !== undefined) throw new MountError(`${directory}: ${obstacle}`);
   // Connected before the unmount: afterwards the daemon may be gone before it could be asked.
   const client = await ControlClient.connect(mount.deviceKey, mount.owner);
+  const wasDead = client === undefined && (await isDead(mount));
   let notice: NodeJS.Timeout | undefined;
   try {
     // Of one that is stopped nobody would know when everything is durable: the mount stays.
@@ -55,6 +59,7 @@ async function umount(directory: string): Promise<void> {
       );
     }, NOTICE_MS);
     const reply = await ended;
+    if (wasDead) throw new MountError(`${directory}: unmounted, but ${DIED}`);
     if (reply?.error !== undefined) throw new MountError(`${directory}: unmounted, but ${reply.error}`);
     if (!reply)
       throw new MountError(`${directory}: unmounted, but its daemon did not answer: check the volume with fsck.h2ts`);

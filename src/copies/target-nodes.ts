@@ -4,9 +4,18 @@ import { existsSync } from "node:fs";
 import { splitRow, splitSpec } from "../nbd/target.ts";
 import { CopiesError } from "./errors.ts";
 
-/** Splits a target into its nodes. A path that exists is taken as it is, even with a plus sign in it. */
+/** What Node puts in the place of bytes of a word that are not UTF-8: which they were is lost. */
+const REPLACED = "\uFFFD";
+
+/**
+ * Splits a target into its nodes. A path that exists is taken as it is, even with a plus sign in it. Refused is one that may have been
+ * another name, so that no file is made, or taken, by a name that nobody gave.
+ */
 export function nodesOf(target: string): string[] {
-  return nodesIn(target, existsSync(target));
+  const nodes = nodesIn(target, existsSync(target));
+  const unsure = nodes.find((node) => node.includes(REPLACED) && !existsSync(node));
+  if (unsure === undefined) return nodes;
+  throw new CopiesError("syntax", unsure, "its name is not UTF-8, and can't be told from others; give it another name");
 }
 
 /** As {@link nodesOf}, for who knows whether there is such a path. */

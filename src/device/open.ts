@@ -11,7 +11,7 @@ import { deviceIdentity, deviceIncarnation } from "./identity.ts";
 import { descriptorKeeper } from "./kept.ts";
 import { OpenError } from "./open-error.ts";
 import { type OtherName, otherNames } from "./other-names.ts";
-import { blockDeviceBytes, tryLock, unlock } from "./system-calls.ts";
+import { blockDeviceBytes, isReadOnlyBlockDevice, tryLock, unlock } from "./system-calls.ts";
 
 /** So long is waited for a descriptor kept by another process to be closed. */
 const RELEASE_TRIES = 40;
@@ -66,6 +66,7 @@ async function openLocked(path: string, writable: boolean): Promise<number> {
     if (kept !== undefined) {
       // Opened with all the care below, and locked, by the process before us.
     } else if (stats.isBlockDevice() && writable) {
+      if (await isReadOnlyBlockDevice(fd)) throw Object.assign(new Error("read-only"), { code: "EROFS" });
       // O_EXCL keeps kernel filesystems and volume managers away. It means something on block devices only.
       await closeFile(fd);
       fd = -1;

@@ -25,6 +25,7 @@ const STATX_SIZE = 0x200;
 const STATX_BYTES = 256;
 const STATX_NLINK_AT = 16;
 const STATX_SIZE_AT = 40;
+const BLKROGET = 0x125e;
 const BLKGETSIZE64 = 0x8008_1272;
 
 interface SystemCalls {
@@ -170,4 +171,12 @@ export async function blockDeviceBytes(fd: number): Promise<number> {
   const code = await called(systemCalls().ioctl, fd, BLKGETSIZE64, size);
   if (code !== undefined) throw Object.assign(new Error("BLKGETSIZE64 failed"), { code });
   return Number(size[0]);
+}
+
+/** Whether an open block device takes no writes. Many open for writing all the same, and refuse only the writes themselves. */
+export async function isReadOnlyBlockDevice(fd: number): Promise<boolean> {
+  const readOnly = new Int32Array(1);
+  const code = await called(systemCalls().ioctl, fd, BLKROGET, readOnly);
+  if (code !== undefined) throw Object.assign(new Error("BLKROGET failed"), { code });
+  return readOnly[0] !== 0;
 }

@@ -192,6 +192,27 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
     expect((await place.run("h2ts", "umount", mnt)).code).toBe(0);
   });
 
+  it("says that the daemon is dead, and what to do, when supervisor and worker were killed", async () => {
+    const [a, b] = await formatted();
+    const mnt = place.mountPoint();
+    expect((await place.run("h2ts", "mount", a, b, mnt)).code).toBe(0);
+    const { daemon } = JSON.parse((await place.run("h2ts", "status", "-j", mnt)).out) as Status;
+    process.kill(daemon.supervisorPid, "SIGKILL");
+    process.kill(daemon.workerPid, "SIGKILL");
+    await expect.poll(() => isAlive(daemon.supervisorPid) || isAlive(daemon.workerPid)).toBe(false);
+    const dead = {
+      code: 32,
+      err: `h2ts: ${mnt}: its daemon is dead; take the mount off with 'h2ts umount ${mnt}', then mount it again\n`,
+    };
+    await expect.poll(() => place.run("h2ts", "status", mnt), { timeout: 20_000 }).toMatchObject(dead);
+    expect(await place.run("h2ts", "mount", a, b, mnt)).toMatchObject(dead);
+    const unmounted = await place.run("h2ts", "umount", mnt);
+    expect(unmounted.code).toBe(32);
+    expect(unmounted.err).toMatch(/: unmounted, but its daemon had died: .*; mount it again, fsck is not needed\n$/);
+    await place.succeeds("h2ts", "mount", a, b, mnt);
+    await place.succeeds("h2ts", "umount", mnt);
+  });
+
   it("unmounts in order on SIGTERM", async () => {
     const [a, b] = await formatted();
     const mnt = place.mountPoint();

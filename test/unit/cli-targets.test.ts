@@ -21,6 +21,15 @@ it("a node of a row with a plus sign in its path is refused: the next worker wou
   expect(() => resolveTarget(row)).toThrow(`${folder}/x+y/b.img: has a plus sign in its path`);
 });
 
+it("a name that was not UTF-8 is refused, unless there is a file of the very name that is read in its place", () => {
+  const replaced = `${folder}/x\uFFFD.img`;
+  const refusal = `${replaced}: its name is not UTF-8, and can't be told from others; give it another name`;
+  expect(() => resolveTarget(replaced)).toThrow(refusal);
+  expect(() => resolveTarget(`${folder}/a.img+${replaced}`)).toThrow(refusal);
+  writeFileSync(replaced, "");
+  expect(resolveTarget(replaced)).toBe(replaced);
+});
+
 it("by itself it is as good as any", () => {
   expect(resolveTarget(`${folder}/xy/b.img`)).toBe(`${folder}/x+y/b.img`);
 });

@@ -74,6 +74,13 @@ function report(copies: CopyReport[], more: Partial<StatusReport> = {}): StatusR
   };
 }
 
+/** As it is told of a volume that is not mounted. */
+function atRest(mounted: StatusReport): StatusReport {
+  const unmounted: { -readonly [Key in keyof StatusReport]: StatusReport[Key] } = { ...mounted };
+  delete unmounted.mount;
+  return unmounted;
+}
+
 describe("status", () => {
   it("says what to do about the worst, with the names of things, and only when something is wrong", () => {
     expect(statusText(report([copy(0), copy(1)]))).not.toMatch(/status:|action:|note:/);
@@ -84,6 +91,24 @@ describe("status", () => {
     expect(text).toMatch(/status: Copy 2 was dropped/);
     expect(text).toMatch(/action: .*'h2ts online \/mnt 2'/);
     expect(text).toMatch(/note: copy 2: EIO/);
+  });
+
+  it.each(["FAULTED", "MISSING"] as const)(
+    "says of a copy on servers that is %s that it comes back by itself",
+    (state) => {
+      const away = copy(1, { state, targets: ["a.img+nbd://host/b"] });
+      const byItself =
+        /action: See to its server. It is asked for again by itself; 'h2ts online \/mnt 1' does so at once/;
+      expect(statusText(report([copy(0), away]))).toMatch(byItself);
+      expect(statusText(report([copy(0), away, copy(2, { state })]))).not.toMatch(/by itself/);
+      expect(statusText(atRest(report([copy(0), away])))).not.toMatch(/by itself/);
+    },
+  );
+
+  it("names what reads every block: a scrub of a mounted volume, fsck of one at rest", () => {
+    const bad = report([copy(0), copy(1, { errors: { read: 0, write: 0, checksum: 3 } })]);
+    expect(statusText(bad)).toMatch(/'h2ts scrub \/mnt' reads every block/);
+    expect(statusText(atRest(bad))).toMatch(/'fsck.h2ts -n -f' reads every block/);
   });
 
   it("tells how a resync goes, and how long it will take", () => {

@@ -92,9 +92,9 @@ deviceContract("simulated device", () => {
 });
 
 if (existsSync("/dev/loop-control") && process.getuid?.() === 0) {
-  const attach = (): { loop: string; dispose: () => void } => {
+  const attach = (...options: string[]): { loop: string; dispose: () => void } => {
     const { path, dispose } = temporaryImage(5 * MIB);
-    const loop = execFileSync("losetup", ["--find", "--show", path], { encoding: "utf8" }).trim();
+    const loop = execFileSync("losetup", ["--find", "--show", ...options, path], { encoding: "utf8" }).trim();
     return {
       loop,
       dispose: () => {
@@ -119,6 +119,20 @@ if (existsSync("/dev/loop-control") && process.getuid?.() === 0) {
         await expect(openNode(loop, { writable: false })).rejects.toThrow(/already in use/);
         await first.close();
         await (await openNode(loop, { writable: true })).close();
+      } finally {
+        dispose();
+      }
+    });
+
+    it("that takes no writes is refused to a writer at once, and serves a reader", async () => {
+      const { loop, dispose } = attach("--read-only");
+      try {
+        await expect(openNode(loop, { writable: true })).rejects.toMatchObject({
+          operation: "open",
+          code: "EROFS",
+          message: `${loop}: is on a read-only filesystem or medium`,
+        });
+        await (await openNode(loop, { writable: false })).close();
       } finally {
         dispose();
       }
