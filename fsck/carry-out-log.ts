@@ -1,8 +1,8 @@
 // The first step of a repair where operations wait in the log. A volume is opened on what a check computed, wherever the parts on media
 // are wrong; what breaks the rules in the tree is mended in memory; then the log is carried out on that, and one commit makes both
 // durable. Until then root and log are as they were (I4). What of the log can't be carried out is given up only when it is asked for,
-// when all that can be mended is, and when a second try ends at the same place: for a while only a block may not have been read. For the same
-// reason the log is written to no place below a block that is to be given up (I3), unless that is given up by the same commit.
+// when all that can be mended is, and when a second try ends at the same place: for a while only a block may not have been read. For the
+// same reason the log is written to no place below a block that is to be given up (I3), unless that is given up by the same commit.
 
 import { FsError } from "../src/base/errno.ts";
 import { messageOf } from "../src/base/thrown.ts";
@@ -71,6 +71,8 @@ async function attempt(
       ...plan.rescue,
       dropLostLog: log.name === "log-lost",
       abandonLog: abandonAt !== undefined,
+      // Until the commit gives it up, what lies below a block that is to be given up is called free and named all the same (I3).
+      writesEarly: !givesUp,
       beforeReplay: async (opened) => {
         const isMended = await mend(opened, plan, failures);
         if (givesUp && !isMended) throw new Error("what is to be given up could not be: what is free can't be known");

@@ -9,7 +9,7 @@ import type { Finding, FindingList } from "./finding-list.ts";
 import type { Rescue } from "./rescue.ts";
 
 /** What becomes of the log of a volume that is opened. */
-type LogOptions = Pick<OpenOptions, "dropLostLog" | "abandonLog" | "onLogDropped" | "beforeReplay">;
+type LogOptions = Pick<OpenOptions, "dropLostLog" | "abandonLog" | "onLogDropped" | "writesEarly" | "beforeReplay">;
 
 export interface RepairContext {
   readonly copies: CopySet;

@@ -1,6 +1,7 @@
 // Carries a plan out: creates or sizes the image files, clears what other programs would recognise, writes the node
 // headers and the empty volume. Every existing target is locked, and looked at once more, before the first byte of any changes, and
-// stays locked until all is done; one that can't be locked is refused where another host has it mounted (I11). When something fails, files made here are removed again.
+// stays locked until all is done; one that can't be locked is refused where another host has it mounted (I11). When something fails, files
+// made here are removed again.
 
 import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -21,8 +21,8 @@ export const waitedMs = (copy: Copy, startedMs: number, nowMs: number): number =
 const PAUSE_MS = 500;
 
 /**
- * True when a timer that was due at `dueMs` comes after a pause. Answers that came meanwhile were not looked at yet, since timers come before
- * them, so no copy is to blame: its deadline begins anew.
+ * True when a timer that was due at `dueMs` comes after a pause. Answers that came meanwhile were not looked at yet, since timers come
+ * before them, so no copy is to blame: its deadline begins anew.
  */
 export const wasPaused = (dueMs: number, nowMs: number): boolean => nowMs - dueMs > PAUSE_MS;
 

@@ -98,8 +98,8 @@ export class CopiesError extends Error {
   /** What the operator called the thing at fault. */
   readonly target: string;
 
-  constructor(kind: CopiesErrorKind, target: string, detail: string) {
-    super(`${target}: ${detail}`);
+  constructor(kind: CopiesErrorKind, target: string, detail: string, options?: ErrorOptions) {
+    super(`${target}: ${detail}`, options);
     this.kind = kind;
     this.target = target;
   }

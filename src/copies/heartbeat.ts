@@ -58,8 +58,8 @@ export class Heartbeat {
   readonly #releases = new Map<Copy, Promise<void>>();
   /** Copies to be taken into the set, which are claimed already or just being so. */
   readonly #joining = new Set<Copy>();
-  /** Each resolves when one of them is claimed, or was given free. */
-  readonly #admissions = new Set<Promise<unknown>>();
+  /** Each resolves when that copy is claimed, or was given free. */
+  readonly #admissions = new Map<Copy, Promise<unknown>>();
   /** Told when the volume is let go of. */
   readonly #onClosing = new Set<() => void>();
   #counter = 0;
@@ -93,8 +93,8 @@ export class Heartbeat {
     if (copy.device.exclusive) return;
     const admission = this.#admit(copy);
     const over = admission.catch(() => undefined);
-    this.#admissions.add(over);
-    void over.then(() => this.#admissions.delete(over));
+    this.#admissions.set(copy, over);
+    void over.then(() => this.#admissions.delete(copy));
     await admission;
   }
 
@@ -121,8 +121,8 @@ export class Heartbeat {
   }
 
   /**
-   * Rejects with CopiesError when another host uses one of the open devices of a target that is to be given to a copy of ours, or the volume
-   * is being let go of; DeviceError when one can't be read. `inTime` bounds each look at them.
+   * Rejects with CopiesError when another host uses one of the open devices of a target that is to be given to a copy of ours, or the
+   * volume is being let go of; DeviceError when one can't be read. `inTime` bounds each look at them.
    */
   async refuseInUse({ name, devices }: OpenTarget, inTime: WatchOptions["inTime"]): Promise<void> {
     const wait = async (): Promise<void> => {
@@ -372,12 +372,19 @@ export class Heartbeat {
     this.#ended = true;
     this.#timer?.cancel();
     this.admitNoMore();
-    if (this.#admissions.size > 0) {
-      // What just settles is given free by whoever claims it, or is claimed by then.
+    // What just settles is given free by whoever claims it, or is claimed by then. What else is claimed must not wait for that: no beat
+    // renews its lease any more.
+    const settling = [...this.#admissions.keys()];
+    const others = [...this.#claimed].filter(({ uuid }) => !settling.some((copy) => equalBytes(copy.uuid, uuid)));
+    const released = Promise.all(others.map((copy) => this.#releaseInTime(copy)));
+    if (settling.length > 0) {
       const settleMs = this.#leaseMs / SETTLES_PER_LEASE;
-      await Promise.race([Promise.all(this.#admissions), this.#wait(settleMs + this.#copies.deadlineMs)]);
+      const settled = Promise.all(this.#admissions.values());
+      await Promise.race([settled, this.#wait(settleMs + this.#copies.deadlineMs)]);
     }
-    await Promise.all([...this.#claimed].map((copy) => this.#releaseInTime(copy)));
+    await released;
+    const left = [...this.#claimed].filter((copy) => !others.includes(copy));
+    await Promise.all(left.map((copy) => this.#releaseInTime(copy)));
   }
 
   /** A heartbeat left behind costs the next mount a lease, a copy that hangs would cost this one for ever. */

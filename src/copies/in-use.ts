@@ -4,7 +4,7 @@
 // on the first node of a copy: of a later node of a row nothing tells.
 
 import { equalBytes, isZero } from "../base/uuid.ts";
-import type { BlockDevice } from "../device/device.ts";
+import { type BlockDevice, DeviceError } from "../device/device.ts";
 import { KIB } from "../format/geometry.ts";
 import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../format/heartbeat.ts";
 import type { NodeHeader } from "../format/node-header.ts";
@@ -34,17 +34,16 @@ interface Beat {
 export async function refuseInUse(devices: readonly BlockDevice[], options: WatchOptions): Promise<void> {
   const { leaseMs = LEASE_MS_DEFAULT, wait, inTime = (look) => look } = options;
   const reached = devices.filter(({ exclusive }) => !exclusive);
-  const watched = (await inTime(Promise.all(reached.map(beatsOn)))).flat().filter(({ bytes }) => !isZero(bytes));
-  if (watched.length === 0) return;
+  const look = async (): Promise<Beat[]> => (await inTime(Promise.all(reached.map(beatsOn)))).flat();
+  const before = await look();
+  if (before.every(({ bytes }) => isZero(bytes))) return;
   for (let beat = 0; beat < BEATS_PER_LEASE; beat++) {
     await wait(leaseMs / BEATS_PER_LEASE);
-    const now = await inTime(Promise.all(watched.map(({ device, offsetBytes }) => beatAt(device, offsetBytes))));
-    // One that is given free meanwhile is nobody's from then on.
-    const changed = watched.find(({ bytes }, i) => {
-      const found = (now[i] as Beat).bytes;
-      return !isZero(found) && !equalBytes(found, bytes);
-    });
-    if (changed !== undefined) throw inUse(changed.device.name);
+    // All of them: one that was free may be taken meanwhile. One that is given free is nobody's from then on.
+    for (const { device, offsetBytes, bytes } of await look()) {
+      const known = before.find((other) => other.device === device && other.offsetBytes === offsetBytes);
+      if (!isZero(bytes) && (known === undefined || !equalBytes(known.bytes, bytes))) throw inUse(device.name);
+    }
   }
 }
 
@@ -58,9 +57,10 @@ async function beatsOn(device: BlockDevice): Promise<Beat[]> {
   try {
     header = await readNodeHeader(device);
   } catch (error) {
+    if (!(error instanceof CopiesError)) throw error;
+    if (error.cause instanceof DeviceError) throw error.cause;
     // No volume that could be mounted.
-    if (error instanceof CopiesError) return [];
-    throw error;
+    return [];
   }
   const first = header.ranges.filter(({ nodePosition }) => nodePosition === 0);
   return Promise.all(first.map(({ startKib }) => beatAt(device, startKib * KIB + HEARTBEAT_OFFSET_BYTES)));

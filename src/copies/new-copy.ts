@@ -5,7 +5,6 @@ import type { Clock } from "../base/clock.ts";
 import { withinLimit } from "../base/time-limit.ts";
 import type { BlockDevice } from "../device/device.ts";
 import { Range } from "../device/range.ts";
-import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../format/heartbeat.ts";
 import { CopiesError } from "./errors.ts";
 import { assembleCopies } from "./assemble.ts";
 import type { Copy } from "./copy.ts";
@@ -50,8 +49,6 @@ async function newCopy(target: OpenTarget, index: number, identity: LayoutIdenti
   const [copy] = (await assembleCopies([target], { clock })).copies;
   if (copy === undefined) throw new CopiesError("missing-node", name, "is not a whole row");
   await wipeRing(copy);
-  // Of a host that is gone: nobody uses what lay there.
-  await copy.write(HEARTBEAT_OFFSET_BYTES, [new Uint8Array(HEARTBEAT_BYTES)]);
   if (copy.failure !== undefined) throw copy.failure;
   return copy;
 }

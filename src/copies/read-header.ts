@@ -17,6 +17,7 @@ export async function readNodeHeader(device: BlockDevice): Promise<NodeHeader> {
   let claimed = false;
   let empty = true;
   let reason: string | undefined;
+  let cause: DeviceError | undefined;
   for (const offsetBytes of NODE_HEADER_OFFSETS) {
     const bytes = new Uint8Array(NODE_HEADER_BYTES);
     if (offsetBytes + bytes.length > device.sizeBytes) continue;
@@ -28,6 +29,7 @@ export async function readNodeHeader(device: BlockDevice): Promise<NodeHeader> {
     } catch (error) {
       if (error instanceof DeviceError) {
         claimed = true;
+        cause ??= error;
         reason ??= error.code;
       } else if (error instanceof FormatError) {
         if (hasNodeHeaderMagic(bytes)) reason ??= error.detail;
@@ -40,5 +42,6 @@ export async function readNodeHeader(device: BlockDevice): Promise<NodeHeader> {
       device.name,
       "is not an h2ts volume; format it with mkfs.h2ts first",
     );
-  throw new CopiesError("damaged-header", device.name, `both node headers are unusable (${reason ?? "unknown"})`);
+  const detail = `both node headers are unusable (${reason ?? "unknown"})`;
+  throw new CopiesError("damaged-header", device.name, detail, cause && { cause });
 }

@@ -240,11 +240,14 @@ export class Engine {
     }
   }
 
-  /** Turns what went wrong into an errno. What ends writing: an assertion, which means that we are wrong, and a bitmap that can't be read. */
+  /**
+   * Turns what went wrong into an errno. What ends writing: an assertion, which means that we are wrong, and a bitmap that can't be read,
+   * twice in turn.
+   */
   #asFsError(error: unknown): Error {
     // Who comes next is not to wait for what was asked for here (I9).
     if (this.#state.store.hasQueuedLoads) this.#readAhead();
-    if (error instanceof FreemapFault) this.#onBroken(error);
+    if (error instanceof FreemapFault && error.isRepeated) this.#onBroken(error);
     if (error instanceof FsError) return error;
     if (error instanceof NoSpace) return new FsError("ENOSPC");
     if (error instanceof AssertionError || error instanceof TypeError || error instanceof RangeError) {

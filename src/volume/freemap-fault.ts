@@ -1,4 +1,5 @@
-// What is said, everywhere, of a bitmap that can't be used: by it nothing is given out, so nothing can be written (I3), but all can be read.
+// What is said, everywhere, of a bitmap that can't be used: by it nothing is given out, so nothing can be written (I3), but all can be
+// read.
 
 import { FsError } from "../base/errno.ts";
 import { UnreadableError } from "../copies/errors.ts";
@@ -8,6 +9,9 @@ import { UnreadableError } from "../copies/errors.ts";
  * as for any block.
  */
 export class FreemapFault extends UnreadableError {
+  /** It was read before, and could not be then either. */
+  isRepeated = false;
+
   constructor(copy: number, detail: string) {
     super(`the freemap of copy ${copy} is damaged; run fsck.h2ts -y (${detail})`);
   }

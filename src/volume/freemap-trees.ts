@@ -45,6 +45,8 @@ export function freemapFor(
 ): Freemap {
   const root = freemapRoot(rootImage, index);
   const faults = new Map<number, FreemapFault>();
+  /** Leaves that could not be read when they were asked for last. */
+  const lost = new Set<number>();
   const read = (leaf: number): Uint32Array | typeof LOST_LEAF | undefined => {
     try {
       return lookingInto(index, () => readLeafWords(store, root, leaf));
@@ -55,13 +57,20 @@ export function freemapFor(
   };
   const freemap: Freemap = new Freemap(index, sizeKib, (leaf) => {
     const fault = faults.get(leaf);
-    if (fault !== undefined) throw fault;
+    if (fault !== undefined) {
+      // Told once: whoever needs it next has it read again.
+      faults.delete(leaf);
+      throw fault;
+    }
     if (!store.inOperation) return read(leaf);
     store.wantLeaf(() => {
       try {
         freemap.leaf(leaf);
+        lost.delete(leaf);
       } catch (error) {
         if (!(error instanceof FreemapFault)) throw error;
+        error.isRepeated = lost.has(leaf);
+        lost.add(leaf);
         faults.set(leaf, error);
       }
     });

@@ -341,9 +341,10 @@ export class Members {
   // ---- joining
 
   /**
-   * The copy that joins with the next root: nothing is owed to it any more, although it is not in sync yet. One at a time, so that two roots
-   * in a row differ by one member: then no two parts of the copies can each go on by itself after a power cut (docs/invariants.md, I2).
-   * A copy that a root says is in sync, and that root is not durable on all yet, comes first: as far as some copy knows it is in already.
+   * The copy that joins with the next root: nothing is owed to it any more, although it is not in sync yet. One at a time, so that two
+   * roots in a row differ by one member: then no two parts of the copies can each go on by itself after a power cut (docs/invariants.md,
+   * I2). A copy that a root says is in sync, and that root is not durable on all yet, comes first: as far as some copy knows it is in
+   * already.
    */
   joining(owed: number): readonly Copy[] {
     const begun = this.#issued.reduce((mask, { inSync }) => mask | inSync, 0) & ~this.inSync;

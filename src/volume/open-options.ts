@@ -34,6 +34,8 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
   readonly abandonLog?: boolean;
   /** Told how many completed operations were given up, of how many that waited, and why. */
   readonly onLogDropped?: (dropped: number, waiting: number, reason: string) => void;
+  /** False: nothing of file data goes to media before the first commit, as by the root on media its places are not free. */
+  readonly writesEarly?: boolean;
   /** Puts the tree in order before the log is carried out; one commit makes both durable. Not called for a volume that can only be read. */
   readonly beforeReplay?: (volume: Volume) => Promise<void>;
   /** Writes damaged slots of the root rings anew at once. */

@@ -88,6 +88,8 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   const { readOnly, readOnlyReason, tooFew } = termsOf(root, options);
   copies.repairs = repairs && !readOnly;
   const store = storeAfter(root, copies, options);
+  // What can't be written yet stays in memory.
+  store.early.allowed = !readOnly && options.writesEarly !== false;
   const holdings = await setUpFreemaps(store, root.image, options, readOnly);
   const pending = await claimLog(store, root.image.view, copies, options, readOnly);
   holdRebuilt(root.image, holdings);
@@ -160,7 +162,9 @@ async function claimLog(
     // Where nothing is carried out, and nothing written, no place need be set aside.
     if (!readOnly || pending.records.length > 0) await claimPending(pending, store, copies);
   } catch (error) {
-    if (!(error instanceof FsError) || options.abandonLog !== true) throw error;
+    // Nothing is wrong with the log where a bitmap is to blame.
+    const isToBlame = error instanceof FsError && !(error instanceof FreemapFault);
+    if (!isToBlame || options.abandonLog !== true) throw error;
     const waiting = countOperations(pending);
     options.onLogDropped?.(waiting, waiting, error.message);
     return { ...pending, records: [] };

@@ -196,10 +196,7 @@ export interface ReplayParts {
  * hand has, FsError when a record does not fit the root, NoSpace and FreemapFault when nothing is wrong with it.
  */
 export async function replay(pending: PendingLog, parts: ReplayParts): Promise<ReadonlySet<string>> {
-  const { store } = parts;
   const adopted = new Set<string>();
-  // What can't be written stays in memory.
-  store.early.allowed = !parts.readOnly;
   const drop = (from: number, reason: string): void => {
     const [dropped, waiting] = [countOperations(pending, from), countOperations(pending)];
     parts.onDropped(dropped, waiting, reason);

@@ -26,6 +26,7 @@ import { CACHE_BYTES_DEFAULT, COMMIT_MS_DEFAULT } from "./defaults.ts";
 import type { IntentLog } from "./intent-log.ts";
 import type { Members } from "./members.ts";
 import { Engine } from "./engine.ts";
+import { FreemapFault } from "./freemap-fault.ts";
 
 export interface VolumeOptions {
   readonly clock: Clock;
@@ -117,7 +118,10 @@ export class Volume {
       parts.intent,
       { commitBytes: cacheBytes / 8, stallBytes: cacheBytes / 3 },
       refusal,
-      (error) => this.#turnReadOnly(error),
+      (error) => {
+        // A copy that does not answer just now may have that bitmap.
+        if (!(error instanceof FreemapFault && this.copies.awaitsAny)) this.#turnReadOnly(error);
+      },
     );
   }
 

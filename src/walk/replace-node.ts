@@ -64,6 +64,8 @@ export function replaceNode(
     const leaving = { copy: old, position, hasFailed: () => hasFailed(old, position), abandon };
     await evacuateNode(volume, caretaker, leaving);
     await noteRow(volume, word, old);
+    // It took its time to come here.
+    await volume.refuseInUse(target);
     const nodeUuid = randomUuid(random);
     const preparing = prepareNode(volume, old, position, device, nodeUuid);
     const node = await preparedInTime(target.name, volume.copies.clock, preparing);

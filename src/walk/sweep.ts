@@ -172,7 +172,10 @@ export class Sweep {
   }
 }
 
-/** Place, key and check code: two refs to one place may differ in whether the block there is theirs. Other pointers may be cleared meanwhile. */
+/**
+ * Place, key and check code: two refs to one place may differ in whether the block there is theirs. Other pointers may be cleared
+ * meanwhile.
+ */
 function nameOf({ bytes, view }: Block, at: number): string {
   const check = bytes.subarray(at + REF_CHECK_OFFSET, at + REF_CHECK_OFFSET + CHECK_BYTES_MAX);
   return `${cacheKeyOf(view, at)} ${refKey(view, at)} ${Buffer.from(check.buffer, check.byteOffset, check.length).toString("latin1")}`;

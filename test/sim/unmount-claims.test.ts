@@ -147,3 +147,28 @@ describe("a copy that joins", () => {
     await expect(far.done(back)).rejects.toThrow(/let go of/);
   });
 });
+
+it("what is claimed is given free while its lease lasts, however long another one settles (I11)", async () => {
+  const clock = new SimulatedClock();
+  const random = new SeededRandom(SEED);
+  const network = new Network(clock, new SeededRandom(SEED + 1), 10);
+  const host = new Host("a", clock);
+  const devices = [0, 1].map((i) => new SimulatedDevice(`copy${i}`, 16 * MIB));
+  const [stays, joins] = devices.map(
+    (device, i) => new Copy(i, randomUuid(random), network.attach(host, device), [device.name]),
+  ) as [Copy, Copy];
+  const set = new CopySet([stays], { volumeUuid: randomUuid(random), clock });
+  const heartbeat = await within(clock, LONG_MS, Heartbeat.claim(set, { random }));
+  // Shortly before the next beat the lease has little left.
+  const beats = network.issued.length;
+  while (network.issued.length === beats) await clock.advance(20);
+  for (let ms = 0; ms < (LEASE_MS_DEFAULT / 4) * 0.9; ms += 20) await clock.advance(20);
+  devices[1]?.fail({ operation: "read", nth: 1, effect: { kind: "hang" } });
+  const admitted = Promise.allSettled([heartbeat.admit(joins)]);
+  await clock.advance(20);
+  await within(clock, LONG_MS, heartbeat.release());
+  const bytes = new Uint8Array(HEARTBEAT_BYTES);
+  devices[0]?.image.read(HEARTBEAT_OFFSET_BYTES, bytes);
+  expect([isZero(bytes), stays.failure]).toEqual([true, undefined]);
+  await within(clock, LONG_MS, admitted);
+});
