@@ -1,4 +1,4 @@
-// The kernel transport without a kernel: requests are written by hand into a list, answers read back from one.
+// What the session of the kernel transport makes of requests, without a kernel.
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -6,87 +6,14 @@ import { NullRequests } from "../../bench/null-requests.ts";
 import { SystemClock } from "../../src/base/clock.ts";
 import { Errno, FsError } from "../../src/base/errno.ts";
 import { InitFlag, InitFlag2, Opcode, SetattrFlag } from "../../src/fuse/kernel/abi.ts";
-import type { Channel } from "../../src/fuse/kernel/channel.ts";
 import { attributeChange } from "../../src/fuse/kernel/attributes.ts";
 import { Request } from "../../src/fuse/kernel/request.ts";
 import { Notices } from "../../src/fuse/kernel/notices.ts";
-import { Session, type SessionOptions } from "../../src/fuse/kernel/session.ts";
+import { Session } from "../../src/fuse/kernel/session.ts";
 import * as structures from "../../src/fuse/kernel/structures.ts";
 import type { Attributes, Caller, FileSystemRequests } from "../../src/posix/requests.ts";
 import { MemoryFileSystem } from "../mount/memory-filesystem.ts";
-
-interface Answer {
-  readonly unique: bigint;
-  readonly error: number;
-  readonly body: Buffer;
-}
-
-class ScriptedChannel implements Channel {
-  readonly requests: Uint8Array[] = [];
-  readonly answers: Answer[] = [];
-  writeResult: number | undefined;
-
-  read(into: Uint8Array): number {
-    const next = this.requests.shift();
-    if (next === undefined) return -Errno.EAGAIN;
-    into.set(next);
-    return next.length;
-  }
-
-  write(from: Uint8Array, lengthBytes: number): number {
-    if (this.writeResult !== undefined) return this.writeResult;
-    const bytes = Buffer.from(from.slice(0, lengthBytes));
-    expect(bytes.readUInt32LE(0)).toBe(lengthBytes);
-    this.answers.push({ unique: bytes.readBigUInt64LE(8), error: bytes.readInt32LE(4), body: bytes.subarray(16) });
-    return lengthBytes;
-  }
-}
-
-function message(opcode: number, nodeid: number, body: Uint8Array, unique = 7n, extensions = Buffer.alloc(0)): Buffer {
-  const header = Buffer.alloc(40);
-  header.writeUInt32LE(40 + body.length + extensions.length, 0);
-  header.writeUInt32LE(opcode, 4);
-  header.writeBigUInt64LE(unique, 8);
-  header.writeBigUInt64LE(BigInt(nodeid), 16);
-  header.writeUInt32LE(1000, 24);
-  header.writeUInt32LE(1001, 28);
-  header.writeUInt32LE(4242, 32);
-  header.writeUInt16LE(extensions.length / 8, 36);
-  return Buffer.concat([header, body, extensions]);
-}
-
-function words(...values: number[]): Buffer {
-  const bytes = Buffer.alloc(values.length * 4);
-  for (const [index, value] of values.entries()) bytes.writeUInt32LE(value, index * 4);
-  return bytes;
-}
-
-const WRITING_BACK = { minor: 45, flags: InitFlag.WRITEBACK_CACHE, flags2: 0, maxReadaheadBytes: 0 };
-
-const name = (text: string): Buffer => Buffer.from(`${text}\0`, "latin1");
-
-const strict = (): SessionOptions => ({
-  onFault: (error) => expect.fail(String(error)),
-  notices: new Notices(() => Promise.resolve(0)),
-});
-
-function session(fs: FileSystemRequests, options?: Partial<SessionOptions>) {
-  const channel = new ScriptedChannel();
-  const faults: unknown[] = [];
-  const served = new Session(channel, fs, { ...strict(), onFault: (error) => faults.push(error), ...options });
-  const ask = (request: Buffer): Answer | undefined => {
-    const before = channel.answers.length;
-    channel.requests.push(request);
-    expect(served.step()).toBe("served");
-    return channel.answers[before];
-  };
-  return { channel, faults, served, ask };
-}
-
-/** A filesystem that does nothing but what is given. */
-function only(methods: Partial<FileSystemRequests>): FileSystemRequests {
-  return Object.assign(new NullRequests(), methods);
-}
+import { message, name, only, ScriptedChannel, session, strict, words, WRITING_BACK } from "./fuse-messages.ts";
 
 describe("lseek", () => {
   it("asks for data only after the kernel has written its pages back, one file at a time", async () => {
@@ -134,67 +61,6 @@ describe("lseek", () => {
     await new Promise(setImmediate);
     // The first, which had been told already; the others come again.
     expect(channel.answers.map(({ unique }) => unique)).toEqual([101n, 1n]);
-  });
-});
-
-describe("what could not be written back", () => {
-  const GETATTR_BY_FILE = words(1, 0, 0, 0);
-  const writing = (...flags: number[]): Buffer =>
-    Buffer.concat([words(0, 0, 0, 0, 1, ...flags, 0, 0, 0, 0), Buffer.from("x")]);
-  const [CACHED, DIRECT] = [writing(1), writing(0)] as const;
-
-  function failing(code: "ENOSPC" | "EROFS", room = { blocksAvailable: 10 }) {
-    const told: Buffer[] = [];
-    const fs = only({
-      write: (ino) => {
-        if (ino === 9) throw new FsError(code);
-        return Promise.reject(new FsError(code));
-      },
-      getAttributes: () => new NullRequests().getAttributes(1),
-      statistics: () => ({ ...new NullRequests().statistics(), ...room }),
-    });
-    const notices = new Notices((notice) => Promise.resolve(told.push(Buffer.from(notice))));
-    return { told, ...session(fs, { negotiated: WRITING_BACK, notices }) };
-  }
-
-  it.each([9, 10])("is told to the next write, once, and to no stat (inode %i)", async (ino) => {
-    const { ask, channel, served, told } = failing("EROFS");
-    ask(message(Opcode.WRITE, ino, CACHED));
-    await served.quiet();
-    await new Promise(setImmediate);
-    expect(channel.answers.map(({ error }) => error)).toEqual([-Errno.EROFS]);
-    // Of its attributes the kernel knows nothing any more; its pages stay.
-    expect(told.map((notice) => [notice.readInt32LE(4), notice.readUInt8(16), notice.readBigInt64LE(24)])).toEqual([
-      [2, ino, -1n],
-    ]);
-    expect(ask(message(Opcode.GETATTR, ino, words(0, 0, 0, 0)))?.error).toBe(0);
-    expect(ask(message(Opcode.GETATTR, 11, GETATTR_BY_FILE))?.error).toBe(0);
-    expect(ask(message(Opcode.GETATTR, ino, GETATTR_BY_FILE))?.error).toBe(-Errno.EROFS);
-    expect(ask(message(Opcode.GETATTR, ino, GETATTR_BY_FILE))?.error).toBe(0);
-  });
-
-  it("is told by the kernel to whoever calls fsync, and to nobody else then", () => {
-    const { ask } = failing("EROFS");
-    ask(message(Opcode.WRITE, 9, CACHED));
-    ask(message(Opcode.FSYNC, 9, Buffer.alloc(16)));
-    expect(ask(message(Opcode.GETATTR, 9, GETATTR_BY_FILE))?.error).toBe(0);
-  });
-
-  it("is answered at once to a write that is not kept", () => {
-    const { ask, told } = failing("ENOSPC");
-    expect(ask(message(Opcode.WRITE, 9, DIRECT))?.error).toBe(-Errno.ENOSPC);
-    expect(ask(message(Opcode.GETATTR, 9, GETATTR_BY_FILE))?.error).toBe(0);
-    expect(told).toEqual([]);
-  });
-
-  it("for want of room is told while there is no more of it", () => {
-    const room = { blocksAvailable: 10 };
-    const { ask } = failing("ENOSPC", room);
-    ask(message(Opcode.WRITE, 9, CACHED));
-    expect(ask(message(Opcode.GETATTR, 9, GETATTR_BY_FILE))?.error).toBe(-Errno.ENOSPC);
-    ask(message(Opcode.WRITE, 9, CACHED));
-    room.blocksAvailable++;
-    expect(ask(message(Opcode.GETATTR, 9, GETATTR_BY_FILE))?.error).toBe(0);
   });
 });
 
