@@ -60,9 +60,9 @@ export class Bundle {
     await Promise.all(this.#connections.map((connection) => connection.drained()));
   }
 
-  /** Says goodbye and leaves. For when nothing is under way. */
-  close(): void {
-    for (const connection of this.#connections) connection.close();
+  /** Says goodbye and leaves; resolves when the server has heard it. For when nothing is under way. */
+  async close(): Promise<void> {
+    await Promise.all(this.#connections.map((connection) => connection.close()));
   }
 
   /** Leaves at once; nobody is told. */

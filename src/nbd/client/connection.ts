@@ -96,13 +96,13 @@ export class Connection {
     if (this.#waiting.size > 0 && !this.#over) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
-  /** Says goodbye and leaves. For when nothing is under way. */
-  close(): void {
+  /** Says goodbye and leaves; resolves when the server has heard it. For when nothing is under way. */
+  async close(): Promise<void> {
     if (this.#over) return;
     this.#over = true;
     const cookie = { high: 0, low: 0 };
     this.#export.sink.send(encodeRequest({ flags: 0, command: Command.DISC, cookie, offsetBytes: 0, lengthBytes: 0 }));
-    this.#export.end();
+    await this.#export.end();
   }
 
   /** Leaves at once; nobody is told. */

@@ -25,6 +25,8 @@ import { changes, type Transaction } from "./transaction.ts";
 import type { LinkOptions, Reached, Way } from "./way.ts";
 import { Widening } from "./widening.ts";
 
+/** So long a server may take to hear that we leave. */
+const GOODBYE_MS = 3000;
 /** What is under way when the address is changed may take this part of the time a request has. */
 const DRAIN_PART = 8;
 
@@ -295,7 +297,8 @@ export class Link {
 
   /**
    * Waits for what is under way, which is bounded by the policy, and leaves. Connections on the way are waited for as well: the one
-   * that leaves last must say goodbye, or a server of ours keeps our lease.
+   * that leaves last must say goodbye, or a server of ours keeps our lease. Resolves when the server has heard it, or does not seem to:
+   * whoever ends the server or mounts elsewhere right after that finds the export free.
    */
   async close(): Promise<void> {
     this.#isClosing = true;
@@ -307,10 +310,12 @@ export class Link {
     const bundle = this.#state === "connected" ? this.#bundle : undefined;
     this.#state = "closed";
     this.#overdue.end();
-    bundle?.close();
+    const goodbye = bundle?.close();
     if (bundle !== undefined) this.#bundle = undefined;
     this.#leave();
     this.requests.close();
+    if (goodbye === undefined) return;
+    await withinLimit(goodbye, { clock, ms: GOODBYE_MS }, () => new Error("late")).catch(() => bundle?.destroy());
   }
 
   #note(reason: string): void {

@@ -114,7 +114,7 @@ export class Negotiation {
       },
       source: this.#source,
       sink: this.#sink,
-      end: () => void stream.end(() => stream.destroy()),
+      end: () => ended(stream),
       destroy: () => void stream.destroy(),
     };
   }
@@ -195,6 +195,16 @@ export class Negotiation {
 }
 
 /** A server's own words, cut to a line. */
+/** Ends our side of a stream; resolves when the other end has done so as well, or the stream was let go of. */
+function ended(stream: Duplex): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.closed) return resolve();
+    stream.once("end", () => stream.destroy()).once("close", resolve);
+    if (stream.readableEnded) stream.destroy();
+    else stream.end();
+  });
+}
+
 function said(payload: Uint8Array): string {
   const words = decodeRefusal(payload).replaceAll(/\s+/g, " ").trim().slice(0, 200);
   return words === "" ? "" : ` (${words})`;

@@ -30,8 +30,8 @@ export interface OpenExport {
   readonly terms: Terms;
   readonly source: ByteSource;
   readonly sink: ByteSink;
-  /** Leaves once everything sent has gone out. */
-  readonly end: () => void;
+  /** Leaves once everything sent has gone out. Resolves when the server has left, too, or the connection was let go of. */
+  readonly end: () => Promise<void>;
   /** Lets go of the connection at once, whatever is on its way. */
   readonly destroy: () => void;
 }

@@ -26,7 +26,8 @@ function connected(allocationContext = CONTEXT): {
     ...{ allocationContext, lease: undefined },
   };
   const destroy = (): void => void mine.destroy();
-  const opened = { terms, source: new ByteSource(mine), sink: new ByteSink(mine), end: destroy, destroy };
+  const end = (): Promise<void> => Promise.resolve(destroy());
+  const opened = { terms, source: new ByteSource(mine), sink: new ByteSink(mine), end, destroy };
   const connection = new Connection(opened, {
     onAnswer: (transaction, error) => transaction.settle(error),
     onLost: (reason) => void lost.push(reason),

@@ -229,6 +229,33 @@ describe("a link that is closed while it changes its address", () => {
     expect(closing.isHeld).toBe(false);
   });
 
+  /** Closes a link whose server hears nothing before it is let. */
+  async function unheard(): Promise<{ closing: { said: string }; letHear: () => void }> {
+    const stream = scene.connect();
+    way = new ClosableWay(clock, () => stream);
+    const link = await open({ timeoutMs: 8000 });
+    let letHear = (): void => undefined;
+    const until = new Promise<void>((resolve) => (letHear = resolve));
+    const write = stream._write.bind(stream);
+    stream._write = (...words) => void until.then(() => write(...words));
+    return { closing: await watched(link.close()), letHear };
+  }
+
+  it("is over when the server has heard it: nobody else is refused then", async () => {
+    const { closing, letHear } = await unheard();
+    await pass(2999);
+    expect({ ...closing, isHeld: scene.served.lease.isHeld }).toEqual({ said: "nothing", isHeld: true });
+    letHear();
+    await quiet();
+    expect({ ...closing, isHeld: scene.served.lease.isHeld }).toEqual({ said: "done", isHeld: false });
+  });
+
+  it("waits three seconds for that, not longer", async () => {
+    const { closing } = await unheard();
+    await pass(3000);
+    expect(closing.said).toBe("done");
+  });
+
   it("does not wait for longer than a request would", async () => {
     const link = await open({ timeoutMs: 8000 });
     way.passable = new Promise(() => undefined);
