@@ -33,12 +33,19 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 const ZEROS = Buffer.alloc(8192);
+/** So few bytes are looked at sooner than anybody is asked to. */
+const FEW = 64;
 
 export function isZero(bytes: Uint8Array): boolean {
   if (bytes.length > 0 && bytes[0] !== 0) return false;
+  if (bytes.length <= FEW) {
+    for (let i = 0; i < bytes.length; i++) if (bytes[i] !== 0) return false;
+    return true;
+  }
   // Long runs of zeros are read at every mount (anchors of copies in sync): those are the system's to compare.
-  if (bytes.length > 64 && bytes.length <= ZEROS.length)
-    return ZEROS.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
-  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== 0) return false;
+  for (let at = 0; at < bytes.length; at += ZEROS.length) {
+    const length = Math.min(ZEROS.length, bytes.length - at);
+    if (ZEROS.compare(bytes, at, at + length, 0, length) !== 0) return false;
+  }
   return true;
 }

@@ -53,6 +53,13 @@ export class PagedImage {
     return new PagedImage(this.sizeBytes, this);
   }
 
+  /** A writable image with this content, and no tie to this one, which may go on being written. */
+  copy(): PagedImage {
+    const copy = new PagedImage(this.sizeBytes, this.#base);
+    for (const [index, page] of this.#pages) copy.#replace(index, page);
+    return copy;
+  }
+
   /** As `fork`, an image that notes which pages are looked at in it and in its forks. */
   watched(): PagedImage {
     this.#frozen = true;

@@ -1,7 +1,7 @@
 // A volume on simulated devices, opened and formatted the way the tools do it, for tests that need many of them.
 
 import { SeededRandom } from "../../src/base/random.ts";
-import { isZero, randomUuid } from "../../src/base/uuid.ts";
+import { randomUuid } from "../../src/base/uuid.ts";
 import { Copy, CopySet } from "../../src/copies/copy-set.ts";
 import type { BlockDevice } from "../../src/device/device.ts";
 import { PagedImage } from "../../src/device/paged-image.ts";
@@ -88,7 +88,7 @@ export class SimulatedVolume {
   async takeOver(): Promise<SimulatedVolume> {
     const made = new SimulatedVolume(
       this.#seed,
-      this.devices.map(({ name, image }) => new SimulatedDevice(name, image.sizeBytes, { image: copyOf(image) })),
+      this.devices.map(({ name, image }) => new SimulatedDevice(name, image.sizeBytes, { image: image.copy() })),
     );
     made.journal = this.journal?.slice();
     await made.#open(16 * MIB, true);
@@ -99,7 +99,7 @@ export class SimulatedVolume {
   atRest(): SimulatedVolume {
     return new SimulatedVolume(
       this.#seed,
-      this.devices.map(({ name, image }) => new SimulatedDevice(name, image.sizeBytes, { image: copyOf(image) })),
+      this.devices.map(({ name, image }) => new SimulatedDevice(name, image.sizeBytes, { image: image.copy() })),
     );
   }
 
@@ -143,15 +143,4 @@ export class SimulatedVolume {
       logged,
     );
   }
-}
-
-/** The same bytes, and no tie to `image`, which may go on being written. */
-export function copyOf(image: PagedImage): PagedImage {
-  const copy = new PagedImage(image.sizeBytes);
-  const part = new Uint8Array(65536);
-  for (let at = 0; at < image.sizeBytes; at += part.length) {
-    image.read(at, part);
-    if (!isZero(part)) copy.write(at, part);
-  }
-  return copy;
 }

@@ -90,10 +90,30 @@ async function resolve(fs: FileSystemRequests, at: readonly string[]): Promise<n
   return ino;
 }
 
-/** A buffer whose bytes depend on their place, so that misplaced data shows. */
+/** A pattern begins anew after so many bytes. */
+const PATTERN_BYTES = 2 ** 17;
+/** By fill: those that were asked for, computed once. */
+const patterns = new Map<number, Uint8Array>();
+
+function patternOf(fill: number): Uint8Array {
+  const known = patterns.get(fill);
+  if (known !== undefined) return known;
+  const bytes = new Uint8Array(PATTERN_BYTES);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = (fill + at * 7 + (at >>> 9)) & 0xff;
+  patterns.set(fill, bytes);
+  return bytes;
+}
+
+/** A buffer whose bytes depend on their place, so that misplaced data shows; `fill` is 0 to 255. */
 export function pattern(offset: number, length: number, fill: number): Uint8Array {
+  const whole = patternOf(fill);
   const bytes = new Uint8Array(length);
-  for (let i = 0; i < length; i++) bytes[i] = (fill + (offset + i) * 7 + ((offset + i) >>> 9)) & 0xff;
+  for (let done = 0; done < length; ) {
+    const from = (offset + done) % PATTERN_BYTES;
+    const part = whole.subarray(from, from + length - done);
+    bytes.set(part, done);
+    done += part.length;
+  }
   return bytes;
 }
 

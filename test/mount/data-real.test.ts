@@ -15,8 +15,8 @@ import { sys } from "./posix-system.ts";
 const REAL_TREE =
   ["/usr/share/perl", "/usr/share/zoneinfo", "/usr/lib/python3"].find((path) => existsSync(path)) ?? "/etc";
 /** A part of what the acceptance run does: each check that follows goes over all of it several times. */
-const SQLITE_ROWS = 60_000;
-const FIO_MIB = 24;
+const SQLITE_ROWS = 30_000;
+const FIO_MIB = 12;
 
 describe.skipIf(mountsImpossible() !== undefined)("real data on two copies", () => {
   let volume: MountedVolume;
@@ -45,7 +45,7 @@ describe.skipIf(mountsImpossible() !== undefined)("real data on two copies", () 
     await gitAtWork(`${volume.place.folder}/origin`, `${volume.directory}/clone`);
   });
 
-  it("SQLite keeps 60,000 rows", async () => {
+  it("SQLite keeps 30,000 rows", async () => {
     await sqliteRows(`${volume.directory}/wal.db`, "WAL", SQLITE_ROWS / 2);
     await sqliteRows(`${volume.directory}/delete.db`, "DELETE", SQLITE_ROWS / 2);
   });

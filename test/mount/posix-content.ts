@@ -343,7 +343,7 @@ os.close(fd)`;
       const model = Buffer.alloc(2 * MIB);
       let size = 0;
       let fd = sys.open(`${d}/file`, O.CREAT | O.RDWR);
-      for (let step = 0; step < 2000; step++) {
+      for (let step = 0; step < 1200; step++) {
         const choice = random.below(100);
         const at = random.below(model.length - 200_000);
         const length = 1 + random.below(random.below(10) === 0 ? 200_000 : 5000);

@@ -9,7 +9,7 @@ import { O, S, errnoOf, sys } from "./posix-system.ts";
 
 const MIB = 2 ** 20;
 /** Names in one folder; the acceptance run has 100,000. */
-const MANY = { kernel: 30_000, "fuse-native": 5_000 } as const;
+const MANY = { kernel: 12_000, "fuse-native": 5_000 } as const;
 
 export function directoriesSuite(volume: () => MountedVolume): void {
   describe("a large directory", () => {

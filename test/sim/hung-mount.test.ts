@@ -12,7 +12,7 @@ import { Journal } from "../../src/log/journal.ts";
 import { resolveCopies } from "../../src/volume/resolve-copies.ts";
 import { replaceNode } from "../../src/walk/replace-node.ts";
 import { describeFileSystem } from "../model/digest.ts";
-import { copyOf, JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
+import { JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
 import {
   copiesOf,
   devicesOver,
@@ -51,7 +51,7 @@ async function killed(seed: number, copyCount: number): Promise<Left> {
     { steps: 8, maxBytes: 80_000, bulkBytes: MIB / 4 },
     { journal: new Journal(memory) },
   );
-  const left = { images: mounted.devices.map((device) => device && copyOf(device.image)), journal: memory.slice() };
+  const left = { images: mounted.devices.map((device) => device?.image.copy()), journal: memory.slice() };
   await unmount(mounted);
   return { seed, ...left, tree: await work.tree() };
 }

@@ -8,7 +8,7 @@ import type { SimulatedDevice } from "../../src/device/simulated.ts";
 import { KIB, ROOT_SLOTS, slotOffsets } from "../../src/format/geometry.ts";
 import { rootLogId } from "../../src/format/root-log.ts";
 import { Journal } from "../../src/log/journal.ts";
-import { copyOf, JOURNAL_BYTES, MIB, SimulatedVolume } from "../model/simulated-volume.ts";
+import { JOURNAL_BYTES, MIB, SimulatedVolume } from "../model/simulated-volume.ts";
 import { copiesOf, devicesOver, formatted, type Images, mount, mountOn, type Mounted } from "./copies-scene.ts";
 
 const ROOT = 1;
@@ -67,7 +67,7 @@ describe("a write whose blocks can't be read by whoever takes over (trap 4a)", (
     const { real, answered } = await twoWrites(83, 2);
     const at = blockOf(real.devices[1]!, 2);
     for (const isFar of [false, true]) {
-      const devices = devicesOver(real.devices.map(({ image }) => copyOf(image)));
+      const devices = devicesOver(real.devices.map(({ image }) => image.copy()));
       const memory = (real.journal as Uint8Array).slice();
       // All that was written is said to have arrived.
       const journal = new Journal(memory);
@@ -153,7 +153,7 @@ class Place {
   memory = new Uint8Array(JOURNAL_BYTES);
 
   kill(devices: readonly (SimulatedDevice | undefined)[], memory: Uint8Array): void {
-    this.images = this.images.map((before, i) => (devices[i] === undefined ? before : copyOf(devices[i].image)));
+    this.images = this.images.map((before, i) => (devices[i] === undefined ? before : devices[i].image.copy()));
     this.memory = memory.slice();
   }
 }

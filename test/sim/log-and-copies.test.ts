@@ -5,7 +5,7 @@ import { KIB } from "../../src/format/geometry.ts";
 import { Journal } from "../../src/log/journal.ts";
 import type { Step } from "../model/workload.ts";
 import { runStep } from "../model/workload.ts";
-import { copyOf, JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
+import { JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
 import {
   formatted,
   type Images,
@@ -37,7 +37,7 @@ async function logged({ fs }: Mounted, { model }: Workload): Promise<void> {
   for (const step of steps) for (const each of [fs, model]) expect(await runStep(each, step)).toBe("ok");
 }
 
-const imagesNow = ({ devices }: Mounted): Images => devices.map((device) => device && copyOf(device.image));
+const imagesNow = ({ devices }: Mounted): Images => devices.map((device) => device?.image.copy());
 
 it("pointers to a copy that is not in sync are no promises: what it was given may be lost, and is brought to it (trap 4a)", async () => {
   const seed = 91;
@@ -54,7 +54,7 @@ it("pointers to a copy that is not in sync are no promises: what it was given ma
   const both = await mount(seed + 1, apart, { journal: journal(), stopAfterSteps: 1 }, seed);
   await settle(both);
   expect(both.copies.copy(1)?.standing).toBe("syncing");
-  const before = copyOf(both.devices[1]!.image);
+  const before = both.devices[1]!.image.copy();
   await logged(both, work);
   const [first] = imagesNow(both);
   const after = await mount(seed + 2, [first, before], { journal: journal() }, seed);
@@ -67,7 +67,7 @@ it("what is known to be flushed is not known of a copy that lacks the frames: it
   const seed = 94;
   const { work, mounted } = await worked(seed, await formatted(seed, SIZES), { steps: 20 }, { journal: journal() });
   await mounted.volume.forceCommit();
-  const before = copyOf(mounted.devices[1]!.image);
+  const before = mounted.devices[1]!.image.copy();
   await logged(mounted, work);
   const [first] = imagesNow(mounted);
   const after = await mount(seed + 1, [first, before], { journal: journal() }, seed);

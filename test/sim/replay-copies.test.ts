@@ -6,7 +6,7 @@ import type { Fault } from "../../src/device/simulated-faults.ts";
 import { KIB } from "../../src/format/geometry.ts";
 import { Journal } from "../../src/log/journal.ts";
 import { describeFileSystem } from "../model/digest.ts";
-import { copyOf, JOURNAL_BYTES, MIB, SimulatedVolume } from "../model/simulated-volume.ts";
+import { JOURNAL_BYTES, MIB, SimulatedVolume } from "../model/simulated-volume.ts";
 import { copiesOf, devicesOver, type Images, imagesOf, type Mounted, mountOn } from "./copies-scene.ts";
 import { within } from "./virtual-time.ts";
 
@@ -32,7 +32,7 @@ async function pending(): Promise<Left & { readonly wanted: readonly string[] }>
   await fs.write(whole, 0, new Uint8Array(128 * KIB).fill(7), {});
   for (let i = 0; i < 3; i++) await fs.makeNode(ROOT, name(`file-${i}`), 0o100644, 0, 0, CALLER);
   await fs.sync();
-  const images = real.devices.map(({ image }) => copyOf(image));
+  const images = real.devices.map(({ image }) => image.copy());
   return { images, journal: (real.journal as Uint8Array).slice(), wanted: await describeFileSystem(fs) };
 }
 
@@ -66,7 +66,7 @@ async function failsMeanwhile(left: Left, takeOver: boolean, fault: Fault): Prom
       const flush = first.flush.bind(first);
       first.flush = async () => {
         await flush();
-        after.push({ images: imagesOf(devices).map((image) => copyOf(image!)), journal: journal.slice() });
+        after.push({ images: imagesOf(devices).map((image) => image!.copy()), journal: journal.slice() });
       };
     },
   });

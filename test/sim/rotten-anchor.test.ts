@@ -8,7 +8,7 @@ import { refPointer } from "../../src/format/blockref.ts";
 import { KIB } from "../../src/format/geometry.ts";
 import { PFS_INODES_OFFSET } from "../../src/format/pfs.ts";
 import { rootFreemapOffset } from "../../src/format/root-block.ts";
-import { copyOf, MIB } from "../model/simulated-volume.ts";
+import { MIB } from "../model/simulated-volume.ts";
 import {
   bulk,
   eachAlone,
@@ -69,7 +69,7 @@ async function rottenScene(seed: number, inodesToo: boolean): Promise<Scene | un
 
 /** Copy AWAY alone still has what it had. */
 async function isKept(seed: number, { devices }: Mounted, before: string): Promise<void> {
-  const alone = [undefined, copyOf((devices[AWAY] as NonNullable<(typeof devices)[number]>).image)];
+  const alone = [undefined, (devices[AWAY] as NonNullable<(typeof devices)[number]>).image.copy()];
   expect(await treeOf(seed, alone, { forcedMaster: AWAY }), `seed ${seed}`).toBe(before);
 }
 

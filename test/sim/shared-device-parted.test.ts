@@ -15,7 +15,7 @@ import { Journal } from "../../src/log/journal.ts";
 import { resolveCopies } from "../../src/volume/resolve-copies.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
 import { describeFileSystem } from "../model/digest.ts";
-import { copyOf, JOURNAL_BYTES } from "../model/simulated-volume.ts";
+import { JOURNAL_BYTES } from "../model/simulated-volume.ts";
 import { type Mounted, targetOf, unmount, Workload } from "./copies-scene.ts";
 import { devicesOver, formatted, mounted, SEED, type SharedMount } from "./shared-device-scene.ts";
 
@@ -84,12 +84,12 @@ it.each([
       await work.begin(mount.fs);
       await work.run(mount.fs, 6);
       for (const index of lent === 0 ? [0, 1] : [2]) await takeOut(volume, caretaker, index, { lasting: false });
-      const elsewhere = await mounted([copyOf(devices[lent]!.image)], { degraded: true }, undefined, SEED + 1);
+      const elsewhere = await mounted([devices[lent]!.image.copy()], { degraded: true }, undefined, SEED + 1);
       for (let commits = 0; commits < theirs; commits++) await elsewhere.volume.forceCommit();
       await unmount(elsewhere);
       for (let commits = 0; commits < ours; commits++) await volume.forceCommit();
       await work.run(mount.fs, 3);
-      const [own, kept] = [copyOf(devices[1 - lent]!.image), memory.slice()];
+      const [own, kept] = [devices[1 - lent]!.image.copy(), memory.slice()];
       await unmount(mount);
       const foreign = imagesOf(elsewhere)[0]!;
       const takenOver = (images: readonly PagedImage[]): Promise<SharedMount> => {

@@ -10,7 +10,7 @@ import { Journal } from "../../src/log/journal.ts";
 import { describeFileSystem } from "../model/digest.ts";
 import { beginDetach } from "../../src/walk/detach.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
-import { copyOf, JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
+import { JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
 import { runStep } from "../model/workload.ts";
 import {
   formatted,
@@ -52,7 +52,7 @@ class Life {
    */
   async takeOver(killed: Mounted, others: readonly (PagedImage | null | undefined)[] = []): Promise<Mounted> {
     const images = killed.devices.map((device, copy) =>
-      others[copy] === null ? undefined : (others[copy] ?? (device && copyOf(device.image))),
+      others[copy] === null ? undefined : (others[copy] ?? device?.image.copy()),
     );
     const memory = this.#memory.slice();
     // Nothing it still does reaches what we took.
@@ -176,7 +176,7 @@ describe("a process killed", () => {
       await workload.begin(mounted.fs);
       await workload.run(mounted.fs, 10);
       await takeOut(mounted.volume, mounted.caretaker, 1, { lasting });
-      const there = [undefined, copyOf(mounted.devices[1]!.image)];
+      const there = [undefined, mounted.devices[1]!.image.copy()];
       const elsewhere = await mount(77, there, { degraded: true }, 31);
       // There are more roots there by then than there will be here.
       for (let commits = 0; commits < 30; commits++) await elsewhere.volume.forceCommit();
@@ -204,7 +204,7 @@ describe("a process killed", () => {
     await workload.begin(mounted.fs);
     await workload.run(mounted.fs, 5);
     await takeOut(mounted.volume, mounted.caretaker, 1, { lasting: false });
-    const there = [undefined, copyOf(mounted.devices[1]!.image)];
+    const there = [undefined, mounted.devices[1]!.image.copy()];
     const elsewhere = await mount(79, there, { degraded: true }, 33);
     for (let commits = 0; commits < theirs; commits++) await elsewhere.volume.forceCommit();
     await unmount(elsewhere);
@@ -219,7 +219,7 @@ describe("a process killed", () => {
     async (ours) => {
       for (const theirs of counts) {
         const { life, mounted, workload, theirs: foreign } = await apart(ours, theirs);
-        const [own, before] = [copyOf(mounted.devices[0]!.image), rootsOf(foreign)];
+        const [own, before] = [mounted.devices[0]!.image.copy(), rootsOf(foreign)];
         // Its own copy is not there: everything waits for whoever has it.
         await expect(life.takeOver(mounted, [null, foreign])).rejects.toThrow(/does not go on from root/);
         expect(rootsOf(foreign), `${theirs} there`).toEqual(before);
@@ -243,7 +243,7 @@ describe("a process killed", () => {
     await workload.begin(mounted.fs);
     await workload.run(mounted.fs, 10);
     expect([mounted.volume.members.inSync, mounted.volume.members.minCopies]).toEqual([0b110, 2]);
-    const left = mounted.devices.map((device) => device && copyOf(device.image));
+    const left = mounted.devices.map((device) => device?.image.copy());
     const alone = await life.takeOver(mounted, [null, null, left[2]]);
     expect(alone.volume.readOnly).toMatch(/1 of the 2 copies needed/);
     expect((await describeFileSystem(alone.fs)).join("\n")).toBe(await workload.tree());
@@ -269,9 +269,9 @@ describe("a process killed", () => {
     await workload.run(mounted.fs, 10);
     await mounted.fs.sync();
     // As a crash leaves them: the newest is in the log only.
-    const images = mounted.devices.map((device) => device && copyOf(device.image));
+    const images = mounted.devices.map((device) => device?.image.copy());
     await unmount(mounted);
-    const elsewhere = await mount(79, [undefined, copyOf(images[1]!)], { degraded: true }, seed);
+    const elsewhere = await mount(79, [undefined, images[1]!.copy()], { degraded: true }, seed);
     await unmount(elsewhere);
     const foreign = imagesOf(elsewhere.devices)[1]!;
     const life = new Life(seed);

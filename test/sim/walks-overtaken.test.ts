@@ -13,7 +13,7 @@ import { Pace } from "../../src/walk/pace.ts";
 import { Resync } from "../../src/walk/resync.ts";
 import { Sweep } from "../../src/walk/sweep.ts";
 import { takeOut } from "../../src/walk/take-out.ts";
-import { copyOf, MIB } from "../model/simulated-volume.ts";
+import { MIB } from "../model/simulated-volume.ts";
 import { runStep } from "../model/workload.ts";
 import {
   bulk,
@@ -155,7 +155,7 @@ describe("a copy that is being caught up", () => {
     const { work, mounted } = await away(seed);
     const { volume, copies, fs } = mounted;
     const forced = (): Promise<string> => {
-      const alone = imagesOf(mounted.devices).map((image, i) => (i === AWAY ? copyOf(image!) : undefined));
+      const alone = imagesOf(mounted.devices).map((image, i) => (i === AWAY ? image!.copy() : undefined));
       return treeOf(seed, alone, { forcedMaster: AWAY });
     };
     const before = await forced();

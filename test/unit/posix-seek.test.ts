@@ -6,7 +6,7 @@ import type { PagedImage } from "../../src/device/paged-image.ts";
 import { FallocateMode, Seek } from "../../src/posix/requests.ts";
 import { BlockStore } from "../../src/tree/store.ts";
 import { servedDuring } from "../model/served-during.ts";
-import { MIB, SimulatedVolume, copyOf } from "../model/simulated-volume.ts";
+import { MIB, SimulatedVolume } from "../model/simulated-volume.ts";
 import { refusal } from "./errno.ts";
 
 const CALLER = { uid: 0, gid: 0, pid: 1, umask: 0 };
@@ -39,7 +39,7 @@ beforeAll(async () => {
 });
 
 beforeEach(async () => {
-  made = await SimulatedVolume.open(SEED, [copyOf(stored)]);
+  made = await SimulatedVolume.open(SEED, [stored.copy()]);
 });
 
 afterEach(() => {
