@@ -39,13 +39,14 @@ const BATCH = 50;
 for (let first = FIRST_SEED; first < FIRST_SEED + SEEDS; first += BATCH) {
   test(`seeds ${first} to ${first + BATCH - 1}`, async () => {
     for (let seed = first; seed < first + BATCH; seed++) {
-      const started = performance.now();
+      const before = process.cpuUsage();
       try {
         await tryOne(seed);
       } catch (error) {
         throw new Error(`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`, { cause: error });
       }
-      expect(performance.now() - started, `seed ${seed} took too long`).toBeLessThan(20_000);
+      // Of this process, whatever else the machine does.
+      expect(process.cpuUsage(before).user / 1000, `seed ${seed} took too long`).toBeLessThan(20_000);
     }
   });
 }
