@@ -37,6 +37,13 @@ function targetOf(target: string, pathOf: (path: string) => string): string {
   }
 }
 
+/** The absolute form of a path with the links in it, unless that would name another place: by words alone, one up from a link does. */
+export function asNamed(path: string): string {
+  const inWords = resolve(path);
+  const meant = followLinks(path);
+  return followLinks(inWords) === meant ? inWords : meant;
+}
+
 /** The absolute form of a mount point. Throws {@link MountError} when it is none; `ifMissing` says what to do if it is not there. */
 export function resolveDirectory(directory: string, ifMissing = "give the one of a mounted volume"): string {
   try {
@@ -120,7 +127,7 @@ export async function prepareMount(
   const inUse = await occupied(resolved);
   if (inUse !== undefined) throw new MountError(`${inUse.target}: is already mounted on ${inUse.directory}`);
   // As the operator named them, but findable from anywhere.
-  const named = source ?? targets.map((target) => targetOf(target, (path) => resolve(path))).join(",");
+  const named = source ?? targets.map((target) => targetOf(target, asNamed)).join(",");
   const way = options.transport === "kernel" && !mountsByItself() ? "fusermount" : options.transport;
   return {
     source: mountSource(named, SOURCE_BYTES_MAX[way]),

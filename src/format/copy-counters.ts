@@ -1,4 +1,5 @@
-// What went wrong on one copy since mkfs, or since the operator had it forgotten, as the root keeps it. A counter that is full stays at its end.
+// What went wrong on one copy since mkfs, or since the operator had it forgotten, as the root keeps it. A counter that is full stays at
+// its end.
 
 import { declareStructure, offsetOf } from "./structure.ts";
 

@@ -78,3 +78,22 @@ it("a copy that was dropped stays so, and a volume that is read-only is refused 
   expect(await carryOut({ verb: "clear", args: {} }, mounted)).toMatchObject({ exitCode: 32 });
   expect(counts(mounted)).toMatchObject([{}, { state: "FAULTED", ...NONE, write: 3 }, {}]);
 });
+
+it.each(["write", "flush"] as const)(
+  "a copy whose %s fails meanwhile has that one error, and the others none (I2)",
+  async (operation) => {
+    for (const nth of [1, 2]) {
+      const mounted = await spoilt();
+      for (const copy of mounted.copies.copies) copy.errors.read += 5;
+      mounted.devices[1]?.fail({ operation, nth, permanent: true, effect: { kind: "error", code: "EIO" } });
+      const calls = [{}, { copy: "2" }].map((args) => carryOut({ verb: "clear", args }, mounted));
+      expect(await Promise.all(calls)).toEqual([undefined, undefined]);
+      const left = { state: "ONLINE", ...NONE };
+      const failed = { ...NONE, write: 1 };
+      expect(counts(mounted)).toEqual([left, { state: "FAULTED", ...failed }, left]);
+      const next = await mount(SEED, imagesOf(mounted.devices));
+      expect(counts(next)).toMatchObject([left, failed, left]);
+      await unmount(next);
+    }
+  },
+);

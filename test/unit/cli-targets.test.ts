@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { resolveDirectory, resolveTarget } from "../../src/cli/mount-preparation.ts";
+import { asNamed, resolveDirectory, resolveTarget } from "../../src/cli/mount-preparation.ts";
 import { rowRefusal } from "../../src/copies/target-nodes.ts";
 
 let folder: string;
@@ -38,6 +38,8 @@ it("by itself it is as good as any", () => {
 it("what is behind a link is meant as the system takes it, also one up, and also what is not there", () => {
   expect(resolveTarget(`${folder}/deep/../b.img`)).toBe(`${folder}/x+y/b.img`);
   expect(resolveTarget(`${folder}/deep/../c.img`)).toBe(`${folder}/x+y/c.img`);
+  expect(asNamed(`${folder}/deep/../b.img`)).toBe(`${folder}/x+y/b.img`);
+  expect(asNamed(`${folder}/x+y/../xy/./b.img`)).toBe(`${folder}/xy/b.img`);
   expect(resolveDirectory(`${folder}/deep/..`)).toBe(`${folder}/x+y`);
 });
 

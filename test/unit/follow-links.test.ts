@@ -48,6 +48,14 @@ it("what is not there is taken as it is named", () => {
   expect(followLinks(`${folder}/nowhere/y`)).toBe(`${folder}/a/missing/x/y`);
 });
 
+it("a link to a name that is not UTF-8 is left for the system to follow", () => {
+  const name = Buffer.from(`${folder}/d\xff`, "latin1");
+  mkdirSync(name);
+  symlinkSync(name, join(folder, "strange"));
+  writeFileSync(`${folder}/strange/file`, "");
+  expect(followLinks(`${folder}/near/../strange/file`)).toBe(`${folder}/strange/file`);
+});
+
 it("links in a circle come to an end", () => {
   expect(followLinks(`${folder}/circle`)).toMatch(/\/circle(\/x)+$/);
 });
