@@ -1,8 +1,9 @@
 // The command line of fsck.h2ts, as fsck(8) and people give it. Throws UsageError with one line that names what is wrong.
 
 import { Command, CommanderError } from "commander";
+import { messageOf } from "../src/base/thrown.ts";
 import { UsageError } from "../src/base/usage-error.ts";
-import { targetsOf } from "../src/copies/target-nodes.ts";
+import { nodesOf, targetsOf } from "../src/copies/target-nodes.ts";
 import type { RepairMode } from "./repair.ts";
 
 export interface CommandOptions {
@@ -80,6 +81,7 @@ export function parseOptions(words: readonly string[], version: string): Command
   }
   const targets = command.args.flatMap(targetsOf);
   if (targets.includes("")) throw new UsageError("a TARGET is empty");
+  refuseMisnamed(targets);
   return {
     repair: full ? "full" : safe ? "safe" : undefined,
     force: given["f"] === true || abandon,
@@ -90,4 +92,13 @@ export function parseOptions(words: readonly string[], version: string): Command
     selectMaster: given.selectMaster,
     targets,
   };
+}
+
+/** Before any is opened: of a name that is not UTF-8 only another one is known, which would be said not to be there. */
+function refuseMisnamed(targets: readonly string[]): void {
+  try {
+    for (const target of targets) nodesOf(target);
+  } catch (error) {
+    throw new UsageError(messageOf(error));
+  }
 }

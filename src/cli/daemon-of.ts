@@ -1,7 +1,7 @@
 // The daemon of a mounted volume, for commands that have something to ask it. A supervisor waits for nothing, so one that does
 // not answer is stopped or hangs: then a command ends with a line that says so, and does not hang, too.
 
-import { resolve } from "node:path";
+import { followLinks } from "../base/follow-links.ts";
 import { ControlClient } from "../daemon/control-client.ts";
 import type { ControlReply, DaemonReport } from "../daemon/messages.ts";
 import { type MountedVolume, mountedVolumeAt } from "../daemon/mount-table.ts";
@@ -13,19 +13,18 @@ const ANSWER_MS = 5000;
 /** A worker answers from memory: one that takes this long hangs. */
 const WORKER_ANSWER_MS = 10_000;
 
-/**
- * The volume mounted on `directory`, if it is named as in the mount table: known without a look at it, which its worker would have to
- * answer.
- */
+/** The volume mounted on `directory`: known without a look at it, which its worker would have to answer. */
 export function volumeNamed(directory: string): MountedVolume | undefined {
-  return mountedVolumeAt(resolve(directory));
+  return mountedVolumeAt(followLinks(directory));
 }
 
 /** The volume mounted on `directory`. Throws {@link MountError} when there is none. */
 export function volumeOn(directory: string): MountedVolume {
-  const mount = volumeNamed(directory) ?? mountedVolumeAt(resolveDirectory(directory));
-  if (!mount) throw new MountError(`${directory}: no h2ts volume is mounted here; give the mount point`);
-  return mount;
+  const mount = volumeNamed(directory);
+  if (mount) return mount;
+  // What it is, if it is no folder at all.
+  resolveDirectory(directory);
+  throw new MountError(`${directory}: no h2ts volume is mounted here; give the mount point`);
 }
 
 /** A connection to the daemon of a mount, which answers just now. Throws {@link MountError}. */

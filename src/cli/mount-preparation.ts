@@ -2,6 +2,7 @@
 
 import { realpathSync, statSync } from "node:fs";
 import { resolve } from "node:path";
+import { followLinks } from "../base/follow-links.ts";
 import { messageOf } from "../base/thrown.ts";
 import { UsageError } from "../base/usage-error.ts";
 import { nodesInUse, nodesOf, rowRefusal } from "../copies/target-nodes.ts";
@@ -21,13 +22,7 @@ const PING_MS = 5000;
 
 /** The absolute form of a target: every node of the row resolved. One that is not there is a copy that may be missing. */
 export function resolveTarget(target: string): string {
-  return targetOf(target, (path) => {
-    try {
-      return realpathSync(path);
-    } catch {
-      return resolve(path);
-    }
-  });
+  return targetOf(target, followLinks);
 }
 
 /** The target with each path in it replaced, and each remote node by its canonical text. Throws {@link UsageError}. */
@@ -42,10 +37,17 @@ function targetOf(target: string, pathOf: (path: string) => string): string {
   }
 }
 
+/** The absolute form of a path with the links in it, unless that would name another place: by words alone, one up from a link does. */
+export function asNamed(path: string): string {
+  const inWords = resolve(path);
+  const meant = followLinks(path);
+  return followLinks(inWords) === meant ? inWords : meant;
+}
+
 /** The absolute form of a mount point. Throws {@link MountError} when it is none; `ifMissing` says what to do if it is not there. */
 export function resolveDirectory(directory: string, ifMissing = "give the one of a mounted volume"): string {
   try {
-    const path = realpathSync(directory);
+    const path = realpathSync.native(directory);
     if (!statSync(path).isDirectory()) throw new MountError(`${directory}: is not a folder`);
     return path;
   } catch (error) {
@@ -113,9 +115,10 @@ export async function prepareMount(
 ): Promise<MountRequest> {
   refuseForUsers(options);
   // Before the folder is looked at: a mount that is just beginning there would not answer yet.
-  const occupant = mountedVolumeAt(resolve(directory));
+  const place = followLinks(directory);
+  const occupant = mountedVolumeAt(place);
   if (occupant && (await isDead(occupant))) throw new MountError(`${directory}: ${deathOf(occupant)}`);
-  refuseOccupied(resolve(directory), directory);
+  refuseOccupied(place, directory);
   const point = resolveDirectory(directory, "create it with mkdir");
   const resolved = targets.map(resolveTarget);
   const twin = resolved.find((target, i) => resolved.indexOf(target) < i);
@@ -124,7 +127,7 @@ export async function prepareMount(
   const inUse = await occupied(resolved);
   if (inUse !== undefined) throw new MountError(`${inUse.target}: is already mounted on ${inUse.directory}`);
   // As the operator named them, but findable from anywhere.
-  const named = source ?? targets.map((target) => targetOf(target, (path) => resolve(path))).join(",");
+  const named = source ?? targets.map((target) => targetOf(target, asNamed)).join(",");
   const way = options.transport === "kernel" && !mountsByItself() ? "fusermount" : options.transport;
   return {
     source: mountSource(named, SOURCE_BYTES_MAX[way]),

@@ -2,6 +2,7 @@
 
 import { Command } from "commander";
 import { addMembers } from "./attach.ts";
+import { addClear } from "./clear.ts";
 import { addDetach } from "./detach.ts";
 import { addExport } from "./export.ts";
 import { addMount } from "./mount.ts";
@@ -22,7 +23,7 @@ import { addWait } from "./wait.ts";
 
 const VERBS = [
   ...[addMount, addUmount, addSync, addStatus],
-  ...[addMembers, addDetach, addScrub, addProperties],
+  ...[addMembers, addDetach, addScrub, addClear, addProperties],
   ...[addOffline, addOnline, addSuspend, addResume, addSelectMaster, addWait],
   ...[addResolve, addUpgrade, addExport],
 ];

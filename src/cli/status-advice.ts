@@ -111,7 +111,7 @@ export function advice(report: StatusReport): Advice | undefined {
   if (bad.length > 0) {
     return {
       status: `${bad.join(", ")} returned wrong bytes or errors; another copy served them, so no data is lost.`,
-      action: `Watch the medium and replace it if the counts rise; ${readsAll(report)} reads every block.`,
+      action: `Watch the medium and replace it if the counts rise; ${readsAll(report)} reads every block${startsAnew(report)}.`,
     };
   }
   if (report.reason !== undefined) return { status: report.reason, action: "Nothing needs to be done." };
@@ -120,6 +120,9 @@ export function advice(report: StatusReport): Advice | undefined {
 
 const readsAll = ({ mount }: StatusReport): string =>
   mount === undefined ? "'fsck.h2ts -n -f'" : `'h2ts scrub ${mount.directory}'`;
+
+const startsAnew = ({ mount }: StatusReport): string =>
+  mount === undefined ? "" : `, 'h2ts clear ${mount.directory}' counts anew`;
 
 const isOnServers = ({ targets }: CopyReport): boolean => targets.flatMap(splitRow).some(isRemoteTarget);
 

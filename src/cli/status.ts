@@ -9,7 +9,7 @@ import { mountedVolumeAt, mountedVolumes, type MountedVolume } from "../daemon/m
 import { MountError } from "../daemon/start-mount.ts";
 import { daemonOf, volumeNamed, workerAnswer } from "./daemon-of.ts";
 import { reportFailure } from "./failure.ts";
-import { resolveDirectory, resolveTarget, servedSomewhere } from "./mount-preparation.ts";
+import { resolveTarget, servedSomewhere } from "./mount-preparation.ts";
 import { mountedReport, type StatusReport } from "./status-report.ts";
 import { statusText } from "./status-text.ts";
 import { ensureThreadsFor } from "./thread-pool.ts";
@@ -69,10 +69,7 @@ async function reportOf(words: readonly string[]): Promise<StatusReport> {
   const named = words.length === 1 ? volumeNamed(first) : undefined;
   if (named) return reportOfMount(named);
   if (words.length === 1 && statSync(first, { throwIfNoEntry: false })?.isDirectory()) {
-    const point = resolveDirectory(first);
-    const mount = mountedVolumeAt(point);
-    if (!mount) throw new MountError(`${first}: no h2ts volume is mounted here`);
-    return reportOfMount(mount);
+    throw new MountError(`${first}: no h2ts volume is mounted here`);
   }
   const targets = words.map(resolveTarget);
   const inUse = await servedSomewhere(targets.slice(0, 1));

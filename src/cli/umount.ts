@@ -1,11 +1,10 @@
 // h2ts umount: unmounts, and returns only when everything is durable and the daemon gone. umount(8) alone does not wait.
 
-import { readFileSync, realpathSync } from "node:fs";
-import { resolve } from "node:path";
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { ControlClient } from "../daemon/control-client.ts";
-import { coverOf, mountedVolumeAt } from "../daemon/mount-table.ts";
+import { coverOf } from "../daemon/mount-table.ts";
 import { MountError } from "../daemon/start-mount.ts";
 import { unmount } from "../fuse/kernel/mount.ts";
 import { mountedElsewhere } from "../fuse/kernel/mounted-elsewhere.ts";
@@ -31,7 +30,7 @@ export function addUmount(program: Command): void {
 
 /** Resolves once all is durable. Throws {@link MountError} when it could not be unmounted or the last commit failed. */
 async function umount(directory: string): Promise<void> {
-  const mount = volumeNamed(directory) ?? mountedVolumeAt(mountPoint(directory));
+  const mount = volumeNamed(directory);
   if (!mount) throw new MountError(`${directory}: no h2ts volume is mounted here`);
   const point = mount.directory;
   const all = mountedFileSystems();
@@ -89,14 +88,5 @@ async function gone(pid: number): Promise<void> {
       return;
     }
     await sleep(EXIT_POLL_MS);
-  }
-}
-
-function mountPoint(directory: string): string {
-  try {
-    return realpathSync(directory);
-  } catch {
-    // A mount whose daemon died can't be looked at, but it can be unmounted.
-    return resolve(directory);
   }
 }

@@ -255,6 +255,17 @@ export class Copy {
     this.repaired += known.repaired;
   }
 
+  /** What went wrong on it so far. */
+  get counters(): CopyCounters {
+    return { ...this.errors, repaired: this.repaired };
+  }
+
+  /** Counts anew from 0. What it failed for stays, and so does what it lacks. */
+  clearCounters(): void {
+    Object.assign(this.errors, { read: 0, write: 0, checksum: 0 });
+    this.repaired = 0;
+  }
+
   /** Why a block of `sizeBytes` can't be at `kib`; undefined when it can (I12). */
   placeRefusal(kib: number, sizeBytes: number): string | undefined {
     const sizeKib = sizeBytes / KIB;

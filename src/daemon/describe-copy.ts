@@ -4,7 +4,6 @@ import { formatUuid } from "../base/uuid.ts";
 import type { Copy, Standing } from "../copies/copy.ts";
 import { KIB } from "../format/geometry.ts";
 import { type LastSeen, MemberFlag } from "../format/last-seen.ts";
-import { rootCounters } from "../format/root-block.ts";
 import type { Volume } from "../volume/volume.ts";
 import type { CopyReport, CopyState, NodeReport } from "./volume-report.ts";
 
@@ -86,8 +85,7 @@ export function describeCopy(
 ): CopyReport {
   const copy = volume.copies.copy(index);
   const state = stateOf(copy, seen);
-  const { repaired, ...errors } =
-    copy === undefined ? rootCounters(volume.rootImage.view, index) : { ...copy.errors, repaired: copy.repaired };
+  const { repaired, ...errors } = volume.countersOf(index);
   const note = noteOf(copy, seen);
   return {
     index,

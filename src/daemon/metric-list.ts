@@ -79,15 +79,20 @@ export const METRICS: readonly Metric[] = [
   volume("gauge", "used_bytes", "Bytes in use, on the copy with most", (report) => report.volume.usedBytes),
   volume("gauge", "free_bytes", "Room for new data", (report) => report.volume.freeBytes),
   volume("gauge", "inodes", "Files, directories and all other inodes", (report) => report.volume.inodes),
-  volume("gauge", "lost_blocks", "Blocks met since the mount that no copy has", ({ dataErrors }) => dataErrors),
+  volume(
+    "gauge",
+    "lost_blocks",
+    "Blocks met since the mount, or h2ts clear, that no copy has",
+    ({ dataErrors }) => dataErrors,
+  ),
 
   copyIdentity("gauge", "info", "1; its labels say which copy it is", itself),
   copyState("gauge", "state", "1 for the state that the copy is in, 0 for all others", itself),
   copy("gauge", "size_bytes", "Size of the copy", ({ sizeBytes }) => sizeBytes),
   copy("gauge", "used_bytes", "Bytes in use on the copy", ({ usedBytes }) => usedBytes),
   copy("gauge", "missing_bytes", "About how much the copy lacks", ({ missingBytes = 0 }) => missingBytes),
-  copyErrors("counter", "errors_total", "Errors of the copy since mkfs: read, write, checksum", itself),
-  copy("counter", "repaired_blocks_total", "Blocks repaired on the copy since mkfs", ({ repaired }) => repaired),
+  copyErrors("counter", "errors_total", "Errors of the copy since mkfs or h2ts clear: read, write, checksum", itself),
+  copy("counter", "repaired_blocks_total", "Blocks repaired on the copy since then", ({ repaired }) => repaired),
   copy("gauge", "stuck_calls", "Calls given up that its devices have not ended", ({ callsStuck = 0 }) => callsStuck),
 
   remoteNode("gauge", "connected", "1 while the node is connected", ({ state }) => Number(state === "connected")),

@@ -7,6 +7,7 @@ import { exitCodeOf } from "./exit-code.ts";
 import { MountExit, type VerbCall } from "./messages.ts";
 import type { Verb, VerbContext } from "./verb.ts";
 import { attach } from "./verbs/attach.ts";
+import { clear } from "./verbs/clear.ts";
 import { detach } from "./verbs/detach.ts";
 import { offline } from "./verbs/offline.ts";
 import { online } from "./verbs/online.ts";
@@ -19,6 +20,7 @@ const VERBS: ReadonlyMap<string, Verb> = new Map([
   ["attach", attach],
   ["detach", detach],
   ["scrub", scrub],
+  ["clear", clear],
   ["online", online],
   ["offline", offline],
   ["suspend", suspend],

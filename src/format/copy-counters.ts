@@ -1,13 +1,19 @@
-// What went wrong on one copy since mkfs, as the root keeps it. A counter that is full stays at its end.
+// What went wrong on one copy since mkfs, or since the operator had it forgotten, as the root keeps it. A counter that is full stays at
+// its end.
 
 import { declareStructure, offsetOf } from "./structure.ts";
 
-export const COPY_COUNTERS = declareStructure("copy-counters", 16, "What went wrong on one copy since mkfs.", [
-  { name: "readErrors", type: "u32", meaning: "reads the device refused" },
-  { name: "writeErrors", type: "u32", meaning: "writes and flushes the device refused" },
-  { name: "checkErrors", type: "u32", meaning: "blocks whose check code did not match" },
-  { name: "repaired", type: "u32", meaning: "blocks rewritten from another copy" },
-]);
+export const COPY_COUNTERS = declareStructure(
+  "copy-counters",
+  16,
+  "What went wrong on one copy since mkfs or `h2ts clear`.",
+  [
+    { name: "readErrors", type: "u32", meaning: "reads the device refused" },
+    { name: "writeErrors", type: "u32", meaning: "writes and flushes the device refused" },
+    { name: "checkErrors", type: "u32", meaning: "blocks whose check code did not match" },
+    { name: "repaired", type: "u32", meaning: "blocks rewritten from another copy" },
+  ],
+);
 
 const READ_ERRORS = offsetOf(COPY_COUNTERS, "readErrors");
 const WRITE_ERRORS = offsetOf(COPY_COUNTERS, "writeErrors");
@@ -21,6 +27,8 @@ export interface CopyCounters {
   checksum: number;
   repaired: number;
 }
+
+export const NO_ERRORS: Readonly<CopyCounters> = { read: 0, write: 0, checksum: 0, repaired: 0 };
 
 /** The counters at byte `at`. */
 export function readCounters(v: DataView, at: number): CopyCounters {

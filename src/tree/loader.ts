@@ -12,6 +12,7 @@ import {
   REF_CHECK_OFFSET,
   RefType,
   firstPointerCopy,
+  refCheckWord,
   refCheckType,
   refKey,
   refLevel,
@@ -82,6 +83,16 @@ export class Loader {
   /** Blocks that no copy could give when they were last read. */
   get lostCount(): number {
     return this.#lost.size;
+  }
+
+  /** No copy could give the block named by the ref at `at`, as somebody found who reads past this. */
+  noteLost(view: DataView, at: number): void {
+    this.#lost.set(cacheKeyOf(view, at), refCheckWord(view, at, 0));
+  }
+
+  /** Counts them anew from 0: those that are still lost are found so by the next who reads them. */
+  clearLost(): void {
+    this.#lost.clear();
   }
 
   /** True while a read of this block is on its way. */

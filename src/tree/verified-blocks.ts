@@ -83,6 +83,16 @@ export class VerifiedBlocks {
     return this.loader.lostCount;
   }
 
+  /** No copy has good bytes of the block named there, as a scrub found. */
+  noteLost(holder: Block, at: number): void {
+    this.loader.noteLost(holder.view, at);
+  }
+
+  /** Those met so far are forgotten, until they are met again. */
+  clearLost(): void {
+    this.loader.clearLost();
+  }
+
   get hasQueuedLoads(): boolean {
     return this.loader.hasQueued;
   }

@@ -279,8 +279,7 @@ export class Committer {
     const view = new DataView(bytes.buffer, bytes.byteOffset, ROOT_BYTES);
     setRootSequence(view, tid);
     this.#members.describeJoined(view, joining);
-    for (const copy of this.#copies.copies)
-      setRootCounters(view, copy.index, { ...copy.errors, repaired: copy.repaired });
+    for (const copy of this.#copies.copies) setRootCounters(view, copy.index, copy.counters);
     if (this.#intent === undefined) setRootLog(view, undefined, []);
     else this.#intent.sealed(view, rootInSync(view));
     return { bytes, view };

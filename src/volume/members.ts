@@ -13,6 +13,7 @@ import { CopiesError, CopiesLostError } from "../copies/errors.ts";
 import { joinSync, leaveSync, membersWith, recountMembers, replacedBy } from "../copies/membership.ts";
 import { onDeviceOf } from "../copies/reopen.ts";
 import { ContentLostError } from "../device/device.ts";
+import { NO_ERRORS } from "../format/copy-counters.ts";
 import { COPIES_MAX } from "../format/geometry.ts";
 import { cursorCopy } from "../format/revalidate-cursor.ts";
 import { MemberFlag } from "../format/last-seen.ts";
@@ -330,7 +331,7 @@ export class Members {
       setRootLastSeen(view, other, { ...seen, flags: seen.flags & ~MemberFlag.REPLACING, replaces: 0 });
     }
     setRootLastSeen(view, index, undefined);
-    setRootCounters(view, index, { read: 0, write: 0, checksum: 0, repaired: 0 });
+    setRootCounters(view, index, NO_ERRORS);
     this.#store.freemaps[index] = undefined;
     this.#store.rules.setCopySize(index, 0);
     if (copy !== undefined) this.#copies.remove(copy);

@@ -13,7 +13,8 @@ import type { Heartbeat } from "../copies/heartbeat.ts";
 import { preparedInTime } from "../copies/new-copy.ts";
 import type { RingSet } from "../copies/ring.ts";
 import type { OpenTarget } from "../copies/targets.ts";
-import { rootCounters, rootLabel, rootSequence, rootVolumeUuid } from "../format/root-block.ts";
+import { type CopyCounters, NO_ERRORS } from "../format/copy-counters.ts";
+import { rootCounters, rootLabel, rootSequence, rootVolumeUuid, setRootCounters } from "../format/root-block.ts";
 import { RING_AREA_KIB } from "../format/geometry.ts";
 import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../format/heartbeat.ts";
 import { pfsInodeCount } from "../format/pfs.ts";
@@ -333,6 +334,28 @@ export class Volume {
       return errors.read > noted.read || errors.checksum > noted.checksum || repaired > noted.repaired;
     });
     if (unnoted) await this.forceCommit();
+  }
+
+  /** What went wrong so far on the copy with this index, at hand or not. */
+  countersOf(index: number): CopyCounters {
+    return this.copies.copy(index)?.counters ?? rootCounters(this.#rootImage.view, index);
+  }
+
+  /**
+   * Has the copies with these indices, at hand or not, count errors anew from 0; no process after this one knows better when it
+   * resolves. Resolves with what they had counted. FsError EROFS as by `forceCommit`.
+   */
+  async clearErrors(indices: readonly number[]): Promise<ReadonlyMap<number, CopyCounters>> {
+    const counted = new Map<number, CopyCounters>();
+    await this.#committer.force(() => {
+      for (const index of indices) {
+        counted.set(index, this.countersOf(index));
+        this.copies.copy(index)?.clearCounters();
+        // Of one that is away the root alone tells; and one that returns goes on from there.
+        setRootCounters(this.#rootImage.view, index, NO_ERRORS);
+      }
+    });
+    return counted;
   }
 
   statfs(): SpaceReport {

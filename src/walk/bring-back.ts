@@ -146,7 +146,7 @@ function takeOpenedDevice(volume: Volume, copy: Copy): void {
 function takePlace({ copies, rootImage }: Volume, fresh: Copy): void {
   const old = copies.copy(fresh.index);
   if (old !== undefined) {
-    setRootCounters(rootImage.view, old.index, { ...old.errors, repaired: old.repaired });
+    setRootCounters(rootImage.view, old.index, old.counters);
     // Its devices are closed, or another's.
     old.released = true;
     copies.remove(old);

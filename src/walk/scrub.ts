@@ -15,6 +15,10 @@ import { blockKey, type NamedBlock, namedBlock, readOf } from "./named-block.ts"
 import type { Pace } from "./pace.ts";
 import { inodePlace, PASSED_BYTES, type Place, placeInode, Sweep } from "./sweep.ts";
 
+interface MendedBlock extends Mended {
+  readonly key: string;
+}
+
 const STEP_BYTES = 2 * 1024 * 1024;
 
 export class Scrub {
@@ -149,11 +153,11 @@ export class Scrub {
   }
 
   /** One step over the blocks that are at rest. May throw MISS. */
-  #step(place: Place, visit: (named: NamedBlock) => void): Place | undefined {
+  #step(place: Place, visit: (named: NamedBlock, holder: Block, at: number) => void): Place | undefined {
     return this.#sweep.step(place, STEP_BYTES, ({ block }, at) => {
       if (!this.#atRest(block, at)) return PASSED_BYTES;
       const named = namedBlock(block, at);
-      visit(named);
+      visit(named, block, at);
       return named.sizeBytes;
     });
   }
@@ -187,17 +191,20 @@ export class Scrub {
     }
     if (!this.#stopped && !this.isPaused) await this.#pace.take(this, bytes);
     if (mended.length < suspects.size) return false;
-    for (const { bad, repaired, lost } of mended) {
+    const lost = new Set<string>();
+    for (const { key, bad, repaired, lost: isLost } of mended) {
       this.record.errors += bad - repaired;
-      if (lost) this.record.lost++;
+      if (isLost) lost.add(key);
     }
+    this.record.lost += lost.size;
+    if (lost.size > 0) await this.#noteLost(place, lost);
     this.record.blocks += count;
     this.record.bytes += bytes;
     return true;
   }
 
   /** Looks at the suspects again, those that the live tree still names in this step, and repairs them. */
-  async #mend(place: Place, suspects: ReadonlySet<string>): Promise<readonly Mended[]> {
+  async #mend(place: Place, suspects: ReadonlySet<string>): Promise<readonly MendedBlock[]> {
     const { store, copies } = this.#volume;
     const { work } = await this.#volume.view(() => {
       const found = new Map<string, NamedBlock>();
@@ -206,10 +213,22 @@ export class Scrub {
         if (suspects.has(key)) found.set(key, named);
       });
       // Begun here, where nothing can come between, so that no place of theirs is given out before it is over.
-      const work = Promise.all([...found.values()].map((named) => copies.mend(readOf(named))));
+      const work = Promise.all(
+        [...found].map(async ([key, named]) => ({ key, ...(await copies.mend(readOf(named))) })),
+      );
       store.holdPlaces(work);
       return { work };
     });
     return work;
+  }
+
+  /** Has the volume know, as if programs had read them, of those among the lost blocks that the live tree still names. */
+  async #noteLost(place: Place, lost: ReadonlySet<string>): Promise<void> {
+    const { store } = this.#volume;
+    await this.#volume.view(() =>
+      this.#step(place, (named, block, at) => {
+        if (lost.has(blockKey(named))) store.noteLost(block, at);
+      }),
+    );
   }
 }

@@ -1,7 +1,7 @@
 // The commands end to end, as an operator uses them: mkfs, mount, sync, status, umount, on a real mount.
 
 import { spawnSync } from "node:child_process";
-import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { StatusReport } from "../../src/cli/status-report.ts";
 import { mountAt } from "../../src/fuse/kernel/mountinfo.ts";
@@ -205,8 +205,15 @@ describe.skipIf(mountsImpossible() !== undefined)("h2ts", () => {
       err: `h2ts: ${mnt}: its daemon is dead; take the mount off with 'h2ts umount ${mnt}', then mount it again\n`,
     };
     await expect.poll(() => place.run("h2ts", "status", mnt), { timeout: 20_000 }).toMatchObject(dead);
+    // However it is named, nothing has to be asked of it for that.
+    symlinkSync("mnt", place.path("link"));
+    symlinkSync(place.folder, place.path("around"));
+    const names = ["mnt", "./mnt/", "link", "around/link/", place.path("around/../around/mnt")];
+    for (const name of names) expect(await place.run("h2ts", "status", name), name).toMatchObject(dead);
+    for (const verb of ["sync", "scrub"]) expect(await place.run("h2ts", verb, "link")).toMatchObject(dead);
     expect(await place.run("h2ts", "mount", a, b, mnt)).toMatchObject(dead);
-    const unmounted = await place.run("h2ts", "umount", mnt);
+    expect((await place.run("h2ts", "mount", a, b, "link")).err).toBe(dead.err.replace(mnt, "link"));
+    const unmounted = await place.run("h2ts", "umount", "around/link");
     expect(unmounted.code).toBe(32);
     expect(unmounted.err).toMatch(/: unmounted, but its daemon had died: .*; mount it again, fsck is not needed\n$/);
     await place.succeeds("h2ts", "mount", a, b, mnt);

@@ -4,11 +4,12 @@
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
+import type { StatusReport } from "../../src/cli/status-report.ts";
 import { ControlClient } from "../../src/daemon/control-client.ts";
 import { mountedVolumeAt } from "../../src/daemon/mount-table.ts";
 import type { ScanReport } from "../../src/daemon/volume-report.ts";
 import { mountsImpossible } from "./cli-place.ts";
-import { CopiesPlace } from "./copies-place.ts";
+import { CopiesPlace, killed } from "./copies-place.ts";
 
 const BLOCK_BYTES = 64 * 1024;
 const BLOCKS = 200;
@@ -73,6 +74,42 @@ describe.skipIf(mountsImpossible() !== undefined)("a scrub under a mount", () =>
     await place.h2ts("umount", place.mnt);
     expect((await place.run("fsck.h2ts", "-n", "-f", ...images)).code).toBe(0);
     expect(await scan(...images)).toMatchObject(found);
+  });
+
+  it("finds what may be forgotten once it was seen to: neither another worker nor a mount brings the counts back", async () => {
+    const contents = await filled("-o", `log=${place.path("daemon.log")}`);
+    spoil(images[1], contents, [3, 50]);
+    await place.h2ts("scrub", place.mnt);
+    await place.h2ts("wait", "-t", "scrub", place.mnt);
+    const found = { errors: { read: 0, write: 0, checksum: 2 }, repaired: 2 };
+    const none = { errors: { read: 0, write: 0, checksum: 0 }, repaired: 0 };
+    const seen = async (copy: number): Promise<unknown> => {
+      const { state, errors, repaired } = (await place.status()).copies[copy] ?? {};
+      return { state, errors, repaired };
+    };
+    await place.h2ts("clear", place.mnt, "0");
+    expect(await seen(1)).toEqual({ state: "ONLINE", ...found });
+    await place.h2ts("offline", place.mnt, "1");
+    const cleared = await place.run("h2ts", "clear", "-j", place.mnt);
+    expect((JSON.parse(cleared.out) as StatusReport).copies[1]).toMatchObject({ state: "OFFLINE", ...none });
+    expect(place.log()).toMatch(
+      /copy 1 was cleared: it had 0 read, 0 write and 2 checksum errors, and 2 blocks repaired/,
+    );
+    await killed((await place.daemon()).workerPid);
+    await place.restarted(1);
+    expect(await seen(1)).toEqual({ state: "OFFLINE", ...none });
+    await place.h2ts("online", place.mnt, "1");
+    await place.h2ts("wait", "-t", "resync", place.mnt);
+    await place.h2ts("umount", place.mnt);
+    await place.h2ts("mount", ...images, place.mnt);
+    expect(await seen(1)).toEqual({ state: "ONLINE", ...none });
+    const stranger = await place.run("h2ts", "clear", place.mnt, "5");
+    expect(stranger).toMatchObject({ code: 1, out: "" });
+    expect(stranger.err).toMatch(/copy '5': is no copy of this volume/);
+    await place.h2ts("umount", place.mnt);
+    await place.h2ts("mount", "-o", "ro", ...images, place.mnt);
+    expect((await place.run("h2ts", "clear", place.mnt)).code).toBe(32);
+    await place.h2ts("umount", place.mnt);
   });
 
   it("waits, paused, over a mount; a wait for it fails meanwhile, one for a resync does not", async () => {

@@ -4,14 +4,15 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { resolveTarget } from "../../src/cli/mount-preparation.ts";
+import { asNamed, resolveDirectory, resolveTarget } from "../../src/cli/mount-preparation.ts";
 import { rowRefusal } from "../../src/copies/target-nodes.ts";
 
 let folder: string;
 beforeAll(() => {
   folder = realpathSync(mkdtempSync(join(tmpdir(), "h2ts-targets-")));
-  mkdirSync(join(folder, "x+y"));
+  mkdirSync(join(folder, "x+y/deep"), { recursive: true });
   symlinkSync("x+y", join(folder, "xy"));
+  symlinkSync("x+y/deep", join(folder, "deep"));
   for (const name of ["a.img", "x+y/b.img"]) writeFileSync(join(folder, name), "");
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -32,6 +33,14 @@ it("a name that was not UTF-8 is refused, unless there is a file of the very nam
 
 it("by itself it is as good as any", () => {
   expect(resolveTarget(`${folder}/xy/b.img`)).toBe(`${folder}/x+y/b.img`);
+});
+
+it("what is behind a link is meant as the system takes it, also one up, and also what is not there", () => {
+  expect(resolveTarget(`${folder}/deep/../b.img`)).toBe(`${folder}/x+y/b.img`);
+  expect(resolveTarget(`${folder}/deep/../c.img`)).toBe(`${folder}/x+y/c.img`);
+  expect(asNamed(`${folder}/deep/../b.img`)).toBe(`${folder}/x+y/b.img`);
+  expect(asNamed(`${folder}/x+y/../xy/./b.img`)).toBe(`${folder}/xy/b.img`);
+  expect(resolveDirectory(`${folder}/deep/..`)).toBe(`${folder}/x+y`);
 });
 
 it("a remote node by a socket whose path none can have is refused", () => {

@@ -107,8 +107,8 @@ describe("status", () => {
 
   it("names what reads every block: a scrub of a mounted volume, fsck of one at rest", () => {
     const bad = report([copy(0), copy(1, { errors: { read: 0, write: 0, checksum: 3 } })]);
-    expect(statusText(bad)).toMatch(/'h2ts scrub \/mnt' reads every block/);
-    expect(statusText(atRest(bad))).toMatch(/'fsck.h2ts -n -f' reads every block/);
+    expect(statusText(bad)).toMatch(/'h2ts scrub \/mnt' reads every block, 'h2ts clear \/mnt' counts anew\.$/m);
+    expect(statusText(atRest(bad))).toMatch(/'fsck.h2ts -n -f' reads every block\.$/m);
   });
 
   it("tells how a resync goes, and how long it will take", () => {

@@ -55,8 +55,14 @@ test("wrong options are named in one line", () => {
     ["--abandon", "a"],
     [""],
     ["a,,b"],
+    ["a.img+b\uFFFD.img"],
+    ["--resync", "a.img,b\uFFFD.img"],
   ]) {
     expect(() => parse(...words), words.join(" ")).toThrow(UsageError);
     expect(() => parse(...words)).toThrow(/^[^\n]+$/);
   }
+});
+
+test("a name that is not UTF-8 is told from one that is not there", () => {
+  expect(() => parse("-n", "b\uFFFD.img")).toThrow(/^b\uFFFD\.img: its name is not UTF-8, /);
 });

@@ -13,7 +13,7 @@ describe("what could not be written back", () => {
     Buffer.concat([words(0, 0, 0, 0, 1, ...flags, 0, 0, 0, 0), Buffer.from("x")]);
   const [CACHED, DIRECT] = [writing(1), writing(0)] as const;
 
-  function failing(code: "ENOSPC" | "EROFS", room = { blocksAvailable: 10 }) {
+  function failing(code: "ENOSPC" | "EROFS" | "EFBIG" | "EIO", room = { blocksAvailable: 10 }) {
     const told: Buffer[] = [];
     const fs = only({
       write: (ino) => {
@@ -21,6 +21,7 @@ describe("what could not be written back", () => {
         return Promise.reject(new FsError(code));
       },
       getAttributes: () => new NullRequests().getAttributes(1),
+      setAttributes: () => new NullRequests().getAttributes(1),
       statistics: () => ({ ...new NullRequests().statistics(), ...room }),
     });
     const notices = new Notices((notice) => Promise.resolve(told.push(Buffer.from(notice))));
@@ -47,6 +48,25 @@ describe("what could not be written back", () => {
     const { ask } = failing("EROFS");
     ask(message(Opcode.WRITE, 9, CACHED));
     ask(message(Opcode.FSYNC, 9, Buffer.alloc(16)));
+    expect(ask(message(Opcode.GETATTR, 9, GETATTR_BY_FILE))?.error).toBe(0);
+  });
+
+  it.each(["EFBIG", "EIO"] as const)(
+    "is no later write's where it is %s, which concerns a place in the file",
+    (code) => {
+      const { ask, told } = failing(code);
+      expect(ask(message(Opcode.WRITE, 9, CACHED))?.error).toBe(-Errno[code]);
+      expect(ask(message(Opcode.GETATTR, 9, GETATTR_BY_FILE))?.error).toBe(0);
+      expect(told).toEqual([]);
+    },
+  );
+
+  it("counts no more once the file was cut off: that may have made room", () => {
+    const { ask } = failing("ENOSPC");
+    ask(message(Opcode.WRITE, 9, CACHED));
+    const size = Buffer.alloc(88);
+    size.writeUInt32LE(1 << 3, 0);
+    expect(ask(message(Opcode.SETATTR, 9, size))?.error).toBe(0);
     expect(ask(message(Opcode.GETATTR, 9, GETATTR_BY_FILE))?.error).toBe(0);
   });
 

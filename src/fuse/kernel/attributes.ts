@@ -39,6 +39,12 @@ function getAttributes({ fs, writeBackErrors }: OperationContext, request: Reque
   return fs.getAttributes(request.nodeid);
 }
 
+function setAttributes({ fs, writeBackErrors }: OperationContext, request: Request): Eventually<Attributes> {
+  const change = attributeChange(request);
+  if (change.size !== undefined) writeBackErrors.settled(request.nodeid);
+  return fs.setAttributes(request.nodeid, change);
+}
+
 function encodeStatistics(reply: Reply, statistics: FileSystemStatistics): number {
   const { view, body } = reply;
   reply.zero(StatfsOut.sizeBytes);
@@ -74,7 +80,7 @@ export const ATTRIBUTE_OPERATIONS: ReadonlyMap<number, Operation> = new Map<numb
     Opcode.SETATTR,
     operation<Attributes>({
       bodyBytes: SetattrIn.sizeBytes,
-      run: ({ fs }, request) => fs.setAttributes(request.nodeid, attributeChange(request)),
+      run: setAttributes,
       encode: (reply, attributes) => reply.attributes(attributes),
     }),
   ],

@@ -3,11 +3,15 @@
 // So after a failed write-back the kernel is told that what it knows of the file's attributes holds no more. Before it takes the
 // next write it then asks for them, naming an open file, as it does for no stat: that is answered with the error, once, and the
 // write(2) fails with it. When others ask for the attributes in between, nothing is told, and the next write-back fails as well.
+// An fsync that fails for it is not seen here: the kernel, which has the error, sends none then. So only an error that meets the next
+// write, too, is kept; one of a place in the file would be told twice, and to a write that concerns another place.
 
 import { FsError } from "../../base/errno.ts";
 import type { FileSystemRequests } from "../../posix/requests.ts";
 import type { Notices } from "./notices.ts";
 
+/** What goes wrong wherever in the file is written. */
+const MEETS_ALL: ReadonlySet<string> = new Set(["ENOSPC", "EROFS"]);
 /** Files whose errors are kept; those of more are told at fsync and close only. */
 const FILES_MAX = 1024;
 
@@ -31,7 +35,8 @@ export class WriteBackErrors {
 
   /** Something of this file could not be written back. */
   failed(ino: number, error: unknown): void {
-    if (!(error instanceof FsError) || (this.#failures.size >= FILES_MAX && !this.#failures.has(ino))) return;
+    if (!(error instanceof FsError) || !MEETS_ALL.has(error.code)) return;
+    if (this.#failures.size >= FILES_MAX && !this.#failures.has(ino)) return;
     const { blocksAvailable } = this.#fs.statistics();
     this.#failures.set(ino, { error, blocksAvailable });
     if (this.#telling.has(ino)) return;
@@ -39,7 +44,7 @@ export class WriteBackErrors {
     void this.#notices.attributesChanged(ino).then(() => this.#telling.delete(ino));
   }
 
-  /** The kernel tells the program now. */
+  /** The kernel tells the program now, or the file was cut off, which may have made room. */
   settled(ino: number): void {
     if (this.#failures.size > 0) this.#failures.delete(ino);
   }
