@@ -102,9 +102,10 @@ export class Heartbeat {
     this.#joining.add(copy);
     try {
       await this.#take([copy], false);
+      // A copy that failed leaves nothing there.
+      if (copy.failure !== undefined) throw copy.failure;
       // What it was before goes on no more, also where this is not taken either: it would find what that leaves there.
       for (const old of this.#claimed) if (old !== copy && equalBytes(old.uuid, copy.uuid)) this.#claimed.delete(old);
-      if (copy.failure !== undefined) throw copy.failure;
       this.#refuseWhileClosing([copy]);
     } catch (error) {
       await this.dismiss(copy);
