@@ -12,7 +12,7 @@ import { recountMembers } from "../copies/membership.ts";
 import { type RingSet, readRings } from "../copies/ring-set.ts";
 import { mountability } from "../format/features.ts";
 import { rootFeatures, rootFormatVersion, rootInSync } from "../format/root-block.ts";
-import { rootTerms } from "../format/root-terms.ts";
+import { mayGoOnAlone, type RootTerms, rootTerms } from "../format/root-terms.ts";
 import type { Block } from "../tree/block.ts";
 import type { BlockRules } from "../tree/validate.ts";
 import { goesOnWithFewer, hasRecords, knowsNewest, type OpenOptions } from "./open-options.ts";
@@ -108,17 +108,19 @@ function withoutFailed(
 export const isFar = ({ device }: Copy): boolean => device.distanceMs !== undefined;
 
 /**
- * Why the volume can't be written to: fewer copies are complete than it asks for, by the root gone on from or by another one that the
- * process before us issued and copies that are not here may have, and nobody said that this will do.
+ * Why the volume can't be written to: fewer copies are complete than it asks for, or so few that those left over could go on by another
+ * root, which the process before us issued and copies that are not here may have; and nobody said that this will do.
  */
 function tooFewCopies(root: DataView, { lost }: ChosenRoot, options: OpenOptions): string | undefined {
   if (goesOnWithFewer(options)) return undefined;
   const here = rootInSync(root) & ~lost;
+  const isTooFew = ({ inSync, minCopies }: RootTerms): boolean => bitCount(here & inSync) < minCopies;
+  const own = rootTerms(root);
   const issued = knowsNewest(options) ? (options.journal?.terms ?? []) : [];
-  for (const { inSync, minCopies } of [rootTerms(root), ...issued]) {
-    const left = bitCount(here & inSync);
-    if (left < minCopies)
-      return `${left} of the ${minCopies} copies needed are complete; give more of them, or mount with -o degraded to write nevertheless`;
-  }
-  return undefined;
+  // One that only joins by a root which nobody has may be all that is left over: without it there are as many as before.
+  const refused = isTooFew(own) ? own : issued.find((terms) => mayGoOnAlone(terms, ~here));
+  if (refused === undefined) return undefined;
+  const { inSync, minCopies } = refused;
+  const left = bitCount(here & inSync);
+  return `${left} of the ${minCopies} copies needed are complete; give more of them, or mount with -o degraded to write nevertheless`;
 }

@@ -12,6 +12,7 @@ import { copyOf, JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
 import {
   formattedNodes,
   type Images,
+  imagesOf,
   mount,
   type Mounted,
   settle,
@@ -30,17 +31,17 @@ interface Killed {
 }
 
 /**
- * Mounts `sizesBytes` and does what `begin` does, until a root of these terms is written: it reaches all but the copies of `without`.
+ * Mounts `given` and does what `begin` does, until a root of these terms is written: it reaches all but the copies of `without`.
  * There the worker is killed.
  */
 async function killedAt(
-  sizesBytes: readonly number[],
+  given: Images,
   terms: { readonly inSync: number; readonly minCopies: number },
   without: number,
   begin: (mounted: Mounted) => { readonly fresh?: SimulatedDevice; readonly done: Promise<unknown> },
 ): Promise<Killed> {
   const memory = new Uint8Array(JOURNAL_BYTES);
-  const mounted = await mount(SEED, await formattedNodes(SEED, sizesBytes), { journal: new Journal(memory) });
+  const mounted = await mount(SEED, given, { journal: new Journal(memory), start: false });
   const work = new Workload(SEED, 60_000);
   await work.begin(mounted.fs);
   await work.run(mounted.fs, 10);
@@ -68,17 +69,46 @@ async function killedAt(
   return { images, journal: () => new Journal(kept.slice()), tree: await work.tree() };
 }
 
-const attaching = (): Promise<Killed> =>
-  killedAt([20 * MIB, 20 * MIB], { inSync: 0b111, minCopies: 2 }, 0b001, ({ caretaker }) => {
-    const fresh = new SimulatedDevice("fresh", 22 * MIB);
-    return { fresh, done: caretaker.attach(targetOf(fresh), { random: new SeededRandom(6) }) };
-  });
+const attaching = async (): Promise<Killed> =>
+  killedAt(
+    await formattedNodes(SEED, [20 * MIB, 20 * MIB]),
+    { inSync: 0b111, minCopies: 2 },
+    0b001,
+    ({ caretaker }) => {
+      caretaker.start();
+      const fresh = new SimulatedDevice("fresh", 22 * MIB);
+      return { fresh, done: caretaker.attach(targetOf(fresh), { random: new SeededRandom(6) }) };
+    },
+  );
 
 /** How many copies are needed goes down first, by a root of its own. */
-const detaching = (): Promise<Killed> =>
-  killedAt([20 * MIB, 20 * MIB, 20 * MIB], { inSync: 0b111, minCopies: 1 }, 0b110, ({ volume }) => ({
-    done: beginDetach(volume, 2),
-  }));
+const detaching = async (): Promise<Killed> =>
+  killedAt(
+    await formattedNodes(SEED, [20 * MIB, 20 * MIB, 20 * MIB]),
+    { inSync: 0b111, minCopies: 1 },
+    0b110,
+    ({ volume }) => ({
+      done: beginDetach(volume, 2),
+    }),
+  );
+
+/** A copy that was away comes back to the only one that went on, with which one was enough: from then on two are needed. */
+async function returning(): Promise<Killed> {
+  const together = await mount(SEED, await formattedNodes(SEED, [20 * MIB, 20 * MIB, 20 * MIB]));
+  await unmount(together);
+  const [first, ...others] = imagesOf(together.devices);
+  const alone = await mount(SEED, [first, undefined, undefined], { degraded: true });
+  await unmount(alone);
+  return killedAt(
+    [...imagesOf(alone.devices).slice(0, 1), ...others.slice(0, 1)],
+    { inSync: 0b11, minCopies: 2 },
+    0b11,
+    ({ caretaker }) => {
+      caretaker.start();
+      return { done: caretaker.settled() };
+    },
+  );
+}
 
 const only = (images: Images, copies: number): Images =>
   images.map((image, copy) => ((copies & (1 << copy)) === 0 ? undefined : image && copyOf(image)));
@@ -106,5 +136,20 @@ describe.each([
     await settle(next);
     await next.fs.sync();
     await unmount(next);
+  });
+});
+
+describe("killed while the root with which a copy comes back is on its way, that raises how many are needed", () => {
+  it("the next worker goes on where none is missing, or the other can't go on by that root alone", async () => {
+    const { images, journal, tree } = await returning();
+    for (const copies of [0b01, 0b11]) {
+      const next = await mount(SEED + 1, only(images, copies), { journal: journal(), takeOver: true }, SEED);
+      expect(next.volume.readOnly).toBeUndefined();
+      expect((await describeFileSystem(next.fs)).join("\n")).toBe(tree);
+      await settle(next);
+      await next.fs.sync();
+      await unmount(next);
+    }
+    await expect(mount(SEED + 2, only(images, 0b10), { start: false })).rejects.toThrow(/is missing/);
   });
 });
