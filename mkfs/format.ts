@@ -43,7 +43,7 @@ export async function format(
       for (const { node, device } of existing) if (!options.force) await refuseHeldNow(node, device);
       await refuseInUse(
         existing.map(({ device }) => device),
-        { wait: (durationMs) => sleep(durationMs) },
+        { wait: (durationMs) => sleep(durationMs), ...(!options.quiet && { onWatch: sayWatched }) },
       );
       for (const { node, device } of existing)
         if (node.resize && device instanceof FileNode) await device.resize(node.sizeBytes);
@@ -56,6 +56,12 @@ export async function format(
     for (const path of created) rmSync(path, { force: true });
     throw error;
   }
+}
+
+/** Otherwise nobody would know why nothing happens for so long. */
+function sayWatched(names: readonly string[], durationMs: number): void {
+  const what = "a host has, or had, this mounted";
+  console.error(`mkfs.h2ts: ${names.join(", ")}: ${what}; watching for ${durationMs / 1000} s whether it still has`);
 }
 
 const targetName = ({ nodes }: PlannedTarget): string => nodes.map((node) => node.path).join("+");

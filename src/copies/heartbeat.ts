@@ -31,7 +31,7 @@ import { asDeviceError, type Copy } from "./copy.ts";
 import type { CopySet } from "./copy-set.ts";
 import { allWithinDeadline, wasPaused } from "./deadline.ts";
 import { CopiesError } from "./errors.ts";
-import { BEATS_PER_LEASE, inUse, LEASE_MS_DEFAULT, refuseInUse, type WatchOptions } from "./in-use.ts";
+import { BEATS_PER_LEASE, inUse, LEASE_MS_DEFAULT, refuseInUse } from "./in-use.ts";
 import type { OpenTarget } from "./targets.ts";
 
 const SETTLES_PER_LEASE = 10;
@@ -102,9 +102,10 @@ export class Heartbeat {
     this.#joining.add(copy);
     try {
       await this.#take([copy], false);
+      // A copy that failed leaves nothing there.
+      if (copy.failure !== undefined) throw copy.failure;
       // What it was before goes on no more, also where this is not taken either: it would find what that leaves there.
       for (const old of this.#claimed) if (old !== copy && equalBytes(old.uuid, copy.uuid)) this.#claimed.delete(old);
-      if (copy.failure !== undefined) throw copy.failure;
       this.#refuseWhileClosing([copy]);
     } catch (error) {
       await this.dismiss(copy);
@@ -121,19 +122,40 @@ export class Heartbeat {
   }
 
   /**
-   * Rejects with CopiesError when another host uses one of the open devices of a target that is to be given to a copy of ours, or the
-   * volume is being let go of; DeviceError when one can't be read. `inTime` bounds each look at them.
+   * Rejects with CopiesError when another host uses one of the open devices of a target that is to be given to a copy of ours, or that
+   * can't be told, or the volume is being let go of; DeviceError when one can't be read. `inTime` bounds each look at them.
    */
-  async refuseInUse({ name, devices }: OpenTarget, inTime: WatchOptions["inTime"]): Promise<void> {
-    const wait = async (): Promise<void> => {
-      await this.#waitToWatch(true);
-      if (this.#isClosing) throw lettingGo({ name });
-    };
-    await refuseInUse(devices, { leaseMs: this.#leaseMs, wait, ...(inTime && { inTime }) });
+  async refuseInUse(target: OpenTarget, inTime: <T>(look: Promise<T>) => Promise<T>): Promise<void> {
+    await refuseInUse(target.devices, {
+      leaseMs: this.#leaseMs,
+      wait: async () => {
+        await this.#waitToWatch(true);
+        if (this.#isClosing) throw lettingGo(target);
+      },
+      inTime: (look) => this.unlessClosing(target, inTime(look)),
+      isOurs: (copyUuid) => this.#copies.copies.some(({ uuid }) => equalBytes(uuid, copyUuid)),
+    });
+  }
+
+  /** What `work` on a target gives. One that hangs keeps nobody from letting go of the volume for longer than `graceMs`. */
+  unlessClosing<T>(target: OpenTarget, work: Promise<T>, graceMs = 0): Promise<T> {
+    return new Promise((resolve, reject) => {
+      let timer: Timer | undefined;
+      const refuse = (): void => {
+        timer = this.#copies.clock.after(graceMs, () => reject(lettingGo(target)));
+      };
+      void work.then(resolve, reject).finally(() => {
+        this.#onClosing.delete(refuse);
+        timer?.cancel();
+      });
+      if (this.#isClosing) refuse();
+      else this.#onClosing.add(refuse);
+    });
   }
 
   /** No copy is admitted any more, which may take a lease: whoever waits for that is told soon. */
   admitNoMore(): void {
+    if (this.#isClosing) return;
     this.#isClosing = true;
     for (const tell of this.#onClosing) tell();
   }

@@ -1,10 +1,12 @@
 // Whether another host has what lies on a device mounted, asked before a device that is not locked here is given to something else. What
 // it holds may be given up, never what is in use (I11): its owner would notice nothing, go on, and have nothing left after its unmount.
 // A free device costs a look at its header and one at each heartbeat; one that is there is watched for a lease, as at a mount. It lies
-// on the first node of a copy: of a later node of a row nothing tells.
+// on the first node of a copy: a later node of a row without any of which it can be told is refused, and so is a format not known here,
+// which may have it anywhere.
 
-import { equalBytes, isZero } from "../base/uuid.ts";
+import { equalBytes, isZero, type Uuid } from "../base/uuid.ts";
 import { type BlockDevice, DeviceError } from "../device/device.ts";
+import { FORMAT_VERSION } from "../format/features.ts";
 import { KIB } from "../format/geometry.ts";
 import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../format/heartbeat.ts";
 import type { NodeHeader } from "../format/node-header.ts";
@@ -20,6 +22,16 @@ export interface WatchOptions {
   readonly wait: (durationMs: number) => Promise<void>;
   /** Bounds one look at the devices; it takes as long as it takes unless given. */
   readonly inTime?: <T>(look: Promise<T>) => Promise<T>;
+  /** True of a copy of the volume that this host has mounted. */
+  readonly isOurs?: (copyUuid: Uuid) => boolean;
+  /** Told which devices are watched, and for how long, before that begins. */
+  readonly onWatch?: (names: readonly string[], durationMs: number) => void;
+}
+
+interface Held {
+  readonly device: BlockDevice;
+  /** Undefined where there is no volume that could be mounted. */
+  readonly header: NodeHeader | undefined;
 }
 
 interface Beat {
@@ -29,14 +41,17 @@ interface Beat {
 }
 
 /**
- * Rejects with CopiesError when another host uses one of these open devices, DeviceError when one can't be read. Nothing is written.
+ * Rejects with CopiesError when another host uses one of these open devices, or when that can't be told; DeviceError when one can't be
+ * read. Nothing is written.
  */
 export async function refuseInUse(devices: readonly BlockDevice[], options: WatchOptions): Promise<void> {
-  const { leaseMs = LEASE_MS_DEFAULT, wait, inTime = (look) => look } = options;
-  const reached = devices.filter(({ exclusive }) => !exclusive);
-  const look = async (): Promise<Beat[]> => (await inTime(Promise.all(reached.map(beatsOn)))).flat();
+  const { leaseMs = LEASE_MS_DEFAULT, wait, inTime = (look) => look, isOurs = () => false, onWatch } = options;
+  if (devices.every(({ exclusive }) => exclusive)) return;
+  const look = (): Promise<Beat[]> => inTime(beatsOn(devices, isOurs));
   const before = await look();
-  if (before.every(({ bytes }) => isZero(bytes))) return;
+  const watched = before.filter(({ bytes }) => !isZero(bytes));
+  if (watched.length === 0) return;
+  onWatch?.([...new Set(watched.map(({ device }) => device.name))], leaseMs);
   for (let beat = 0; beat < BEATS_PER_LEASE; beat++) {
     await wait(leaseMs / BEATS_PER_LEASE);
     // All of them: one that was free may be taken meanwhile. One that is given free is nobody's from then on.
@@ -51,19 +66,46 @@ export function inUse(name: string): CopiesError {
   return new CopiesError("in-use", name, "is in use by another host; unmount it there first");
 }
 
-/** What lies where the copies that begin on a device have their heartbeats. */
-async function beatsOn(device: BlockDevice): Promise<Beat[]> {
-  let header: NodeHeader;
+/** What lies where the copies that begin on these devices have their heartbeats, but on those that nobody else can open. */
+async function beatsOn(devices: readonly BlockDevice[], isOurs: (copyUuid: Uuid) => boolean): Promise<Beat[]> {
+  const all = await Promise.all(devices.map(headerOn));
+  const reached = all.filter(({ device }) => !device.exclusive);
+  for (const held of reached) refuseUntold(held, all, isOurs);
+  const places = reached.flatMap(({ device, header }) =>
+    (header?.ranges ?? [])
+      .filter(({ nodePosition }) => nodePosition === 0)
+      .map(({ startKib }) => beatAt(device, startKib * KIB + HEARTBEAT_OFFSET_BYTES)),
+  );
+  return Promise.all(places);
+}
+
+async function headerOn(device: BlockDevice): Promise<Held> {
   try {
-    header = await readNodeHeader(device);
+    return { device, header: await readNodeHeader(device) };
   } catch (error) {
     if (!(error instanceof CopiesError)) throw error;
-    if (error.cause instanceof DeviceError) throw error.cause;
-    // No volume that could be mounted.
-    return [];
+    if (error.cause instanceof DeviceError && !device.exclusive) throw error.cause;
+    return { device, header: undefined };
   }
-  const first = header.ranges.filter(({ nodePosition }) => nodePosition === 0);
-  return Promise.all(first.map(({ startKib }) => beatAt(device, startKib * KIB + HEARTBEAT_OFFSET_BYTES)));
+}
+
+/** Throws CopiesError when nothing on these devices tells whether a copy that is on this one is in use. */
+function refuseUntold({ device, header }: Held, all: readonly Held[], isOurs: (copyUuid: Uuid) => boolean): void {
+  if (header === undefined) return;
+  const wipe = "where nobody does for sure, wipe its first 64 KiB";
+  if (header.formatVersion !== FORMAT_VERSION) {
+    const what = `holds a volume of format version ${header.formatVersion}: whether another host uses it can't be told here`;
+    throw new CopiesError("unsupported", device.name, `${what}; use a newer h2ts, or, ${wipe}`);
+  }
+  // Of a row of which another node is locked here nobody else has the whole.
+  const isTold = (copyUuid: Uuid): boolean =>
+    all.some(({ device: { exclusive }, header: other }) =>
+      other?.ranges.some((range) => equalBytes(range.copyUuid, copyUuid) && (exclusive || range.nodePosition === 0)),
+    );
+  const untold = header.ranges.find(({ copyUuid }) => !isOurs(copyUuid) && !isTold(copyUuid));
+  if (untold === undefined) return;
+  const what = `is node ${untold.nodePosition} of a row: only its first node tells whether another host uses it`;
+  throw new CopiesError("occupied", device.name, `${what}; give that as well, or, ${wipe}`);
 }
 
 async function beatAt(device: BlockDevice, offsetBytes: number): Promise<Beat> {

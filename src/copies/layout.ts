@@ -87,23 +87,35 @@ export async function writeHeaders(devices: readonly BlockDevice[], headers: rea
   await settle(writes);
 }
 
+/** What each node of a row gives to a copy, in KiB. Throws CopiesError for a row that can't be one. Pure. */
+export function rowSizesKib({ name, nodes }: Pick<LayoutTarget, "name" | "nodes">): number[] {
+  if (nodes.length < 1 || nodes.length > NODES_PER_ROW_MAX) {
+    throw new CopiesError("too-many", name, `a row has 1 to ${NODES_PER_ROW_MAX} nodes`);
+  }
+  const sizesKib = nodes.map((node) => {
+    const sizeKib = usableKib(node);
+    if (sizeKib > 0) return sizeKib;
+    throw new CopiesError("too-small", node.name, `${node.sizeBytes} bytes are too few for a node`);
+  });
+  refuseSize(
+    name,
+    sizesKib.reduce((sum, sizeKib) => sum + sizeKib, 0),
+  );
+  return sizesKib;
+}
+
 /** One copy over all nodes of a target. */
 function rowRanges(target: LayoutTarget, copyIndex: number, random: Random): NodeRange[][] {
-  const nodeCount = target.nodes.length;
-  if (nodeCount < 1 || nodeCount > NODES_PER_ROW_MAX) {
-    throw new CopiesError("too-many", target.name, `a row has 1 to ${NODES_PER_ROW_MAX} nodes`);
-  }
+  const sizesKib = rowSizesKib(target);
   const copyUuid = randomUuid(random);
   let copyStartKib = 0;
-  const ranges = target.nodes.map((node, nodePosition) => {
-    const sizeKib = usableKib(node);
-    if (sizeKib <= 0) throw new CopiesError("too-small", node.name, `${node.sizeBytes} bytes are too few for a node`);
+  return sizesKib.map((sizeKib, nodePosition) => {
     const range = {
       copyUuid,
       nodeUuid: randomUuid(random),
       copyIndex,
       nodePosition,
-      nodeCount,
+      nodeCount: sizesKib.length,
       startKib: HEADER_KIB,
       sizeKib,
       copyStartKib,
@@ -111,8 +123,6 @@ function rowRanges(target: LayoutTarget, copyIndex: number, random: Random): Nod
     copyStartKib += sizeKib;
     return [range];
   });
-  refuseSize(target.name, copyStartKib);
-  return ranges;
 }
 
 /** Several copies on one node. */

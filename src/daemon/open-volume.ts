@@ -1,7 +1,6 @@
 // Opens the copies named by targets as a volume, for the worker and for a look at a volume at rest.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { bitCount } from "../base/bits.ts";
 import { type Clock, SystemClock } from "../base/clock.ts";
 import { messageOf } from "../base/thrown.ts";
 import type { Uuid } from "../base/uuid.ts";
@@ -110,9 +109,8 @@ const isLack = (error: unknown): boolean =>
   error instanceof CopiesLostError || (error instanceof CopiesError && LACKING.has(error.kind)) || isSilent(error);
 
 /** Throws CopiesLostError where too few copies are at hand to make durable what was completed, and others may answer yet. */
-function refuseAwaiting({ failed, readOnly, copies, store, members }: Volume): void {
-  const isShort = bitCount(store.inSync) < members.minCopies;
-  if (failed && isShort && copies.isAwaited) throw new CopiesLostError(readOnly);
+function refuseAwaiting({ failed, readOnly, copies, members }: Volume): void {
+  if (failed && members.areTooFew && copies.isAwaited) throw new CopiesLostError(readOnly);
 }
 
 /**

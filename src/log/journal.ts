@@ -2,7 +2,8 @@
 // operation it describes is answered. The memory may be shared with a process that outlives this one: whoever comes after
 // us then goes on from here, after a look at which root is the newest on media.
 // Invariants: I4; I6 and I11 (a root is known by its sequence, its epoch and the random id of its log: others may have gone on from the
-// same root, in the same epoch, and given its number, too).
+// same root, in the same epoch, and given its number, too), I2 (a root that was issued may be on copies that whoever comes after us does
+// not see: by its terms enough must be left here).
 // Positions count the bytes of the stream from its beginning. Every number in the head is one aligned 8-byte store, so that a
 // process killed between any two of them leaves a head that still tells the truth.
 
@@ -10,6 +11,7 @@ import { assert } from "../base/assert.ts";
 import { FsError } from "../base/errno.ts";
 import { rootEpoch, rootSequence } from "../format/root-block.ts";
 import { rootLogId } from "../format/root-log.ts";
+import type { RootTerms } from "../format/root-terms.ts";
 
 /** Of a mount: room for what was completed since the last commit; a commit begins when a quarter of it is used. */
 export const JOURNAL_BYTES = 16 * 1024 * 1024;
@@ -38,12 +40,18 @@ const Head = {
   STATE: 18,
   /** From here on: places of records that wait for their blocks, each plus one; 0 for none. */
   WAITING: 20,
+  /** The last root of which the terms are known. Versions that don't tell leave this behind ISSUED. */
+  TERMS_UP_TO: 115,
+  /** From here on: terms of roots, each as one number; 0 for none. */
+  TERMS: 116,
 } as const;
 const MARK_WORDS = 4;
+/** More than roots of different terms are issued before one is durable on all: each but the last was issued with a copy that failed. */
+const TERMS_MAX = HEAD_BYTES / 8 - Head.TERMS;
 /** What the head tells; 0: nothing. */
 const State = { ROOT: 1, RECORDS: 2 } as const;
 /** More than requests are ever carried out together (src/fuse/kernel/session.ts). */
-const WAITING_MAX = HEAD_BYTES / 8 - Head.WAITING;
+const WAITING_MAX = Head.TERMS_UP_TO - Head.WAITING;
 
 /** What a process before us completed after a root. Positions count from where that root ends the stream. */
 export interface Kept {
@@ -120,6 +128,42 @@ export class Journal {
     this.#head[Head.FAILED] = mask;
   }
 
+  /** Terms of the newest root that is durable on all copies, and of those issued after it; any of these may be what other copies hold. */
+  get terms(): RootTerms[] {
+    const found: RootTerms[] = [];
+    if (!this.#knowsTerms) return found;
+    for (let slot = 0; slot < TERMS_MAX; slot++) {
+      const word = this.#get(Head.TERMS + slot);
+      if (word !== 0) found.push({ inSync: word & 0xff, minCopies: word >>> 8 });
+    }
+    return found;
+  }
+
+  /** False when a process of a version that does not tell issued a root since. */
+  get #knowsTerms(): boolean {
+    return this.#get(Head.TERMS_UP_TO) >= this.issuedSequence;
+  }
+
+  #forgetTerms(): void {
+    for (let slot = 0; slot < TERMS_MAX; slot++) this.#head[Head.TERMS + slot] = 0;
+  }
+
+  /** A root of these terms is about to be issued. */
+  noteTerms(terms: RootTerms): void {
+    const slots = Array.from({ length: TERMS_MAX }, (_, slot) => Head.TERMS + slot);
+    if (slots.some((slot) => this.#get(slot) === wordOf(terms))) return;
+    const free = slots.find((slot) => this.#get(slot) === 0);
+    assert(free !== undefined, "more roots were issued than can be noted");
+    this.#head[free] = wordOf(terms);
+  }
+
+  /** A root of these terms, noted before, is durable on all copies: those before it count no more. */
+  keepTerms(terms: RootTerms): void {
+    for (let slot = 0; slot < TERMS_MAX; slot++) {
+      if (this.#get(Head.TERMS + slot) !== wordOf(terms)) this.#head[Head.TERMS + slot] = 0;
+    }
+  }
+
   /**
    * Says that whoever asked for the record appended next is not answered before `arrived` is called with what this returns.
    * Undefined when too many wait: then it counts as answered.
@@ -185,6 +229,8 @@ export class Journal {
   sealed(root: DataView): void {
     const sequence = rootSequence(root);
     assert(sequence > this.issuedSequence, `root ${sequence} is sealed twice`);
+    if (!this.#knowsTerms) this.#forgetTerms();
+    this.#head[Head.TERMS_UP_TO] = sequence;
     this.#head[Head.ISSUED] = sequence;
     this.#head[Head.SEAL_SEQUENCE] = 0;
     this.#head[Head.SEAL] = this.endBytes;
@@ -210,23 +256,26 @@ export class Journal {
     this.#head[Head.SEAL_SEQUENCE] = 0;
   }
 
-  /** Nothing completed before counts: this root is where the stream goes on from. */
-  begin(root: DataView): void {
-    this.#setRoot(root, State.RECORDS);
+  /** Nothing completed before counts: this root is where the stream goes on from. `terms`: of what copies that are here have. */
+  begin(root: DataView, terms: readonly RootTerms[] = []): void {
+    this.#setRoot(root, State.RECORDS, terms);
   }
 
   /** This is the root of a volume that is only read: there will be no records, a log goes on from it. */
   remember(root: DataView): void {
-    this.#setRoot(root, State.ROOT);
+    this.#setRoot(root, State.ROOT, []);
   }
 
-  #setRoot(root: DataView, state: number): void {
+  #setRoot(root: DataView, state: number, terms: readonly RootTerms[]): void {
     this.#head[Head.STATE] = 0;
     this.#head[Head.BASE] = 0;
     this.#head[Head.SEAL_SEQUENCE] = 0;
+    this.#forgetTerms();
+    for (const one of terms) this.noteTerms(one);
     this.#head[Head.START] = this.endBytes;
     this.#head[Head.LANDED] = this.endBytes;
     this.#head[Head.ISSUED] = rootSequence(root);
+    this.#head[Head.TERMS_UP_TO] = rootSequence(root);
     this.#setMark(Head.BASE_MARK, root);
     this.#head[Head.BASE] = rootSequence(root);
     this.#head[Head.STATE] = state;
@@ -265,6 +314,9 @@ export class Journal {
     return { stream, landedBytes: since(Head.LANDED), answeredBytes: since(Head.ANSWERED), waiting };
   }
 }
+
+/** One number, so that it is stored as one. */
+const wordOf = ({ inSync, minCopies }: RootTerms): number => inSync | (minCopies << 8);
 
 /** What tells a root from others of its number, as a number for each 32 bits: its epoch and the id of its log, both random. */
 function markOf(root: DataView): Uint32Array {

@@ -40,6 +40,8 @@ import {
 } from "../format/root-members.ts";
 import { refIsBare } from "../format/blockref.ts";
 import { VERSION_BYTES } from "../format/version-chain.ts";
+import { type RootTerms, rootTerms } from "../format/root-terms.ts";
+import type { Journal } from "../log/journal.ts";
 import type { Block } from "../tree/block.ts";
 import type { BlockStore } from "../tree/store.ts";
 import { clearUnflushed } from "./drop-copy.ts";
@@ -50,12 +52,6 @@ export interface MemberEvent {
   readonly copyIndex: number;
   readonly what: "dropped" | "joined" | "attached" | "leaving" | "detached";
   readonly detail: string;
-}
-
-/** What whoever opens a root judges by whether it may go on by itself. */
-interface Terms {
-  readonly inSync: number;
-  readonly minCopies: number;
 }
 
 export class Members {
@@ -76,19 +72,23 @@ export class Members {
    * Terms of the last root that is durable on all, and of those issued after it. Any of these may be what copies hold that we go on
    * without, so by each of them enough must be left here that those can't go on, too.
    */
-  #issued: readonly Terms[];
+  #issued: readonly RootTerms[];
+  /** Has them for whoever takes over. */
+  readonly #journal: Journal | undefined;
 
-  /** `newestRoots`: those of the copies in sync; a crash may have kept the newest of all from some. */
+  /** `issued`: terms of roots that any copy in sync may have as its newest; a crash may have kept the newest of all from some. */
   constructor(
     parts: { readonly store: BlockStore; readonly copies: CopySet; readonly rootImage: Block },
     random: Random,
-    newestRoots: readonly DataView[] = [],
+    issued: readonly RootTerms[] = [],
+    journal?: Journal,
   ) {
     this.#store = parts.store;
     this.#copies = parts.copies;
     this.#rootImage = parts.rootImage;
     this.#random = random;
-    this.#issued = newestRoots.map(termsOf);
+    this.#issued = issued;
+    this.#journal = journal;
     this.align();
   }
 
@@ -161,6 +161,12 @@ export class Members {
     return bitCount(this.inSync & ~(1 << index) & ~failed);
   }
 
+  /** True when fewer copies are in use and in sync than are needed by this root, or by another one that may be what others hold. */
+  get areTooFew(): boolean {
+    const now = { inSync: this.inSync, minCopies: this.minCopies };
+    return [now, ...this.#issued].some((terms) => bitCount(this.#store.inSync & terms.inSync) < terms.minCopies);
+  }
+
   /** Refuses to go on without `copy` when it is needed. Throws CopiesError. */
   refuseIfNeeded(copy: Copy): void {
     if (!this.isNeeded(copy.index)) return;
@@ -206,7 +212,7 @@ export class Members {
     for (const copy of failed) this.drop(copy, "faulted", copy.failure?.message ?? "failed");
   }
 
-  #refuseTooFew(copies: number, { inSync, minCopies }: Terms, reasons: string): void {
+  #refuseTooFew(copies: number, { inSync, minCopies }: RootTerms, reasons: string): void {
     const left = bitCount(copies & inSync);
     if (left < minCopies) throw new CopiesLostError(`${reasons}; ${left} of the ${minCopies} copies needed are left`);
   }
@@ -367,7 +373,9 @@ export class Members {
 
   /** The root with image `view` is about to be written to all active copies. */
   rootIssued(view: DataView): void {
-    this.#issued = [...this.#issued, termsOf(view)];
+    const terms = rootTerms(view);
+    this.#journal?.noteTerms(terms);
+    this.#issued = [...this.#issued, terms];
     for (const copy of this.#copies.active) setRootIssued(this.#rootImage.view, copy.index, rootSequence(view));
   }
 
@@ -381,6 +389,7 @@ export class Members {
   /** The root of transaction `tid`, which took `joining` into the in-sync set, is durable everywhere. */
   committed(tid: number, joining: readonly Copy[]): void {
     this.#issued = this.#issued.slice(-1);
+    for (const terms of this.#issued) this.#journal?.keepTerms(terms);
     if (this.#minBefore !== undefined && tid >= this.#minBefore.tid) this.#minBefore = undefined;
     if (joining.length === 0) return;
     const { view } = this.#rootImage;
@@ -404,8 +413,6 @@ export class Members {
     }
   }
 }
-
-const termsOf = (root: DataView): Terms => ({ inSync: rootInSync(root), minCopies: rootMinCopies(root) });
 
 function bits(copies: readonly Copy[]): number {
   return copies.reduce((mask, copy) => mask | copy.bit, 0);

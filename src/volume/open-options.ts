@@ -52,6 +52,13 @@ export const knowsNewest = ({ takeOver, journal }: OpenOptions): boolean =>
 export const hasRecords = ({ takeOver, journal }: OpenOptions): boolean =>
   takeOver === true && journal?.hasRecords === true;
 
+/**
+ * The operator said that fewer copies than are needed will do. What was said at the mount is in its first root: nobody was asked about
+ * what is missing since.
+ */
+export const goesOnWithFewer = ({ degraded, forcedMaster, takeOver }: OpenOptions): boolean =>
+  forcedMaster !== undefined || (degraded === true && takeOver !== true);
+
 /** The log may end where it is lost; of a copy that others went on from, its last complete state is what there is. */
 export const endsAtLostLog = ({ dropLostLog, forcedMaster }: OpenOptions): boolean =>
   dropLostLog === true || forcedMaster !== undefined;

@@ -12,6 +12,7 @@ import { ringRoots } from "../copies/ring-slots.ts";
 import { RefType } from "../format/blockref.ts";
 import { type CheckType, isCheckType } from "../format/check.ts";
 import { ROOT_SUPER_OFFSET, rootCheckType, rootSequence } from "../format/root-block.ts";
+import { type RootTerms, rootTerms } from "../format/root-terms.ts";
 import { Claim } from "../freemap/freemap.ts";
 import type { Journal } from "../log/journal.ts";
 import type { Block } from "../tree/block.ts";
@@ -33,7 +34,14 @@ import {
   loadSummaries,
   loadSummariesIfAny,
 } from "./open-freemaps.ts";
-import { endsAtLoss, endsAtLostLog, hasRecords, knowsNewest, type OpenOptions } from "./open-options.ts";
+import {
+  endsAtLoss,
+  endsAtLostLog,
+  goesOnWithFewer,
+  hasRecords,
+  knowsNewest,
+  type OpenOptions,
+} from "./open-options.ts";
 import { findRoot, isFar, type OpeningRoot, termsOf } from "./opening-root.ts";
 import {
   claimPending,
@@ -97,7 +105,8 @@ async function openClaimed(copies: CopySet, options: OpenOptions, heartbeat?: He
   for (const copy of copies.copies) copy.flushedTid = store.tid - 1;
 
   const parts = await makeParts(store, root, copies, options);
-  const intent = readOnly || options.journal === undefined ? undefined : beginLog(parts, options, options.journal);
+  const intent =
+    readOnly || options.journal === undefined ? undefined : beginLog(parts, root, options, options.journal);
   if (readOnly && !knowsNewest(options)) options.journal?.remember(root.image.view);
   const volume = new Volume(
     { ...parts, ...(heartbeat && { heartbeat }), ...(intent && { intent }) },
@@ -181,7 +190,7 @@ async function makeParts(
 ): Promise<VolumeParts> {
   const { image: rootImage, rings: roots } = root;
   const random = options.random ?? new SystemRandom();
-  const members = new Members({ store, copies, rootImage }, random, newestRoots(root, options));
+  const members = new Members({ store, copies, rootImage }, random, issuedTerms(root, options), options.journal);
   const { pfsBlock } = options;
   if (pfsBlock !== undefined) await store.untilLoaded(() => replacePfs(store, rootImage, pfsBlock));
   const state = new PfsState(store, rootImage);
@@ -189,11 +198,15 @@ async function makeParts(
   return { copies, store, state, rootImage, roots, members };
 }
 
-/** The newest root of each complete copy; where one copy was made master by force, what others hold is left behind. */
-function newestRoots({ rings, image }: OpeningRoot, { forcedMaster }: OpenOptions): DataView[] {
-  if (forcedMaster !== undefined) return [image.view];
+/**
+ * Terms of the newest root of each complete copy, and of those that the process before us issued; where one copy was made master by
+ * force, what others hold is left behind.
+ */
+function issuedTerms({ rings, image }: OpeningRoot, options: OpenOptions): RootTerms[] {
+  if (options.forcedMaster !== undefined) return [rootTerms(image.view)];
   const complete = rings.rings.filter(({ copy }) => copy.standing === "in-sync");
-  return complete.flatMap((ring) => ringRoots(ring).slice(0, 1)).map(({ view }) => view);
+  const newest = complete.flatMap((ring) => ringRoots(ring).slice(0, 1)).map(({ view }) => rootTerms(view));
+  return knowsNewest(options) ? [...(options.journal?.terms ?? []), ...newest] : newest;
 }
 
 /** Carries out what was completed after the root. Returns the places that refs name now, undefined where there was nothing. */
@@ -276,11 +289,14 @@ function leaveBehind({ members }: Volume, { chosen, failed }: OpeningRoot, { for
 /** A journal of our own begins with this root; one that is taken over goes on, if the process before us wrote to the volume. */
 function beginLog(
   parts: Pick<VolumeParts, "store" | "copies" | "rootImage">,
+  root: OpeningRoot,
   options: OpenOptions,
   journal: Journal,
 ): IntentLog {
   const takesOver = hasRecords(options);
-  if (!takesOver) journal.begin(parts.rootImage.view);
+  // Where the operator goes on with fewer, what others hold is left behind.
+  const terms = goesOnWithFewer(options) ? [] : issuedTerms(root, options);
+  if (!takesOver) journal.begin(parts.rootImage.view, terms);
   return new IntentLog(parts, journal, { random: options.random ?? new SystemRandom(), takesOver });
 }
 

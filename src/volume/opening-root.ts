@@ -11,10 +11,11 @@ import { CopiesError } from "../copies/errors.ts";
 import { recountMembers } from "../copies/membership.ts";
 import { type RingSet, readRings } from "../copies/ring-set.ts";
 import { mountability } from "../format/features.ts";
-import { rootFeatures, rootFormatVersion, rootInSync, rootMinCopies } from "../format/root-block.ts";
+import { rootFeatures, rootFormatVersion, rootInSync } from "../format/root-block.ts";
+import { mayGoOnAlone, type RootTerms, rootTerms } from "../format/root-terms.ts";
 import type { Block } from "../tree/block.ts";
 import type { BlockRules } from "../tree/validate.ts";
-import { hasRecords, knowsNewest, type OpenOptions } from "./open-options.ts";
+import { goesOnWithFewer, hasRecords, knowsNewest, type OpenOptions } from "./open-options.ts";
 import { rolledBackCopies } from "./rolled-back.ts";
 import { checkRootRefs, imageBlock, rulesFor } from "./root-image.ts";
 
@@ -106,16 +107,20 @@ function withoutFailed(
 /** What a server had before a flush that failed may be gone with it (I6). */
 export const isFar = ({ device }: Copy): boolean => device.distanceMs !== undefined;
 
-/** Why the volume can't be written to: fewer copies are complete than it asks for, and nobody said that this will do. */
-function tooFewCopies(
-  root: DataView,
-  chosen: ChosenRoot,
-  { degraded, forcedMaster, takeOver }: OpenOptions,
-): string | undefined {
-  const left = bitCount(rootInSync(root) & ~chosen.lost);
-  const needed = rootMinCopies(root);
-  // What the operator said at the mount is in its first root: nobody was asked about what is missing since.
-  const isSaid = degraded === true && takeOver !== true;
-  if (left >= needed || isSaid || forcedMaster !== undefined) return undefined;
-  return `${left} of the ${needed} copies needed are complete; give more of them, or mount with -o degraded to write nevertheless`;
+/**
+ * Why the volume can't be written to: fewer copies are complete than it asks for, or so few that those left over could go on by another
+ * root, which the process before us issued and copies that are not here may have; and nobody said that this will do.
+ */
+function tooFewCopies(root: DataView, { lost }: ChosenRoot, options: OpenOptions): string | undefined {
+  if (goesOnWithFewer(options)) return undefined;
+  const here = rootInSync(root) & ~lost;
+  const isTooFew = ({ inSync, minCopies }: RootTerms): boolean => bitCount(here & inSync) < minCopies;
+  const own = rootTerms(root);
+  const issued = knowsNewest(options) ? (options.journal?.terms ?? []) : [];
+  // One that only joins by a root which nobody has may be all that is left over: without it there are as many as before.
+  const refused = isTooFew(own) ? own : issued.find((terms) => mayGoOnAlone(terms, ~here));
+  if (refused === undefined) return undefined;
+  const { inSync, minCopies } = refused;
+  const left = bitCount(here & inSync);
+  return `${left} of the ${minCopies} copies needed are complete; give more of them, or mount with -o degraded to write nevertheless`;
 }

@@ -304,6 +304,13 @@ export class Volume {
     await this.#heartbeat?.refuseInUse(target, (look) => preparedInTime(target.name, this.copies.clock, look));
   }
 
+  /** What `work` on a target gives that does not belong to the volume yet. Rejects with CopiesError "busy" when it does not answer. */
+  preparing<T>(target: OpenTarget, work: Promise<T>): Promise<T> {
+    const { clock, deadlineMs } = this.copies;
+    const prepared = preparedInTime(target.name, clock, work);
+    return this.#heartbeat?.unlessClosing(target, prepared, deadlineMs) ?? prepared;
+  }
+
   /** A copy that was admitted does not join. Before its devices are closed. */
   async dismiss(copy: Copy): Promise<void> {
     await this.#heartbeat?.dismiss(copy);

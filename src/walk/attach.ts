@@ -5,6 +5,7 @@
 import { type Random, SystemRandom } from "../base/random.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
+import { rowSizesKib } from "../copies/layout.ts";
 import { membersWith, stayingMembers } from "../copies/membership.ts";
 import { disownPrepared, prepareCopy } from "../copies/new-copy.ts";
 import { emptyRing } from "../copies/ring.ts";
@@ -28,11 +29,11 @@ export interface AttachOptions {
  * CopiesError or DeviceError, or FsError EROFS before anything was written.
  */
 export async function attach(volume: Volume, target: OpenTarget, options: AttachOptions = {}): Promise<Copy> {
+  // Whatever can be said at once is, and once more after a lease in which much may change.
+  refuseAtOnce(volume, target, options);
   await volume.refuseInUse(target);
-  volume.refuseReadOnly();
+  const index = refuseAtOnce(volume, target, options);
   const random = options.random ?? new SystemRandom();
-  const index = freeIndex(volume, target.name);
-  refuseReplacing(volume, options.replaces);
   const identity = { volumeUuid: volume.uuid, label: volume.label, random };
   const copy = await prepareCopy(target, index, identity, volume.copies.clock);
   // Versions of roots that never were: the ones that whoever reads the ring with its first root alone will assume.
@@ -56,6 +57,14 @@ export async function attach(volume: Volume, target: OpenTarget, options: Attach
     if (!isMember) await giveBack(volume, copy);
     throw error;
   }
+}
+
+/** What is wrong without a look at the target's content. Returns the index that the new copy gets. */
+function refuseAtOnce(volume: Volume, { name, devices }: OpenTarget, { replaces }: AttachOptions): number {
+  volume.refuseReadOnly();
+  rowSizesKib({ name, nodes: devices });
+  refuseReplacing(volume, replaces);
+  return freeIndex(volume, name);
 }
 
 /** What was prepared does not join. Its headers say that it is a copy which the volume never had, or has elsewhere. */

@@ -13,7 +13,7 @@ import { randomUuid, type Uuid } from "../base/uuid.ts";
 import type { Copy } from "../copies/copy.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { writeHeaders } from "../copies/layout.ts";
-import { disown, disownPrepared, preparedInTime } from "../copies/new-copy.ts";
+import { disown, disownPrepared } from "../copies/new-copy.ts";
 import { freshCopy } from "../copies/reopen.ts";
 import type { Ring } from "../copies/ring.ts";
 import { rowRefusal } from "../copies/target-nodes.ts";
@@ -56,19 +56,17 @@ export function replaceNode(
   const { index, position, abandon = false } = which;
   const word = new LastWord(volume, index);
   const work = async (): Promise<void> => {
+    // Whatever can be said at once is, and once more after a lease in which much may change.
+    fittingFor(volume, which, target);
     await volume.refuseInUse(target);
-    volume.refuseReadOnly();
-    const old = replaceable(volume, index, position);
-    const device = fitting(old, position, target);
-    volume.members.refuseIfNeeded(old);
+    const { old, device } = fittingFor(volume, which, target);
     const leaving = { copy: old, position, hasFailed: () => hasFailed(old, position), abandon };
     await evacuateNode(volume, caretaker, leaving);
     await noteRow(volume, word, old);
     // It took its time to come here.
     await volume.refuseInUse(target);
     const nodeUuid = randomUuid(random);
-    const preparing = prepareNode(volume, old, position, device, nodeUuid);
-    const node = await preparedInTime(target.name, volume.copies.clock, preparing);
+    const node = await volume.preparing(target, prepareNode(volume, old, position, device, nodeUuid));
     const wasActive = old.active;
     const exchange = { leaving, node, name: target.name, nodeUuid };
     const { fresh, ring } = await exchanged(volume, caretaker, word, exchange).catch(async (error: unknown) => {
@@ -131,6 +129,19 @@ async function exchanged(
   const isTrusted = !old.untrusted && !(old.failure instanceof ContentLostError);
   if (isTrusted && fresh.standing === "stale") fresh.lostNode = position;
   return { fresh, ring };
+}
+
+/** The copy whose node can be replaced by the device of `target`, and that. Throws CopiesError, FsError EROFS. */
+function fittingFor(
+  volume: Volume,
+  { index, position }: { readonly index: number; readonly position: number },
+  target: OpenTarget,
+): { readonly old: Copy; readonly device: BlockDevice } {
+  volume.refuseReadOnly();
+  const old = replaceable(volume, index, position);
+  const device = fitting(old, position, target);
+  volume.members.refuseIfNeeded(old);
+  return { old, device };
 }
 
 /** The copy whose node can be replaced. */

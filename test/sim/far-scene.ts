@@ -13,6 +13,13 @@ import { SimulatedClock } from "../../src/device/simulated-clock.ts";
 import { SimulatedDevice } from "../../src/device/simulated.ts";
 import { NODE_HEADER_AREA_BYTES } from "../../src/format/geometry.ts";
 import { HEARTBEAT_BYTES, HEARTBEAT_OFFSET_BYTES } from "../../src/format/heartbeat.ts";
+import {
+  decodeNodeHeader,
+  encodeNodeHeader,
+  NODE_HEADER_BYTES,
+  NODE_HEADER_OFFSETS,
+  type NodeHeader,
+} from "../../src/format/node-header.ts";
 import { openVolume } from "../../src/volume/open.ts";
 import type { Volume } from "../../src/volume/volume.ts";
 import { Caretaker } from "../../src/walk/caretaker.ts";
@@ -126,6 +133,15 @@ export class Far {
 
   putBeat(index: number, bytes: Uint8Array): void {
     this.#devices[index]!.image.write(NODE_HEADER_AREA_BYTES + HEARTBEAT_OFFSET_BYTES, bytes);
+  }
+
+  /** Changes what both headers of a device say. */
+  putHeader(index: number, changes: Partial<NodeHeader>): void {
+    const { name, sizeBytes, image } = this.#devices[index]!;
+    const bytes = new Uint8Array(NODE_HEADER_BYTES);
+    image.read(0, bytes);
+    const header = { ...decodeNodeHeader(bytes, 0, name, sizeBytes), ...changes };
+    for (const at of NODE_HEADER_OFFSETS) image.write(at, encodeNodeHeader(header, at));
   }
 
   async beats(index: number): Promise<boolean> {

@@ -4,9 +4,11 @@
 import { describe, expect, it } from "vitest";
 import { SeededRandom } from "../../src/base/random.ts";
 import { isZero } from "../../src/base/uuid.ts";
+import { DEADLINE_MS_DEFAULT } from "../../src/copies/deadline.ts";
 import { LEASE_MS_DEFAULT } from "../../src/copies/in-use.ts";
 import type { OpenTarget } from "../../src/copies/targets.ts";
 import { type BlockDevice, DeviceError } from "../../src/device/device.ts";
+import { FORMAT_VERSION } from "../../src/format/features.ts";
 import { encodeHeartbeat } from "../../src/format/heartbeat.ts";
 import { replaceNode } from "../../src/walk/replace-node.ts";
 import { MIB } from "../model/simulated-volume.ts";
@@ -119,6 +121,71 @@ describe("a target that another host has mounted", () => {
     await expect(far.done(a.volume.refuseInUse(unreadable))).rejects.toThrow(DeviceError);
     await far.unmount(a);
   });
+
+  it("is not free because it can't be told: a later node of a row", async () => {
+    const far = new Far(await formattedRows(SEED, [[18 * MIB], [18 * MIB, 18 * MIB]]), SEED);
+    for (const image of await formattedRows(SEED + 3, [[18 * MIB, 18 * MIB]])) far.provide(18 * MIB, image);
+    const [a, b] = [await far.mount("a", [[0], [1, 2]]), await far.mount("b", [[3, 4]])];
+    const later = { name: nameOf(4), devices: [far.open("a", 4)] };
+    const before = far.network.issued.length;
+    for (const [, use] of uses) await expect(far.done(use(a, later))).rejects.toThrow(/far\/4: .* only its first node/);
+    const ours = far.network.issued
+      .slice(before)
+      .filter(({ host, device }) => host.name === "a" && device === nameOf(4));
+    expect(ours).toEqual([]);
+    await far.unmount(b);
+    // With its first node it can be told.
+    const row = { name: "row", devices: [far.open("a", 3), far.open("a", 4)] };
+    await far.done(a.volume.refuseInUse(row));
+    // Nobody else has a copy of ours in use: its first node is.
+    await far.done(a.volume.refuseInUse({ name: nameOf(2), devices: [far.open("a", 2)] }));
+    await far.unmount(a);
+  });
+
+  it("is not free because it can't be told: a volume of a later format", async () => {
+    const { far, a, target } = await twoVolumes();
+    far.putHeader(3, { formatVersion: FORMAT_VERSION + 1 });
+    for (const [, use] of uses) await expect(far.done(use(a, target))).rejects.toThrow(/far\/3: .* format version 2/);
+    await far.unmount(a);
+  });
+
+  it("is watched only where all else is right with it", async () => {
+    const { far, a, target } = await twoVolumes();
+    far.putBeat(3, STALE);
+    const small = far.provide(MIB);
+    const startMs = far.clock.monotonicMs();
+    const refused = async (work: Promise<unknown>, why: RegExp): Promise<void> => {
+      await expect(far.done(work)).rejects.toThrow(why);
+      expect(far.clock.monotonicMs() - startMs).toBeLessThan(SETTLE_MS);
+    };
+    const both = { name: "both", devices: [...target.devices, far.open("a", small)] };
+    await refused(a.caretaker.attach({ name: nameOf(small), devices: [far.open("a", small)] }), /too small/);
+    await refused(a.caretaker.replace(7, target), /no copy of the volume/);
+    const node = (index: number, given: OpenTarget): Promise<unknown> =>
+      replaceNode(a.volume, a.caretaker, { index, position: 0 }, given);
+    await refused(node(1, both), /a node is one device/);
+    await refused(node(0, target), /single node/);
+    await far.unmount(a);
+  });
+
+  for (const operation of ["read", "write"] as const) {
+    it(`does not keep a volume for long that is let go of, when it hangs (${operation})`, async () => {
+      for (const [what, use] of uses) {
+        const { far, a, target } = await twoVolumes();
+        const [device] = target.devices as [BlockDevice];
+        const hanging = { [operation]: (): Promise<void> => new Promise(() => undefined) };
+        const hung = { ...target, devices: [Object.assign(Object.create(device) as BlockDevice, hanging)] };
+        const used = use(a, hung);
+        used.catch(() => undefined);
+        await far.pass(SETTLE_MS);
+        const startMs = far.clock.monotonicMs();
+        await far.unmount(a);
+        const tookMs = far.clock.monotonicMs() - startMs;
+        expect(tookMs, what).toBeLessThan(SETTLE_MS + (operation === "read" ? 0 : DEADLINE_MS_DEFAULT));
+        if (operation === "read") await expect(far.done(used), what).rejects.toThrow(/let go of/);
+      }
+    });
+  }
 
   it("is not watched while the volume is let go of", async () => {
     const { far, a, target } = await twoVolumes();

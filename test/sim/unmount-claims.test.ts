@@ -116,6 +116,20 @@ describe("a copy that joins", () => {
     await within(clock, LONG_MS, heartbeat.release());
   });
 
+  it("is given free by what it was before, when it fails as it is claimed", async () => {
+    const { clock, devices, set, heartbeat, joins, beats } = await joining(SEED);
+    await within(clock, LONG_MS, heartbeat.admit(joins));
+    set.add(joins);
+    await pass(clock, LEASE_MS_DEFAULT / 2);
+    joins.standing = "faulted";
+    const fresh = new Copy(1, joins.uuid, joins.device, joins.targets);
+    devices[1]?.fail({ operation: "read", nth: 1, effect: { kind: "error", code: "EIO" } });
+    await expect(within(clock, LONG_MS, heartbeat.admit(fresh))).rejects.toThrow(/EIO/);
+    await within(clock, LONG_MS, heartbeat.release());
+    expect(set.fenced?.message).toBeUndefined();
+    expect(beats()).toEqual([false, false]);
+  });
+
   it("is given free before the volume is, when its claim has not settled", async () => {
     for (let seed = 1; seed <= 20; seed++) {
       const { clock, set, heartbeat, joins, beats } = await joining(seed);
