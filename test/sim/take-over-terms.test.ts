@@ -8,7 +8,7 @@ import { ROOT_BYTES, rootInSync, rootMinCopies } from "../../src/format/root-blo
 import { Journal } from "../../src/log/journal.ts";
 import { beginDetach } from "../../src/walk/detach.ts";
 import { describeFileSystem } from "../model/digest.ts";
-import { copyOf, JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
+import { JOURNAL_BYTES, MIB } from "../model/simulated-volume.ts";
 import {
   formattedNodes,
   type Images,
@@ -65,7 +65,7 @@ async function killedAt(
   await reached;
   const devices = fresh === undefined ? mounted.devices : [...mounted.devices, fresh];
   const kept = memory.slice();
-  const images = devices.map((device) => device && copyOf(device.image));
+  const images = devices.map((device) => device?.image.copy());
   return { images, journal: () => new Journal(kept.slice()), tree: await work.tree() };
 }
 
@@ -111,7 +111,7 @@ async function returning(): Promise<Killed> {
 }
 
 const only = (images: Images, copies: number): Images =>
-  images.map((image, copy) => ((copies & (1 << copy)) === 0 ? undefined : image && copyOf(image)));
+  images.map((image, copy) => ((copies & (1 << copy)) === 0 ? undefined : image?.copy()));
 
 describe.each([
   ["joins", attaching],
