@@ -12,7 +12,7 @@ import type { Finding } from "./finding-list.ts";
 import { type BelowGivenUp, canRebuild, rebuildFreemap } from "./rebuild-freemap.ts";
 
 /** Parts a volume is opened on instead of those on media. */
-export type Rescue = Pick<OpenOptions, "recount" | "rebuildFreemap" | "pfsBlock">;
+export type Rescue = Pick<OpenOptions, "recount" | "rebuildFreemap" | "pfsBlock" | "isNamedTwice">;
 
 export interface PlannedAction {
   readonly finding: Finding;
@@ -57,6 +57,8 @@ export function planRepair(
   }
   const { actions, pfsBlock } = plan(wanted, checked);
   const rescue = {
+    isNamedTwice: (copy: number, kib: number, sizeKib: number): boolean =>
+      checked.content.contested[copy]?.overlaps(kib, sizeKib) ?? false,
     ...(rebuild && { rebuildFreemap: (copy: number) => rebuildFreemap(checked, copy, belowGivenUp) }),
     ...(pfsBlock && { pfsBlock }),
     ...(wanted.some(({ repair }) => repair?.kind === "count") && { recount: true }),
