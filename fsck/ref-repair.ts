@@ -33,6 +33,7 @@ export class RefRepairs {
     if (found !== undefined) {
       const { run, at } = found;
       if (rule === "pointer-null") return move({ tree, level: refLevel(run.view, at), key: refKey(run.view, at) });
+      if (tree.kind === "super-root" && run.parent === undefined) return { kind: "super-root", run };
       return run.parent && { kind: "bruise", bruise: this.bruise(run.parent, run.view) };
     }
     if (node === undefined) return undefined;

@@ -143,7 +143,7 @@ async function setUpFreemaps(
   if (isNamedTwice !== undefined) {
     for (const freemap of freemaps) freemap.neverFrees((kib, sizeKib) => isNamedTwice(freemap.copy, kib, sizeKib));
   }
-  if (rebuildFreemap !== undefined) return fillFreemaps(store, rootImage, rebuildFreemap);
+  if (rebuildFreemap !== undefined) return fillFreemaps(store, rebuildFreemap);
   const load = readOnly ? loadSummariesIfAny : loadSummaries;
   await Promise.all(freemaps.map((freemap) => load(store, rootImage, freemap)));
   return [];
