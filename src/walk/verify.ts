@@ -99,8 +99,10 @@ export class Verifier implements WalkVisitor {
     let copies = 0;
     let hasOwn = false;
     let isRead = false;
-    for (const { copy, kib, sizeKib, places } of this.#placesOf(node)) {
-      const claim = places.claim(kib, sizeKib);
+    for (let copy = 0; copy < COPIES_MAX; copy++) {
+      const kib = this.#kibOn(node, copy);
+      if (kib === 0) continue;
+      const claim = (this.#places[copy] as PlaceClaims).claim(kib, node.sizeBytes / KIB);
       if (claim === "first") hasOwn = true;
       else copies |= 1 << copy;
       if (claim !== "too-many") isRead = true;
@@ -121,9 +123,11 @@ export class Verifier implements WalkVisitor {
       if (arrival.block === undefined) return false;
     }
     if (!this.#consumer.item(node, arrival.block)) return false;
-    if (holdsRefs(node.type)) {
-      for (const { copy, kib, sizeKib, places } of this.#placesOf(node)) {
-        if ((arrival.good & (1 << copy)) !== 0) places.enter(kib, sizeKib);
+    // Whoever looks below a block that is another one's leaves it to that one: none of its keys may be followed from here.
+    if (arrival.block !== undefined && holdsRefs(node.type) && fitsRef(node, arrival.block)) {
+      for (let copy = 0; copy < COPIES_MAX; copy++) {
+        if ((arrival.good & (1 << copy)) === 0) continue;
+        this.#places[copy]?.enter(this.#kibOn(node, copy), node.sizeBytes / KIB);
       }
     }
     return true;
@@ -136,11 +140,7 @@ export class Verifier implements WalkVisitor {
   #isHere(node: WalkNode, { block, good }: Arrival, { copies, hasOwn }: SharedPlaces): boolean {
     this.#shared.delete(node);
     const fits = block !== undefined && fitsRef(node, block);
-    const isEntered = (): boolean =>
-      this.#placesOf(node).every(
-        ({ copy, kib, sizeKib, places }) => (good & (1 << copy)) === 0 || places.isEntered(kib, sizeKib),
-      );
-    const isRight = fits && (hasOwn || !holdsRefs(node.type) || !isEntered());
+    const isRight = fits && (hasOwn || !holdsRefs(node.type) || !this.#isEntered(node, good));
     this.#reportShared(node, copies, isRight);
     if (isRight || hasOwn) return true;
     // What could not be read was told already.
@@ -148,15 +148,21 @@ export class Verifier implements WalkVisitor {
     return false;
   }
 
-  /** Where a ref says that its block lies, on the copies that the volume has. */
-  #placesOf(node: WalkNode): { copy: number; kib: number; sizeKib: number; places: PlaceClaims }[] {
-    const sizeKib = node.sizeBytes / KIB;
-    return this.#places.flatMap((places, copy) => {
-      if (places === undefined) return [];
-      const kib = refPointer(node.view, node.at, copy);
-      if (kib === 0 || !pointerInRange(kib, sizeKib, this.#bounds.copyKib[copy] as number)) return [];
-      return [{ copy, kib, sizeKib, places }];
-    });
+  /** What hangs from the block was entered wherever that is good. */
+  #isEntered(node: WalkNode, good: number): boolean {
+    return this.#places.every(
+      (places, copy) =>
+        places === undefined ||
+        (good & (1 << copy)) === 0 ||
+        places.isEntered(this.#kibOn(node, copy), node.sizeBytes / KIB),
+    );
+  }
+
+  /** KiB at which a ref says that its block lies on a copy; 0 where it says nothing that can be, and of copies that the volume has not. */
+  #kibOn({ view, at, sizeBytes }: WalkNode, copy: number): number {
+    const copyKib = this.#bounds.copyKib[copy] ?? 0;
+    const kib = copyKib === 0 ? 0 : refPointer(view, at, copy);
+    return kib !== 0 && pointerInRange(kib, sizeBytes / KIB, copyKib) ? kib : 0;
   }
 
   enter(tree: WalkTree): boolean {

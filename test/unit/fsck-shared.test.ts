@@ -8,7 +8,14 @@ import { memoryCopies, memoryDevices } from "../../fixtures/corrupt/memory-copie
 import { checkVolume } from "../../fsck/check.ts";
 import { type FsckOutcome, fsckVolume } from "../../fsck/fsck.ts";
 import { SimulatedClock } from "../../src/device/simulated-clock.ts";
-import { REF_CHECK_OFFSET, refPointer, setRefPointer } from "../../src/format/blockref.ts";
+import {
+  BLOCKREF_BYTES,
+  REF_CHECK_OFFSET,
+  refKey,
+  refPointer,
+  setRefKey,
+  setRefPointer,
+} from "../../src/format/blockref.ts";
 import { CHECK_BYTES_MAX } from "../../src/format/check.ts";
 import { INODE_XATTRS_OFFSET } from "../../src/format/inode.ts";
 import { FileSystem } from "../../src/posix/filesystem.ts";
@@ -155,6 +162,25 @@ it.each([
     await repairKeeping(request);
   },
 );
+
+it("a block of refs is kept for the ref whose keys it bears, though one before it and others between have its check code", async () => {
+  // Of the second block of refs the first ref gets a block of its own, in a place that the bitmaps call free.
+  const right = image.dataRef(SPARSE, 16 * WINDOW, 1);
+  const inode = right.block;
+  const next = right.at + BLOCKREF_BYTES;
+  inode.bytes.copyWithin(next, right.at, next);
+  const rest = image.open({ block: inode, at: next });
+  const only = rest.bytes.slice(0, BLOCKREF_BYTES);
+  rest.bytes.copyWithin(0, BLOCKREF_BYTES);
+  setRefKey(inode.view, next, refKey(rest.view, 0));
+  image.save(rest);
+  for (const copy of BOTH) setRefPointer(inode.view, right.at, copy, 900);
+  const between = image.open({ block: inode, at: right.at });
+  between.bytes.fill(0).set(only);
+  image.save(between);
+  nameAlike({ block: inode, at: right.at - BLOCKREF_BYTES }, { block: inode, at: next });
+  await repairKeeping("/sparse read 16", "/sparse read 22");
+});
 
 it("two refs that a block fits both keep what could be read", async () => {
   nameAlike(window(2), window(0));
