@@ -18,6 +18,8 @@ export class Bruise {
   readonly holder: WalkNode;
   readonly #view: DataView;
   readonly #changes: ((view: DataView) => void)[] = [];
+  /** It holds an inode that is in the index under its own number. */
+  isOther = false;
 
   constructor(holder: WalkNode, view: DataView) {
     this.holder = holder;
@@ -37,6 +39,7 @@ export class Bruise {
   /** Undefined when nothing can be kept of it, nor of what holds it. */
   mend(bounds: VolumeBounds): Mending | undefined {
     const { holder } = this;
+    if (this.isOther) return { kind: "drop-inode", ino: holder.key };
     const bytes = new Uint8Array(this.#view.buffer, this.#view.byteOffset, holder.sizeBytes).slice();
     const view = new DataView(bytes.buffer);
     for (const change of this.#changes) change(view);

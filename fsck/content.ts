@@ -14,7 +14,8 @@ import {
 } from "../src/format/blockref.ts";
 import { CHECK_BYTES_MAX } from "../src/format/check.ts";
 import { entryTypeOf } from "../src/format/dirent.ts";
-import { COPIES_MAX } from "../src/format/geometry.ts";
+import { COPIES_MAX, KIB } from "../src/format/geometry.ts";
+import { inodeNumber } from "../src/format/inode.ts";
 import {
   PFS,
   PFS_BYTES,
@@ -26,8 +27,10 @@ import {
   ROOT_PFS_ID,
 } from "../src/format/pfs.ts";
 import { firstDirtyReserved } from "../src/format/structure.ts";
+import { BlockClaims } from "../src/walk/claims.ts";
 import { nodePlace, type TreeKind, treeOwner, type WalkNode, type WalkTree } from "../src/walk/tree.ts";
 import type { Fault, VerifyConsumer, VerifyRule } from "../src/walk/verify.ts";
+import type { Bruise } from "./bruise.ts";
 import { checkData, xattrFault } from "./check-data.ts";
 import { type Entry, HashNeighbours, keyFits, nameFault, printableName, readEntry } from "./check-entry.ts";
 import { checkInode } from "./check-inode.ts";
@@ -91,8 +94,8 @@ export class Content implements VerifyConsumer {
   markGap = false;
   /** Some entries were not seen, so names can't be counted. */
   entryGap = false;
-  /** Places that several blockrefs name: nothing may be written over there. */
-  readonly contested: { readonly copy: number; readonly kib: number; readonly sizeBytes: number }[] = [];
+  /** Places that several blockrefs name, by copy index: nothing may be written over there, nor may they be called free. */
+  readonly contested: readonly BlockClaims[] = Array.from({ length: COPIES_MAX }, () => new BlockClaims());
   /** Copies whose freemap could not be read as a whole, and what of it. */
   readonly freemapGaps = new Map<number, UnseenLeaves[]>();
   readonly #list: FindingList;
@@ -100,6 +103,8 @@ export class Content implements VerifyConsumer {
   readonly #onProgress: ((bytes: number) => void) | undefined;
   readonly #neighbours = new Map<number, HashNeighbours>();
   readonly #abandon: boolean;
+  /** By the number that it says: what was found in the index under another one. */
+  readonly #misnumbered = new Map<number, Bruise[]>();
   readonly #refs = new RefRepairs();
   #enterDirectories = false;
 
@@ -127,16 +132,21 @@ export class Content implements VerifyConsumer {
     if (copy >= 0) place.copy = copy;
     const ino = inodeOf(tree, node);
     if (ino !== undefined) place.ino = ino;
-    const repair = this.#repairOf(fault);
+    // What is not listed is repaired when it is: until then nothing is kept of it in memory (I12).
+    const repair = this.#list.keeps(rule) ? this.#repairOf(fault) : undefined;
     if (repair !== undefined) place.repair = repair;
-    if (rule === "block-shared" && node !== undefined) {
-      this.contested.push({ copy, kib: refPointer(node.view, node.at, copy), sizeBytes: node.sizeBytes });
-    }
+    if (rule === "block-shared" && node !== undefined) this.#noteShared(node, fault);
     this.#list.add(rule, `${node === undefined ? treeOwner(tree) : nodePlace(node)}: ${detail}`, place);
     if (LEAVES_A_GAP.has(rule)) this.#noteGap(tree, node, rule === "block-lost" && repair !== undefined);
     // It is not seen, but where it lies is known.
     if (rule === "block-absent" && node !== undefined) this.#count(tree.owner, node.sizeBytes);
     if (HIDES_SPACE.has(rule)) this.gap = this.openGap = true;
+  }
+
+  #noteShared(node: WalkNode, { copy, sharing }: Fault): void {
+    this.contested[copy]?.claim(refPointer(node.view, node.at, copy), node.sizeBytes / KIB);
+    if (node.type !== RefType.INODE || sharing !== "right") return;
+    for (const bruise of this.#misnumbered.get(node.key) ?? []) bruise.isOther = true;
   }
 
   #repairOf(fault: Fault): Repair | undefined {
@@ -277,9 +287,12 @@ export class Content implements VerifyConsumer {
     const ino = node.key;
     const { record, faults } = checkInode(v, ino, this.#sequence);
     for (const { name, detail } of faults) {
+      const place: { ino: number; repair?: Repair } = { ino };
       // Without its magic nothing in the block can be believed.
-      const repair = name === "inode-magic" ? act({ kind: "drop-inode", ino }) : this.#bruised(node, v);
-      this.#list.add(name, `inode ${ino}: ${detail}`, { ino, repair });
+      if (name === "inode-magic") place.repair = act({ kind: "drop-inode", ino });
+      else if (this.#list.keeps(name)) place.repair = this.#bruised(node, v);
+      if (name === "inode-number" && this.#list.keeps(name)) this.#noteMisnumbered(node, v);
+      this.#list.add(name, `inode ${ino}: ${detail}`, place);
     }
     if (record === undefined) {
       // It is there, so names of it do not dangle; but nobody knows what it is.
@@ -288,6 +301,12 @@ export class Content implements VerifyConsumer {
     }
     this.inodes.set(ino, record);
     return true;
+  }
+
+  #noteMisnumbered(node: WalkNode, v: DataView): void {
+    const number = inodeNumber(v);
+    const known = this.#misnumbered.get(number) ?? [];
+    this.#misnumbered.set(number, [...known, this.#refs.bruise(node, v)]);
   }
 
   #data(node: WalkNode, block: DataView): void {

@@ -46,6 +46,11 @@ export class FindingList {
     this.findings.push({ id: findingId(name), name, severity, repairable, message, ...place });
   }
 
+  /** True while there is room for another finding of this kind. */
+  keeps(name: FindingName): boolean {
+    return (this.#counts.get(name) ?? 0) < this.#keptPerKind;
+  }
+
   /** Findings that were counted but not kept. */
   get unlisted(): number {
     let sum = 0;

@@ -10,6 +10,8 @@ import { act, type BruiseRepair, type Repair } from "./repair-plan.ts";
 export class RefRepairs {
   /** By the view of the block, which all refs in it share. */
   readonly #bruises = new Map<DataView, Bruise>();
+  /** The last ref whose block gets places of its own: told once for each copy, done once. */
+  #moved: { readonly node: WalkNode; readonly repair: Repair | undefined } | undefined;
 
   /** The bruise of the block behind `view`, which `holder` names. */
   bruise(holder: WalkNode, view: DataView): Bruise {
@@ -27,18 +29,26 @@ export class RefRepairs {
   }
 
   /** Undefined for what can't be repaired, and for blocks that are bad where they should be. */
-  of({ rule, tree, node, found, copy }: Fault): Repair | undefined {
+  of({ rule, tree, node, found, copy, sharing }: Fault): Repair | undefined {
     if (found !== undefined) {
       const { run, at } = found;
       if (rule === "pointer-null") return move({ tree, level: refLevel(run.view, at), key: refKey(run.view, at) });
+      if (tree.kind === "super-root" && run.parent === undefined) return { kind: "super-root", run };
       return run.parent && { kind: "bruise", bruise: this.bruise(run.parent, run.view) };
     }
     if (node === undefined) return undefined;
     if (rule === "mirror-tid" || rule === "missing-mask") return move(node);
-    if (rule !== "block-shared" || node.parent === undefined) return undefined;
+    if (rule !== "block-shared") return undefined;
+    if (sharing === "right") return this.#move(node);
+    if (sharing === "unknown" || node.parent === undefined) return undefined;
     const bruise = this.bruise(node.parent, node.view);
     bruise.forget(node.at, copy);
     return { kind: "bruise", bruise };
+  }
+
+  #move(node: WalkNode): Repair | undefined {
+    if (this.#moved?.node !== node) this.#moved = { node, repair: move(node) };
+    return this.#moved.repair;
   }
 }
 

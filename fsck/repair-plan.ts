@@ -1,6 +1,7 @@
 // What would put a finding right, as plain records. The checker only writes them down; fsck/repair.ts carries them out.
 
 import type { RepairAction } from "../src/ops/repair.ts";
+import type { Run } from "../src/walk/rules.ts";
 import type { Bruise } from "./bruise.ts";
 
 /** A block as its parent remembers it. */
@@ -42,6 +43,8 @@ export type Repair =
   | { readonly kind: "count" }
   /** Node headers are written again from what the good ones say. */
   | { readonly kind: "headers" }
+  /** The root's own refs to PFS blocks are made to keep the rules. */
+  | { readonly kind: "super-root"; readonly run: Run }
   /** Bitmaps are computed from what is reachable. */
   | { readonly kind: "freemap" }
   /** Give an inode without a name one in lost+found. */

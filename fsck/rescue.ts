@@ -3,16 +3,18 @@
 // would be written over.
 
 import { FsError } from "../src/base/errno.ts";
+import { BLOCKREF_BYTES } from "../src/format/blockref.ts";
 import { COPIES_MAX } from "../src/format/geometry.ts";
 import type { RepairAction } from "../src/ops/repair.ts";
 import type { OpenOptions } from "../src/volume/open.ts";
 import type { Bruise } from "./bruise.ts";
 import type { Checked } from "./check.ts";
 import type { Finding } from "./finding-list.ts";
+import { mendedRefs } from "./mend-run.ts";
 import { type BelowGivenUp, canRebuild, rebuildFreemap } from "./rebuild-freemap.ts";
 
 /** Parts a volume is opened on instead of those on media. */
-export type Rescue = Pick<OpenOptions, "recount" | "rebuildFreemap" | "pfsBlock">;
+export type Rescue = Pick<OpenOptions, "recount" | "rebuildFreemap" | "superRoot" | "pfsBlock" | "isNamedTwice">;
 
 export interface PlannedAction {
   readonly finding: Finding;
@@ -56,8 +58,12 @@ export function planRepair(
     );
   }
   const { actions, pfsBlock } = plan(wanted, checked);
+  const superRoot = mendedSuperRoot(wanted, checked);
   const rescue = {
+    isNamedTwice: (copy: number, kib: number, sizeKib: number): boolean =>
+      checked.content.contested[copy]?.overlaps(kib, sizeKib) ?? false,
     ...(rebuild && { rebuildFreemap: (copy: number) => rebuildFreemap(checked, copy, belowGivenUp) }),
+    ...(superRoot && { superRoot }),
     ...(pfsBlock && { pfsBlock }),
     ...(wanted.some(({ repair }) => repair?.kind === "count") && { recount: true }),
   };
@@ -68,6 +74,20 @@ export function planRepair(
 function blindCopy(checked: Checked, belowGivenUp: BelowGivenUp): number | undefined {
   for (let copy = 0; copy < COPIES_MAX; copy++) {
     if ((checked.bounds.copyKib[copy] ?? 0) > 0 && !canRebuild(checked, copy, belowGivenUp)) return copy;
+  }
+  return undefined;
+}
+
+/** The refs to PFS blocks that the root is to hold. Throws FsError when none of them can be followed to the files. */
+function mendedSuperRoot(wanted: readonly Finding[], { bounds }: Checked): Uint8Array | undefined {
+  for (const { repair, message } of wanted) {
+    if (repair?.kind !== "super-root") continue;
+    const { run } = repair;
+    const bytes = new Uint8Array(run.view.buffer, run.view.byteOffset + run.at, run.refs * BLOCKREF_BYTES).slice();
+    const refs = mendedRefs({ ...run, view: new DataView(bytes.buffer), at: 0 }, bounds);
+    if (refs.length === 0) throw new FsError("EIO", `${message}: nothing else says where the files are`);
+    bytes.fill(0).set(refs);
+    return bytes;
   }
   return undefined;
 }

@@ -65,6 +65,7 @@ export class Freemap {
   #held: { tid: number; extents: Extent[] }[] = [];
   #heldKib = 0;
   #reservedKib = 0;
+  #isKept: ((kib: number, sizeKib: number) => boolean) | undefined;
   /** By leaf: what the anchor of the copy names (I7). */
   readonly #anchored = new Map<number, Uint32Array>();
 
@@ -262,8 +263,14 @@ export class Freemap {
     this.#count(leaf.index, sizeKib, leaf.chunkIsFree(at) ? 1 : 0);
   }
 
+  /** Runs that stay in use whoever frees them, because something else names them, too. */
+  neverFrees(isKept: (kib: number, sizeKib: number) => boolean): void {
+    this.#isKept = isKept;
+  }
+
   /** Frees a run that a root on media may name (I3). */
   freeLater(kib: number, sizeKib: number): void {
+    if (this.#isKept?.(kib, sizeKib) === true) return;
     this.#pending.push({ kib, sizeKib });
     this.#pendingKib += sizeKib;
   }

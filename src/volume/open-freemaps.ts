@@ -2,10 +2,9 @@
 // trusted, and what older roots of any ring still name held back (I3).
 
 import type { ChosenRoot } from "../copies/choose-root.ts";
-import { BLOCKREF_BYTES, refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
+import { refFreeChunks, refFreeKib, refKey } from "../format/blockref.ts";
 import { leafCount } from "../format/freemap.ts";
-import { COPIES_MAX } from "../format/geometry.ts";
-import { rootFreemapOffset, rootSequence } from "../format/root-block.ts";
+import { rootSequence } from "../format/root-block.ts";
 import type { Freemap } from "../freemap/freemap.ts";
 import { LEAF_WORDS } from "../freemap/leaf.ts";
 import type { Block } from "../tree/block.ts";
@@ -96,16 +95,7 @@ export interface Holding {
 }
 
 /** Fills all allocators from bitmaps computed elsewhere; what is to be held back with them is left for `holdRebuilt`. */
-export function fillFreemaps(
-  store: BlockStore,
-  rootImage: Block,
-  rebuild: (copyIndex: number) => RebuiltFreemap,
-): readonly Holding[] {
-  // The old trees are not trusted: the new ones start empty.
-  for (let copy = 0; copy < COPIES_MAX; copy++) {
-    const at = rootFreemapOffset(copy);
-    rootImage.bytes.fill(0, at, at + BLOCKREF_BYTES);
-  }
+export function fillFreemaps(store: BlockStore, rebuild: (copyIndex: number) => RebuiltFreemap): readonly Holding[] {
   return store.freemaps.flatMap((freemap) => {
     if (freemap === undefined) return [];
     const { words, hold } = rebuild(freemap.copy);

@@ -17,8 +17,12 @@ export interface OpenOptions extends VolumeOptions, ChoosePolicy {
    * trees occupy is held.
    */
   readonly rebuildFreemap?: (copyIndex: number) => RebuiltFreemap;
+  /** Whether several refs name (a part of) this place: it stays in use when one of them lets go of it. */
+  readonly isNamedTwice?: (copyIndex: number, kib: number, sizeKib: number) => boolean;
   /** Counts the copies of the volume, and those needed, from the members that the root names. */
   readonly recount?: boolean;
+  /** Instead of the refs to PFS blocks in the root, when those break the rules. */
+  readonly superRoot?: Uint8Array;
   /** Instead of the PFS block on media, when that breaks the rules. */
   readonly pfsBlock?: Uint8Array;
   /** Where completed operations are noted; what is to be durable is appended to logs then. Without one it is committed. */

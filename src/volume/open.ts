@@ -143,13 +143,16 @@ function storeAfter({ image, chosen, rules }: OpeningRoot, copies: CopySet, opti
 async function setUpFreemaps(
   store: BlockStore,
   rootImage: Block,
-  { rebuildFreemap }: OpenOptions,
+  { rebuildFreemap, isNamedTwice }: OpenOptions,
   readOnly: boolean,
 ): Promise<readonly Holding[]> {
   const freemaps = memberSizes(rootImage.view).flatMap((sizeKib, index) =>
     sizeKib === 0 ? [] : [freemapFor(store, rootImage, { index, sizeKib }, readOnly ? "used" : "fault")],
   );
-  if (rebuildFreemap !== undefined) return fillFreemaps(store, rootImage, rebuildFreemap);
+  if (isNamedTwice !== undefined) {
+    for (const freemap of freemaps) freemap.neverFrees((kib, sizeKib) => isNamedTwice(freemap.copy, kib, sizeKib));
+  }
+  if (rebuildFreemap !== undefined) return fillFreemaps(store, rebuildFreemap);
   const load = readOnly ? loadSummariesIfAny : loadSummaries;
   await Promise.all(freemaps.map((freemap) => load(store, rootImage, freemap)));
   return [];

@@ -10,8 +10,16 @@ import type { Copy, CopySet } from "../copies/copy-set.ts";
 import { CopiesError } from "../copies/errors.ts";
 import { recountMembers } from "../copies/membership.ts";
 import { type RingSet, readRings } from "../copies/ring-set.ts";
+import { BLOCKREF_BYTES } from "../format/blockref.ts";
 import { mountability } from "../format/features.ts";
-import { rootFeatures, rootFormatVersion, rootInSync } from "../format/root-block.ts";
+import { COPIES_MAX } from "../format/geometry.ts";
+import {
+  ROOT_FREEMAPS_OFFSET,
+  ROOT_SUPER_OFFSET,
+  rootFeatures,
+  rootFormatVersion,
+  rootInSync,
+} from "../format/root-block.ts";
 import { mayGoOnAlone, type RootTerms, rootTerms } from "../format/root-terms.ts";
 import type { Block } from "../tree/block.ts";
 import type { BlockRules } from "../tree/validate.ts";
@@ -43,9 +51,19 @@ export interface OpeningTerms {
 export async function findRoot(copies: CopySet, options: OpenOptions): Promise<OpeningRoot> {
   const rings = await readRings(copies);
   const { chosen, failed } = withoutFailed(await chooseTrusted(rings, options), copies, options);
-  const image = imageBlock(chosen.image.slice());
+  const image = mendedImage(chosen, options);
   if (options.recount === true) recountMembers(image.view);
   return { rings, chosen, image, rules: rulesFor(image.view), failed };
+}
+
+/** The root with what whoever opens the volume has instead of parts of it. */
+function mendedImage({ image }: ChosenRoot, { superRoot, rebuildFreemap }: OpenOptions): Block {
+  const bytes = image.slice();
+  if (superRoot !== undefined) bytes.set(superRoot, ROOT_SUPER_OFFSET);
+  // Trees of bitmaps that are computed anew start empty.
+  if (rebuildFreemap !== undefined)
+    bytes.fill(0, ROOT_FREEMAPS_OFFSET, ROOT_FREEMAPS_OFFSET + COPIES_MAX * BLOCKREF_BYTES);
+  return imageBlock(bytes);
 }
 
 /** Throws FsError EINVAL for a root of a format that can't be opened here. */
@@ -67,7 +85,7 @@ async function chooseTrusted(rings: RingSet, options: OpenOptions): Promise<Chos
     onlyRead: !hasRecords(options),
   };
   const chosen = chooseRoot(rings, policy);
-  const newest = imageBlock(chosen.image.slice());
+  const newest = mendedImage(chosen, options);
   const rules = rulesFor(newest.view);
   checkRootRefs(rules, newest);
   const rolledBack = await rolledBackCopies(rings, newest, imageBlock, rules);

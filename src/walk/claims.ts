@@ -36,11 +36,7 @@ export class BlockClaims {
     const index = Math.floor(startKib / FREEMAP_LEAF_KIB);
     let words = this.#leaves.get(index);
     if (words === undefined) this.#leaves.set(index, (words = new Uint32Array(LEAF_WORDS)));
-    const bit = startKib % FREEMAP_LEAF_KIB;
-    const first = bit >>> 5;
-    const last = (bit + sizeKib - 1) >>> 5;
-    // Alignment keeps a block of up to 32 KiB inside one word; one of 64 KiB is two whole words.
-    const mask = sizeKib >= 32 ? 0xffffffff : ((1 << sizeKib) - 1) << (bit & 31);
+    const { first, last, mask } = wordsOf(startKib, sizeKib);
     let fresh = true;
     for (let w = first; w <= last; w++) {
       const before = words[w] as number;
@@ -50,4 +46,21 @@ export class BlockClaims {
     if (fresh) this.#kib += sizeKib;
     return fresh;
   }
+
+  /** True when any of a block of 1–64 KiB aligned to its size is claimed. */
+  overlaps(startKib: number, sizeKib: number): boolean {
+    const words = this.#leaves.get(Math.floor(startKib / FREEMAP_LEAF_KIB));
+    if (words === undefined) return false;
+    const { first, last, mask } = wordsOf(startKib, sizeKib);
+    for (let w = first; w <= last; w++) if (((words[w] as number) & mask) !== 0) return true;
+    return false;
+  }
+}
+
+/** Words of a leaf that hold the bits of a block, and which bits in each. */
+function wordsOf(startKib: number, sizeKib: number): { first: number; last: number; mask: number } {
+  const bit = startKib % FREEMAP_LEAF_KIB;
+  // Alignment keeps a block of up to 32 KiB inside one word; one of 64 KiB is two whole words.
+  const mask = sizeKib >= 32 ? 0xffffffff : ((1 << sizeKib) - 1) << (bit & 31);
+  return { first: bit >>> 5, last: (bit + sizeKib - 1) >>> 5, mask };
 }

@@ -100,7 +100,10 @@ class ReachedPlaces implements WalkVisitor {
     const kib = refPointer(node.view, node.at, this.#copy.index);
     const sizeKib = node.sizeBytes / KIB;
     if (kib === 0 || !pointerInRange(kib, sizeKib, this.#copy.sizeKib)) return holdsRefs(node.type);
-    return this.claims.claim(kib, sizeKib) && holdsRefs(node.type);
+    if (this.claims.claim(kib, sizeKib)) return holdsRefs(node.type);
+    // Whoever came first need not be the one whose block it is: what hangs from that is not known.
+    this.isWhole = false;
+    return false;
   }
 
   /** What a freemap has below a bad block is of no use without it. */

@@ -69,6 +69,28 @@ export class MountedComparison {
     const found = differences(answers, this.#sound);
     return found.length === 0 ? "as before" : found;
   }
+
+  /**
+   * The requests that this image answers as the sound one does, "PATH REQUEST" each; none when it can't be mounted. Of attributes and
+   * lists, which tell of what else was lost, only whether they are answered.
+   */
+  async rightOf(volume: VolumeImage): Promise<ReadonlySet<string>> {
+    const right = new Set<string>();
+    let answers: Answers;
+    try {
+      answers = await mounted(volume, this.#clock, (fs) => answersOf(fs, this.#places));
+    } catch (error) {
+      if (isRefusal(error)) return right;
+      throw error;
+    }
+    for (const [path, here] of answers) {
+      for (const [what, got] of here) {
+        const isAny = path === "volume" || what === "attributes" || what === "list";
+        if (isAny ? got.startsWith("=") : got === this.#sound.get(path)?.get(what)) right.add(`${path} ${what}`);
+      }
+    }
+    return right;
+  }
 }
 
 async function mounted<T>(volume: VolumeImage, clock: Clock, body: (fs: FileSystem) => Promise<T>): Promise<T> {
