@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import koffi from "koffi";
 import { Gate } from "../device/gate.ts";
 import type { DescriptorKeeper } from "../device/kept.ts";
+import { unlock } from "../device/system-calls.ts";
 import { receiveDescriptor, sendDescriptor, socketPair } from "../fuse/kernel/descriptor-socket.ts";
 
 const dup = koffi.load(null).func("int dup(int fd)") as (fd: number) => number;
@@ -157,12 +158,15 @@ export class DeviceSender implements DescriptorKeeper {
     return this.#released.has(identity);
   }
 
-  /** Everything is open that will be: the supervisor need not hold the rest any longer. */
-  settle(): void {
+  /** Everything is open that will be: the supervisor need not hold the rest any longer. Resolves when that is free for others, or hangs. */
+  async settle(): Promise<void> {
     this.#settled = true;
     for (const identity of [...this.#kept]) if (!this.#open.has(identity)) this.#tell(identity);
-    for (const fd of this.#handed.values()) void closeInThread(fd);
+    const left = [...this.#handed.values()];
     this.#handed.clear();
+    // The supervisor closes its own when it comes to it: the locks would last until then.
+    const free = Promise.allSettled(left.map((fd) => unlock(fd).finally(() => closeInThread(fd))));
+    await Promise.race([free, sleep(CLOSE_MS_MAX, undefined, { ref: false })]);
   }
 
   #tell(identity: string): void {

@@ -112,7 +112,7 @@ async function start(order: Order<"start">): Promise<void> {
     volumeUuid: order.volumeUuid === undefined ? undefined : parseUuid(order.volumeUuid),
     heartbeatNonce: order.heartbeatNonce === undefined ? undefined : Buffer.from(order.heartbeatNonce, "hex"),
   });
-  devices?.settle();
+  await devices?.settle();
   worker.onTargets = (targets) => void report({ type: "targets", targets });
   await report({ type: "opened", volumeUuid: worker.volumeUuid, warnings: worker.warnings() });
 }

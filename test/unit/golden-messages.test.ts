@@ -115,7 +115,7 @@ process.send({ type: "failed", exitCode: 1, message });
     const kept = new KeptDevices();
     const [ours, theirs] = socketPair(true);
     const sender = new DeviceSender(ours, [], () => undefined);
-    sender.settle();
+    await sender.settle();
     sender.opened(file, 2);
     sender.closing(file);
     for (const words of [opened, closed]) {

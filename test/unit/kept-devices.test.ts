@@ -8,6 +8,7 @@ import koffi from "koffi";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { HandOver } from "../../src/daemon/hand-over.ts";
 import { DeviceSender, KeptDevices } from "../../src/daemon/kept-devices.ts";
+import { tryLock } from "../../src/device/system-calls.ts";
 import { receiveDescriptor } from "../../src/fuse/kernel/descriptor-socket.ts";
 
 const dup = koffi.load(null).func("int dup(int fd)") as (fd: number) => number;
@@ -108,7 +109,7 @@ it("the supervisor gets every device that a worker opens and closes, however lat
   let sent = 0;
   const sender = new DeviceSender(kept.socketFd, [], () => sent++);
   for (const [name, fd] of named(DEVICES)) sender.opened(name, fd);
-  sender.settle();
+  await sender.settle();
   await expect.poll(() => (kept.receive(), kept.held.length), { timeout: 10_000, interval: 5 }).toBe(DEVICES);
   expect(sent).toBeGreaterThan(1);
   for (const [name] of named(DEVICES)) expect(sender.closing(name)).toBe(true);
@@ -126,7 +127,7 @@ it("a device that is closed before all are open is there for the next try, and h
   const again = sender.takeOver("one");
   expect(again).toBeGreaterThan(0);
   sender.opened("one", again as number);
-  sender.settle();
+  await sender.settle();
   kept.receive();
   expect(kept.held.map(([name]) => name)).toEqual(["one"]);
   expect(sender.closing("one")).toBe(true);
@@ -135,4 +136,23 @@ it("a device that is closed before all are open is there for the next try, and h
   kept.close();
   await kept.closed();
   await expect.poll(opened).toBe(1);
+});
+
+it("a device that is not open when all are is free for others at once, whoever else has its descriptor (I11)", async () => {
+  const path = join(folder, "file");
+  const kept = new KeptDevices();
+  const sender = new DeviceSender(kept.socketFd, [], () => undefined);
+  const locked = openSync(path, "r+");
+  expect(await tryLock(locked, true)).toBeUndefined();
+  sender.opened("one", locked);
+  sender.closing("one");
+  closeSync(locked);
+  const other = openSync(path, "r+");
+  expect(await tryLock(other, true)).toBe("EAGAIN");
+  await sender.settle();
+  // What was sent of it is still in the socket.
+  expect(await tryLock(other, true)).toBeUndefined();
+  closeSync(other);
+  kept.close();
+  await kept.closed();
 });
