@@ -23,7 +23,7 @@ const projects = [
 ];
 const isBuilt = process.env["H2TS_TEST_BUILT"] !== undefined;
 
-// Most of what mount tests do is to wait: five files at a time keep two cores busy.
+// Most of what mount tests do is to wait: four files at a time keep two cores busy.
 // The limits are for what hangs, not for what is slow: on a host busy with other things all takes three times as long.
 export default defineConfig({
   test: {
@@ -32,7 +32,7 @@ export default defineConfig({
     expect: { poll: { timeout: 60_000 } },
     pool: "forks",
     globalSetup: "test/all-possible.ts",
-    maxWorkers: 5,
+    maxWorkers: 4,
     sequence: { sequencer: Order },
     server: { deps: { external: [/\/dist\//] } },
     // All of them in one, of the sources as they are, unless a build came before (tools/test.sh).
