@@ -94,8 +94,8 @@ export class Content implements VerifyConsumer {
   markGap = false;
   /** Some entries were not seen, so names can't be counted. */
   entryGap = false;
-  /** Places that several blockrefs name, by copy index: nothing may be written over there, nor may they be called free. */
-  readonly contested: readonly BlockClaims[] = Array.from({ length: COPIES_MAX }, () => new BlockClaims());
+  /** By copy index: see `isContested`. */
+  readonly #contested: readonly BlockClaims[] = Array.from({ length: COPIES_MAX }, () => new BlockClaims());
   /** Copies whose freemap could not be read as a whole, and what of it. */
   readonly freemapGaps = new Map<number, UnseenLeaves[]>();
   readonly #list: FindingList;
@@ -143,8 +143,13 @@ export class Content implements VerifyConsumer {
     if (HIDES_SPACE.has(rule)) this.gap = this.openGap = true;
   }
 
+  /** Whether several blockrefs name (a part of) this place: nothing may be written over there, nor may it be called free. */
+  isContested(copy: number, kib: number, sizeKib: number): boolean {
+    return this.#contested[copy]?.overlaps(kib, sizeKib) ?? false;
+  }
+
   #noteShared(node: WalkNode, { copy, sharing }: Fault): void {
-    this.contested[copy]?.claim(refPointer(node.view, node.at, copy), node.sizeBytes / KIB);
+    this.#contested[copy]?.claim(refPointer(node.view, node.at, copy), node.sizeBytes / KIB);
     if (node.type !== RefType.INODE || sharing !== "right") return;
     for (const bruise of this.#misnumbered.get(node.key) ?? []) bruise.isOther = true;
   }

@@ -122,7 +122,7 @@ async function attempt(
 
 /** Tells whether a place may hold somebody else's good block, by what was met twice in a check. */
 export function contestedIn(checked: Checked | undefined): IsContested {
-  return (copy, kib, sizeBytes) => checked?.content.contested[copy]?.overlaps(kib, sizeBytes / KIB) ?? false;
+  return (copy, kib, sizeBytes) => checked?.content.isContested(copy, kib, sizeBytes / KIB) ?? false;
 }
 
 /** Writes a block over its bad duplicate, from a copy where it verifies, and reads it back (I5). */

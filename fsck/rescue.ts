@@ -60,8 +60,7 @@ export function planRepair(
   const { actions, pfsBlock } = plan(wanted, checked);
   const superRoot = mendedSuperRoot(wanted, checked);
   const rescue = {
-    isNamedTwice: (copy: number, kib: number, sizeKib: number): boolean =>
-      checked.content.contested[copy]?.overlaps(kib, sizeKib) ?? false,
+    isNamedTwice: (copy: number, kib: number, sizeKib: number) => checked.content.isContested(copy, kib, sizeKib),
     ...(rebuild && { rebuildFreemap: (copy: number) => rebuildFreemap(checked, copy, belowGivenUp) }),
     ...(superRoot && { superRoot }),
     ...(pfsBlock && { pfsBlock }),

@@ -131,24 +131,25 @@ describe.each([
   it.each([0b011, 0b101, 0b111])("the next worker goes on with enough copies (mask %i)", async (copies) => {
     const { images, journal, tree } = await kill();
     const next = await mount(SEED + 1, only(images, copies), { journal: journal(), takeOver: true }, SEED);
-    expect(next.volume.readOnly).toBeUndefined();
-    expect((await describeFileSystem(next.fs)).join("\n")).toBe(tree);
-    await settle(next);
-    await next.fs.sync();
-    await unmount(next);
+    await goesOnWhole(next, tree);
   });
 });
+
+/** It may be written to, has all that was completed, and ends well. */
+async function goesOnWhole(next: Mounted, tree: string): Promise<void> {
+  expect(next.volume.readOnly).toBeUndefined();
+  expect((await describeFileSystem(next.fs)).join("\n")).toBe(tree);
+  await settle(next);
+  await next.fs.sync();
+  await unmount(next);
+}
 
 describe("killed while the root with which a copy comes back is on its way, that raises how many are needed", () => {
   it("the next worker goes on where none is missing, or the other can't go on by that root alone", async () => {
     const { images, journal, tree } = await returning();
     for (const copies of [0b01, 0b11]) {
       const next = await mount(SEED + 1, only(images, copies), { journal: journal(), takeOver: true }, SEED);
-      expect(next.volume.readOnly).toBeUndefined();
-      expect((await describeFileSystem(next.fs)).join("\n")).toBe(tree);
-      await settle(next);
-      await next.fs.sync();
-      await unmount(next);
+      await goesOnWhole(next, tree);
     }
     await expect(mount(SEED + 2, only(images, 0b10), { start: false })).rejects.toThrow(/is missing/);
   });
